@@ -1,0 +1,2 @@
+//! grantd.
+fn main() {}
