@@ -1,0 +1,101 @@
+//! The settings of a guard.
+
+use std::fmt;
+
+use jsonwebtoken::jwk::JwkSet;
+
+use crate::{BuildError, Guard, clock, clock::Clock};
+
+/// The most that clocks may differ, in seconds. More would be no leeway but another lifetime.
+pub const MAX_LEEWAY: u32 = 30;
+
+/// Builds a [`Guard`]. [`Guard::from_issuer`] and [`Guard::builder`] begin one; [`GuardBuilder::build`] (keys from the
+/// issuer) or [`GuardBuilder::keys`] (keys at hand) ends it.
+#[must_use]
+#[derive(Clone)]
+pub struct GuardBuilder {
+    pub(crate) issuer: String,
+    pub(crate) audiences: Vec<String>,
+    pub(crate) leeway: u32,
+    pub(crate) realm: String,
+    pub(crate) clock: Clock,
+    pub(crate) remember: usize,
+    #[cfg(feature = "issuer")]
+    pub(crate) cool_down: u32,
+    #[cfg(feature = "issuer")]
+    pub(crate) allow_http: bool,
+}
+
+impl GuardBuilder {
+    pub(crate) fn new(issuer: String) -> Self {
+        Self {
+            issuer,
+            audiences: Vec::new(),
+            leeway: MAX_LEEWAY,
+            realm: "grantd".to_owned(),
+            clock: clock::system(),
+            remember: 16 * 1024 * 1024,
+            #[cfg(feature = "issuer")]
+            cool_down: 10,
+            #[cfg(feature = "issuer")]
+            allow_http: false,
+        }
+    }
+
+    /// Accepts tokens whose `aud` names this audience (RFC 9068 §4). Called again, it adds another: one of them is enough.
+    pub fn audience(mut self, audience: impl Into<String>) -> Self {
+        self.audiences.push(audience.into());
+        self
+    }
+
+    /// How many seconds in the future `iat` and `nbf` may be, because clocks differ: at most [`MAX_LEEWAY`], which is also
+    /// the default. `exp` has no leeway: clients know when it is and come with a new token in time.
+    pub fn leeway(mut self, seconds: u32) -> Self {
+        self.leeway = seconds;
+        self
+    }
+
+    /// The `realm` of challenges (RFC 9110 §11.5). Default: `grantd`.
+    pub fn realm(mut self, realm: impl Into<String>) -> Self {
+        self.realm = realm.into();
+        self
+    }
+
+    /// Asks this clock (seconds since 1970) instead of the system's: for tests.
+    pub fn clock(mut self, clock: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
+        self.clock = std::sync::Arc::new(clock);
+        self
+    }
+
+    /// How much is remembered of tokens that were verified, in bytes of token. Default: 16 MiB. `0` remembers nothing.
+    pub fn remember(mut self, bytes: usize) -> Self {
+        self.remember = bytes;
+        self
+    }
+
+    /// A guard with keys that are at hand, as the issuer itself has them. [`Guard::replace_keys`] changes them.
+    pub fn keys(self, keys: &JwkSet) -> Result<Guard, BuildError> {
+        self.check()?;
+        Ok(Guard::with_keys(self, keys)?)
+    }
+
+    pub(crate) fn check(&self) -> Result<(), BuildError> {
+        if self.leeway > MAX_LEEWAY {
+            return Err(BuildError::Leeway(self.leeway));
+        }
+        if self.audiences.is_empty() {
+            return Err(BuildError::NoAudience);
+        }
+        let plain = |byte: u8| matches!(byte, 0x20..=0x21 | 0x23..=0x5B | 0x5D..=0x7E);
+        if self.realm.bytes().all(plain) { Ok(()) } else { Err(BuildError::Realm) }
+    }
+}
+
+impl fmt::Debug for GuardBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuardBuilder")
+            .field("issuer", &self.issuer)
+            .field("audiences", &self.audiences)
+            .finish_non_exhaustive()
+    }
+}

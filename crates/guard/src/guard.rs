@@ -1,0 +1,252 @@
+//! The guard: verifies tokens with the keys it has.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+use jsonwebtoken::jwk::JwkSet;
+
+use crate::{
+    AuthenticateError, Claims, GuardBuilder, KeyError, TokenError,
+    clock::Clock,
+    issuer::Source,
+    keys::{Key, Keys},
+    remembered::Remembered,
+    token::{MAX_TOKEN_BYTES, Parts},
+};
+
+/// Verifies access tokens of one issuer for one or more audiences. Clones are cheap and share everything.
+#[derive(Clone)]
+pub struct Guard(Arc<Inner>);
+
+struct Inner {
+    issuer: String,
+    audiences: Vec<String>,
+    leeway: i64,
+    realm: String,
+    clock: Clock,
+    keys: ArcSwap<Keys>,
+    /// Held while keys are replaced, so that two replacements come one after the other. Verifying never waits for it.
+    replacing: Mutex<()>,
+    remembered: Remembered,
+    /// Where keys come from; none where they are given.
+    source: Option<Source>,
+}
+
+impl Guard {
+    /// A guard with keys that are at hand and everything else as it is by default: for the issuer itself, and for tests.
+    pub fn from_keys(
+        issuer: impl Into<String>,
+        audiences: impl IntoIterator<Item = impl Into<String>>,
+        keys: &JwkSet,
+    ) -> Result<Self, KeyError> {
+        let mut builder = Self::builder(issuer);
+        builder.audiences = audiences.into_iter().map(Into::into).collect();
+        Self::with_keys(builder, keys)
+    }
+
+    /// Begins a guard for the tokens of `issuer`, whose URL is compared with `iss` to the letter (RFC 9068 §4).
+    pub fn builder(issuer: impl Into<String>) -> GuardBuilder {
+        GuardBuilder::new(issuer.into())
+    }
+
+    /// Begins a guard that fetches its keys from the issuer; [`GuardBuilder::build`] ends it.
+    ///
+    /// Nothing is fetched before the first token comes, so that a service starts while the issuer is down.
+    #[cfg(feature = "issuer")]
+    pub fn from_issuer(url: impl Into<String>) -> GuardBuilder {
+        Self::builder(url)
+    }
+
+    pub(crate) fn with_keys(builder: GuardBuilder, keys: &JwkSet) -> Result<Self, KeyError> {
+        let keys = Keys::of(keys, &Keys::default())?;
+        Ok(Self(Arc::new(Inner::new(builder, keys))))
+    }
+
+    #[cfg(feature = "issuer")]
+    pub(crate) fn with_source(builder: GuardBuilder, source: Source) -> Self {
+        let mut inner = Inner::new(builder, Keys::default());
+        inner.source = Some(source);
+        Self(Arc::new(inner))
+    }
+
+    /// Takes these keys and no others from now on. Tokens that were verified with a key that is gone are refused at once.
+    /// A set with an error changes nothing.
+    pub fn replace_keys(&self, keys: &JwkSet) -> Result<(), KeyError> {
+        self.swap(|before| Keys::of(keys, before))
+    }
+
+    pub(crate) fn swap(&self, make: impl FnOnce(&Keys) -> Result<Keys, KeyError>) -> Result<(), KeyError> {
+        // A panic while it was held left nothing half done: the keys are swapped in one step.
+        let _one_at_a_time = self.0.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.0.keys.load_full();
+        let after = Arc::new(make(&before)?);
+        self.0.keys.store(Arc::clone(&after));
+        before.withdraw_all_but(&after);
+        self.0.remembered.forget_withdrawn();
+        Ok(())
+    }
+
+    /// Verifies a token at the time `now` (seconds since 1970), with the keys that are here: no waiting, no I/O.
+    ///
+    /// Checks what RFC 9068 §4 and RFC 8725 §3 ask for: `typ` is `at+jwt`, no `crit`, `alg` is that of the key that `kid`
+    /// names, the signature, every required claim, `iss`, `aud`, `exp`, `nbf` and `iat`. A token that was verified before
+    /// costs one SHA-256 and a look at the time.
+    pub fn verify(&self, token: &str, now: i64) -> Result<Arc<Claims>, TokenError> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(TokenError::TooLong);
+        }
+        let digest = Remembered::digest(token);
+        if let Some(claims) = self.0.remembered.get(&digest) {
+            return match self.0.check_times(&claims, now) {
+                Ok(()) => Ok(claims),
+                Err(error) => {
+                    self.0.remembered.forget(&digest);
+                    Err(error)
+                }
+            };
+        }
+        let (claims, key) = self.0.verify_anew(token, now)?;
+        self.0.remembered.insert(digest, token, Arc::clone(&claims), key);
+        Ok(claims)
+    }
+
+    /// Verifies a token now, and fetches the issuer's keys first where that is due: when there are none yet, when they are
+    /// older than the issuer said they may be, or when the token names one that is not among them.
+    ///
+    /// Needs to run in a Tokio runtime (as every actix service does) where the keys are the issuer's.
+    pub async fn authenticate(&self, token: &str) -> Result<Arc<Claims>, AuthenticateError> {
+        if let Some(verdict) = self.authenticate_at_once(token) {
+            return verdict;
+        }
+        if let Some(source) = &self.0.source {
+            source.fetch(self).await;
+        }
+        self.with_availability(self.verify(token, self.now()))
+    }
+
+    /// The verdict, unless keys should be fetched before it.
+    pub(crate) fn authenticate_at_once(&self, token: &str) -> Option<Result<Arc<Claims>, AuthenticateError>> {
+        let now = self.now();
+        let verdict = self.verify(token, now);
+        if let Some(source) = &self.0.source
+            && (verdict == Err(TokenError::UnknownKey) || (verdict.is_ok() && source.is_stale(now)))
+            && source.is_worth_waiting_for(self, now, verdict.is_err())
+        {
+            return None;
+        }
+        Some(self.with_availability(verdict))
+    }
+
+    /// While there never were keys, an unknown one says nothing about the token.
+    fn with_availability(&self, verdict: Result<Arc<Claims>, TokenError>) -> Result<Arc<Claims>, AuthenticateError> {
+        if let Some(source) = &self.0.source
+            && verdict == Err(TokenError::UnknownKey)
+            && source.never_reached()
+        {
+            return Err(AuthenticateError::Unavailable { retry_after: source.retry_after(self.now()) });
+        }
+        Ok(verdict?)
+    }
+
+    /// The `iss` of the tokens that are accepted.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.0.issuer
+    }
+
+    /// The audiences, of which a token names at least one.
+    #[must_use]
+    pub fn audiences(&self) -> &[String] {
+        &self.0.audiences
+    }
+
+    /// The `realm` of challenges.
+    #[must_use]
+    pub fn realm(&self) -> &str {
+        &self.0.realm
+    }
+
+    pub(crate) fn now(&self) -> i64 {
+        (self.0.clock)()
+    }
+
+    #[cfg(feature = "issuer")]
+    pub(crate) fn source(&self) -> Option<&Source> {
+        self.0.source.as_ref()
+    }
+
+    #[cfg(feature = "actix")]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn remembered(&self) -> usize {
+        self.0.remembered.len()
+    }
+}
+
+impl Inner {
+    fn new(builder: GuardBuilder, keys: Keys) -> Self {
+        Self {
+            issuer: builder.issuer,
+            audiences: builder.audiences,
+            leeway: builder.leeway.into(),
+            realm: builder.realm,
+            clock: builder.clock,
+            keys: ArcSwap::from_pointee(keys),
+            replacing: Mutex::new(()),
+            remembered: Remembered::new(builder.remember),
+            source: None,
+        }
+    }
+
+    fn verify_anew(&self, token: &str, now: i64) -> Result<(Arc<Claims>, Arc<Key>), TokenError> {
+        let parts = Parts::of(token)?;
+        parts.header.check()?;
+        let kid = parts.header.kid.as_deref().ok_or(TokenError::NoKeyId)?;
+        let key = self.keys.load().get(kid).cloned().ok_or(TokenError::UnknownKey)?;
+        if parts.header.alg != key.algorithm() {
+            return Err(TokenError::WrongAlgorithm);
+        }
+        if !key.signed(parts.signed, &parts.signature) {
+            return Err(TokenError::Signature);
+        }
+        let claims = parts.claims()?;
+        if claims.iss != self.issuer {
+            return Err(TokenError::WrongIssuer);
+        }
+        if !claims.aud.as_slice().iter().any(|audience| self.audiences.contains(audience)) {
+            return Err(TokenError::WrongAudience);
+        }
+        self.check_times(&claims, now)?;
+        Ok((Arc::new(claims), key))
+    }
+
+    /// What changes while a token is remembered.
+    fn check_times(&self, claims: &Claims, now: i64) -> Result<(), TokenError> {
+        let latest_begin = now.saturating_add(self.leeway);
+        if claims.exp <= now {
+            return Err(TokenError::Expired);
+        }
+        if claims.nbf.is_some_and(|nbf| nbf > latest_begin) {
+            return Err(TokenError::NotYetValid);
+        }
+        if claims.iat > latest_begin { Err(TokenError::IssuedInFuture) } else { Ok(()) }
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard")
+            .field("issuer", &self.0.issuer)
+            .field("audiences", &self.0.audiences)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

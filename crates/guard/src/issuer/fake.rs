@@ -1,0 +1,161 @@
+//! An issuer for tests: a real HTTP server on a port of its own that can be stopped, changed, held up, and that counts.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::ServerHandle, web};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use crate::{Guard, GuardBuilder, testing::NOW};
+
+/// What the issuer answers, and how often it was asked.
+pub(crate) struct Script {
+    /// `iss`, and what the metadata says.
+    pub(crate) issuer: String,
+    pub(crate) jwks_uri: String,
+    /// Where the metadata is.
+    pub(crate) metadata_path: String,
+    pub(crate) jwks: String,
+    pub(crate) status: u16,
+    pub(crate) cache_control: &'static str,
+    pub(crate) metadata_hits: usize,
+    pub(crate) jwks_hits: usize,
+}
+
+pub(crate) struct FakeIssuer {
+    address: SocketAddr,
+    pub(crate) script: Arc<Mutex<Script>>,
+    /// A permit for each answer: none left, and the answer waits.
+    gate: Arc<Semaphore>,
+    handle: Option<ServerHandle>,
+    /// The clock of the guards that are made for it.
+    pub(crate) clock: Arc<AtomicI64>,
+}
+
+impl FakeIssuer {
+    pub(crate) fn start() -> Self {
+        Self::start_at("")
+    }
+
+    /// With a path in its URL.
+    pub(crate) fn start_at(path: &str) -> Self {
+        let script = Arc::new(Mutex::new(Script {
+            issuer: String::new(),
+            jwks_uri: String::new(),
+            metadata_path: format!("/.well-known/oauth-authorization-server{path}"),
+            jwks: String::new(),
+            status: 200,
+            cache_control: "public, max-age=300",
+            metadata_hits: 0,
+            jwks_hits: 0,
+        }));
+        let gate = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
+        let clock = Arc::new(AtomicI64::new(NOW));
+        let mut issuer = Self { address: SocketAddr::from(([127, 0, 0, 1], 0)), script, gate, handle: None, clock };
+        issuer.serve();
+        {
+            let mut script = issuer.script.lock().unwrap();
+            script.issuer = format!("http://{}{path}", issuer.address);
+            script.jwks_uri = format!("http://{}/jwks", issuer.address);
+        }
+        issuer
+    }
+
+    /// Listens: on a free port, or again on the one it had.
+    pub(crate) fn serve(&mut self) {
+        let (script, gate) = (Arc::clone(&self.script), Arc::clone(&self.gate));
+        let server = HttpServer::new(move || {
+            App::new()
+                .app_data(web::Data::from(Arc::clone(&script)))
+                .app_data(web::Data::from(Arc::clone(&gate)))
+                .default_service(web::to(answer))
+        })
+        .workers(1)
+        .disable_signals()
+        .bind(self.address)
+        .unwrap();
+        self.address = server.addrs()[0];
+        let server = server.run();
+        self.handle = Some(server.handle());
+        actix_web::rt::spawn(server);
+    }
+
+    pub(crate) async fn stop(&mut self) {
+        self.handle.take().unwrap().stop(false).await;
+    }
+
+    pub(crate) fn publish(&self, keys: impl IntoIterator<Item = Value>) {
+        self.script.lock().unwrap().jwks = json!({"keys": keys.into_iter().collect::<Vec<_>>()}).to_string();
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.script.lock().unwrap().issuer.clone()
+    }
+
+    pub(crate) fn builder(&self) -> GuardBuilder {
+        let clock = Arc::clone(&self.clock);
+        Guard::from_issuer(self.url()).audience(self.url()).clock(move || clock.load(Ordering::SeqCst))
+    }
+
+    /// Claims that make a token one of this issuer's.
+    pub(crate) fn claims(&self) -> Value {
+        json!({"iss": self.url(), "aud": self.url(), "exp": NOW + 100_000})
+    }
+
+    pub(crate) fn advance(&self, seconds: i64) {
+        self.clock.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    /// From now on answers wait.
+    pub(crate) fn hold(&self) {
+        self.gate.forget_permits(Semaphore::MAX_PERMITS);
+    }
+
+    /// Lets all answers go.
+    pub(crate) fn release(&self) {
+        self.gate.add_permits(Semaphore::MAX_PERMITS / 2);
+    }
+
+    /// How often the metadata and the keys were asked for.
+    pub(crate) fn hits(&self) -> (usize, usize) {
+        let script = self.script.lock().unwrap();
+        (script.metadata_hits, script.jwks_hits)
+    }
+}
+
+impl Drop for FakeIssuer {
+    fn drop(&mut self) {
+        if let Some(handle) = self.handle.take() {
+            // Sends the order; nobody waits for it.
+            drop(handle.stop(false));
+        }
+    }
+}
+
+async fn answer(req: HttpRequest, script: web::Data<Mutex<Script>>, gate: web::Data<Semaphore>) -> HttpResponse {
+    let (status, cache_control, body) = {
+        let mut script = script.lock().unwrap();
+        let body = if req.path() == script.metadata_path {
+            script.metadata_hits += 1;
+            json!({"issuer": script.issuer, "jwks_uri": script.jwks_uri}).to_string()
+        } else if req.path() == "/jwks" {
+            script.jwks_hits += 1;
+            script.jwks.clone()
+        } else {
+            return HttpResponse::NotFound().finish();
+        };
+        (script.status, script.cache_control, body)
+    };
+    gate.acquire().await.unwrap().forget();
+    let status = actix_web::http::StatusCode::from_u16(status).unwrap();
+    HttpResponse::build(status)
+        .insert_header(("Cache-Control", cache_control))
+        .insert_header(("Location", "/jwks"))
+        .body(body)
+}

@@ -1,0 +1,218 @@
+//! Asks the issuer for its metadata and its keys.
+
+use std::{error::Error, net::IpAddr, time::Duration};
+
+use jsonwebtoken::jwk::{Jwk, JwkSet};
+use reqwest::{Response, Url, header, redirect};
+use serde::{Deserialize, de::DeserializeOwned};
+
+use crate::{BuildError, KeyError};
+
+/// More than any metadata and any set of keys has.
+const MAX_BYTES: usize = 256 * 1024;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(5);
+const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
+
+/// Why there are no new keys. For the log.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FetchError {
+    #[error("{0}")]
+    Http(String),
+    #[error("{url} answered {status}")]
+    Status { url: String, status: u16 },
+    #[error("the answer of {0} is too long")]
+    TooLong(String),
+    #[error("the answer of {url} is not what it should be: {error}")]
+    Malformed { url: String, error: serde_json::Error },
+    #[error("the metadata is that of the issuer {0:?}")]
+    OtherIssuer(String),
+    #[error("the jwks_uri {0:?} is no URL that keys may be fetched from")]
+    JwksUri(String),
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+}
+
+impl From<reqwest::Error> for FetchError {
+    /// With what lies behind it: reqwest's own text says no more than that it failed.
+    fn from(error: reqwest::Error) -> Self {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        Self::Http(text)
+    }
+}
+
+/// RFC 8414 §2, what of it is needed.
+#[derive(Deserialize)]
+struct Metadata {
+    issuer: String,
+    jwks_uri: String,
+}
+
+/// A set whose keys are looked at one by one: RFC 7517 §5 has those skipped that are not understood.
+#[derive(Deserialize)]
+struct Document {
+    keys: Vec<serde_json::Value>,
+}
+
+pub(super) struct Client {
+    http: reqwest::Client,
+    issuer: String,
+    metadata: Vec<Url>,
+    allow_http: bool,
+}
+
+impl Client {
+    pub(super) fn new(issuer: &str, allow_http: bool) -> Result<Self, BuildError> {
+        let url =
+            issuer_url(issuer, allow_http).map_err(|reason| BuildError::Issuer { url: issuer.to_owned(), reason })?;
+        let mut http = reqwest::Client::builder()
+            .user_agent(concat!("grantd-guard/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(TIMEOUT)
+            // Metadata and keys are where they are said to be; a redirect could lead anywhere.
+            .redirect(redirect::Policy::none())
+            // A kept connection belongs to the runtime that made it, and that may be gone at the next fetch.
+            .pool_max_idle_per_host(0);
+        if is_loopback(&url) {
+            http = http.no_proxy();
+        }
+        let http = http.build().map_err(|error| BuildError::Client(error.to_string()))?;
+        Ok(Self { http, issuer: issuer.to_owned(), metadata: metadata_urls(&url), allow_http })
+    }
+
+    /// The keys, and for how many seconds they are good where the issuer says so.
+    pub(super) async fn fetch(&self) -> Result<(JwkSet, Option<i64>), FetchError> {
+        let jwks_uri = self.jwks_uri().await?;
+        let response = self.get(&jwks_uri).await?;
+        let max_age = max_age(response.headers());
+        let document: Document = json(response).await?;
+        let keys = document.keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok()).collect();
+        Ok((JwkSet { keys }, max_age))
+    }
+
+    /// Looks where the metadata may be; the first failure is the one to tell.
+    async fn jwks_uri(&self) -> Result<Url, FetchError> {
+        let mut first_error = None;
+        for url in &self.metadata {
+            match self.jwks_uri_at(url).await {
+                Ok(jwks_uri) => return Ok(jwks_uri),
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        Err(first_error.unwrap_or_else(|| FetchError::JwksUri(String::new())))
+    }
+
+    async fn jwks_uri_at(&self, url: &Url) -> Result<Url, FetchError> {
+        let metadata: Metadata = json(self.get(url).await?).await?;
+        // RFC 8414 §3.3: else one issuer could speak for another.
+        if metadata.issuer != self.issuer {
+            return Err(FetchError::OtherIssuer(metadata.issuer));
+        }
+        let jwks_uri = Url::parse(&metadata.jwks_uri).ok().filter(|url| is_allowed(url, self.allow_http));
+        jwks_uri.ok_or(FetchError::JwksUri(metadata.jwks_uri))
+    }
+
+    async fn get(&self, url: &Url) -> Result<Response, FetchError> {
+        let response = self.http.get(url.clone()).header(header::ACCEPT, "application/json").send().await?;
+        match response.status().as_u16() {
+            200 => Ok(response),
+            status => Err(FetchError::Status { url: url.to_string(), status }),
+        }
+    }
+}
+
+async fn json<T: DeserializeOwned>(mut response: Response) -> Result<T, FetchError> {
+    let url = response.url().to_string();
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if body.len() + chunk.len() > MAX_BYTES {
+            return Err(FetchError::TooLong(url));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    serde_json::from_slice(&body).map_err(|error| FetchError::Malformed { url, error })
+}
+
+/// The issuer's URL, if it may be one (RFC 8414 §2).
+fn issuer_url(issuer: &str, allow_http: bool) -> Result<Url, &'static str> {
+    let url = Url::parse(issuer).map_err(|_| "it is not a URL")?;
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("it has a query or a fragment");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("it has a user name or a password");
+    }
+    if is_allowed(&url, allow_http) {
+        Ok(url)
+    } else {
+        Err("it is not https, and neither a loopback address nor allowed")
+    }
+}
+
+/// Where the metadata may be: RFC 8414 §3.1 puts the well-known path between host and path; where it is not, it is tried
+/// behind the path, as some servers have it.
+fn metadata_urls(issuer: &Url) -> Vec<Url> {
+    let path = issuer.path().trim_end_matches('/');
+    let at = |path: String| {
+        let mut url = issuer.clone();
+        url.set_path(&path);
+        url
+    };
+    let mut urls = vec![at(format!("{WELL_KNOWN}{path}"))];
+    if !path.is_empty() {
+        urls.push(at(format!("{path}{WELL_KNOWN}")));
+    }
+    urls
+}
+
+fn is_allowed(url: &Url, allow_http: bool) -> bool {
+    url.scheme() == "https" || (url.scheme() == "http" && (allow_http || is_loopback(url)))
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || host.ends_with(".localhost") || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// How long an answer may be used (RFC 9111 §4.2.1), less the time that it was in a cache already.
+fn max_age(headers: &header::HeaderMap) -> Option<i64> {
+    let values = headers.get_all(header::CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+    let directives: Vec<_> =
+        values.flat_map(|value| value.split(',')).map(|one| one.trim().to_ascii_lowercase()).collect();
+    if directives.iter().any(|one| one == "no-store" || one == "no-cache") {
+        return Some(0);
+    }
+    let seconds = |one: &String| one.strip_prefix("max-age=")?.trim_matches('"').parse::<u32>().ok();
+    let max_age = directives.iter().find_map(seconds)?;
+    let age = headers.get(header::AGE).and_then(|age| age.to_str().ok()?.parse::<u32>().ok()).unwrap_or(0);
+    Some(max_age.saturating_sub(age).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn max_age_is_read_as_caches_do() {
+        let of = |cache_control: &'static str, age: Option<&'static str>| {
+            let mut headers = header::HeaderMap::new();
+            headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static(cache_control));
+            if let Some(age) = age {
+                headers.insert(header::AGE, header::HeaderValue::from_static(age));
+            }
+            max_age(&headers)
+        };
+        assert_eq!(of("public, Max-Age=60", None), Some(60));
+        assert_eq!(of("max-age=60, public", Some("50")), Some(10));
+        assert_eq!(of("max-age=60", Some("500")), Some(0));
+        assert_eq!(of("max-age=60, no-cache", None), Some(0));
+        assert_eq!(of("max-age=-1", None), None);
+        assert_eq!(of("public", None), None);
+    }
+}

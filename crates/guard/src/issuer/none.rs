@@ -1,0 +1,29 @@
+//! Without the feature `issuer` no guard has a source of keys: the type has no value, and nothing here ever runs.
+
+use std::future::Ready;
+
+use crate::Guard;
+
+pub(crate) enum Source {}
+
+impl Source {
+    pub(crate) fn never_reached(&self) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn is_stale(&self, _now: i64) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn is_worth_waiting_for(&self, _guard: &Guard, _now: i64, _urgent: bool) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn retry_after(&self, _now: i64) -> u32 {
+        match *self {}
+    }
+
+    pub(crate) fn fetch(&self, _guard: &Guard) -> Ready<()> {
+        match *self {}
+    }
+}
