@@ -1,0 +1,20 @@
+-- Applications that ask for tokens. All belong to who runs this server (RFC 9700 section 2.4).
+CREATE TABLE clients (
+    client_id        TEXT COLLATE "C" NOT NULL,
+    name             TEXT NOT NULL,
+    -- SHA-256 of the secret of a confidential client; NULL says that the client is public. The secret has 256 random
+    -- bits, which no slow hash could make safer.
+    secret_hash      BYTEA,
+    -- Space-delimited lists, read whole.
+    grant_types      TEXT NOT NULL,
+    scopes           TEXT NOT NULL,
+    audiences        TEXT NOT NULL,
+    -- Whether a scope that is made later is added to it (`default`).
+    every_scope      BOOLEAN NOT NULL,
+    -- Seconds; NULL: as set for the server.
+    access_token_ttl BIGINT,
+    disabled         BOOLEAN NOT NULL,
+    created_at       TIMESTAMPTZ NOT NULL,
+    updated_at       TIMESTAMPTZ NOT NULL,
+    CONSTRAINT clients_pkey PRIMARY KEY (client_id)
+);

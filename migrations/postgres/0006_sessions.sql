@@ -1,0 +1,31 @@
+-- One login of one user at one client: what a refresh token belongs to. A refresh changes one row and adds none.
+CREATE TABLE sessions (
+    id              UUID NOT NULL,
+    user_id         UUID NOT NULL,
+    client_id       TEXT COLLATE "C" NOT NULL,
+    -- What was asked for at login, as it was asked; NULL: nothing, which means all.
+    scope           TEXT,
+    -- The RFC 8707 resources that were asked for, space-delimited; NULL: none.
+    resource        TEXT,
+    -- 32 random bytes that go into the MAC of the refresh token, so that the server's key alone makes none.
+    secret          BYTEA NOT NULL,
+    -- How often the refresh token was rotated: the current token carries this number.
+    counter         BIGINT NOT NULL,
+    -- When the password was given.
+    created_at      TIMESTAMPTZ NOT NULL,
+    last_used_at    TIMESTAMPTZ NOT NULL,
+    -- The end that each use moves, and the one that nothing moves.
+    idle_expires_at TIMESTAMPTZ NOT NULL,
+    expires_at      TIMESTAMPTZ NOT NULL,
+    -- Set when it was ended before its time.
+    ended_at        TIMESTAMPTZ,
+    -- From where it was last used.
+    address         TEXT,
+    user_agent      TEXT,
+    CONSTRAINT sessions_pkey PRIMARY KEY (id),
+    CONSTRAINT sessions_user_id_fkey FOREIGN KEY (user_id) REFERENCES users (id) ON DELETE CASCADE,
+    CONSTRAINT sessions_client_id_fkey FOREIGN KEY (client_id) REFERENCES clients (client_id) ON DELETE CASCADE
+);
+
+CREATE INDEX sessions_user_id_idx ON sessions (user_id, id);
+CREATE INDEX sessions_client_id_idx ON sessions (client_id);

@@ -1,0 +1,21 @@
+-- The key pairs that sign access tokens.
+CREATE TABLE signing_keys (
+    -- The RFC 7638 thumbprint of the public key.
+    kid         TEXT COLLATE "C" NOT NULL,
+    algorithm   TEXT NOT NULL,
+    -- As it is published.
+    public_jwk  TEXT NOT NULL,
+    -- PKCS #8, sealed under the master key with the kid as associated data.
+    private_key BYTEA NOT NULL,
+    -- `active` signs, and is the only one that does; `retired` is published until what it signed has expired.
+    state       TEXT NOT NULL,
+    created_at  TIMESTAMPTZ NOT NULL,
+    not_before  TIMESTAMPTZ NOT NULL,
+    -- When the last token that it signed has expired; NULL while it signs.
+    expires_at  TIMESTAMPTZ,
+    CONSTRAINT signing_keys_pkey PRIMARY KEY (kid),
+    CONSTRAINT signing_keys_state_check CHECK (state IN ('next', 'active', 'retired'))
+);
+
+-- Replicas that start together make one active key between them.
+CREATE UNIQUE INDEX signing_keys_active_key ON signing_keys (state) WHERE state = 'active';

@@ -1,0 +1,9 @@
+-- What tokens can be good for. Names are scope-tokens (RFC 6749 section 3.3) without "/".
+CREATE TABLE scopes (
+    name        TEXT NOT NULL,
+    description TEXT NOT NULL,
+    -- Made by grantd itself; never deleted.
+    built_in    INTEGER NOT NULL,
+    created_at  TEXT NOT NULL,
+    CONSTRAINT scopes_pkey PRIMARY KEY (name)
+) STRICT;

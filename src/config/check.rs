@@ -1,0 +1,150 @@
+//! Reads values and collects what is wrong with them.
+
+use std::{fmt, path::Path, time::Duration};
+
+use secrecy::SecretString;
+
+/// Everything that is wrong with the settings.
+#[derive(Debug, Default, thiserror::Error)]
+pub struct ConfigErrors(Vec<(String, String)>);
+
+impl ConfigErrors {
+    pub(super) fn of(setting: &str, problem: String) -> Self {
+        Self(vec![(setting.to_owned(), problem)])
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let settings = if self.0.len() == 1 { "one setting is" } else { "some settings are" };
+        write!(f, "{settings} wrong (`grantd config` shows where values come from):")?;
+        for (setting, problem) in &self.0 {
+            write!(f, "\n  {setting}: {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Collects problems while sections are read.
+#[derive(Default)]
+pub(super) struct Check(Vec<(String, String)>);
+
+impl Check {
+    /// Parses one value; a failure is reported with what was found and what is allowed.
+    pub(super) fn value<T>(
+        &mut self,
+        setting: &str,
+        text: &str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        match parse(text) {
+            Ok(value) => Some(value),
+            Err(allowed) => {
+                self.problem(setting, format!("found {text:?}; {allowed}"));
+                None
+            }
+        }
+    }
+
+    /// Reports a problem.
+    pub(super) fn problem(&mut self, setting: &str, problem: impl Into<String>) {
+        self.0.push((setting.to_owned(), problem.into()));
+    }
+
+    /// A secret, from its variable or from the file that `…_FILE` names (one line; the line's end is not part of it).
+    /// `None` says that it is wrong, `Some(None)` that it is not set.
+    #[expect(clippy::option_option, reason = "not set and wrong are two things, and wrong has been reported")]
+    pub(super) fn secret(
+        &mut self,
+        setting: &str,
+        value: Option<&String>,
+        file: Option<&Path>,
+    ) -> Option<Option<SecretString>> {
+        match (value, file) {
+            (Some(_), Some(_)) => {
+                self.problem(setting, format!("set here and in {setting}_FILE; only one may be"));
+                None
+            }
+            (Some(value), None) => Some(Some(value.clone().into())),
+            (None, Some(path)) => match std::fs::read_to_string(path) {
+                Ok(text) => Some(Some(text.trim_end_matches(['\n', '\r']).into())),
+                Err(error) => {
+                    self.problem(&format!("{setting}_FILE"), format!("cannot read {}: {error}", path.display()));
+                    None
+                }
+            },
+            (None, None) => Some(None),
+        }
+    }
+
+    pub(super) fn finish(self) -> Result<(), ConfigErrors> {
+        if self.0.is_empty() { Ok(()) } else { Err(ConfigErrors(self.0)) }
+    }
+}
+
+/// Parsers of single values; an error says what is allowed.
+pub mod parse {
+    use super::Duration;
+
+    /// `15m`, `30d`; at least `1s`.
+    pub fn duration(text: &str) -> Result<Duration, String> {
+        let allowed = "allowed is a duration such as 90s, 15m, 12h or 30d, at least 1s";
+        let duration = humantime::parse_duration(text).map_err(|_| allowed.to_owned())?;
+        // So that a time in the far future is still a time that both databases can hold.
+        let longest = Duration::from_secs(100 * 365 * 86_400);
+        if (Duration::from_secs(1)..=longest).contains(&duration) { Ok(duration) } else { Err(allowed.to_owned()) }
+    }
+
+    /// `64KiB`, `19MiB`; a bare number is bytes.
+    pub fn size(text: &str) -> Result<u64, String> {
+        let allowed = "allowed is a size such as 64KiB, 19MiB or 1GiB";
+        let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let (number, unit) = text.split_at(digits);
+        let factor = match unit.trim() {
+            "" | "B" => 1,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1_u64 << 30,
+            _ => return Err(allowed.to_owned()),
+        };
+        number.parse::<u64>().ok().and_then(|n| n.checked_mul(factor)).ok_or_else(|| allowed.to_owned())
+    }
+
+    /// `true` or `false`.
+    pub fn boolean(text: &str) -> Result<bool, String> {
+        match text {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err("allowed is true or false".to_owned()),
+        }
+    }
+
+    /// A whole number within bounds.
+    pub fn number(text: &str, least: u32, most: u32) -> Result<u32, String> {
+        text.parse()
+            .ok()
+            .filter(|n| (least..=most).contains(n))
+            .ok_or_else(|| format!("allowed is a number from {least} to {most}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::parse;
+
+    #[test]
+    fn durations_go_down_to_a_second() {
+        assert_eq!(parse::duration("15m"), Ok(Duration::from_mins(15)));
+        assert_eq!(parse::duration("30d"), Ok(Duration::from_hours(30 * 24)));
+        assert!(parse::duration("0s").is_err() && parse::duration("500ms").is_err() && parse::duration("15").is_err());
+    }
+
+    #[test]
+    fn sizes_have_binary_units() {
+        assert_eq!(parse::size("19MiB"), Ok(19 << 20));
+        assert_eq!(parse::size("64KiB"), Ok(64 << 10));
+        assert!(parse::size("19MB").is_err() && parse::size("").is_err() && parse::size("99999999999GiB").is_err());
+    }
+}

@@ -1,0 +1,181 @@
+//! Secrets that are generated: the master key and what is sealed under it, and client secrets.
+
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey},
+    digest, hkdf, rand,
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use secrecy::{ExposeSecret, SecretBox, SecretString};
+
+const NONCE_LEN: usize = 12;
+
+/// The system's source of randomness failed.
+#[derive(Debug, thiserror::Error)]
+#[error("the system gives no random numbers")]
+pub struct NoRandomness;
+
+/// So many random bytes.
+pub fn random<const N: usize>() -> Result<[u8; N], NoRandomness> {
+    let mut bytes = [0; N];
+    rand::fill(&mut bytes).map_err(|_| NoRandomness)?;
+    Ok(bytes)
+}
+
+/// 32 bytes that all other secrets at rest are sealed under, or derived from.
+#[derive(Debug)]
+pub struct MasterKey(SecretBox<[u8; 32]>);
+
+/// What was sealed was not sealed under this key for this purpose.
+#[derive(Debug, thiserror::Error)]
+#[error("sealed under another key")]
+pub struct Unsealable;
+
+impl MasterKey {
+    /// A new one, from the system's randomness.
+    pub fn generate() -> Result<Self, NoRandomness> {
+        Ok(Self(SecretBox::new(Box::new(random()?))))
+    }
+
+    /// Reads base64url, with or without padding.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = URL_SAFE_NO_PAD.decode(text.trim().trim_end_matches('=')).ok()?;
+        Some(Self(SecretBox::new(Box::new(bytes.try_into().ok()?))))
+    }
+
+    /// In base64url, to be kept.
+    #[must_use]
+    pub fn to_text(&self) -> SecretString {
+        URL_SAFE_NO_PAD.encode(self.0.expose_secret()).into()
+    }
+
+    fn cipher(&self) -> Option<RandomizedNonceKey> {
+        RandomizedNonceKey::new(&AES_256_GCM, self.0.expose_secret()).ok()
+    }
+
+    /// AES-256-GCM: a random nonce, then the sealed bytes. `context` is authenticated with them and must be the same
+    /// when they are opened.
+    pub fn seal(&self, plain: &[u8], context: &str) -> Result<Vec<u8>, NoRandomness> {
+        let mut sealed = plain.to_vec();
+        let nonce = self
+            .cipher()
+            .and_then(|key| key.seal_in_place_append_tag(Aad::from(context.as_bytes()), &mut sealed).ok())
+            .ok_or(NoRandomness)?;
+        Ok([nonce.as_ref().as_slice(), &sealed].concat())
+    }
+
+    /// The reverse of [`MasterKey::seal`].
+    pub fn open(&self, sealed: &[u8], context: &str) -> Result<SecretBox<Vec<u8>>, Unsealable> {
+        let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN).ok_or(Unsealable)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| Unsealable)?;
+        let mut plain = sealed.to_vec();
+        let length = self
+            .cipher()
+            .ok_or(Unsealable)?
+            .open_in_place(nonce, Aad::from(context.as_bytes()), &mut plain)
+            .map_err(|_| Unsealable)?
+            .len();
+        plain.truncate(length);
+        Ok(SecretBox::new(Box::new(plain)))
+    }
+
+    /// A key for one purpose (HKDF-SHA-256, RFC 5869).
+    #[must_use]
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        let extracted = hkdf::Salt::new(hkdf::HKDF_SHA256, b"grantd").extract(self.0.expose_secret());
+        let mut key = [0; 32];
+        let info = [purpose.as_bytes()];
+        let Ok(()) = extracted.expand(&info, hkdf::HKDF_SHA256).and_then(|expanded| expanded.fill(&mut key)) else {
+            unreachable!("HKDF-SHA-256 gives up to 8160 bytes, and 32 were asked for")
+        };
+        key
+    }
+}
+
+/// The prefix of client secrets. Scanners know it: never change it.
+pub const CLIENT_SECRET: &str = "grs_";
+
+const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+/// 62^6 > 2^32.
+const CHECKSUM_LEN: usize = 6;
+
+/// CRC-32 in base62, six characters: tells a typo from a wrong secret without the database.
+pub(crate) fn checksum(text: &str) -> String {
+    let mut rest = crc32fast::hash(text.as_bytes());
+    let mut digits = [b'0'; CHECKSUM_LEN];
+    for digit in digits.iter_mut().rev() {
+        *digit = BASE62[(rest % 62) as usize];
+        rest /= 62;
+    }
+    digits.iter().map(|digit| char::from(*digit)).collect()
+}
+
+/// The text without its checksum, if that is right.
+pub(crate) fn without_checksum(text: &str) -> Option<&str> {
+    let (body, sum) = text.split_at_checked(text.len().checked_sub(CHECKSUM_LEN)?)?;
+    (checksum(body) == sum).then_some(body)
+}
+
+/// A new secret of 256 random bits: the prefix, the bits in base62, the checksum.
+pub fn generate(prefix: &str) -> Result<SecretString, NoRandomness> {
+    // 43 base62 digits hold 256 bits; each byte below 248 gives one without bias.
+    let mut body = String::from(prefix);
+    while body.len() < prefix.len() + 43 {
+        let random: [u8; 64] = random()?;
+        let missing = prefix.len() + 43 - body.len();
+        body.extend(random.iter().filter(|b| **b < 248).take(missing).map(|b| char::from(BASE62[(b % 62) as usize])));
+    }
+    let sum = checksum(&body);
+    Ok((body + &sum).into())
+}
+
+/// How a generated secret is stored: SHA-256. With 256 random bits nobody can guess what was hashed.
+#[must_use]
+pub fn fingerprint(secret: &str) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest::digest(&digest::SHA256, secret.as_bytes()).as_ref());
+    hash
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn sealed_bytes_open_under_the_same_key_and_context_only() {
+        let key = MasterKey::generate().unwrap();
+        let sealed = key.seal(b"private", "kid-1").unwrap();
+        assert_eq!(*key.open(&sealed, "kid-1").unwrap().expose_secret(), b"private");
+        assert!(key.open(&sealed, "kid-2").is_err());
+        assert!(MasterKey::generate().unwrap().open(&sealed, "kid-1").is_err());
+        assert!(key.open(&sealed[..10], "kid-1").is_err());
+    }
+
+    #[test]
+    fn generated_secrets_differ_and_carry_a_checksum() {
+        let one = generate(CLIENT_SECRET).unwrap();
+        let one = one.expose_secret();
+        assert_eq!(one.len(), 4 + 43 + 6);
+        assert!(without_checksum(one).is_some());
+        assert_ne!(one, generate(CLIENT_SECRET).unwrap().expose_secret());
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let key = MasterKey::generate().unwrap();
+        assert!(!format!("{key:?}").contains(key.to_text().expose_secret()));
+        assert_eq!(format!("{key:?}"), "MasterKey(SecretBox<[u8; 32]>([REDACTED]))");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_has_a_checksum_or_has_not(text in "\\PC{0,40}") {
+            let body = without_checksum(&text).map(ToOwned::to_owned);
+            prop_assert!(body.is_none() || text.starts_with(&body.unwrap()));
+            let checked = format!("{text}{}", checksum(&text));
+            prop_assert_eq!(without_checksum(&checked), Some(text.as_str()));
+        }
+    }
+}

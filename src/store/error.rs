@@ -1,0 +1,144 @@
+//! What can go wrong between the server and its database.
+
+use std::io;
+
+use sqlx::{error::DatabaseError, migrate::MigrateError};
+
+/// A failed statement, by what the caller can do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A constraint of this name was violated; the change did not happen.
+    #[error("constraint {0} violated")]
+    Constraint(&'static str),
+    /// The database is away, overloaded or read-only: the same may succeed a little later.
+    #[error("the database is not available: {0}")]
+    Unavailable(#[source] sqlx::Error),
+    /// The engine undid the transaction and asks to have it repeated.
+    #[error("the database asks to repeat the transaction: {0}")]
+    Repeat(#[source] sqlx::Error),
+    /// A row that the server cannot have written.
+    #[error("impossible row in table {table}, id {id}: {problem}")]
+    ImpossibleRow {
+        /// The table.
+        table: &'static str,
+        /// The row's primary key.
+        id: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The schema could not be brought up to date.
+    #[error("the schema could not be brought up to date: {0}")]
+    Migration(#[source] MigrateError),
+    /// Anything else: a bug.
+    #[error("the database refused a statement: {0}")]
+    Other(#[source] sqlx::Error),
+}
+
+impl StoreError {
+    /// For a row whose columns contradict each other or the code.
+    pub fn impossible(table: &'static str, id: impl ToString, problem: impl ToString) -> Self {
+        Self::ImpossibleRow { table, id: id.to_string(), problem: problem.to_string() }
+    }
+
+    pub(super) fn asks_for_retry(&self) -> bool {
+        matches!(self, Self::Repeat(_))
+    }
+}
+
+/// The unique constraints by their name (Postgres) and by what SQLite says of them: columns, or the index's name.
+const CONSTRAINTS: [(&str, &str); 12] = [
+    ("audit_events_pkey", "audit_events.id"),
+    ("clients_pkey", "clients.client_id"),
+    ("roles_pkey", "roles.name"),
+    ("scopes_pkey", "scopes.name"),
+    ("sessions_pkey", "sessions.id"),
+    ("signing_keys_active_key", "signing_keys.state"),
+    ("signing_keys_pkey", "signing_keys.kid"),
+    ("user_roles_pkey", "user_roles.user_id, user_roles.role"),
+    ("user_roles_role_fkey", ""),
+    ("users_email_key", "index 'users_email_key'"),
+    ("users_pkey", "users.id"),
+    ("users_username_key", "index 'users_username_key'"),
+];
+/// SQLite names no foreign key. Users have roles by one; the server violates no other.
+const SQLITE_FOREIGN_KEY: &str = "user_roles_role_fkey";
+
+fn constraint(error: &dyn DatabaseError) -> Option<&'static str> {
+    if let Some(name) = error.constraint() {
+        return CONSTRAINTS.iter().find(|(known, _)| *known == name).map(|(known, _)| *known);
+    }
+    if error.is_foreign_key_violation() {
+        return Some(SQLITE_FOREIGN_KEY);
+    }
+    let violated = error.message().strip_prefix("UNIQUE constraint failed: ")?;
+    CONSTRAINTS.iter().find(|(_, sqlite)| *sqlite == violated).map(|(name, _)| *name)
+}
+
+/// What a database error's code asks for. Postgres: SQLSTATE, five characters. SQLite: a result code in decimal, whose
+/// low byte is the primary code.
+enum Advice {
+    Repeat,
+    Wait,
+    Bug,
+}
+
+fn advice(code: &str) -> Advice {
+    if code.len() == 5 {
+        return match code {
+            // Serialization failure, deadlock.
+            "40001" | "40P01" => Advice::Repeat,
+            // Too many connections; shutting down or starting; statement timeout; lock not available; read-only
+            // (a standby that was a primary a moment ago); out of disk or memory.
+            "53300" | "57P01" | "57P02" | "57P03" | "57014" | "55P03" | "25006" | "53100" | "53200" => Advice::Wait,
+            _ if code.starts_with("08") => Advice::Wait,
+            _ => Advice::Bug,
+        };
+    }
+    match code.parse::<u32>().map(|code| (code & 0xff, code >> 8)) {
+        // SQLITE_BUSY_SNAPSHOT: a reader tried to write after somebody else did.
+        Ok((5, 2)) => Advice::Repeat,
+        // BUSY, LOCKED, NOMEM, READONLY, IOERR, FULL, CANTOPEN.
+        Ok((5 | 6 | 7 | 8 | 10 | 13 | 14, _)) => Advice::Wait,
+        _ => Advice::Bug,
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Database(database) => {
+                if let Some(name) = constraint(database.as_ref()) {
+                    return Self::Constraint(name);
+                }
+                match database.code().map_or(Advice::Bug, |code| advice(&code)) {
+                    Advice::Repeat => Self::Repeat(error),
+                    Advice::Wait => Self::Unavailable(error),
+                    Advice::Bug => Self::Other(error),
+                }
+            }
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => Self::Unavailable(error),
+            // How sqlx reports a connection that ended in the middle of a message.
+            sqlx::Error::Protocol(_) => Self::Unavailable(error),
+            _ => Self::Other(error),
+        }
+    }
+}
+
+impl From<MigrateError> for StoreError {
+    fn from(error: MigrateError) -> Self {
+        match error {
+            MigrateError::Execute(error) => Self::from(error),
+            error => Self::Migration(error),
+        }
+    }
+}
+
+impl From<io::Error> for StoreError {
+    fn from(error: io::Error) -> Self {
+        Self::Unavailable(sqlx::Error::Io(error))
+    }
+}

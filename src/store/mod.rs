@@ -1,0 +1,189 @@
+//! The database: SQLite in a file, or Postgres. Each statement is written once and runs on both.
+//!
+//! [`Store::read`] gives a connection that may only read, [`Store::write`] one for a change of a single statement,
+//! and [`Store::transact`] runs several as one. The macros of `run` send a statement over any of them.
+
+mod error;
+mod migrate;
+pub(crate) mod run;
+
+use std::{
+    path::Path,
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+pub use error::StoreError;
+pub use run::Conn;
+use sqlx::{
+    ConnectOptions, PgPool, SqlitePool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use tracing::log::LevelFilter;
+
+use self::run::Link;
+use crate::{
+    config::{DatabaseConfig, DatabaseUrl},
+    error::Error,
+};
+
+/// How often a transaction is tried when the engine asks to have it repeated.
+const TRIES: usize = 5;
+/// A connection that lay idle for longer is asked whether it still lives, before it is used.
+const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+const SQLITE_READERS: u32 = 4;
+
+/// The database. Clones share its connections.
+#[derive(Clone, Debug)]
+pub struct Store {
+    engine: Engine,
+    statements: Arc<AtomicU64>,
+    /// How long one statement may take.
+    patience: Duration,
+}
+
+#[derive(Clone, Debug)]
+enum Engine {
+    Sqlite { readers: SqlitePool, writer: SqlitePool },
+    Postgres(PgPool),
+}
+
+impl Store {
+    /// Connects and brings the schema up to date. Several servers may do this at once: one migrates, the others wait.
+    pub async fn open(config: &DatabaseConfig) -> Result<Self, StoreError> {
+        let engine = match &config.url {
+            DatabaseUrl::Sqlite(path) => open_sqlite(path, config).await?,
+            DatabaseUrl::Postgres(url) => open_postgres(url, config).await?,
+        };
+        Ok(Self { engine, statements: Arc::default(), patience: config.timeout })
+    }
+
+    /// A connection for statements that change nothing.
+    pub async fn read(&self) -> Result<Conn, StoreError> {
+        let link = match &self.engine {
+            Engine::Sqlite { readers, .. } => Link::Sqlite(readers.acquire().await?),
+            Engine::Postgres(pool) => Link::Postgres(pool.acquire().await?),
+        };
+        Ok(self.conn(link))
+    }
+
+    /// A connection for a change that is one statement: what it did is durable when the statement returns.
+    pub async fn write(&self) -> Result<Conn, StoreError> {
+        let link = match &self.engine {
+            Engine::Sqlite { writer, .. } => Link::Sqlite(writer.acquire().await?),
+            Engine::Postgres(pool) => Link::Postgres(pool.acquire().await?),
+        };
+        Ok(self.conn(link))
+    }
+
+    /// Runs `work` in a transaction: all of it is durable when this returns `Ok`, nothing happened when it returns `Err`.
+    /// Where the engine asks for it (a lost race), the whole is done again, a few times; `work` must therefore change
+    /// nothing but the database.
+    pub async fn transact<T>(&self, work: impl AsyncFn(&mut Conn) -> Result<T, Error>) -> Result<T, Error> {
+        for _ in 1..TRIES {
+            match self.transact_once(&work).await {
+                Err(Error::Store(error)) if error.asks_for_retry() => {}
+                done => return done,
+            }
+        }
+        self.transact_once(&work).await
+    }
+
+    async fn transact_once<T>(&self, work: &impl AsyncFn(&mut Conn) -> Result<T, Error>) -> Result<T, Error> {
+        let link = match &self.engine {
+            // IMMEDIATE: a transaction that begins by reading could not be raised to a writing one without a race.
+            Engine::Sqlite { writer, .. } => Link::SqliteTransaction(writer.begin_with("BEGIN IMMEDIATE").await?),
+            Engine::Postgres(pool) => Link::PostgresTransaction(pool.begin().await?),
+        };
+        let mut conn = self.conn(link);
+        let done = work(&mut conn).await?;
+        conn.commit().await?;
+        Ok(done)
+    }
+
+    fn conn(&self, link: Link) -> Conn {
+        Conn::new(link, self.statements.clone(), self.patience)
+    }
+
+    /// How many statements were sent so far, those that begin and end transactions not counted.
+    #[must_use]
+    pub fn statements_run(&self) -> u64 {
+        self.statements.load(Ordering::Relaxed)
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let mut conn = self.read().await?;
+        run::scalar!(conn, i32, "SELECT 1")?;
+        Ok(())
+    }
+
+    /// Closes all connections; for SQLite, what is in the write-ahead log goes into the file.
+    pub async fn close(&self) {
+        match &self.engine {
+            Engine::Sqlite { readers, writer } => {
+                readers.close().await;
+                writer.close().await;
+            }
+            Engine::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+async fn open_sqlite(path: &Path, config: &DatabaseConfig) -> Result<Engine, StoreError> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // An answer of success means that it is on disk, also after a loss of power.
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(config.timeout)
+        .disable_statement_logging();
+    let _lock = migrate::lock_file(path).await?;
+    let writer = SqlitePoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(config.timeout)
+        .test_before_acquire(false)
+        .connect_with(options.clone())
+        .await?;
+    migrate::sqlite(&writer).await?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(SQLITE_READERS)
+        .acquire_timeout(config.timeout)
+        .test_before_acquire(false)
+        .connect_with(options.read_only(true).create_if_missing(false))
+        .await?;
+    Ok(Engine::Sqlite { readers, writer })
+}
+
+async fn open_postgres(url: &str, config: &DatabaseConfig) -> Result<Engine, StoreError> {
+    let options = PgConnectOptions::from_str(url)?
+        .application_name("grantd")
+        .options([("statement_timeout", config.timeout.as_millis().to_string())])
+        .log_slow_statements(LevelFilter::Warn, config.timeout / 2)
+        .log_statements(LevelFilter::Trace);
+    let pool = PgPoolOptions::new()
+        .max_connections(config.connections)
+        .acquire_timeout(config.timeout)
+        // A round trip before each use would double the cost of a request; one after a pause costs nothing and finds
+        // the connections that a restarted database has left dead.
+        .test_before_acquire(false)
+        .before_acquire(|conn, meta| {
+            Box::pin(async move {
+                if meta.idle_for > TRUSTED_IDLE {
+                    sqlx::Connection::ping(conn).await?;
+                }
+                Ok(true)
+            })
+        })
+        .connect_with(options)
+        .await?;
+    migrate::postgres(&pool).await?;
+    Ok(Engine::Postgres(pool))
+}
