@@ -47,6 +47,14 @@ pub struct FieldError {
     pub message: String,
 }
 
+impl std::fmt::Display for FieldError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.field, self.message)
+    }
+}
+
+impl std::error::Error for FieldError {}
+
 impl FieldError {
     /// Says what is wrong with a field.
     pub fn new(field: impl Into<String>, code: Code, message: impl Into<String>) -> Self {
@@ -71,7 +79,7 @@ pub enum Code {
 }
 
 fn list(fields: &[FieldError]) -> String {
-    fields.iter().map(|f| format!("{}: {}", f.field, f.message)).collect::<Vec<_>>().join("; ")
+    fields.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 impl Error {
@@ -84,5 +92,11 @@ impl Error {
 impl From<grantd_guard::InvalidScope> for FieldError {
     fn from(error: grantd_guard::InvalidScope) -> Self {
         Self::new("scopes", Code::Format, error.to_string())
+    }
+}
+
+impl From<crate::secret::NoRandomness> for Error {
+    fn from(error: crate::secret::NoRandomness) -> Self {
+        Self::Internal(error.to_string())
     }
 }

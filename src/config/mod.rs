@@ -19,6 +19,7 @@ pub use self::{
         SetupConfig, TokenConfig,
     },
 };
+pub(crate) use self::sections::only_ours;
 use self::{
     check::Check,
     sections::{DatabaseSettings, HashSettings, HttpSettings, KeySettings, LogSettings, SetupSettings, TokenSettings},

@@ -40,6 +40,17 @@ impl StoreError {
         Self::ImpossibleRow { table, id: id.to_string(), problem: problem.to_string() }
     }
 
+    /// The same failure, for another request that waited for the same statement.
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            Self::Constraint(name) => Self::Constraint(name),
+            Self::Unavailable(_) | Self::Repeat(_) => Self::Unavailable(sqlx::Error::PoolTimedOut),
+            Self::ImpossibleRow { table, id, problem } => Self::impossible(table, id, problem),
+            Self::Migration(error) => Self::Other(sqlx::Error::Protocol(error.to_string())),
+            Self::Other(error) => Self::Other(sqlx::Error::Protocol(error.to_string())),
+        }
+    }
+
     pub(super) fn asks_for_retry(&self) -> bool {
         matches!(self, Self::Repeat(_))
     }

@@ -95,15 +95,19 @@ impl Store {
     }
 
     async fn transact_once<T>(&self, work: &impl AsyncFn(&mut Conn) -> Result<T, Error>) -> Result<T, Error> {
+        let mut conn = self.begin().await?;
+        let done = work(&mut conn).await?;
+        conn.commit().await?;
+        Ok(done)
+    }
+
+    async fn begin(&self) -> Result<Conn, StoreError> {
         let link = match &self.engine {
             // IMMEDIATE: a transaction that begins by reading could not be raised to a writing one without a race.
             Engine::Sqlite { writer, .. } => Link::SqliteTransaction(writer.begin_with("BEGIN IMMEDIATE").await?),
             Engine::Postgres(pool) => Link::PostgresTransaction(pool.begin().await?),
         };
-        let mut conn = self.conn(link);
-        let done = work(&mut conn).await?;
-        conn.commit().await?;
-        Ok(done)
+        Ok(self.conn(link))
     }
 
     fn conn(&self, link: Link) -> Conn {

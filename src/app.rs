@@ -1,0 +1,194 @@
+//! Everything that a request may need, and how it is built at the start.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    net::SocketAddr,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use chrono::{DateTime, Utc};
+use grantd_guard::{BuildError, Guard};
+use secrecy::ExposeSecret as _;
+
+use crate::{
+    clock::Clock,
+    config::{self, Config, DatabaseUrl, MasterKeySource},
+    error::Error,
+    keys::{KeysError, SigningKeys},
+    passwords::{Passwords, PasswordsError},
+    secret::{MasterKey, NoRandomness},
+    sessions::RefreshTokens,
+    setup::{self, FirstStart},
+    store::{Store, StoreError},
+    users,
+};
+
+/// Everything that a request may need.
+#[derive(Debug)]
+pub struct App {
+    /// The settings.
+    pub config: Config,
+    /// The public URL: `iss` of all tokens.
+    pub issuer: String,
+    /// The default `aud`.
+    pub audience: String,
+    /// The time.
+    pub clock: Clock,
+    /// The database.
+    pub store: Store,
+    /// Hashes and checks passwords.
+    pub passwords: Passwords,
+    /// Signs access tokens.
+    pub keys: SigningKeys,
+    /// Verifies access tokens.
+    pub guard: Guard,
+    /// Makes and checks refresh tokens.
+    pub refresh_tokens: RefreshTokens,
+    /// Reads users, many at once.
+    pub users: users::Reader,
+}
+
+/// Why the server does not start. The text tells the operator what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database cannot be opened.
+    #[error("DATABASE_URL: {0}")]
+    Store(#[from] StoreError),
+    /// The directory of the SQLite file cannot be made.
+    #[error("DATABASE_URL: the directory {} cannot be made: {error}", path.display())]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// There is a database and not the key that its secrets are sealed under.
+    #[error(
+        "GRANTD_MASTER_KEY: the database has signing keys, and {} is missing. Put the file back from your backup, or set \
+         GRANTD_MASTER_KEY: without the key that it was made with, a database is of no use",
+        .0.display()
+    )]
+    NoMasterKey(PathBuf),
+    /// The key file cannot be used.
+    #[error("GRANTD_MASTER_KEY: the key file {}: {problem}", path.display())]
+    KeyFile {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The signing keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// Passwords cannot be hashed.
+    #[error(transparent)]
+    Passwords(#[from] PasswordsError),
+    /// No random numbers.
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
+    /// The first start of an empty database failed.
+    #[error("the first start failed, and nothing was made: {0}")]
+    Setup(Error),
+    /// Tokens cannot be checked.
+    #[error("GRANTD_ISSUER: {0}")]
+    Guard(#[from] BuildError),
+    /// An address cannot be listened on.
+    #[error("GRANTD_LISTEN: {address}: {error}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// Certificate or key cannot be used.
+    #[error("GRANTD_TLS_CERT, GRANTD_TLS_KEY: {0}")]
+    Tls(String),
+}
+
+impl App {
+    /// Opens the database and brings it up to date; what an empty one needs is made. `issuer` is used where the settings
+    /// have none.
+    pub async fn start(config: Config, issuer: String, clock: Clock) -> Result<(Self, Option<FirstStart>), StartError> {
+        let now = clock.now();
+        if let DatabaseUrl::Sqlite(file) = &config.database.url {
+            make_directory(file)?;
+        }
+        let store = Store::open(&config.database).await?;
+        let of_file;
+        let master_key = match &config.master_key {
+            MasterKeySource::Given(key) => key,
+            MasterKeySource::Beside(file) => {
+                of_file = key_beside(file, &store).await?;
+                &of_file
+            }
+        };
+        let passwords = Passwords::start(&config.hash)?;
+        let keys = SigningKeys::open(&store, master_key, &config.tokens, now).await?;
+        let first = setup::first_start(&store, &passwords, &config.setup, now).await.map_err(StartError::Setup)?;
+
+        let issuer = config.http.issuer.clone().unwrap_or(issuer);
+        let audience = config.tokens.audience.clone().unwrap_or_else(|| issuer.clone());
+        let of_guard = clock.clone();
+        let mut guard = Guard::builder(&issuer).audience(&issuer).clock(move || of_guard.now().timestamp());
+        if audience != issuer {
+            guard = guard.audience(&audience);
+        }
+        let app = Self {
+            guard: guard.keys(&keys.jwk_set())?,
+            refresh_tokens: RefreshTokens::new(master_key),
+            users: users::Reader::new(store.clone()),
+            config,
+            issuer,
+            audience,
+            clock,
+            store,
+            passwords,
+            keys,
+        };
+        Ok((app, first))
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+}
+
+/// Readable by this user alone: password hashes will be in it.
+fn make_directory(file: &Path) -> Result<(), StartError> {
+    let Some(path) = file.parent().filter(|path| !path.as_os_str().is_empty()) else { return Ok(()) };
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|error| StartError::Directory { path: path.to_owned(), error })
+}
+
+/// The key in the file beside the database. A new database gets a new one; one that is in use never does.
+async fn key_beside(path: &Path, store: &Store) -> Result<MasterKey, StartError> {
+    let problem = |problem: String| StartError::KeyFile { path: path.to_owned(), problem };
+    if !path.exists() {
+        if crate::keys::any(store).await? {
+            return Err(StartError::NoMasterKey(path.to_owned()));
+        }
+        write_new_key(path, &MasterKey::generate()?).map_err(|error| problem(error.to_string()))?;
+    }
+    config::only_ours(path).map_err(problem)?;
+    let text = fs::read_to_string(path).map_err(|error| problem(error.to_string()))?;
+    MasterKey::parse(&text).ok_or_else(|| problem("does not hold 32 bytes in base64url".to_owned()))
+}
+
+/// Whole or not at all, and never over a file that another server has just made.
+fn write_new_key(path: &Path, key: &MasterKey) -> io::Result<()> {
+    let draft = path.with_extension(format!("key.{}", std::process::id()));
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    let written = writeln!(file, "{}", key.to_text().expose_secret()).and_then(|()| file.sync_all());
+    let placed = written.and_then(|()| match fs::hard_link(&draft, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        linked => linked,
+    });
+    fs::remove_file(&draft)?;
+    placed?;
+    // The name is on disk when its directory is.
+    fs::File::open(path.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new(".")))?.sync_all()
+}

@@ -1,0 +1,272 @@
+//! Clients: the applications that ask for tokens. Only an administrator makes them (RFC 9700 §2.4).
+
+mod name;
+mod sql;
+
+use std::{collections::BTreeSet, fmt, str::FromStr, time::Duration};
+
+use chrono::{DateTime, Utc};
+use grantd_guard::{Scope, Scopes};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Serialize, Serializer};
+
+pub use self::name::ClientId;
+use crate::{
+    app::App,
+    audit::{self, Event, Origin},
+    error::{Code, Error, FieldError},
+    roles,
+    secret::{self, CLIENT_SECRET},
+    store::{Conn, StoreError, run},
+};
+
+/// How a client gets tokens (RFC 6749 §1.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GrantType {
+    /// A user's name and password.
+    Password,
+    /// A refresh token.
+    RefreshToken,
+    /// Its own credentials, for itself.
+    ClientCredentials,
+}
+
+impl GrantType {
+    const ALL: [Self; 3] = [Self::Password, Self::RefreshToken, Self::ClientCredentials];
+
+    /// As in `grant_type`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::RefreshToken => "refresh_token",
+            Self::ClientCredentials => "client_credentials",
+        }
+    }
+}
+
+impl FromStr for GrantType {
+    type Err = FieldError;
+
+    fn from_str(text: &str) -> Result<Self, FieldError> {
+        let message = "must be password, refresh_token or client_credentials";
+        let found = Self::ALL.into_iter().find(|grant| grant.as_str() == text);
+        found.ok_or_else(|| FieldError::new("grant_types", Code::Unknown, message))
+    }
+}
+
+impl fmt::Display for GrantType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Whether a client can keep a secret (RFC 6749 §2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientKind {
+    /// It has a secret and proves it.
+    Confidential,
+    /// It runs where others can look into it.
+    Public,
+}
+
+/// A client.
+#[derive(Clone, Debug, Serialize)]
+pub struct Client {
+    /// Its name in tokens and requests.
+    pub client_id: ClientId,
+    /// For people.
+    pub name: String,
+    /// Whether it has a secret.
+    #[serde(rename = "type")]
+    pub kind: ClientKind,
+    /// The grants that it may use.
+    pub grant_types: BTreeSet<GrantType>,
+    /// What it may ask for.
+    #[serde(serialize_with = "crate::users::scope_names")]
+    pub scopes: Scopes,
+    /// Whom its tokens are for; none: the server's default audience.
+    pub audiences: Vec<String>,
+    /// How long its access tokens live; `None`: as set for the server.
+    #[serde(serialize_with = "duration_text")]
+    pub access_token_ttl: Option<Duration>,
+    /// A disabled client gets nothing.
+    pub disabled: bool,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it was last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// As settings have it (`15m`), or null.
+fn duration_text<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    match duration {
+        Some(duration) => serializer.collect_str(&humantime::format_duration(*duration)),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// A client, and what its secret is checked against; none for a public one.
+pub(crate) struct Credentials {
+    pub(crate) client: Client,
+    pub(crate) secret_hash: Option<Vec<u8>>,
+}
+
+/// A client to be made.
+#[derive(Clone, Debug)]
+pub struct NewClient {
+    /// Its name.
+    pub client_id: ClientId,
+    /// For people.
+    pub name: String,
+    /// Whether it gets a secret.
+    pub kind: ClientKind,
+    /// The grants that it may use.
+    pub grant_types: BTreeSet<GrantType>,
+    /// What it may ask for.
+    pub scopes: Scopes,
+    /// Whom its tokens are for.
+    pub audiences: Vec<String>,
+    /// How long its access tokens live.
+    pub access_token_ttl: Option<Duration>,
+}
+
+impl NewClient {
+    fn check(&self) -> Result<(), Error> {
+        let mut errors = Vec::new();
+        if self.name.contains('\0') {
+            errors.push(FieldError::new("name", Code::Format, "must not have U+0000"));
+        } else if !(1..=200).contains(&self.name.chars().count()) {
+            errors.push(FieldError::new("name", Code::Length, "must have 1 to 200 characters"));
+        }
+        if self.grant_types.is_empty() {
+            errors.push(FieldError::new("grant_types", Code::Required, "at least one grant is needed"));
+        }
+        if self.kind == ClientKind::Public && self.grant_types.contains(&GrantType::ClientCredentials) {
+            let message = "a public client has no credentials of its own";
+            errors.push(FieldError::new("grant_types", Code::Format, message));
+        }
+        errors.extend(self.audiences.iter().find_map(|audience| check_audience(audience).err()));
+        if errors.is_empty() { Ok(()) } else { Err(Error::Invalid(errors)) }
+    }
+}
+
+/// A URI or a name: printable ASCII without space, quote and backslash, so that a list of them is space-delimited.
+fn check_audience(audience: &str) -> Result<(), FieldError> {
+    if audience.is_empty() || audience.len() > 500 {
+        return Err(FieldError::new("audiences", Code::Length, "an audience has 1 to 500 characters"));
+    }
+    if audience.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\') {
+        Ok(())
+    } else {
+        Err(FieldError::new("audiences", Code::Format, "an audience is a URI or a name, without spaces"))
+    }
+}
+
+/// Makes a client; a confidential one gets the secret that is returned, and that nothing shows again.
+pub async fn create(
+    app: &App,
+    new: &NewClient,
+    origin: &Origin,
+    now: DateTime<Utc>,
+) -> Result<(Client, Option<SecretString>), Error> {
+    new.check()?;
+    let secret = match new.kind {
+        ClientKind::Confidential => Some(secret::generate(CLIENT_SECRET)?),
+        ClientKind::Public => None,
+    };
+    let client = app
+        .store
+        .transact(async |conn| {
+            roles::check_known(conn, &new.scopes).await?;
+            insert(conn, new, secret.as_ref(), false, now).await?;
+            let event = Event::success("client.created").subject(&new.client_id);
+            audit::record(conn, event, origin, now).await?;
+            Ok(read(conn, new.client_id.as_str()).await?.ok_or_else(|| not_found(&new.client_id))?.client)
+        })
+        .await?;
+    Ok((client, secret))
+}
+
+/// Makes a client in a transaction that is under way.
+pub(crate) async fn insert(
+    conn: &mut Conn,
+    new: &NewClient,
+    secret: Option<&SecretString>,
+    every_scope: bool,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let grant_types: Vec<_> = new.grant_types.iter().map(|grant| grant.as_str()).collect();
+    let ttl = new.access_token_ttl.map(|ttl| i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX));
+    run::execute!(
+        conn,
+        sql::INSERT,
+        new.client_id.as_str(),
+        new.name.as_str(),
+        secret.map(|secret| secret::fingerprint(secret.expose_secret()).to_vec()),
+        grant_types.join(" "),
+        new.scopes.to_string(),
+        new.audiences.join(" "),
+        every_scope,
+        ttl,
+        false,
+        now
+    )
+    .map_err(|error| match error {
+        StoreError::Constraint("clients_pkey") => Error::Taken { field: "client_id" },
+        other => Error::Store(other),
+    })?;
+    Ok(())
+}
+
+fn not_found(id: impl ToString) -> Error {
+    Error::NotFound { what: "client", name: id.to_string() }
+}
+
+async fn read(conn: &mut Conn, id: &str) -> Result<Option<Credentials>, StoreError> {
+    run::optional!(conn, sql::ClientRow, sql::BY_ID, id)?.map(Credentials::try_from).transpose()
+}
+
+/// A client and what proves that somebody is it.
+pub(crate) async fn credentials(app: &App, id: &str) -> Result<Option<Credentials>, StoreError> {
+    read(&mut app.store.read().await?, id).await
+}
+
+/// One client.
+pub async fn find(app: &App, id: &str) -> Result<Client, Error> {
+    Ok(credentials(app, id).await?.ok_or_else(|| not_found(id))?.client)
+}
+
+/// All clients, by id.
+pub async fn list(app: &App) -> Result<Vec<Client>, Error> {
+    let mut conn = app.store.read().await?;
+    let rows = run::all!(conn, sql::ClientRow, sql::LIST)?;
+    rows.into_iter().map(|row| Ok(Credentials::try_from(row)?.client)).collect()
+}
+
+/// Disables or enables a client. A disabled one gets nothing.
+pub async fn set_disabled(
+    app: &App,
+    id: &ClientId,
+    disabled: bool,
+    origin: &Origin,
+    now: DateTime<Utc>,
+) -> Result<Client, Error> {
+    app.store
+        .transact(async |conn| {
+            run::execute!(conn, sql::SET_DISABLED, id.as_str(), disabled, now)?;
+            let client = read(conn, id.as_str()).await?.ok_or_else(|| not_found(id))?.client;
+            let kind = if disabled { "client.disabled" } else { "client.enabled" };
+            audit::record(conn, Event::success(kind).subject(id), origin, now).await?;
+            Ok(client)
+        })
+        .await
+}
+
+/// Gives a new scope to the clients that may ask for every one.
+pub(crate) async fn give_scope(conn: &mut Conn, scope: &Scope, now: DateTime<Utc>) -> Result<(), StoreError> {
+    run::execute!(conn, sql::GIVE_SCOPE, scope.as_str(), now, true)?;
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! Ids of clients.
+
+use std::{borrow::Cow, fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::{Code, FieldError},
+    roles::is_plain_name,
+};
+
+/// The id of a client: `[a-z][a-z0-9-]{1,62}`, and never a UUID, so that no client's `sub` is a user's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(try_from = "String")]
+#[schema(value_type = String, example = "back-office")]
+pub struct ClientId(Cow<'static, str>);
+
+impl ClientId {
+    /// The client of requests that name none: public, made at the first start.
+    #[must_use]
+    pub fn default_client() -> Self {
+        Self(Cow::Borrowed("default"))
+    }
+
+    /// The id.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ClientId {
+    type Err = FieldError;
+
+    fn from_str(text: &str) -> Result<Self, FieldError> {
+        if !is_plain_name(text, 2..=63) {
+            let message = "has 2 to 63 of a-z, 0-9 and -, and begins with a letter";
+            return Err(FieldError::new("client_id", Code::Format, message));
+        }
+        if uuid::Uuid::try_parse(text).is_ok() {
+            return Err(FieldError::new("client_id", Code::Format, "must not be a UUID"));
+        }
+        Ok(Self(Cow::Owned(text.to_owned())))
+    }
+}
+
+impl TryFrom<String> for ClientId {
+    type Error = FieldError;
+
+    fn try_from(text: String) -> Result<Self, FieldError> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

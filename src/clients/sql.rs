@@ -1,0 +1,64 @@
+//! The statements about clients, and what their rows must be like.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::{Client, ClientKind, Credentials};
+use crate::{error::FieldError, store::StoreError};
+
+macro_rules! columns {
+    () => {
+        "client_id, name, secret_hash, grant_types, scopes, audiences, access_token_ttl, disabled, created_at, updated_at"
+    };
+}
+
+pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM clients WHERE client_id = $1");
+pub(super) const LIST: &str = concat!("SELECT ", columns!(), " FROM clients ORDER BY client_id");
+pub(super) const INSERT: &str = "INSERT INTO clients \
+     (client_id, name, secret_hash, grant_types, scopes, audiences, every_scope, access_token_ttl, disabled, \
+      created_at, updated_at) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)";
+pub(super) const SET_DISABLED: &str = "UPDATE clients SET disabled = $2, updated_at = $3 WHERE client_id = $1";
+/// `$3` is true: the clients that may ask for every scope.
+pub(super) const GIVE_SCOPE: &str =
+    "UPDATE clients SET scopes = trim(scopes || ' ' || $1), updated_at = $2 WHERE every_scope = $3";
+
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct ClientRow {
+    client_id: String,
+    name: String,
+    secret_hash: Option<Vec<u8>>,
+    grant_types: String,
+    scopes: String,
+    audiences: String,
+    access_token_ttl: Option<i64>,
+    disabled: bool,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+impl TryFrom<ClientRow> for Credentials {
+    type Error = StoreError;
+
+    fn try_from(row: ClientRow) -> Result<Self, StoreError> {
+        let impossible = |problem: String| StoreError::impossible("clients", &row.client_id, problem);
+        let of_field = |error: FieldError| impossible(error.message);
+        let words = |text: &str| text.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+        let ttl = row.access_token_ttl.map(u64::try_from).transpose().map_err(|error| impossible(error.to_string()))?;
+        let kind = if row.secret_hash.is_some() { ClientKind::Confidential } else { ClientKind::Public };
+        let client = Client {
+            client_id: row.client_id.parse().map_err(of_field)?,
+            name: row.name,
+            kind,
+            grant_types: words(&row.grant_types).iter().map(|grant| grant.parse()).collect::<Result<_, _>>().map_err(of_field)?,
+            scopes: row.scopes.parse().map_err(|error: grantd_guard::InvalidScope| impossible(error.to_string()))?,
+            audiences: words(&row.audiences),
+            access_token_ttl: ttl.map(Duration::from_secs),
+            disabled: row.disabled,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        };
+        Ok(Self { client, secret_hash: row.secret_hash })
+    }
+}

@@ -1,0 +1,106 @@
+//! What every answer has: a request id, the security headers, and for errors one of the two forms.
+
+use actix_web::{
+    Error, HttpMessage, HttpRequest, HttpResponse,
+    body::{BoxBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::header::{
+        CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
+        X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    },
+    middleware::Next,
+    web,
+};
+
+use super::{docs, problem::Problem};
+use crate::{app::App, ids::RequestId, oauth::OAuthError};
+
+/// As much as a request's head may have, in bytes.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+
+/// The request's id, in its extensions.
+#[derive(Clone)]
+pub(crate) struct RequestIdText(pub(crate) String);
+
+/// Names the request, answers it, and completes the answer.
+pub(super) async fn complete(
+    req: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let id = request_id(req.request());
+    req.extensions_mut().insert(RequestIdText(id.clone()));
+    let response = if head_bytes(&req) > MAX_HEAD_BYTES {
+        req.into_response(Problem::head_too_large().render(&id))
+    } else {
+        let request = req.request().clone();
+        match next.call(req).await {
+            Ok(response) => response.map_into_boxed_body(),
+            // A middleware further in failed: here every failure becomes an answer.
+            Err(error) => ServiceResponse::new(request, HttpResponse::from_error(error)),
+        }
+    };
+    let mut response = in_form(response, &id);
+    secure(&mut response, &id);
+    Ok(response)
+}
+
+fn head_bytes(req: &ServiceRequest) -> usize {
+    let fields: usize = req.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    req.uri().path_and_query().map_or(0, |path| path.as_str().len()) + fields
+}
+
+/// The caller's, where it is plain, else a new one.
+fn request_id(req: &HttpRequest) -> String {
+    let plain = |text: &&str| {
+        (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+    };
+    let sent = req.headers().get(X_REQUEST_ID).and_then(|value| value.to_str().ok()).filter(plain);
+    sent.map_or_else(|| new_request_id(req), str::to_owned)
+}
+
+fn new_request_id(req: &HttpRequest) -> String {
+    req.app_data::<web::Data<App>>().map_or_else(|| "unknown".to_owned(), |app| RequestId::new(app.now()).to_string())
+}
+
+/// Gives every error one of the two forms, with the request's id: grantd's own, and those that actix makes.
+fn in_form(response: ServiceResponse, id: &str) -> ServiceResponse {
+    let status = response.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return response;
+    }
+    let (req, response) = response.into_parts();
+    let error = response.error();
+    let answer = if let Some(problem) = error.and_then(|error| error.as_error::<Problem>()) {
+        problem.render(id)
+    } else if let Some(error) = error.and_then(|error| error.as_error::<OAuthError>()) {
+        error.render(id)
+    } else {
+        if let Some(error) = error {
+            tracing::debug!(%error, %status, "a request was refused before it reached a handler");
+        }
+        if super::is_oauth(req.path()) {
+            OAuthError::of_status(status).render(id)
+        } else {
+            Problem::of_status(status).render(id)
+        }
+    };
+    ServiceResponse::new(req, answer)
+}
+
+fn secure(response: &mut ServiceResponse, id: &str) {
+    let secure = response.request().app_config().secure();
+    let policy = if docs::is_docs(response.request().path()) { docs::POLICY } else { POLICY };
+    let headers: &mut HeaderMap = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert(X_REQUEST_ID, id);
+    }
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(CONTENT_SECURITY_POLICY, policy);
+    if secure {
+        headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    }
+}

@@ -1,0 +1,41 @@
+//! Whether the process lives, and whether it can do its work.
+
+use actix_web::{HttpResponse, http::header::CACHE_CONTROL, web};
+use serde::Serialize;
+
+use super::problem::{Problem, ProblemBody};
+use crate::{app::App, error::Error};
+
+/// That all is well.
+#[derive(Serialize, utoipa::ToSchema)]
+pub(crate) struct Health {
+    #[schema(example = "ok")]
+    status: &'static str,
+}
+
+fn well(status: &'static str) -> HttpResponse {
+    HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(Health { status })
+}
+
+/// Whether the process lives
+#[utoipa::path(get, path = "/healthz", tag = "operations", responses((status = 200, description = "It does", body = Health)))]
+pub(crate) async fn healthz() -> HttpResponse {
+    well("ok")
+}
+
+/// Whether the server can do its work
+///
+/// It has its keys and an up-to-date schema from the start on; the database is asked.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "operations",
+    responses(
+        (status = 200, description = "It can", body = Health),
+        (status = 503, description = "The database is away", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn readyz(app: web::Data<App>) -> Result<HttpResponse, Problem> {
+    app.store.ping().await.map_err(Error::from)?;
+    Ok(well("ready"))
+}

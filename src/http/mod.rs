@@ -1,0 +1,130 @@
+//! Every route, and what a request passes on its way there.
+
+pub(crate) mod cache;
+mod docs;
+pub(crate) mod headers;
+mod health;
+pub mod openapi;
+pub(crate) mod problem;
+mod request_log;
+pub(crate) mod tls;
+
+use std::sync::Arc;
+
+use actix_cors::Cors;
+use actix_web::{
+    App as ActixApp, Error, HttpRequest, HttpResponse, Resource, Route,
+    body::MessageBody,
+    dev::{ServiceFactory, ServiceRequest, ServiceResponse},
+    guard,
+    http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE},
+    middleware::{Condition, from_fn},
+    web,
+};
+
+use self::problem::Problem;
+use crate::{
+    app::App,
+    config::HttpConfig,
+    keys,
+    oauth::{self, OAuthError},
+    users,
+};
+
+/// Everything that answers.
+fn routes(routes: &mut web::ServiceConfig) {
+    routes
+        // OAuth: tokens, and what others need to check them.
+        .service(at("/token", vec![post(oauth::token::handle)]))
+        .service(at("/.well-known/oauth-authorization-server", vec![get(oauth::metadata::handle)]))
+        .service(at("/.well-known/jwks.json", vec![get(keys::jwks)]))
+        // One's own account.
+        .service(at("/users/me", vec![get(users::show)]))
+        // For those who run the server, and those who write against it.
+        .service(at("/healthz", vec![get(health::healthz)]))
+        .service(at("/readyz", vec![get(health::readyz)]))
+        .service(at("/openapi.json", vec![get(openapi::openapi)]))
+        .service(at("/docs", vec![get(docs::docs)]))
+        .service(at("/docs/{file:.*}", vec![get(docs::docs)]))
+        .default_service(web::to(nothing_here));
+}
+
+/// The server, from the outside in: the id, the log, browsers' rules, then the route. (The last `wrap` is the first that
+/// a request meets.)
+pub(crate) fn server(
+    app: Arc<App>,
+) -> ActixApp<
+    impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<impl MessageBody>, Error = Error, InitError = ()>,
+> {
+    let cors = cors(&app.config.http);
+    let has_cors = !app.config.http.cors_origins.is_empty();
+    ActixApp::new()
+        .app_data(web::Data::from(app))
+        .configure(routes)
+        .wrap(Condition::new(has_cors, cors))
+        .wrap(from_fn(headers::complete))
+        .wrap(from_fn(request_log::log))
+}
+
+fn cors(config: &HttpConfig) -> Cors {
+    let cors = Cors::default()
+        .allowed_methods(["GET", "POST", "PUT", "PATCH", "DELETE"])
+        .allowed_headers([AUTHORIZATION.as_str(), CONTENT_TYPE.as_str(), "X-Request-Id", "X-API-Key"])
+        .expose_headers([WWW_AUTHENTICATE.as_str(), RETRY_AFTER.as_str(), ETAG.as_str(), "X-Request-Id"])
+        .max_age(3600);
+    config.cors_origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
+}
+
+/// The paths whose errors are OAuth's.
+fn is_oauth(path: &str) -> bool {
+    path == "/token"
+}
+
+/// A method and its handler.
+struct Method {
+    names: &'static str,
+    route: Route,
+}
+
+/// GET, and HEAD, for which the server sends no body.
+fn get<F, Args>(handler: F) -> Method
+where
+    F: actix_web::Handler<Args>,
+    Args: actix_web::FromRequest + 'static,
+    F::Output: actix_web::Responder + 'static,
+{
+    let route = web::route().guard(guard::Any(guard::Get()).or(guard::Head())).to(handler);
+    Method { names: "GET, HEAD", route }
+}
+
+fn post<F, Args>(handler: F) -> Method
+where
+    F: actix_web::Handler<Args>,
+    Args: actix_web::FromRequest + 'static,
+    F::Output: actix_web::Responder + 'static,
+{
+    Method { names: "POST", route: web::post().to(handler) }
+}
+
+/// A path and its methods; every other method is answered 405 with `Allow`.
+fn at(path: &'static str, methods: Vec<Method>) -> Resource {
+    let allow = methods.iter().map(|method| method.names).collect::<Vec<_>>().join(", ");
+    let refuse = move |req: HttpRequest| {
+        let answer = method_not_allowed(&req, &allow);
+        async move { answer }
+    };
+    let resource = web::resource(path).default_service(web::to(refuse));
+    methods.into_iter().fold(resource, |resource, method| resource.route(method.route))
+}
+
+fn method_not_allowed(req: &HttpRequest, allow: &str) -> Result<HttpResponse, Error> {
+    if is_oauth(req.path()) {
+        Err(OAuthError::method_not_allowed(allow).into())
+    } else {
+        Err(Problem::method_not_allowed(allow).into())
+    }
+}
+
+async fn nothing_here() -> Result<HttpResponse, Problem> {
+    Err(Problem::not_found("there is nothing at this path"))
+}

@@ -1,0 +1,107 @@
+//! `POST /token`: the form, the client, the grant, the answer (RFC 6749 §3.2).
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{CACHE_CONTROL, PRAGMA, USER_AGENT},
+    web,
+};
+use chrono::{DateTime, Utc};
+use grantd_guard::Scopes;
+use serde::Serialize;
+
+use super::{
+    OAuthError, client_auth,
+    error::OAuthErrorBody,
+    form::Form,
+    password,
+};
+use crate::{app::App, audit::Origin, clients::Client, principal};
+
+/// The grants that [`handle`] knows.
+pub(super) const GRANT_TYPES: [&str; 1] = ["password"];
+
+/// A request for a token, once its client is known.
+pub(super) struct TokenRequest<'r> {
+    pub(super) app: &'r App,
+    pub(super) client: Client,
+    pub(super) form: Form,
+    pub(super) origin: Origin,
+    pub(super) user_agent: Option<String>,
+    pub(super) now: DateTime<Utc>,
+}
+
+/// The answer with a token (RFC 6749 §5.1).
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Token)]
+pub(super) struct TokenAnswer {
+    /// A JWT of RFC 9068.
+    pub(super) access_token: String,
+    #[schema(example = "Bearer")]
+    pub(super) token_type: &'static str,
+    /// Seconds.
+    #[schema(example = 900)]
+    pub(super) expires_in: u64,
+    /// What the token is good for.
+    pub(super) scope: Scopes,
+    /// Where the client has the grant `refresh_token`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "grt_…")]
+    pub(super) refresh_token: Option<String>,
+}
+
+/// The parameters of [`handle`], for the description of this server.
+#[derive(utoipa::ToSchema)]
+#[schema(as = TokenRequest)]
+#[expect(dead_code, reason = "the form is read parameter by parameter")]
+pub(crate) struct TokenForm {
+    #[schema(example = "password")]
+    grant_type: String,
+    /// Or the e-mail address.
+    username: Option<String>,
+    #[schema(format = "password")]
+    password: Option<String>,
+    /// Space-delimited; absent: all that user and client both have.
+    scope: Option<String>,
+    /// Whom the token is for (RFC 8707); may be repeated.
+    resource: Option<String>,
+    /// Absent: the client `default`.
+    client_id: Option<String>,
+    /// Of a confidential client, unless it comes in an `Authorization: Basic` header.
+    client_secret: Option<String>,
+}
+
+/// Get a token
+///
+/// A user name and a password for a short-lived signed access token (RFC 6749 §4.3).
+#[utoipa::path(
+    post,
+    path = "/token",
+    tag = "oauth",
+    request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "A token", body = TokenAnswer),
+        (status = 400, description = "`invalid_request`, `invalid_grant`, `unauthorized_client`, `unsupported_grant_type`, `invalid_scope` or `invalid_target`", body = OAuthErrorBody<'_>),
+        (status = 401, description = "`invalid_client`", body = OAuthErrorBody<'_>),
+        (status = 413, description = "More than 16 KiB", body = OAuthErrorBody<'_>),
+        (status = 503, description = "`temporarily_unavailable`: too many logins at once, or the database is away", body = OAuthErrorBody<'_>, headers(("Retry-After" = u32))),
+    )
+)]
+pub(crate) async fn handle(
+    app: web::Data<App>,
+    req: HttpRequest,
+    body: web::Payload,
+) -> Result<HttpResponse, OAuthError> {
+    let form = Form::read(&req, body).await?;
+    let client = client_auth::authenticate(&app, &req, &form).await?;
+    let origin = Origin { client_id: Some(client.client_id.to_string()), ..principal::origin(&req, &app) };
+    let user_agent = req.headers().get(USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let now = app.now();
+    let request = TokenRequest { app: &app, client, form, origin, user_agent, now };
+    let answer = match request.form.required("grant_type")? {
+        "password" => password::grant(&request).await?,
+        _ => return Err(OAuthError::unsupported_grant_type()),
+    };
+    let mut response = HttpResponse::Ok();
+    response.insert_header((CACHE_CONTROL, "no-store")).insert_header((PRAGMA, "no-cache"));
+    Ok(response.json(answer))
+}

@@ -1,0 +1,185 @@
+//! Passwords that people choose: what may be one, how they are hashed (Argon2id, RFC 9106), how they are checked.
+
+mod hash;
+mod pool;
+
+use secrecy::{ExposeSecret, SecretString};
+use unicode_normalization::UnicodeNormalization;
+
+pub use self::hash::UnusableHash;
+use self::{hash::Recipe, pool::Pool};
+use crate::{
+    config::HashConfig,
+    error::{Code, Error, FieldError},
+    secret::{self, NoRandomness},
+};
+
+/// The most bytes of UTF-8 that a password may have.
+pub const MAX_BYTES: usize = 1024;
+/// The fewest characters that a new password may have.
+pub const MIN_CHARACTERS: usize = 8;
+
+/// A password that may be one: 1 to 1,024 bytes without U+0000, in NFC, never trimmed.
+#[derive(Clone, Debug)]
+pub struct Password(SecretString);
+
+impl Password {
+    /// A password that somebody presents to be checked.
+    pub fn presented(field: &'static str, text: &str) -> Result<Self, FieldError> {
+        if text.is_empty() {
+            return Err(FieldError::new(field, Code::Required, "is needed"));
+        }
+        if text.len() > MAX_BYTES {
+            return Err(FieldError::new(field, Code::Length, "may have at most 1,024 bytes"));
+        }
+        if text.contains('\0') {
+            return Err(FieldError::new(field, Code::Format, "must not have U+0000"));
+        }
+        Ok(Self(text.nfc().collect::<String>().into()))
+    }
+
+    /// A password that somebody wants to have from now on.
+    pub fn chosen(field: &'static str, text: &str) -> Result<Self, FieldError> {
+        let password = Self::presented(field, text)?;
+        if password.0.expose_secret().chars().count() < MIN_CHARACTERS {
+            return Err(FieldError::new(field, Code::Length, "must have at least 8 characters"));
+        }
+        Ok(password)
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.0.expose_secret().as_bytes()
+    }
+}
+
+/// What came of checking a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is another one, or there is nobody whose it could be.
+    Wrong,
+    /// It is the one.
+    Right,
+    /// It is the one, and its hash was made with other parameters than those in force.
+    RightButOutdated,
+}
+
+/// Hashes and checks passwords, on threads of its own.
+#[derive(Debug)]
+pub struct Passwords {
+    recipe: Recipe,
+    pool: Pool,
+    /// A hash with the parameters in force that no password has: what an unknown user's password is compared with.
+    nobodys: String,
+}
+
+impl Passwords {
+    /// Starts the threads.
+    pub fn start(config: &HashConfig) -> Result<Self, PasswordsError> {
+        let recipe = Recipe::new(config.memory_kib, config.iterations).map_err(|error| error.to_string())?;
+        let nobodys = recipe.phc(&secret::random::<16>()?, &secret::random::<32>()?);
+        let pool = Pool::start(config).map_err(|error| error.to_string())?;
+        Ok(Self { recipe, pool, nobodys })
+    }
+
+    /// The PHC string of a new password.
+    pub async fn hash(&self, password: &Password) -> Result<String, Error> {
+        let salt: [u8; 16] = secret::random()?;
+        let digest = self.pool.run(password.clone(), salt.to_vec(), self.recipe.clone()).await?;
+        Ok(self.recipe.phc(&salt, &digest))
+    }
+
+    /// Checks a password against a PHC string. `None` stands for a user that does not exist, and costs the same.
+    pub async fn verify(&self, password: &Password, phc: Option<&str>) -> Result<Verdict, Error> {
+        let stored = hash::Stored::parse(phc.unwrap_or(&self.nobodys))
+            .map_err(|UnusableHash| Error::Internal("a stored password hash is not usable".to_owned()))?;
+        let digest = self.pool.run(password.clone(), stored.salt, stored.recipe.clone()).await?;
+        let same = aws_lc_rs::constant_time::verify_slices_are_equal(&digest, &stored.digest).is_ok();
+        Ok(match (same && phc.is_some(), stored.recipe == self.recipe) {
+            (false, _) => Verdict::Wrong,
+            (true, true) => Verdict::Right,
+            (true, false) => Verdict::RightButOutdated,
+        })
+    }
+
+    /// How many hashes were computed so far.
+    #[must_use]
+    pub fn hashes_run(&self) -> u64 {
+        self.pool.hashes_run()
+    }
+
+    /// How many passwords wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.pool.waiting()
+    }
+}
+
+/// The threads could not be started.
+#[derive(Debug, thiserror::Error)]
+#[error("passwords cannot be hashed: {0}")]
+pub struct PasswordsError(String);
+
+impl From<String> for PasswordsError {
+    fn from(problem: String) -> Self {
+        Self(problem)
+    }
+}
+
+impl From<NoRandomness> for PasswordsError {
+    fn from(error: NoRandomness) -> Self {
+        Self(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn passwords(memory_kib: u32) -> Passwords {
+        let wait = Duration::from_secs(5);
+        Passwords::start(&HashConfig { memory_kib, iterations: 1, threads: 1, queue: 2, wait }).unwrap()
+    }
+
+    fn password(text: &str) -> Password {
+        Password::presented("password", text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_password_is_checked_against_its_hash() {
+        let passwords = passwords(8);
+        let phc = passwords.hash(&password("correct horse")).await.unwrap();
+        assert!(phc.starts_with("$argon2id$v=19$m=8,t=1,p=1$"), "{phc}");
+        assert_eq!(passwords.verify(&password("correct horse"), Some(&phc)).await.unwrap(), Verdict::Right);
+        assert_eq!(passwords.verify(&password("wrong"), Some(&phc)).await.unwrap(), Verdict::Wrong);
+        assert_eq!(passwords.verify(&password("correct horse"), None).await.unwrap(), Verdict::Wrong);
+        assert_eq!(passwords.hashes_run(), 4);
+    }
+
+    #[tokio::test]
+    async fn a_hash_with_other_parameters_still_counts() {
+        for other in [16, 64] {
+            let phc = passwords(other).hash(&password("correct horse")).await.unwrap();
+            let verdict = passwords(32).verify(&password("correct horse"), Some(&phc)).await.unwrap();
+            assert_eq!(verdict, Verdict::RightButOutdated);
+        }
+    }
+
+    #[tokio::test]
+    async fn passwords_are_compared_in_nfc() {
+        let passwords = passwords(8);
+        let phc = passwords.hash(&password("cafe\u{301}")).await.unwrap();
+        assert_eq!(passwords.verify(&password("caf\u{e9}"), Some(&phc)).await.unwrap(), Verdict::Right);
+    }
+
+    #[test]
+    fn length_is_of_bytes_and_a_new_one_has_eight_characters() {
+        assert!(Password::presented("password", &"a".repeat(1024)).is_ok());
+        assert_eq!(Password::presented("password", &"a".repeat(1025)).unwrap_err().code, Code::Length);
+        assert_eq!(Password::presented("password", "a\0b").unwrap_err().code, Code::Format);
+        assert_eq!(Password::presented("password", "").unwrap_err().code, Code::Required);
+        assert_eq!(Password::chosen("password", "äöüäöüä").unwrap_err().code, Code::Length);
+        assert!(Password::chosen("password", "äöüäöüäö").is_ok());
+    }
+}

@@ -1,0 +1,102 @@
+//! The threads that hash: a fixed number, each with its memory, below the priority of those that answer requests.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use argon2::Block;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use tokio::{sync::oneshot, time::timeout};
+
+use super::{Password, hash::Recipe};
+use crate::{config::HashConfig, error::Error};
+
+/// What Linux calls the weakest priority.
+const NICEST: i32 = 19;
+
+#[derive(Debug)]
+pub(super) struct Pool {
+    queue: Sender<Job>,
+    wait: Duration,
+    hashes: Arc<AtomicU64>,
+}
+
+struct Job {
+    password: Password,
+    salt: Vec<u8>,
+    recipe: Recipe,
+    /// Says that the hash is being computed; closed where nobody waits any more.
+    begun: oneshot::Sender<()>,
+    done: oneshot::Sender<Result<Vec<u8>, argon2::Error>>,
+}
+
+impl Pool {
+    /// The threads end when the pool is dropped.
+    pub(super) fn start(config: &HashConfig) -> io::Result<Self> {
+        let (queue, jobs) = bounded(config.queue);
+        let hashes = Arc::new(AtomicU64::new(0));
+        for _ in 0..config.threads {
+            let (jobs, hashes, blocks) = (jobs.clone(), Arc::clone(&hashes), config.memory_kib as usize);
+            thread::Builder::new().name("hash".to_owned()).spawn(move || work(&jobs, &hashes, blocks))?;
+        }
+        Ok(Self { queue, wait: config.wait, hashes })
+    }
+
+    /// Computes one hash. Fails at once when the queue is full, and when the wait in it is too long.
+    ///
+    /// A caller that goes away (drops the future) takes its job with it, unless that has begun.
+    pub(super) async fn run(&self, password: Password, salt: Vec<u8>, recipe: Recipe) -> Result<Vec<u8>, Error> {
+        let (begun, beginning) = oneshot::channel();
+        let (done, result) = oneshot::channel();
+        let job = Job { password, salt, recipe, begun, done };
+        self.queue.try_send(job).map_err(|_| Error::HashQueueFull)?;
+        match timeout(self.wait, beginning).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return Err(Error::HashQueueFull),
+        }
+        match result.await {
+            Ok(digest) => digest.map_err(|error| Error::Internal(format!("a password could not be hashed: {error}"))),
+            Err(_) => Err(Error::Internal("a thread that hashes passwords has ended".to_owned())),
+        }
+    }
+
+    pub(super) fn hashes_run(&self) -> u64 {
+        self.hashes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+}
+
+fn work(jobs: &Receiver<Job>, hashes: &AtomicU64, blocks: usize) {
+    // A flood of logins then costs the other routes nothing. Where it is not allowed, the rest still works.
+    if let Err(error) = rustix::process::setpriority_process(None, NICEST) {
+        tracing::debug!(%error, "the threads that hash keep their priority");
+    }
+    // Taken at the first login: a server at rest is small.
+    let mut memory = Vec::new();
+    for job in jobs {
+        if job.begun.send(()).is_err() {
+            continue;
+        }
+        memory.resize(blocks, Block::default());
+        hashes.fetch_add(1, Ordering::Relaxed);
+        let needed = job.recipe.blocks();
+        let password = job.password.as_bytes();
+        // A hash from before the setting was lowered: its memory is given back afterwards.
+        let digest = if needed > memory.len() {
+            job.recipe.compute(password, &job.salt, &mut vec![Block::default(); needed])
+        } else {
+            job.recipe.compute(password, &job.salt, &mut memory)
+        };
+        // Nobody may wait for it any more.
+        let _ = job.done.send(digest);
+    }
+}

@@ -1,0 +1,68 @@
+//! Who a request acts for. A handler's arguments say what it needs; a check that is forgotten does not compile.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload, web};
+use grantd_guard::{Claims, Refusal, Scope, TokenError, actix::bearer_token};
+
+use crate::{
+    app::App,
+    audit::Origin,
+    client_address::client_address,
+    http::{headers::RequestIdText, problem::Problem},
+    ids::UserId,
+    users::User,
+};
+
+const ACCOUNT: Scope = Scope::from_static("account");
+
+/// A user who acts on the own account: an access token with the scope `account`, of a user who is not disabled.
+pub(crate) struct Me {
+    /// As the database has it now.
+    pub(crate) user: Arc<User>,
+}
+
+impl FromRequest for Me {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let req = req.clone();
+        Box::pin(async move { me(&req).await })
+    }
+}
+
+async fn me(req: &HttpRequest) -> Result<Me, Problem> {
+    let app = app(req)?;
+    let claims = claims(req, app)?;
+    if !claims.scope.contains(ACCOUNT.as_str()) {
+        return Err(Refusal::Scope([ACCOUNT].into_iter().collect()).into());
+    }
+    // A client's own token names no session, and its subject is no user.
+    let (Some(_), Some(id)) = (&claims.sid, UserId::parse(&claims.sub)) else {
+        return Err(Problem::forbidden("this is for users; a client has no account"));
+    };
+    match app.users.read(id).await.map_err(crate::error::Error::from)? {
+        Some(user) if !user.disabled => Ok(Me { user }),
+        _ => Err(Refusal::Token(TokenError::Revoked).into()),
+    }
+}
+
+fn app(req: &HttpRequest) -> Result<&web::Data<App>, Problem> {
+    req.app_data().ok_or_else(|| crate::error::Error::Internal("the routes have no App".to_owned()).into())
+}
+
+fn claims(req: &HttpRequest, app: &App) -> Result<Arc<Claims>, Refusal> {
+    let token = bearer_token(req.headers(), req.query_string())?.ok_or(Refusal::NoCredentials)?;
+    Ok(app.guard.verify(token, app.now().timestamp())?)
+}
+
+/// From where a request comes, for the audit log.
+pub(crate) fn origin(req: &HttpRequest, app: &App) -> Origin {
+    Origin {
+        actor: None,
+        client_id: None,
+        address: client_address(req, &app.config.http.trusted_proxies).map(|address| address.to_string()),
+        request_id: req.extensions().get::<RequestIdText>().map(|id| id.0.clone()),
+    }
+}

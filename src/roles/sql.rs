@@ -1,0 +1,61 @@
+//! The statements about scopes and roles, and what their rows must be like.
+
+use chrono::{DateTime, Utc};
+
+use super::{Role, ScopeInfo};
+use crate::{error::FieldError, store::StoreError};
+
+pub(super) const SCOPE: &str = "SELECT name, description, built_in, created_at FROM scopes WHERE name = $1";
+pub(super) const SCOPES: &str = "SELECT name, description, built_in, created_at FROM scopes ORDER BY name";
+pub(super) const INSERT_SCOPE: &str = "INSERT INTO scopes (name, description, built_in, created_at) \
+     VALUES ($1, $2, $3, $4) ON CONFLICT (name) DO NOTHING";
+pub(super) const DESCRIBE_SCOPE: &str = "UPDATE scopes SET description = $2 WHERE name = $1";
+/// `$2` is true: the roles that have every scope.
+pub(super) const GIVE_SCOPE_TO_ROLES: &str = "UPDATE roles SET scopes = trim(scopes || ' ' || $1) WHERE every_scope = $2";
+
+pub(super) const ROLE: &str = "SELECT name, description, scopes, built_in, created_at FROM roles WHERE name = $1";
+pub(super) const ROLES: &str = "SELECT name, description, scopes, built_in, created_at FROM roles ORDER BY name";
+/// `$7`: whether a description was given.
+pub(super) const PUT_ROLE: &str = "INSERT INTO roles (name, description, scopes, every_scope, built_in, created_at) \
+     VALUES ($1, $2, $3, $4, $5, $6) \
+     ON CONFLICT (name) DO UPDATE SET scopes = excluded.scopes, \
+     description = CASE WHEN $7 THEN excluded.description ELSE roles.description END";
+
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct ScopeRow {
+    name: String,
+    description: String,
+    built_in: bool,
+    created_at: DateTime<Utc>,
+}
+
+impl TryFrom<ScopeRow> for ScopeInfo {
+    type Error = StoreError;
+
+    fn try_from(row: ScopeRow) -> Result<Self, StoreError> {
+        let name = row.name.parse().map_err(|error| StoreError::impossible("scopes", &row.name, error))?;
+        Ok(Self { name, description: row.description, built_in: row.built_in, created_at: row.created_at })
+    }
+}
+
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct RoleRow {
+    name: String,
+    description: String,
+    scopes: String,
+    built_in: bool,
+    created_at: DateTime<Utc>,
+}
+
+impl TryFrom<RoleRow> for Role {
+    type Error = StoreError;
+
+    fn try_from(row: RoleRow) -> Result<Self, StoreError> {
+        let name = row
+            .name
+            .parse()
+            .map_err(|error: FieldError| StoreError::impossible("roles", &row.name, error.message))?;
+        let scopes = row.scopes.parse().map_err(|error| StoreError::impossible("roles", &row.name, error))?;
+        Ok(Self { name, description: row.description, scopes, built_in: row.built_in, created_at: row.created_at })
+    }
+}

@@ -1,0 +1,134 @@
+//! The server: its addresses, its workers, how it stops.
+
+use std::{
+    future::Future,
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
+
+use actix_web::{HttpServer, dev, rt};
+
+use crate::{
+    app::{App, StartError},
+    clock::Clock,
+    config::Config,
+    http::{self, tls::Certificate},
+    setup::FirstStart,
+};
+
+/// Seconds for requests that are under way when the server is stopped.
+const STOP_SECONDS: u64 = 10;
+/// How often a changed certificate is looked for.
+const CERTIFICATE_CHECK: Duration = Duration::from_secs(10);
+
+/// A server that listens, and answers once it is run.
+pub struct Server {
+    app: Arc<App>,
+    first_start: Option<FirstStart>,
+    addresses: Vec<SocketAddr>,
+    scheme: &'static str,
+    certificate: Option<Arc<Certificate>>,
+    inner: dev::Server,
+}
+
+impl Server {
+    /// Binds the addresses, opens the database and makes what an empty one needs.
+    pub async fn start(config: Config, clock: Clock) -> Result<Self, StartError> {
+        let certificate = match &config.http.tls {
+            Some((chain, key)) => Some(Certificate::read(chain, key).map_err(StartError::Tls)?),
+            None => None,
+        };
+        let scheme = if certificate.is_some() { "https" } else { "http" };
+        let listeners = config.http.listen.iter().map(|address| listen(*address)).collect::<Result<Vec<_>, _>>()?;
+        let addresses = addresses(&listeners, &config.http.listen);
+        let issuer = addresses.first().map(|address| format!("{scheme}://{address}")).unwrap_or_default();
+        let (app, first_start) = App::start(config, issuer, clock).await?;
+        let app = Arc::new(app);
+        let inner = serve(&app, listeners, certificate.as_ref())?;
+        Ok(Self { app, first_start, addresses, scheme, certificate, inner })
+    }
+
+    /// The URL of the first address.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.urls().next().unwrap_or_default()
+    }
+
+    /// The URLs of all addresses.
+    pub fn urls(&self) -> impl Iterator<Item = String> {
+        self.addresses.iter().map(|address| format!("{}://{address}", self.scheme))
+    }
+
+    /// What the server works with.
+    #[must_use]
+    pub fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    /// What the first start of an empty database made.
+    #[must_use]
+    pub fn first_start(&self) -> Option<&FirstStart> {
+        self.first_start.as_ref()
+    }
+
+    /// Stops the server: at once, or when the requests that are under way were answered (10 seconds at most).
+    #[must_use]
+    pub fn handle(&self) -> dev::ServerHandle {
+        self.inner.handle()
+    }
+
+    /// Answers requests until it is stopped.
+    pub fn run(self) -> impl Future<Output = io::Result<()>> {
+        let Self { app, certificate, inner, .. } = self;
+        async move {
+            let duty = certificate.map(|certificate| rt::spawn(refresh(certificate)));
+            let done = inner.await;
+            if let Some(duty) = duty {
+                duty.abort();
+            }
+            app.store.close().await;
+            done
+        }
+    }
+}
+
+async fn refresh(certificate: Arc<Certificate>) {
+    let mut ticks = rt::time::interval(CERTIFICATE_CHECK);
+    loop {
+        ticks.tick().await;
+        certificate.refresh();
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).map_err(|error| StartError::Listen { address, error })
+}
+
+/// As they are: with a free port in the place of 0.
+fn addresses(listeners: &[TcpListener], asked: &[SocketAddr]) -> Vec<SocketAddr> {
+    listeners.iter().zip(asked).map(|(listener, asked)| listener.local_addr().unwrap_or(*asked)).collect()
+}
+
+fn serve(
+    app: &Arc<App>,
+    listeners: Vec<TcpListener>,
+    certificate: Option<&Arc<Certificate>>,
+) -> Result<dev::Server, StartError> {
+    let of_workers = Arc::clone(app);
+    let mut server = HttpServer::new(move || http::server(Arc::clone(&of_workers)))
+        .workers(app.config.http.workers)
+        .shutdown_timeout(STOP_SECONDS)
+        .disable_signals();
+    for (listener, address) in listeners.into_iter().zip(&app.config.http.listen) {
+        let listening = match certificate {
+            Some(certificate) => {
+                server.listen_rustls_0_23(listener, certificate.server_config().map_err(StartError::Tls)?)
+            }
+            None => server.listen(listener),
+        };
+        server = listening.map_err(|error| StartError::Listen { address: *address, error })?;
+    }
+    Ok(server.run())
+}

@@ -1,0 +1,101 @@
+//! The statements about users, and what their rows must be like.
+
+use chrono::{DateTime, Utc};
+
+use super::User;
+use crate::{ids::UserId, store::StoreError};
+
+/// The columns of [`UserRow`], with the roles and what they give.
+macro_rules! columns {
+    () => {
+        "u.id, u.username, u.email, u.display_name, u.disabled, u.created_at, u.updated_at, u.last_login_at, \
+         (SELECT string_agg(ur.role, ' ') FROM user_roles ur WHERE ur.user_id = u.id) AS roles, \
+         (SELECT string_agg(r.scopes, ' ') FROM user_roles ur JOIN roles r ON r.name = ur.role \
+          WHERE ur.user_id = u.id) AS scopes"
+    };
+}
+
+pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM users u WHERE u.id = $1");
+
+/// As many at once as one statement asks for; the places that are left over repeat an id.
+pub(super) const BATCH: usize = 16;
+pub(super) const BY_IDS: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM users u WHERE u.id IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+);
+
+pub(super) const LOGIN_BY_USERNAME: &str =
+    concat!("SELECT ", columns!(), ", u.password_hash FROM users u WHERE lower(u.username) = $1");
+pub(super) const LOGIN_BY_EMAIL: &str =
+    concat!("SELECT ", columns!(), ", u.password_hash FROM users u WHERE lower(u.email) = $1");
+
+pub(super) const LIST: &str = concat!("SELECT ", columns!(), " FROM users u WHERE u.id > $1 ORDER BY u.id LIMIT $2");
+
+pub(super) const INSERT: &str = "INSERT INTO users \
+     (id, username, email, display_name, password_hash, disabled, created_at, updated_at) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $7)";
+
+pub(super) const TOUCH: &str = "UPDATE users SET updated_at = $2 WHERE id = $1";
+pub(super) const SET_DISABLED: &str = "UPDATE users SET disabled = $2 WHERE id = $1";
+pub(super) const SET_PASSWORD: &str = "UPDATE users SET password_hash = $2 WHERE id = $1";
+pub(super) const REPLACE_HASH: &str = "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2";
+
+/// `$4` is false: a disabled user does not log in.
+pub(super) const LOGGED_IN: &str =
+    "UPDATE users SET last_login_at = $3 WHERE id = $1 AND password_hash = $2 AND disabled = $4";
+
+pub(super) const DELETE_ROLES: &str = "DELETE FROM user_roles WHERE user_id = $1";
+pub(super) const INSERT_ROLE: &str = "INSERT INTO user_roles (user_id, role) VALUES ($1, $2)";
+
+/// A row of `users` with what belongs to it.
+#[derive(Debug, sqlx::FromRow)]
+pub(crate) struct UserRow {
+    pub(super) id: UserId,
+    username: String,
+    email: Option<String>,
+    display_name: Option<String>,
+    disabled: bool,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    last_login_at: Option<DateTime<Utc>>,
+    roles: Option<String>,
+    scopes: Option<String>,
+}
+
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct LoginRow {
+    #[sqlx(flatten)]
+    pub(super) user: UserRow,
+    pub(super) password_hash: String,
+}
+
+impl TryFrom<UserRow> for User {
+    type Error = StoreError;
+
+    fn try_from(row: UserRow) -> Result<Self, StoreError> {
+        let impossible = |problem: &dyn ToString| StoreError::impossible("users", row.id, problem.to_string());
+        let roles = row.roles.unwrap_or_default();
+        let mut roles: Vec<_> = roles
+            .split(' ')
+            .filter(|name| !name.is_empty())
+            .map(|name| name.parse().map_err(|error: crate::error::FieldError| impossible(&error.message)))
+            .collect::<Result<_, _>>()?;
+        roles.sort();
+        Ok(Self {
+            id: row.id,
+            username: row.username.parse().map_err(|error: crate::error::FieldError| impossible(&error.message))?,
+            email: row
+                .email
+                .map(|email| email.parse().map_err(|error: crate::error::FieldError| impossible(&error.message)))
+                .transpose()?,
+            display_name: row.display_name,
+            roles,
+            scopes: row.scopes.unwrap_or_default().parse().map_err(|error| impossible(&error))?,
+            disabled: row.disabled,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            last_login_at: row.last_login_at,
+        })
+    }
+}

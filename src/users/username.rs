@@ -1,0 +1,93 @@
+//! User names.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Code, FieldError};
+
+/// A user name: 1 to 64 of `[A-Za-z0-9._@+-]`, unique without regard to case.
+///
+/// Never the text of a UUID, so that a user can be named by either.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, example = "maria")]
+pub struct Username(String);
+
+impl Username {
+    /// As it was chosen.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it is an e-mail address, which must then be the user's own.
+    #[must_use]
+    pub fn is_address(&self) -> bool {
+        self.0.contains('@')
+    }
+}
+
+impl FromStr for Username {
+    type Err = FieldError;
+
+    fn from_str(text: &str) -> Result<Self, FieldError> {
+        let problem = |code, message: &str| Err(FieldError::new("username", code, message));
+        if text.is_empty() {
+            return problem(Code::Required, "is needed");
+        }
+        if text.len() > 64 {
+            return problem(Code::Length, "may have at most 64 characters");
+        }
+        if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._@+-".contains(&b)) {
+            return problem(Code::Format, "may have letters and digits of ASCII and . _ @ + - only");
+        }
+        if uuid::Uuid::try_parse(text).is_ok() {
+            return problem(Code::Format, "must not be a UUID");
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Username {
+    type Error = FieldError;
+
+    fn try_from(text: String) -> Result<Self, FieldError> {
+        text.parse()
+    }
+}
+
+impl From<Username> for String {
+    fn from(name: Username) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for Username {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::Username;
+
+    proptest! {
+        #[test]
+        fn names_are_plain(text in ".{0,70}") {
+            let plain = !text.is_empty() && text.len() <= 64
+                && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._@+-".contains(&b));
+            prop_assert_eq!(text.parse::<Username>().is_ok(), plain && uuid::Uuid::try_parse(&text).is_err());
+        }
+    }
+
+    #[test]
+    fn a_uuid_is_no_name() {
+        assert!("0199b3a0-0000-7000-8000-000000000001".parse::<Username>().is_err());
+        assert!("0199b3a0000070008000000000000001".parse::<Username>().is_err());
+        assert!("maria.b+shop@example.com".parse::<Username>().unwrap().is_address());
+    }
+}
