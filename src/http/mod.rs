@@ -4,7 +4,7 @@ pub(crate) mod cache;
 mod docs;
 pub(crate) mod headers;
 mod health;
-pub mod openapi;
+pub(crate) mod openapi;
 pub(crate) mod problem;
 mod request_log;
 pub(crate) mod tls;

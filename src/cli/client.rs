@@ -1,0 +1,126 @@
+//! `grantd client …`
+
+use std::time::Duration;
+
+use clap::{Subcommand, ValueEnum};
+use grantd_guard::Scope;
+use secrecy::ExposeSecret as _;
+
+use super::{
+    Outcome,
+    output::{self, Output},
+};
+use crate::{
+    app::App,
+    audit::Origin,
+    clients::{self, Client, ClientId, ClientKind, GrantType, NewClient},
+    config::parse,
+};
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Make a client; the secret of a confidential one is printed, once
+    Create {
+        /// Its id: a-z, 0-9 and -
+        client_id: ClientId,
+        /// For people; when absent, the id
+        #[arg(long)]
+        name: Option<String>,
+        /// Whether it can keep a secret
+        #[arg(long = "type", value_name = "TYPE")]
+        kind: Kind,
+        /// A grant that it may use: password, refresh_token, client_credentials; may be repeated
+        #[arg(long = "grant", value_name = "GRANT", required = true)]
+        grants: Vec<GrantType>,
+        /// A scope that it may ask for; may be repeated
+        #[arg(long = "scope", value_name = "SCOPE")]
+        scopes: Vec<Scope>,
+        /// Whom its tokens are for; may be repeated. When absent, the server's audience
+        #[arg(long = "token-audience", value_name = "URI")]
+        audiences: Vec<String>,
+        /// How long its access tokens live; when absent, as set for the server
+        #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+        token_ttl: Option<Duration>,
+    },
+    /// List all clients
+    List,
+    /// Show one client
+    Show {
+        /// Its id
+        client_id: ClientId,
+    },
+    /// Give a client nothing from now on
+    Disable {
+        /// Its id
+        client_id: ClientId,
+    },
+    /// Let a disabled client ask again
+    Enable {
+        /// Its id
+        client_id: ClientId,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum Kind {
+    Confidential,
+    Public,
+}
+
+pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome {
+    let (origin, now) = (Origin::system(), app.now());
+    match command {
+        Command::Create { client_id, name, kind, grants, scopes, audiences, token_ttl } => {
+            let new = NewClient {
+                name: name.unwrap_or_else(|| client_id.to_string()),
+                client_id,
+                kind: match kind {
+                    Kind::Confidential => ClientKind::Confidential,
+                    Kind::Public => ClientKind::Public,
+                },
+                grant_types: grants.into_iter().collect(),
+                scopes: scopes.into_iter().collect(),
+                audiences,
+                access_token_ttl: token_ttl,
+            };
+            let (client, secret) = clients::create(app, &new, &origin, now).await?;
+            created(&client, secret.as_ref().map(|secret| secret.expose_secret()), output)
+        }
+        Command::List => {
+            let all = clients::list(app).await?;
+            let rows = all.iter().map(row);
+            output.table(&all, &["client_id", "type", "grants", "scopes", "audiences", ""], rows)
+        }
+        Command::Show { client_id } => output.object(&clients::find(app, client_id.as_str()).await?),
+        Command::Disable { client_id } => {
+            output.object(&clients::set_disabled(app, &client_id, true, &origin, now).await?)
+        }
+        Command::Enable { client_id } => {
+            output.object(&clients::set_disabled(app, &client_id, false, &origin, now).await?)
+        }
+    }
+}
+
+fn created(client: &Client, secret: Option<&str>, output: Output) -> Outcome {
+    let mut shown = serde_json::to_value(client)?;
+    if let (Some(secret), Some(members)) = (secret, shown.as_object_mut()) {
+        members.insert("client_secret".to_owned(), secret.into());
+    }
+    output.object(&shown)?;
+    if secret.is_some() && !output.json {
+        output::print("\nThe secret is not shown again.")?;
+    }
+    Ok(())
+}
+
+fn row(client: &Client) -> Vec<String> {
+    let grants: Vec<_> = client.grant_types.iter().map(|grant| grant.as_str()).collect();
+    vec![
+        client.client_id.to_string(),
+        if client.kind == ClientKind::Public { "public" } else { "confidential" }.to_owned(),
+        grants.join(" "),
+        client.scopes.to_string(),
+        client.audiences.join(" "),
+        if client.disabled { "disabled" } else { "" }.to_owned(),
+    ]
+}

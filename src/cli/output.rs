@@ -1,0 +1,76 @@
+//! What commands print: tables and sentences for people, JSON for machines.
+
+use std::io::{self, Write as _};
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use super::Outcome;
+
+/// How to print.
+#[derive(Clone, Copy)]
+pub(super) struct Output {
+    pub(super) json: bool,
+}
+
+impl Output {
+    /// A list: a row for each, or an array.
+    pub(super) fn table<T: Serialize>(
+        self,
+        json: &[T],
+        head: &[&str],
+        rows: impl IntoIterator<Item = Vec<String>>,
+    ) -> Outcome {
+        if self.json {
+            return print_json(&json);
+        }
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(head.to_vec());
+        table.add_rows(rows);
+        print(&table.trim_fmt())
+    }
+
+    /// One thing: a line for each of its members, or an object.
+    pub(super) fn object<T: Serialize>(self, json: &T) -> Outcome {
+        if self.json {
+            return print_json(json);
+        }
+        let serde_json::Value::Object(members) = serde_json::to_value(json)? else { return print_json(json) };
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        for (name, value) in members {
+            table.add_row(vec![name, plain(&value)]);
+        }
+        print(&table.trim_fmt())
+    }
+
+    /// One value, or an object with it.
+    pub(super) fn value(self, name: &str, value: &str) -> Outcome {
+        if self.json { print_json(&serde_json::json!({name: value})) } else { print(value) }
+    }
+
+    /// That something was done: nothing to say to a machine.
+    pub(super) fn done(self, sentence: &str) -> Outcome {
+        if self.json { print_json(&serde_json::json!({})) } else { print(sentence) }
+    }
+}
+
+fn plain(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::Null => "-".to_owned(),
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join(" "),
+        other => other.to_string(),
+    }
+}
+
+fn print_json(value: &impl Serialize) -> Outcome {
+    print(&serde_json::to_string_pretty(value)?)
+}
+
+/// A pipe that was closed early is an error that ends the command, and no panic.
+pub(super) fn print(text: &str) -> Outcome {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}")?;
+    Ok(out.flush()?)
+}

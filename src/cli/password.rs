@@ -1,0 +1,42 @@
+//! Passwords of commands: from a prompt or from standard input, never from an argument, which others on the machine see.
+
+use std::{
+    error::Error,
+    io::{self, IsTerminal as _, Read as _},
+};
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::passwords::Password;
+
+/// Where a command takes a new password from.
+#[derive(clap::Args)]
+pub(super) struct PasswordArgs {
+    /// Read the password from standard input (to its end; one line end there is not part of it)
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+impl PasswordArgs {
+    /// A new password.
+    pub(super) fn read(&self) -> Result<Password, Box<dyn Error>> {
+        let text = if self.password_stdin { from_input()? } else { from_prompt()? };
+        Ok(Password::chosen("password", text.expose_secret())?)
+    }
+}
+
+fn from_input() -> Result<SecretString, Box<dyn Error>> {
+    let mut text = String::new();
+    io::stdin().read_to_string(&mut text)?;
+    let text = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
+    Ok(text.into())
+}
+
+fn from_prompt() -> Result<SecretString, Box<dyn Error>> {
+    if !io::stdin().is_terminal() {
+        return Err("there is no terminal to ask for the password: use --password-stdin".into());
+    }
+    let once = SecretString::from(rpassword::prompt_password("New password: ")?);
+    let again = SecretString::from(rpassword::prompt_password("The same again: ")?);
+    if once.expose_secret() == again.expose_secret() { Ok(once) } else { Err("these were two passwords".into()) }
+}
