@@ -1,7 +1,7 @@
 //! What every answer has: a request id, the security headers, and for errors one of the two forms.
 
 use actix_web::{
-    Error, HttpMessage, HttpRequest, HttpResponse,
+    Error, HttpMessage, HttpRequest,
     body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::header::{
@@ -34,12 +34,7 @@ pub(super) async fn complete(
     let response = if head_bytes(&req) > MAX_HEAD_BYTES {
         req.into_response(Problem::head_too_large().render(&id))
     } else {
-        let request = req.request().clone();
-        match next.call(req).await {
-            Ok(response) => response.map_into_boxed_body(),
-            // A middleware further in failed: here every failure becomes an answer.
-            Err(error) => ServiceResponse::new(request, HttpResponse::from_error(error)),
-        }
+        next.call(req).await?.map_into_boxed_body()
     };
     let mut response = in_form(response, &id);
     secure(&mut response, &id);
