@@ -57,7 +57,7 @@ impl Event {
 
     /// Whom or what it was done to: an id or a name.
     #[must_use]
-    pub fn subject(mut self, subject: impl ToString) -> Self {
+    pub fn subject(mut self, subject: &impl ToString) -> Self {
         self.subject = Some(subject.to_string());
         self
     }

@@ -78,7 +78,10 @@ mod tests {
     fn proxies_are_believed_up_to_the_first_stranger() {
         assert_eq!(seen("10.0.0.1:1", &[("x-forwarded-for", "6.6.6.6, 1.1.1.1, 10.0.0.2")]), "1.1.1.1");
         assert_eq!(seen("10.0.0.1:1", &[("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "1.1.1.1")]), "1.1.1.1");
-        assert_eq!(seen("10.0.0.1:1", &[("forwarded", "for=6.6.6.6, for=\"[2001:db8::1]:9\";proto=https")]), "2001:db8::1");
+        assert_eq!(
+            seen("10.0.0.1:1", &[("forwarded", "for=6.6.6.6, for=\"[2001:db8::1]:9\";proto=https")]),
+            "2001:db8::1"
+        );
         assert_eq!(seen("10.0.0.1:1", &[("x-forwarded-for", "1.1.1.1, unknown")]), "10.0.0.1");
         assert_eq!(seen("[::ffff:10.0.0.1]:1", &[("x-forwarded-for", "1.1.1.1:80")]), "1.1.1.1");
     }

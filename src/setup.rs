@@ -78,7 +78,8 @@ async fn admin(
     password: &SecretString,
     passwords: &Passwords,
 ) -> Result<(NewUser, String), Error> {
-    let password = Password::chosen("password", password.expose_secret()).map_err(|error| Error::Invalid(vec![error]))?;
+    let password =
+        Password::chosen("password", password.expose_secret()).map_err(|error| Error::Invalid(vec![error]))?;
     let hash = passwords.hash(&password).await?;
     let username = config.admin_username.clone();
     let new = NewUser { username, email: None, display_name: None, password, roles: vec![RoleName::admin()] };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
 use grantd_guard::Scope;
-use secrecy::ExposeSecret as _;
+use secrecy::ExposeSecret;
 
 use super::{
     Outcome,
@@ -29,7 +29,7 @@ pub(super) enum Command {
         /// Whether it can keep a secret
         #[arg(long = "type", value_name = "TYPE")]
         kind: Kind,
-        /// A grant that it may use: password, refresh_token, client_credentials; may be repeated
+        /// A grant that it may use: `password`, `refresh_token`, `client_credentials`; may be repeated
         #[arg(long = "grant", value_name = "GRANT", required = true)]
         grants: Vec<GrantType>,
         /// A scope that it may ask for; may be repeated
@@ -84,7 +84,7 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
                 access_token_ttl: token_ttl,
             };
             let (client, secret) = clients::create(app, &new, &origin, now).await?;
-            created(&client, secret.as_ref().map(|secret| secret.expose_secret()), output)
+            created(&client, secret.as_ref().map(ExposeSecret::expose_secret), output)
         }
         Command::List => {
             let all = clients::list(app).await?;

@@ -10,7 +10,7 @@ mod user;
 use std::{error::Error, future::Future, process::ExitCode};
 
 use actix_web::rt::System;
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind, parser::ValueSource};
 use secrecy::ExposeSecret as _;
 
 use self::output::Output;
@@ -75,17 +75,53 @@ type Outcome = Result<(), Box<dyn Error>>;
 pub fn run() -> ExitCode {
     // Before any thread is there: it changes the environment.
     let done = DotEnv::load().map_err(Into::into).and_then(|dotenv| {
-        let matches = config::as_global(Cli::command()).get_matches();
+        let matches = command().get_matches();
         let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
         act(cli, &matches, &dotenv)
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
+        Err(error) => match error.downcast::<clap::Error>() {
+            Ok(usage) => usage.exit(),
+            Err(error) => {
+                eprintln!("error: {error}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+/// All commands, with the settings among the arguments of each. Only the server's help lists them.
+fn command() -> clap::Command {
+    let mut command = config::as_global(Cli::command());
+    command.build();
+    command.mut_subcommands(|sub| if sub.get_name() == "serve" { sub } else { without_settings(sub) })
+}
+
+fn without_settings(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| if arg.get_env().is_some() { arg.hide(true) } else { arg });
+    let command = command.mut_subcommands(without_settings);
+    if command.has_subcommands() { command } else { command.after_help("Settings are those of `grantd serve --help`.") }
+}
+
+/// An error that ends the process with the exit code of wrong arguments.
+fn wrong_usage(problem: &str) -> clap::Error {
+    command().error(ErrorKind::MissingRequiredArgument, problem)
+}
+
+/// Settings whose flags read as if they were about the client that is made: `client::Command` has others for that.
+fn check_flags_of_client(command: &client::Command, matches: &ArgMatches) -> Result<(), clap::Error> {
+    if !matches!(command, client::Command::Create { .. }) {
+        return Ok(());
+    }
+    for (setting, flag, instead) in
+        [("audience", "--audience", "--token-audience"), ("access_token_ttl", "--access-token-ttl", "--token-ttl")]
+    {
+        if matches.value_source(setting) == Some(ValueSource::CommandLine) {
+            return Err(wrong_usage(&format!("{flag} is a setting of the server; the client's is {instead}")));
         }
     }
+    Ok(())
 }
 
 fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
@@ -104,10 +140,15 @@ fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
         Command::User(command) => with_app(&settings, async |app| user::run(command, app, output).await),
         Command::Role(command) => with_app(&settings, async |app| role::run_role(command, app, output).await),
         Command::Scope(command) => with_app(&settings, async |app| role::run_scope(command, app, output).await),
-        Command::Client(command) => with_app(&settings, async |app| client::run(command, app, output).await),
+        Command::Client(command) => {
+            check_flags_of_client(&command, matches)?;
+            with_app(&settings, async |app| client::run(command, app, output).await)
+        }
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "grantd", &mut std::io::stdout());
-            Ok(())
+            // Into memory first: the generator panics where it cannot write.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command(), "grantd", &mut script);
+            output::print(String::from_utf8(script)?.trim_end())
         }
     }
 }
@@ -145,4 +186,40 @@ fn show_config(settings: &Settings, matches: &ArgMatches, dotenv: &DotEnv, outpu
     output.table(&json, &["setting", "value", "from"], rows)?;
     settings.check()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn settings_are_taken_before_and_after_a_command_and_listed_for_the_server_alone() {
+        for arguments in
+            [["grantd", "--hash-queue", "7", "user", "list"], ["grantd", "user", "list", "--hash-queue", "7"]]
+        {
+            let matches = command().try_get_matches_from(arguments).unwrap();
+            assert_eq!(matches.get_one::<String>("hash_queue").map(String::as_str), Some("7"));
+        }
+        let help = |of: &str| command().try_get_matches_from(["grantd", of, "--help"]).unwrap_err().to_string();
+        assert!(help("serve").contains("--hash-queue"));
+        assert!(!help("migrate").contains("--hash-queue"));
+    }
+
+    #[test]
+    fn a_setting_is_not_taken_for_what_is_said_of_a_client() {
+        let create = ["grantd", "client", "create", "shop", "--type", "public", "--grant", "password"];
+        let check = |flags: &[&'static str]| {
+            let matches = command().try_get_matches_from([&create, flags].concat()).unwrap();
+            let Some(Command::Client(command)) = Cli::from_arg_matches(&matches).unwrap().command else { panic!() };
+            check_flags_of_client(&command, &matches)
+        };
+        assert!(check(&["--token-audience", "a", "--token-ttl", "5m"]).is_ok());
+        assert_eq!(check(&["--audience", "a"]).unwrap_err().exit_code(), 2);
+        assert_eq!(check(&["--access-token-ttl", "5m"]).unwrap_err().exit_code(), 2);
+    }
 }

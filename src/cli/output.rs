@@ -7,6 +7,9 @@ use serde::Serialize;
 
 use super::Outcome;
 
+/// What people look for first; the other members follow.
+const FIRST: [&str; 8] = ["id", "username", "client_id", "client_secret", "name", "display_name", "email", "type"];
+
 /// How to print.
 #[derive(Clone, Copy)]
 pub(super) struct Output {
@@ -25,8 +28,11 @@ impl Output {
             return print_json(&json);
         }
         let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(head.to_vec());
-        table.add_rows(rows);
+        table
+            .load_style(presets::NOTHING)
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_header(head.to_vec());
+        table.add_rows(rows.into_iter().map(|row| row.iter().map(|cell| harmless(cell)).collect::<Vec<_>>()));
         print(&table.trim_fmt())
     }
 
@@ -38,8 +44,10 @@ impl Output {
         let serde_json::Value::Object(members) = serde_json::to_value(json)? else { return print_json(json) };
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
+        let mut members: Vec<_> = members.into_iter().collect();
+        members.sort_by_key(|(name, _)| FIRST.iter().position(|first| first == name).unwrap_or(FIRST.len()));
         for (name, value) in members {
-            table.add_row(vec![name, plain(&value)]);
+            table.add_row(vec![name, harmless(&plain(&value))]);
         }
         print(&table.trim_fmt())
     }
@@ -64,13 +72,31 @@ fn plain(value: &serde_json::Value) -> String {
     }
 }
 
+/// People choose their names: what would steer a terminal is shown instead of done.
+fn harmless(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
+    text.chars().map(shown).collect()
+}
+
 fn print_json(value: &impl Serialize) -> Outcome {
     print(&serde_json::to_string_pretty(value)?)
 }
 
-/// A pipe that was closed early is an error that ends the command, and no panic.
+/// In one piece. Who closes the pipe early (`| head`) has seen enough: that is no error.
 pub(super) fn print(text: &str) -> Outcome {
     let mut out = io::stdout().lock();
-    writeln!(out, "{text}")?;
-    Ok(out.flush()?)
+    match out.write_all(format!("{text}\n").as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => Ok(done?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::harmless;
+
+    #[test]
+    fn what_steers_a_terminal_is_shown() {
+        assert_eq!(harmless("Mária \u{1b}[31m\n\u{9b}"), "Mária \\u{1b}[31m\\n\\u{9b}");
+    }
 }

@@ -34,7 +34,7 @@ fn from_input() -> Result<SecretString, Box<dyn Error>> {
 
 fn from_prompt() -> Result<SecretString, Box<dyn Error>> {
     if !io::stdin().is_terminal() {
-        return Err("there is no terminal to ask for the password: use --password-stdin".into());
+        return Err(super::wrong_usage("there is no terminal to ask for the password: use --password-stdin").into());
     }
     let once = SecretString::from(rpassword::prompt_password("New password: ")?);
     let again = SecretString::from(rpassword::prompt_password("The same again: ")?);

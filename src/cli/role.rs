@@ -19,8 +19,8 @@ pub(super) enum RoleCommand {
         /// For people
         #[arg(long)]
         description: Option<String>,
-        /// A scope that it gives; may be repeated
-        #[arg(long = "scope", value_name = "SCOPE")]
+        /// A scope that it gives; may be repeated. Those that are not named are taken from it
+        #[arg(long = "scope", value_name = "SCOPE", required = true)]
         scopes: Vec<Scope>,
     },
     /// List all roles

@@ -1,8 +1,10 @@
 //! `grantd serve`: what it prints at the start, and how it stops.
 
-use actix_web::{dev::ServerHandle, rt};
+use std::pin::pin;
+
+use actix_web::rt;
 use secrecy::ExposeSecret as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Outcome, output::print};
 use crate::{clock::Clock, config::Config, server::Server, setup::FirstStart, telemetry};
@@ -11,36 +13,45 @@ use crate::{clock::Clock, config::Config, server::Server, setup::FirstStart, tel
 pub(super) async fn serve(config: Config) -> Outcome {
     telemetry::init(&config.log);
     let server = Server::start(config, Clock::system()).await?;
-    for url in server.urls() {
-        print(&format!("grantd {} listening on {url}", env!("CARGO_PKG_VERSION")))?;
+    // Before anything is said: who reads that the server listens may stop it in the same moment.
+    let mut signals =
+        Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? };
+    print(&greeting(&server))?;
+    let handle = server.handle();
+    let mut running = pin!(server.run());
+    tokio::select! {
+        done = &mut running => return Ok(done?),
+        () = signals.next() => tracing::info!("stopping when the requests under way are answered"),
     }
-    if let Some(first) = server.first_start() {
-        print(&first_start_text(first, &server.url()))?;
+    drop(rt::spawn(handle.stop(true)));
+    // The server hears nothing while it stops: the second signal ends the process instead.
+    tokio::select! {
+        done = &mut running => Ok(done?),
+        () = signals.next() => Err("stopped by a second signal, with requests under way".into()),
     }
-    let stopping = rt::spawn(stop_on_signal(server.handle()));
-    let done = server.run().await;
-    stopping.abort();
-    Ok(done?)
 }
 
-/// The first signal lets requests end that are under way, the second does not wait for them.
-async fn stop_on_signal(server: ServerHandle) {
-    let signals = signal(SignalKind::interrupt()).and_then(|one| Ok((one, signal(SignalKind::terminate())?)));
-    let (mut interrupt, mut terminate) = match signals {
-        Ok(signals) => signals,
-        Err(error) => return tracing::error!(%error, "signals cannot be heard: only the system can end this process"),
-    };
-    let mut graceful = true;
-    loop {
+/// What asks the server to stop.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    async fn next(&mut self) {
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
-        tracing::info!(graceful, "stopping");
-        // Without waiting, so that the next signal is heard.
-        drop(rt::spawn(server.stop(graceful)));
-        graceful = false;
     }
+}
+
+/// One text, written at once: who waits for the address finds the password beside it.
+fn greeting(server: &Server) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let lines = server.urls().map(|url| format!("grantd {version} listening on {url}"));
+    let first = server.first_start().map(|first| first_start_text(first, &server.url()));
+    lines.chain(first).collect::<Vec<_>>().join("\n")
 }
 
 /// What a first start says. The generated password is the first thing after the word.

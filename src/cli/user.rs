@@ -46,7 +46,8 @@ pub(super) enum Command {
     Roles {
         /// Name, e-mail or id
         user: String,
-        /// All that the user is to have, beside `member`
+        /// All that the user is to have from now on; `member` alone takes the others away
+        #[arg(required = true, value_name = "ROLE")]
         roles: Vec<RoleName>,
     },
     /// Refuse a user everything from now on, and end all sessions

@@ -101,6 +101,7 @@ pub struct Client {
 }
 
 /// As settings have it (`15m`), or null.
+#[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
 fn duration_text<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     match duration {
         Some(duration) => serializer.collect_str(&humantime::format_duration(*duration)),
@@ -221,7 +222,7 @@ pub(crate) async fn insert(
     Ok(())
 }
 
-fn not_found(id: impl ToString) -> Error {
+fn not_found(id: &(impl ToString + ?Sized)) -> Error {
     Error::NotFound { what: "client", name: id.to_string() }
 }
 

@@ -42,7 +42,7 @@ impl TryFrom<ClientRow> for Credentials {
     type Error = StoreError;
 
     fn try_from(row: ClientRow) -> Result<Self, StoreError> {
-        let impossible = |problem: String| StoreError::impossible("clients", &row.client_id, problem);
+        let impossible = |problem: String| StoreError::impossible("clients", &row.client_id, &problem);
         let of_field = |error: FieldError| impossible(error.message);
         let words = |text: &str| text.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect::<Vec<_>>();
         let ttl = row.access_token_ttl.map(u64::try_from).transpose().map_err(|error| impossible(error.to_string()))?;
@@ -51,7 +51,11 @@ impl TryFrom<ClientRow> for Credentials {
             client_id: row.client_id.parse().map_err(of_field)?,
             name: row.name,
             kind,
-            grant_types: words(&row.grant_types).iter().map(|grant| grant.parse()).collect::<Result<_, _>>().map_err(of_field)?,
+            grant_types: words(&row.grant_types)
+                .iter()
+                .map(|grant| grant.parse())
+                .collect::<Result<_, _>>()
+                .map_err(of_field)?,
             scopes: row.scopes.parse().map_err(|error: grantd_guard::InvalidScope| impossible(error.to_string()))?,
             audiences: words(&row.audiences),
             access_token_ttl: ttl.map(Duration::from_secs),

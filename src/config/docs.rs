@@ -143,7 +143,10 @@ mod tests {
 
     #[test]
     fn a_database_url_is_shown_without_its_password() {
-        assert_eq!(without_password("postgres://u:s3:@cret@h/d?sslmode=require"), "postgres://u:(hidden)@h/d?sslmode=require");
+        assert_eq!(
+            without_password("postgres://u:s3:@cret@h/d?sslmode=require"),
+            "postgres://u:(hidden)@h/d?sslmode=require"
+        );
         assert_eq!(without_password("postgres://h/d?password=x&user=u"), "postgres://h/d?password=(hidden)&user=u");
         assert_eq!(without_password("sqlite://data/grantd.db"), "sqlite://data/grantd.db");
     }

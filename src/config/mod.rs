@@ -10,6 +10,11 @@ use std::{ffi::OsString, fmt};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 
+pub(crate) use self::sections::only_ours;
+use self::{
+    check::Check,
+    sections::{DatabaseSettings, HashSettings, HttpSettings, KeySettings, LogSettings, SetupSettings, TokenSettings},
+};
 pub use self::{
     check::{ConfigErrors, parse},
     docs::{env_example, in_force, readme_table, unknown_variables},
@@ -18,11 +23,6 @@ pub use self::{
         Algorithm, DatabaseConfig, DatabaseUrl, HashConfig, HttpConfig, LogConfig, LogFormat, MasterKeySource,
         SetupConfig, TokenConfig,
     },
-};
-pub(crate) use self::sections::only_ours;
-use self::{
-    check::Check,
-    sections::{DatabaseSettings, HashSettings, HttpSettings, KeySettings, LogSettings, SetupSettings, TokenSettings},
 };
 
 /// The settings as they were written, not yet checked.

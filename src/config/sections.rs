@@ -15,6 +15,7 @@ use super::check::{Check, parse};
 use crate::secret::MasterKey;
 
 #[derive(Args, Clone)]
+#[expect(clippy::struct_field_names, reason = "clap makes the flags of the names")]
 pub(super) struct DatabaseSettings {
     /// The database: a SQLite file, whose directory is made when missing, or Postgres for many replicas
     #[arg(long, env = "DATABASE_URL", value_name = "URL", default_value = "sqlite://data/grantd.db")]
@@ -89,7 +90,13 @@ impl DatabaseSettings {
 #[derive(Args, Clone)]
 pub(super) struct HttpSettings {
     /// Where to listen; may be given several times (in a variable: with commas). Port 0 takes a free one
-    #[arg(long, env = "GRANTD_LISTEN", value_name = "ADDRESS", value_delimiter = ',', default_value = "127.0.0.1:8080")]
+    #[arg(
+        long,
+        env = "GRANTD_LISTEN",
+        value_name = "ADDRESS",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:8080"
+    )]
     listen: Vec<String>,
     /// The public URL: `iss` of all tokens, and the base of the URLs in the metadata. Needed where the address is not
     /// loopback; else `http://` and the address
@@ -161,7 +168,9 @@ impl HttpSettings {
         let mut proxies: Vec<IpNet> = Vec::new();
         let mut origins: Vec<String> = Vec::new();
         each("GRANTD_LISTEN", &self.listen, &|text| {
-            text.parse::<SocketAddr>().map(drop).map_err(|_| "allowed is ADDRESS:PORT, such as 127.0.0.1:8080".to_owned())
+            text.parse::<SocketAddr>()
+                .map(drop)
+                .map_err(|_| "allowed is ADDRESS:PORT, such as 127.0.0.1:8080".to_owned())
         });
         each("GRANTD_TRUSTED_PROXIES", &self.trusted_proxies, &|text| network(text).map(drop));
         each("GRANTD_CORS_ORIGINS", &self.cors_origins, &|text| origin(text).map(drop));
@@ -274,6 +283,7 @@ pub(crate) fn only_ours(path: &Path) -> Result<(), String> {
 }
 
 #[derive(Args, Clone)]
+#[expect(clippy::struct_field_names, reason = "clap makes the flags of the names")]
 pub(super) struct SetupSettings {
     /// The administrator that the first start of an empty database makes
     #[arg(long, env = "GRANTD_ADMIN_USERNAME", value_name = "NAME", default_value = "admin")]
@@ -329,8 +339,13 @@ pub(super) struct TokenSettings {
     /// How long a session lives at most, however often it is refreshed
     #[arg(long, env = "GRANTD_SESSION_TTL", value_name = "DURATION", default_value = "90d")]
     session_ttl: String,
-    /// What signs tokens: ES256, RS256 or EdDSA
-    #[arg(long, env = "GRANTD_SIGNING_ALGORITHM", value_name = "ALGORITHM", default_value = "ES256")]
+    #[arg(
+        long,
+        help = "What signs tokens: ES256, RS256 or EdDSA",
+        env = "GRANTD_SIGNING_ALGORITHM",
+        value_name = "ALGORITHM",
+        default_value = "ES256"
+    )]
     signing_algorithm: String,
     /// Whether anybody may use the password grant (`false`: the OAuth 2.1 profile)
     #[arg(long, env = "GRANTD_PASSWORD_GRANT", value_name = "BOOL", default_value = "true")]
@@ -411,6 +426,7 @@ impl TokenSettings {
 }
 
 #[derive(Args, Clone)]
+#[expect(clippy::struct_field_names, reason = "clap makes the flags of the names")]
 pub(super) struct HashSettings {
     /// Memory of one password hash (Argon2id)
     #[arg(long, env = "GRANTD_HASH_MEMORY", value_name = "SIZE", default_value = "19MiB")]
@@ -499,9 +515,9 @@ pub enum LogFormat {
 impl LogSettings {
     pub(super) fn check(&self, check: &mut Check) -> Option<LogConfig> {
         let filter = check.value("GRANTD_LOG", &self.log, |text| {
-            text.parse::<tracing_subscriber::filter::Targets>()
-                .map(|_| text.to_owned())
-                .map_err(|_| "allowed is a level (error, warn, info, debug, trace) or target=level, with commas".to_owned())
+            text.parse::<tracing_subscriber::filter::Targets>().map(|_| text.to_owned()).map_err(|_| {
+                "allowed is a level (error, warn, info, debug, trace) or target=level, with commas".to_owned()
+            })
         });
         let format = match self.log_format.as_deref().filter(|text| !text.is_empty()) {
             Some(text) => Some(check.value("GRANTD_LOG_FORMAT", text, |text| match text {

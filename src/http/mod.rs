@@ -54,7 +54,13 @@ fn routes(routes: &mut web::ServiceConfig) {
 pub(crate) fn server(
     app: Arc<App>,
 ) -> ActixApp<
-    impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse<impl MessageBody>, Error = Error, InitError = ()>,
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody>,
+        Error = Error,
+        InitError = (),
+    >,
 > {
     let cors = cors(&app.config.http);
     let has_cors = !app.config.http.cors_origins.is_empty();

@@ -66,8 +66,7 @@ impl Problem {
 
     pub(crate) fn method_not_allowed(allow: &str) -> Self {
         let detail = format!("this takes {allow}");
-        let mut problem =
-            Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", detail);
+        let mut problem = Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", detail);
         problem.headers.push((ALLOW.as_str(), allow.to_owned()));
         problem
     }
@@ -82,8 +81,7 @@ impl Problem {
     }
 
     fn unavailable(detail: &'static str) -> Self {
-        let mut problem =
-            Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable", detail);
+        let mut problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable", detail);
         problem.headers.push((RETRY_AFTER.as_str(), RETRY_AFTER_SECONDS.to_owned()));
         problem
     }

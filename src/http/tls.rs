@@ -75,9 +75,8 @@ fn changed_at(chain: &Path, key: &Path) -> [Option<SystemTime>; 2] {
 fn certified(chain: &Path, key: &Path) -> Result<CertifiedKey, String> {
     only_ours(key)?;
     let named = |path: &Path, problem: &dyn ToString| format!("{}: {}", path.display(), problem.to_string());
-    let certificates: Vec<_> = CertificateDer::pem_file_iter(chain)
-        .and_then(Iterator::collect)
-        .map_err(|error| named(chain, &error))?;
+    let certificates: Vec<_> =
+        CertificateDer::pem_file_iter(chain).and_then(Iterator::collect).map_err(|error| named(chain, &error))?;
     if certificates.is_empty() {
         return Err(named(chain, &"there is no certificate in it"));
     }

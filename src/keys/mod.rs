@@ -130,7 +130,8 @@ impl Snapshot {
         let mut signer = None;
         let mut keys = Vec::new();
         for row in rows {
-            let jwk: Value = serde_json::from_str(&row.public_jwk).map_err(|_| impossible(row, "the JWK is no JSON"))?;
+            let jwk: Value =
+                serde_json::from_str(&row.public_jwk).map_err(|_| impossible(row, "the JWK is no JSON"))?;
             keys.push(jwk);
             if row.state == "active" {
                 let pair = unseal(row, master_key)?;
@@ -144,7 +145,7 @@ impl Snapshot {
         let signer = signer.ok_or_else(|| StoreError::impossible("signing_keys", "", "no key is active"))?;
         let published = json!({"keys": keys});
         let set = serde_json::from_value(published.clone());
-        let set = set.map_err(|error| StoreError::impossible("signing_keys", "", error))?;
+        let set = set.map_err(|error| StoreError::impossible("signing_keys", "", &error))?;
         Ok(Self { signer, published, set: Arc::new(set) })
     }
 }

@@ -58,9 +58,7 @@ impl KeyPair {
     pub(super) fn from_pkcs8(algorithm: Algorithm, pkcs8: &SecretBox<Vec<u8>>) -> Option<Self> {
         let pkcs8 = pkcs8.expose_secret();
         match algorithm {
-            Algorithm::ES256 => {
-                EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).ok().map(Self::Es256)
-            }
+            Algorithm::ES256 => EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).ok().map(Self::Es256),
             Algorithm::RS256 => rsa::KeyPair::from_pkcs8(pkcs8).ok().map(Self::Rs256),
             Algorithm::EdDSA => Ed25519KeyPair::from_pkcs8(pkcs8).ok().map(Self::EdDsa),
         }

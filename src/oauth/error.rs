@@ -56,7 +56,8 @@ impl OAuthError {
 
     /// The client is unknown or failed to prove itself. `basic`: it tried to by HTTP Basic.
     pub(crate) fn invalid_client(basic: bool) -> Self {
-        let mut error = Self::new(StatusCode::UNAUTHORIZED, "invalid_client", "the client is unknown or its credentials are wrong");
+        let mut error =
+            Self::new(StatusCode::UNAUTHORIZED, "invalid_client", "the client is unknown or its credentials are wrong");
         if basic {
             error.headers.push((WWW_AUTHENTICATE.as_str(), "Basic realm=\"grantd\"".to_owned()));
         }

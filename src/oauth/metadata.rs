@@ -7,7 +7,10 @@ use serde::Serialize;
 use super::{client_auth::METHODS, token::GRANT_TYPES};
 use crate::{
     app::App,
-    http::{cache::cacheable, problem::{Problem, ProblemBody}},
+    http::{
+        cache::cacheable,
+        problem::{Problem, ProblemBody},
+    },
     roles,
 };
 

@@ -64,7 +64,8 @@ fn asked(request: &TokenRequest<'_>) -> Result<Asked, OAuthError> {
     if scope.as_ref().is_some_and(|asked| !request.client.scopes.contains_all(asked)) {
         return Err(OAuthError::invalid_scope("a scope does not exist, or this client may not ask for it"));
     }
-    let resource: Vec<String> = request.form.all("resource").filter(|text| !text.is_empty()).map(str::to_owned).collect();
+    let resource: Vec<String> =
+        request.form.all("resource").filter(|text| !text.is_empty()).map(str::to_owned).collect();
     let audiences = audiences(request);
     if resource.iter().any(|resource| !audiences.contains(resource)) {
         return Err(OAuthError::invalid_target());
@@ -92,13 +93,13 @@ async fn check(
     match login {
         Some(login) if verdict != Verdict::Wrong => {
             if login.user.disabled {
-                fail(request, event.subject(login.user.id), "account_disabled").await?;
+                fail(request, event.subject(&login.user.id), "account_disabled").await?;
                 return Err(OAuthError::account_disabled());
             }
             Ok((login, verdict))
         }
         Some(login) => {
-            fail(request, event.subject(login.user.id), "wrong_password").await?;
+            fail(request, event.subject(&login.user.id), "wrong_password").await?;
             Err(OAuthError::wrong_password())
         }
         // The name is not kept: people type passwords into the wrong field.
@@ -140,7 +141,7 @@ async fn begin(request: &TokenRequest<'_>, asked: &Asked, login: &Login) -> Resu
         }
         let session = sessions::begin(conn, &app.config.tokens, &new, *now).await?;
         let details = serde_json::json!({"session": session.id});
-        audit::record(conn, Event::success("login").subject(login.user.id).details(details), &origin, *now).await?;
+        audit::record(conn, Event::success("login").subject(&login.user.id).details(details), &origin, *now).await?;
         Ok(Some(session))
     });
     Ok(begun.await?)

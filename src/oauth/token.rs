@@ -9,12 +9,7 @@ use chrono::{DateTime, Utc};
 use grantd_guard::Scopes;
 use serde::Serialize;
 
-use super::{
-    OAuthError, client_auth,
-    error::OAuthErrorBody,
-    form::Form,
-    password,
-};
+use super::{OAuthError, client_auth, error::OAuthErrorBody, form::Form, password};
 use crate::{app::App, audit::Origin, clients::Client, principal};
 
 /// The grants that [`handle`] knows.

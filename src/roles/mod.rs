@@ -110,7 +110,7 @@ pub async fn put_scope(
         .await
 }
 
-fn vanished(what: &'static str, name: impl ToString) -> Error {
+fn vanished(what: &'static str, name: &impl ToString) -> Error {
     Error::NotFound { what, name: name.to_string() }
 }
 

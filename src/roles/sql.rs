@@ -11,7 +11,8 @@ pub(super) const INSERT_SCOPE: &str = "INSERT INTO scopes (name, description, bu
      VALUES ($1, $2, $3, $4) ON CONFLICT (name) DO NOTHING";
 pub(super) const DESCRIBE_SCOPE: &str = "UPDATE scopes SET description = $2 WHERE name = $1";
 /// `$2` is true: the roles that have every scope.
-pub(super) const GIVE_SCOPE_TO_ROLES: &str = "UPDATE roles SET scopes = trim(scopes || ' ' || $1) WHERE every_scope = $2";
+pub(super) const GIVE_SCOPE_TO_ROLES: &str =
+    "UPDATE roles SET scopes = trim(scopes || ' ' || $1) WHERE every_scope = $2";
 
 pub(super) const ROLE: &str = "SELECT name, description, scopes, built_in, created_at FROM roles WHERE name = $1";
 pub(super) const ROLES: &str = "SELECT name, description, scopes, built_in, created_at FROM roles ORDER BY name";
@@ -33,7 +34,7 @@ impl TryFrom<ScopeRow> for ScopeInfo {
     type Error = StoreError;
 
     fn try_from(row: ScopeRow) -> Result<Self, StoreError> {
-        let name = row.name.parse().map_err(|error| StoreError::impossible("scopes", &row.name, error))?;
+        let name = row.name.parse().map_err(|error| StoreError::impossible("scopes", &row.name, &error))?;
         Ok(Self { name, description: row.description, built_in: row.built_in, created_at: row.created_at })
     }
 }
@@ -51,11 +52,9 @@ impl TryFrom<RoleRow> for Role {
     type Error = StoreError;
 
     fn try_from(row: RoleRow) -> Result<Self, StoreError> {
-        let name = row
-            .name
-            .parse()
-            .map_err(|error: FieldError| StoreError::impossible("roles", &row.name, error.message))?;
-        let scopes = row.scopes.parse().map_err(|error| StoreError::impossible("roles", &row.name, error))?;
+        let name =
+            row.name.parse().map_err(|error: FieldError| StoreError::impossible("roles", &row.name, &error.message))?;
+        let scopes = row.scopes.parse().map_err(|error| StoreError::impossible("roles", &row.name, &error))?;
         Ok(Self { name, description: row.description, scopes, built_in: row.built_in, created_at: row.created_at })
     }
 }

@@ -36,7 +36,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// For a row whose columns contradict each other or the code.
-    pub fn impossible(table: &'static str, id: impl ToString, problem: impl ToString) -> Self {
+    pub fn impossible(table: &'static str, id: &(impl ToString + ?Sized), problem: &(impl ToString + ?Sized)) -> Self {
         Self::ImpossibleRow { table, id: id.to_string(), problem: problem.to_string() }
     }
 
@@ -131,9 +131,9 @@ impl From<sqlx::Error> for StoreError {
             | sqlx::Error::Tls(_)
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed => Self::Unavailable(error),
+            | sqlx::Error::WorkerCrashed
             // How sqlx reports a connection that ended in the middle of a message.
-            sqlx::Error::Protocol(_) => Self::Unavailable(error),
+            | sqlx::Error::Protocol(_) => Self::Unavailable(error),
             _ => Self::Other(error),
         }
     }

@@ -141,9 +141,9 @@ pub(crate) async fn insert(
     let mut roles = new.roles.clone();
     roles.push(RoleName::member());
     set_roles_of(conn, id, &roles).await?;
-    let user = read(conn, id).await?.ok_or_else(|| not_found(id))?;
+    let user = read(conn, id).await?.ok_or_else(|| not_found(&id))?;
     let details = serde_json::json!({"username": user.username, "roles": user.roles});
-    audit::record(conn, Event::success("user.created").subject(id).details(details), origin, now).await?;
+    audit::record(conn, Event::success("user.created").subject(&id).details(details), origin, now).await?;
     Ok(user)
 }
 
@@ -155,7 +155,7 @@ fn taken(error: StoreError) -> Error {
     }
 }
 
-fn not_found(id: impl ToString) -> Error {
+fn not_found(id: &(impl ToString + ?Sized)) -> Error {
     Error::NotFound { what: "user", name: id.to_string() }
 }
 
@@ -266,12 +266,12 @@ async fn change(
     app.store
         .transact(async |conn| {
             if run::execute!(conn, sql::TOUCH, id, now)? == 0 {
-                return Err(not_found(id));
+                return Err(not_found(&id));
             }
             work(conn).await?;
-            let user = read(conn, id).await?.ok_or_else(|| not_found(id))?;
+            let user = read(conn, id).await?.ok_or_else(|| not_found(&id))?;
             let details = serde_json::json!({"username": user.username, "roles": user.roles});
-            audit::record(conn, Event::success(kind).subject(id).details(details), origin, now).await?;
+            audit::record(conn, Event::success(kind).subject(&id).details(details), origin, now).await?;
             Ok(user)
         })
         .await

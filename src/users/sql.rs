@@ -74,7 +74,7 @@ impl TryFrom<UserRow> for User {
     type Error = StoreError;
 
     fn try_from(row: UserRow) -> Result<Self, StoreError> {
-        let impossible = |problem: &dyn ToString| StoreError::impossible("users", row.id, problem.to_string());
+        let impossible = |problem: &dyn ToString| StoreError::impossible("users", &row.id, &problem.to_string());
         let roles = row.roles.unwrap_or_default();
         let mut roles: Vec<_> = roles
             .split(' ')
