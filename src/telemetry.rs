@@ -2,13 +2,19 @@
 
 use std::io::{self, IsTerminal as _};
 
-use tracing_subscriber::{filter::Targets, fmt, prelude::*};
+use tracing_subscriber::{
+    filter::{LevelFilter, Targets},
+    fmt,
+    prelude::*,
+};
 
 use crate::config::{LogConfig, LogFormat};
 
 /// Starts the log of this process. A second call changes nothing.
 pub fn init(config: &LogConfig) {
     let filter: Targets = config.filter.parse().unwrap_or_default();
+    // Its lines about workers say nothing to those who run grantd.
+    let filter = filter.with_target("actix_server", LevelFilter::WARN);
     let terminal = io::stderr().is_terminal();
     let format = config.format.unwrap_or(if terminal { LogFormat::Pretty } else { LogFormat::Json });
     let lines = fmt::layer().with_writer(io::stderr);

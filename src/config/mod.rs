@@ -2,27 +2,36 @@
 //! sections. What the user wrote ([`Settings`]) is checked as a whole and becomes what the server uses ([`Config`]).
 
 mod check;
+mod database;
 mod docs;
 mod dotenv;
-mod sections;
+mod hash;
+mod http;
+mod log;
+mod master_key;
+mod setup;
+mod tokens;
 
 use std::{ffi::OsString, fmt};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 
-pub(crate) use self::sections::only_ours;
+pub(crate) use self::master_key::only_ours;
 use self::{
-    check::Check,
-    sections::{DatabaseSettings, HashSettings, HttpSettings, KeySettings, LogSettings, SetupSettings, TokenSettings},
+    check::Check, database::DatabaseSettings, hash::HashSettings, http::HttpSettings, log::LogSettings,
+    master_key::KeySettings, setup::SetupSettings, tokens::TokenSettings,
 };
 pub use self::{
     check::{ConfigErrors, parse},
+    database::{DatabaseConfig, DatabaseUrl},
     docs::{env_example, in_force, readme_table, unknown_variables},
     dotenv::DotEnv,
-    sections::{
-        Algorithm, DatabaseConfig, DatabaseUrl, HashConfig, HttpConfig, LogConfig, LogFormat, MasterKeySource,
-        SetupConfig, TokenConfig,
-    },
+    hash::HashConfig,
+    http::HttpConfig,
+    log::{LogConfig, LogFormat},
+    master_key::MasterKeySource,
+    setup::SetupConfig,
+    tokens::{Algorithm, TokenConfig},
 };
 
 /// The settings as they were written, not yet checked.
@@ -79,7 +88,7 @@ impl Settings {
         let http = self.http.check(&mut check);
         let master_key = self.keys.check(&mut check, database.as_ref());
         let setup = self.setup.check(&mut check, postgres);
-        let tokens = self.tokens.check(&mut check, http.as_ref());
+        let tokens = self.tokens.check(&mut check);
         let hash = self.hash.check(&mut check);
         let log = self.log.check(&mut check);
         check.finish()?;
@@ -89,14 +98,6 @@ impl Settings {
             }
             _ => unreachable!("a section without a value has reported why, and that ended the check"),
         }
-    }
-
-    /// The database's settings alone: for commands that need no more of them.
-    pub fn check_log(&self) -> Result<LogConfig, ConfigErrors> {
-        let mut check = Check::default();
-        let log = self.log.check(&mut check);
-        check.finish()?;
-        log.ok_or_else(ConfigErrors::default)
     }
 }
 

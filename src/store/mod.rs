@@ -186,8 +186,16 @@ async fn open_postgres(url: &str, config: &DatabaseConfig) -> Result<Engine, Sto
                 Ok(true)
             })
         })
-        .connect_with(options)
-        .await?;
+        .connect_with(options.clone())
+        .await;
+    let pool = match pool {
+        // The pool tried for as long as it may, and does not say what it was that failed.
+        Err(sqlx::Error::PoolTimedOut) => {
+            options.connect().await?;
+            return Err(sqlx::Error::PoolTimedOut.into());
+        }
+        pool => pool?,
+    };
     migrate::postgres(&pool).await?;
     Ok(Engine::Postgres(pool))
 }

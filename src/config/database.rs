@@ -1,0 +1,81 @@
+//! Which database.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+use secrecy::ExposeSecret;
+
+use super::check::{Check, parse};
+
+#[derive(Args, Clone)]
+#[expect(clippy::struct_field_names, reason = "clap makes the flags of the names")]
+pub(super) struct DatabaseSettings {
+    /// The database: a SQLite file, whose directory is made when missing, or Postgres for many replicas
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", default_value = "sqlite://data/grantd.db")]
+    database_url: String,
+    /// A file that holds the value of `DATABASE_URL`
+    #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE")]
+    database_url_file: Option<PathBuf>,
+    /// How many connections to Postgres this server may hold
+    #[arg(long, env = "GRANTD_DATABASE_CONNECTIONS", value_name = "NUMBER", default_value = "10")]
+    database_connections: String,
+    /// How long a request waits for a connection, and a statement for its result
+    #[arg(long, env = "GRANTD_DATABASE_TIMEOUT", value_name = "DURATION", default_value = "3s")]
+    database_timeout: String,
+}
+
+/// Which database, and how patient the server is with it.
+#[derive(Clone, Debug)]
+pub struct DatabaseConfig {
+    /// Where it is.
+    pub url: DatabaseUrl,
+    /// The most connections to Postgres.
+    pub connections: u32,
+    /// For acquiring a connection, and for a statement.
+    pub timeout: Duration,
+}
+
+/// Where the database is.
+#[derive(Clone)]
+pub enum DatabaseUrl {
+    /// A file.
+    Sqlite(PathBuf),
+    /// A server. May hold a password.
+    Postgres(String),
+}
+
+impl std::fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite(path) => f.debug_tuple("Sqlite").field(path).finish(),
+            Self::Postgres(_) => f.write_str("Postgres([REDACTED])"),
+        }
+    }
+}
+
+fn database_url(text: &str) -> Result<DatabaseUrl, String> {
+    if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+        let checked = text.parse::<sqlx::postgres::PgConnectOptions>();
+        return checked.map(|_| DatabaseUrl::Postgres(text.to_owned())).map_err(|error| error.to_string());
+    }
+    let path = text.strip_prefix("sqlite://").or_else(|| text.strip_prefix("sqlite:")).unwrap_or_default();
+    let path = path.split_once('?').map_or(path, |(path, _)| path);
+    if path.is_empty() || path == ":memory:" {
+        return Err("allowed is sqlite://PATH (a file) or postgres://USER:PASSWORD@HOST/NAME".to_owned());
+    }
+    Ok(DatabaseUrl::Sqlite(PathBuf::from(path)))
+}
+
+impl DatabaseSettings {
+    pub(super) fn check(&self, check: &mut Check) -> Option<DatabaseConfig> {
+        let url = match &self.database_url_file {
+            Some(path) => check.secret("DATABASE_URL", None, Some(path))?.map(|url| url.expose_secret().to_owned())?,
+            None => self.database_url.clone(),
+        };
+        let url = database_url(&url).map_err(|problem| check.problem("DATABASE_URL", problem)).ok();
+        let connections =
+            check.value("GRANTD_DATABASE_CONNECTIONS", &self.database_connections, |n| parse::number(n, 1, 1000));
+        let timeout = check.value("GRANTD_DATABASE_TIMEOUT", &self.database_timeout, parse::duration);
+        Some(DatabaseConfig { url: url?, connections: connections?, timeout: timeout? })
+    }
+}

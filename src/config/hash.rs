@@ -1,0 +1,66 @@
+//! What a password hash costs.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::check::{Check, parse};
+
+#[derive(Args, Clone)]
+#[expect(clippy::struct_field_names, reason = "clap makes the flags of the names")]
+pub(super) struct HashSettings {
+    /// Memory of one password hash (Argon2id)
+    #[arg(long, env = "GRANTD_HASH_MEMORY", value_name = "SIZE", default_value = "19MiB")]
+    hash_memory: String,
+    /// Passes over that memory
+    #[arg(long, env = "GRANTD_HASH_ITERATIONS", value_name = "NUMBER", default_value = "2")]
+    hash_iterations: String,
+    /// Threads that hash, each with its memory; when absent, one per core
+    #[arg(long, env = "GRANTD_HASH_THREADS", value_name = "NUMBER")]
+    hash_threads: Option<String>,
+    /// How many passwords may wait to be hashed; more are answered 503
+    #[arg(long, env = "GRANTD_HASH_QUEUE", value_name = "NUMBER", default_value = "64")]
+    hash_queue: String,
+    /// How long one may wait before it is answered 503
+    #[arg(long, env = "GRANTD_HASH_WAIT", value_name = "DURATION", default_value = "5s")]
+    hash_wait: String,
+}
+
+/// What a password hash costs, and how many may be asked for at once.
+#[derive(Clone, Debug)]
+pub struct HashConfig {
+    /// KiB for one hash.
+    pub memory_kib: u32,
+    /// Passes over the memory.
+    pub iterations: u32,
+    /// Threads.
+    pub threads: usize,
+    /// Jobs that may wait.
+    pub queue: usize,
+    /// How long one may wait.
+    pub wait: Duration,
+}
+
+impl HashSettings {
+    pub(super) fn check(&self, check: &mut Check) -> Option<HashConfig> {
+        let memory = check.value("GRANTD_HASH_MEMORY", &self.hash_memory, |text| {
+            let kib = u32::try_from(parse::size(text)? / 1024).ok().filter(|kib| (8..=4 << 20).contains(kib));
+            kib.ok_or_else(|| "allowed is 8KiB to 4GiB; 19MiB is what OWASP asks for".to_owned())
+        });
+        let iterations = check.value("GRANTD_HASH_ITERATIONS", &self.hash_iterations, |n| parse::number(n, 1, 1000));
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = match &self.hash_threads {
+            Some(text) => check.value("GRANTD_HASH_THREADS", text, |n| parse::number(n, 1, 1024)).map(|n| n as usize),
+            None => Some(cores),
+        };
+        let queue = check.value("GRANTD_HASH_QUEUE", &self.hash_queue, |n| parse::number(n, 1, 1_000_000));
+        let wait = check.value("GRANTD_HASH_WAIT", &self.hash_wait, parse::duration);
+        Some(HashConfig {
+            memory_kib: memory?,
+            iterations: iterations?,
+            threads: threads?,
+            queue: queue? as usize,
+            wait: wait?,
+        })
+    }
+}

@@ -1,0 +1,52 @@
+//! What is logged, and how.
+
+use clap::Args;
+
+use super::check::Check;
+
+#[derive(Args, Clone)]
+pub(super) struct LogSettings {
+    /// What is logged: a level (error, warn, info, debug, trace), or a filter such as `info,grantd::http=debug`
+    #[arg(long, env = "GRANTD_LOG", value_name = "FILTER", default_value = "info")]
+    log: String,
+    /// How: `pretty` or `json`; when absent, pretty on a terminal, else json
+    #[arg(long, env = "GRANTD_LOG_FORMAT", value_name = "FORMAT")]
+    log_format: Option<String>,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    /// A filter in `tracing`'s syntax.
+    pub filter: String,
+    /// How; `None`: as standard error is a terminal or not.
+    pub format: Option<LogFormat>,
+}
+
+/// How the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// For machines, an object per line.
+    Json,
+}
+
+impl LogSettings {
+    pub(super) fn check(&self, check: &mut Check) -> Option<LogConfig> {
+        let filter = check.value("GRANTD_LOG", &self.log, |text| {
+            text.parse::<tracing_subscriber::filter::Targets>().map(|_| text.to_owned()).map_err(|_| {
+                "allowed is a level (error, warn, info, debug, trace) or target=level, with commas".to_owned()
+            })
+        });
+        let format = match self.log_format.as_deref().filter(|text| !text.is_empty()) {
+            Some(text) => Some(check.value("GRANTD_LOG_FORMAT", text, |text| match text {
+                "pretty" => Ok(LogFormat::Pretty),
+                "json" => Ok(LogFormat::Json),
+                _ => Err("allowed is pretty or json".to_owned()),
+            })?),
+            None => None,
+        };
+        Some(LogConfig { filter: filter?, format })
+    }
+}

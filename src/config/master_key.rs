@@ -1,0 +1,73 @@
+//! The key that seals all secrets in the database.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use secrecy::ExposeSecret;
+
+use super::{
+    check::Check,
+    database::{DatabaseConfig, DatabaseUrl},
+};
+use crate::secret::MasterKey;
+
+#[derive(Args, Clone)]
+pub(super) struct KeySettings {
+    /// 32 bytes in base64url that seal all secrets in the database; `grantd keygen` prints one. SQLite: made beside a
+    /// new database as `master.key`; Postgres: required
+    #[arg(long, env = "GRANTD_MASTER_KEY", value_name = "KEY")]
+    master_key: Option<String>,
+    /// A file that holds the value of `GRANTD_MASTER_KEY`
+    #[arg(long, env = "GRANTD_MASTER_KEY_FILE", value_name = "FILE")]
+    master_key_file: Option<PathBuf>,
+}
+
+/// Where the master key comes from.
+#[derive(Debug)]
+pub enum MasterKeySource {
+    /// A setting.
+    Given(MasterKey),
+    /// A file beside the SQLite database, made with it.
+    Beside(PathBuf),
+}
+
+impl KeySettings {
+    pub(super) fn check(&self, check: &mut Check, database: Option<&DatabaseConfig>) -> Option<MasterKeySource> {
+        if let (None, Some(path)) = (&self.master_key, &self.master_key_file)
+            && let Err(problem) = only_ours(path)
+        {
+            check.problem("GRANTD_MASTER_KEY_FILE", problem);
+            return None;
+        }
+        match check.secret("GRANTD_MASTER_KEY", self.master_key.as_ref(), self.master_key_file.as_deref())? {
+            Some(text) => {
+                let key = MasterKey::parse(text.expose_secret());
+                if key.is_none() {
+                    check.problem("GRANTD_MASTER_KEY", "not 32 bytes in base64url; `grantd keygen` prints a new one");
+                }
+                key.map(MasterKeySource::Given)
+            }
+            None => match &database?.url {
+                DatabaseUrl::Sqlite(path) => Some(MasterKeySource::Beside(path.with_file_name("master.key"))),
+                DatabaseUrl::Postgres(_) => {
+                    check.problem(
+                        "GRANTD_MASTER_KEY",
+                        "needed with Postgres; `grantd keygen` prints one. Keep it: without it the database is useless",
+                    );
+                    None
+                }
+            },
+        }
+    }
+}
+
+/// Whether others may read a file that holds a secret.
+pub(crate) fn only_ours(path: &Path) -> Result<(), String> {
+    use std::os::unix::fs::PermissionsExt as _;
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.permissions().mode() & 0o004 != 0 => {
+            Err(format!("everybody can read {0}: run `chmod 600 {0}`", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
