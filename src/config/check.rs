@@ -60,6 +60,7 @@ impl Check {
         value: Option<&String>,
         file: Option<&Path>,
     ) -> Option<Option<SecretString>> {
+        let (value, file) = (value.filter(|text| !text.is_empty()), file.filter(|path| !path.as_os_str().is_empty()));
         match (value, file) {
             (Some(_), Some(_)) => {
                 self.problem(setting, format!("set here and in {setting}_FILE; only one may be"));
@@ -84,7 +85,14 @@ impl Check {
 
 /// Parsers of single values; an error says what is allowed.
 pub mod parse {
+    use std::path::PathBuf;
+
     use super::Duration;
+
+    /// Any path. An empty one counts as not set: so compose files leave things out.
+    pub fn path(text: &str) -> Result<PathBuf, String> {
+        Ok(text.into())
+    }
 
     /// `15m`, `30d`; at least `1s`.
     pub fn duration(text: &str) -> Result<Duration, String> {

@@ -14,7 +14,7 @@ pub(super) struct DatabaseSettings {
     #[arg(long, env = "DATABASE_URL", value_name = "URL", default_value = "sqlite://data/grantd.db")]
     database_url: String,
     /// A file that holds the value of `DATABASE_URL`
-    #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE")]
+    #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE", value_parser = parse::path)]
     database_url_file: Option<PathBuf>,
     /// How many connections to Postgres this server may hold
     #[arg(long, env = "GRANTD_DATABASE_CONNECTIONS", value_name = "NUMBER", default_value = "10")]
@@ -68,7 +68,8 @@ fn database_url(text: &str) -> Result<DatabaseUrl, String> {
 
 impl DatabaseSettings {
     pub(super) fn check(&self, check: &mut Check) -> Option<DatabaseConfig> {
-        let url = match &self.database_url_file {
+        let file = self.database_url_file.as_ref().filter(|path| !path.as_os_str().is_empty());
+        let url = match file {
             Some(path) => check.secret("DATABASE_URL", None, Some(path))?.map(|url| url.expose_secret().to_owned())?,
             None => self.database_url.clone(),
         };

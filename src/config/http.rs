@@ -29,10 +29,10 @@ pub(super) struct HttpSettings {
     #[arg(long, env = "GRANTD_CORS_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
     cors_origins: Vec<String>,
     /// The certificate chain, in PEM; with it the server speaks TLS
-    #[arg(long, env = "GRANTD_TLS_CERT", value_name = "FILE")]
+    #[arg(long, env = "GRANTD_TLS_CERT", value_name = "FILE", value_parser = parse::path)]
     tls_cert: Option<PathBuf>,
     /// The certificate's private key, in PEM. Nobody else may be able to read the file
-    #[arg(long, env = "GRANTD_TLS_KEY", value_name = "FILE")]
+    #[arg(long, env = "GRANTD_TLS_KEY", value_name = "FILE", value_parser = parse::path)]
     tls_key: Option<PathBuf>,
     /// Starts although it is insecure: on a public address without TLS and without a trusted proxy
     #[arg(long, env = "GRANTD_ALLOW_INSECURE", value_name = "BOOL", default_value = "false",
@@ -102,8 +102,9 @@ impl HttpSettings {
             Some(text) => Some(check.value("GRANTD_ISSUER", text, issuer)?),
             None => None,
         };
-        let tls = match (&self.tls_cert, &self.tls_key) {
-            (Some(cert), Some(key)) => Some((cert.clone(), key.clone())),
+        let given = |file: &Option<PathBuf>| file.clone().filter(|path| !path.as_os_str().is_empty());
+        let tls = match (given(&self.tls_cert), given(&self.tls_key)) {
+            (Some(cert), Some(key)) => Some((cert, key)),
             (None, None) => None,
             _ => {
                 check.problem("GRANTD_TLS_CERT", "needs GRANTD_TLS_KEY beside it, and the reverse");

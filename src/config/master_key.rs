@@ -6,7 +6,7 @@ use clap::Args;
 use secrecy::ExposeSecret;
 
 use super::{
-    check::Check,
+    check::{Check, parse},
     database::{DatabaseConfig, DatabaseUrl},
 };
 use crate::secret::MasterKey;
@@ -18,7 +18,7 @@ pub(super) struct KeySettings {
     #[arg(long, env = "GRANTD_MASTER_KEY", value_name = "KEY")]
     master_key: Option<String>,
     /// A file that holds the value of `GRANTD_MASTER_KEY`
-    #[arg(long, env = "GRANTD_MASTER_KEY_FILE", value_name = "FILE")]
+    #[arg(long, env = "GRANTD_MASTER_KEY_FILE", value_name = "FILE", value_parser = parse::path)]
     master_key_file: Option<PathBuf>,
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::check::Check;
+use super::check::{Check, parse};
 use crate::{passwords::Password, users::Username};
 
 #[derive(Args, Clone)]
@@ -18,7 +18,7 @@ pub(super) struct SetupSettings {
     #[arg(long, env = "GRANTD_ADMIN_PASSWORD", value_name = "PASSWORD")]
     admin_password: Option<String>,
     /// A file that holds the value of `GRANTD_ADMIN_PASSWORD`
-    #[arg(long, env = "GRANTD_ADMIN_PASSWORD_FILE", value_name = "FILE")]
+    #[arg(long, env = "GRANTD_ADMIN_PASSWORD_FILE", value_name = "FILE", value_parser = parse::path)]
     admin_password_file: Option<PathBuf>,
 }
 
