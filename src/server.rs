@@ -120,6 +120,8 @@ fn serve(
     let mut server = HttpServer::new(move || http::server(Arc::clone(&of_workers)))
         .workers(app.config.http.workers)
         .shutdown_timeout(STOP_SECONDS)
+        // A client that closes its end has gone away: what it asked for is dropped, above all a password to hash.
+        .h1_allow_half_closed(false)
         .disable_signals();
     for (listener, address) in listeners.into_iter().zip(&app.config.http.listen) {
         let listening = match certificate {

@@ -2,12 +2,8 @@
 
 use std::sync::Arc;
 
-use actix_web::{
-    HttpResponse,
-    http::header::{HeaderValue, LOCATION},
-    web,
-};
-use utoipa_swagger_ui::Config;
+use actix_web::{HttpRequest, HttpResponse, http::header::HeaderValue};
+use utoipa_swagger_ui::{Config, SwaggerFile};
 
 use super::problem::Problem;
 use crate::error::Error;
@@ -23,19 +19,50 @@ pub(super) fn is_docs(path: &str) -> bool {
 }
 
 /// The page and its files.
-pub(super) async fn docs(file: Option<web::Path<String>>) -> Result<HttpResponse, Problem> {
-    let Some(file) = file else {
-        // The links of the page are relative to a folder.
-        return Ok(HttpResponse::PermanentRedirect().insert_header((LOCATION, "docs/")).finish());
+pub(super) async fn docs(req: HttpRequest) -> Result<HttpResponse, Problem> {
+    let nothing = || Problem::not_found("there is nothing at this path");
+    let Some(name) = req.match_info().get("file") else {
+        return Ok(answer(page(file("")?.ok_or_else(nothing)?)));
     };
-    let config = Config::from("../openapi.json")
+    Ok(answer(file(name)?.ok_or_else(nothing)?))
+}
+
+fn answer(file: SwaggerFile<'_>) -> HttpResponse {
+    HttpResponse::Ok().content_type(file.content_type).body(file.bytes.into_owned())
+}
+
+/// A file of Swagger UI; the page, where no name is given.
+fn file(name: &str) -> Result<Option<SwaggerFile<'static>>, Error> {
+    let config = Config::from("/openapi.json")
         .with_credentials(false)
         .persist_authorization(false)
         .display_request_duration(true)
         .try_it_out_enabled(true);
-    let found = utoipa_swagger_ui::serve(&file, Arc::new(config));
-    match found.map_err(|error| Error::Internal(error.to_string()))? {
-        Some(file) => Ok(HttpResponse::Ok().content_type(file.content_type).body(file.bytes.into_owned())),
-        None => Err(Problem::not_found("there is nothing at this path")),
+    utoipa_swagger_ui::serve(name, Arc::new(config)).map_err(|error| Error::Internal(error.to_string()))
+}
+
+/// The page as it is at `/docs`: its links are relative to `/docs/`. (A `<base>` would send its own anchors there too,
+/// and a click on one would load the page anew and forget who is logged in.)
+fn page(mut file: SwaggerFile<'static>) -> SwaggerFile<'static> {
+    let html =
+        String::from_utf8_lossy(&file.bytes).replace("\"./", "\"docs/").replace("\"index.css", "\"docs/index.css");
+    file.bytes = html.into_bytes().into();
+    file
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_link_of_the_page_leads_to_a_file() {
+        let page = page(file("").unwrap().unwrap());
+        let html = String::from_utf8(page.bytes.into_owned()).unwrap();
+        let links: Vec<_> = html.split(['"']).filter(|text| text.ends_with(".css") || text.ends_with(".js")).collect();
+        assert!(links.len() >= 4, "{links:?}");
+        for link in links {
+            let name = link.strip_prefix("docs/").unwrap_or_else(|| panic!("{link} leads out of /docs/"));
+            assert!(file(name).unwrap().is_some(), "{link}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What every answer has: a request id, the security headers, and for errors one of the two forms.
 
 use actix_web::{
-    Error, HttpMessage, HttpRequest,
+    Error, HttpMessage, HttpRequest, HttpResponse,
     body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::header::{
@@ -32,7 +32,7 @@ pub(super) async fn complete(
     let id = request_id(req.request());
     req.extensions_mut().insert(RequestIdText(id.clone()));
     let response = if head_bytes(&req) > MAX_HEAD_BYTES {
-        req.into_response(Problem::head_too_large().render(&id))
+        req.error_response(Problem::head_too_large())
     } else {
         next.call(req).await?.map_into_boxed_body()
     };
@@ -67,9 +67,9 @@ fn in_form(response: ServiceResponse, id: &str) -> ServiceResponse {
     }
     let (req, response) = response.into_parts();
     let error = response.error();
-    let answer = if let Some(problem) = error.and_then(|error| error.as_error::<Problem>()) {
+    let mut answer = if let Some(problem) = error.and_then(Error::as_error::<Problem>) {
         problem.render(id)
-    } else if let Some(error) = error.and_then(|error| error.as_error::<OAuthError>()) {
+    } else if let Some(error) = error.and_then(Error::as_error::<OAuthError>) {
         error.render(id)
     } else {
         if let Some(error) = error {
@@ -81,7 +81,17 @@ fn in_form(response: ServiceResponse, id: &str) -> ServiceResponse {
             Problem::of_status(status).render(id)
         }
     };
+    keep(&mut answer, response.headers());
     ServiceResponse::new(req, answer)
+}
+
+/// Gives an answer the headers of the one whose place it takes: browsers' rules were written there already.
+fn keep(answer: &mut HttpResponse, headers: &HeaderMap) {
+    for name in headers.keys().filter(|name| !answer.headers().contains_key(*name)).cloned().collect::<Vec<_>>() {
+        for value in headers.get_all(&name) {
+            answer.headers_mut().append(name.clone(), value.clone());
+        }
+    }
 }
 
 fn secure(response: &mut ServiceResponse, id: &str) {

@@ -97,6 +97,7 @@ impl Problem {
             StatusCode::NOT_FOUND => Self::not_found("there is nothing at this path"),
             StatusCode::REQUEST_TIMEOUT => Self::new(status, "timeout", "Timeout", "the request took too long to come"),
             StatusCode::PAYLOAD_TOO_LARGE => Self::new(status, "too-large", "Too large", "the body is too large"),
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Self::head_too_large(),
             status if status.is_server_error() => Self::internal(),
             status => Self::new(status, "invalid-request", "Invalid request", "the request is malformed"),
         }

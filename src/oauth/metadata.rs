@@ -35,6 +35,7 @@ pub(crate) struct Metadata {
 #[utoipa::path(
     get,
     path = "/.well-known/oauth-authorization-server",
+    operation_id = "metadata",
     tag = "oauth",
     responses(
         (status = 200, description = "The metadata", body = Metadata),

@@ -64,8 +64,12 @@ fn asked(request: &TokenRequest<'_>) -> Result<Asked, OAuthError> {
     if scope.as_ref().is_some_and(|asked| !request.client.scopes.contains_all(asked)) {
         return Err(OAuthError::invalid_scope("a scope does not exist, or this client may not ask for it"));
     }
-    let resource: Vec<String> =
-        request.form.all("resource").filter(|text| !text.is_empty()).map(str::to_owned).collect();
+    let mut resource: Vec<String> = Vec::new();
+    for asked in request.form.all("resource").filter(|text| !text.is_empty()) {
+        if !resource.iter().any(|known| known == asked) {
+            resource.push(asked.to_owned());
+        }
+    }
     let audiences = audiences(request);
     if resource.iter().any(|resource| !audiences.contains(resource)) {
         return Err(OAuthError::invalid_target());

@@ -71,6 +71,7 @@ pub(crate) struct TokenForm {
 #[utoipa::path(
     post,
     path = "/token",
+    operation_id = "token",
     tag = "oauth",
     request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"),
     responses(

@@ -1,0 +1,103 @@
+//! How long answers take: at a fixed rate, one after the other, and while others flood the server with logins.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use crate::{Outcome, load::Connection};
+
+/// Enough that one is free whenever a request is due, unless the server stands still.
+const CONNECTIONS: usize = 32;
+
+/// How long the answers take to requests that come at a fixed rate, whether those before were answered or not.
+///
+/// The time counts from when a request was due, not from when it could be sent: a server that stands still for a second
+/// has kept all requests of that second waiting. Threads that block tell the time better than timers of milliseconds.
+pub(crate) fn at_rate(
+    address: SocketAddr,
+    request: &[u8],
+    per_second: u32,
+    duration: Duration,
+) -> Outcome<Vec<Duration>> {
+    let (interval, next) = (Duration::from_secs(1) / per_second, AtomicU32::new(0));
+    let mut connections = (0..CONNECTIONS).map(|_| Connection::open(address)).collect::<Outcome<Vec<_>>>()?;
+    let began = Instant::now() + interval;
+    let one = |connection: &mut Connection| {
+        let mut took = Vec::new();
+        loop {
+            let due = interval * next.fetch_add(1, Ordering::Relaxed);
+            if due >= duration {
+                return Ok(took);
+            }
+            thread::sleep((began + due).saturating_duration_since(Instant::now()));
+            expect(200, connection.call(request)?)?;
+            took.push((began + due).elapsed());
+        }
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = connections.iter_mut().map(|connection| scope.spawn(|| one(connection))).collect();
+        let each = threads.into_iter().map(|thread| thread.join().map_err(|_| "a client panicked")?);
+        Ok(each.collect::<Outcome<Vec<_>>>()?.concat())
+    })
+}
+
+/// How long the answer to one request takes, when there is no other.
+pub(crate) fn of_one(connection: &mut Connection, request: &[u8], status: u16) -> Outcome<Duration> {
+    let began = Instant::now();
+    expect(status, connection.call(request)?)?;
+    Ok(began.elapsed())
+}
+
+pub(crate) fn expect(status: u16, answer: (u16, &[u8])) -> Outcome<()> {
+    let (found, body) = answer;
+    if found == status {
+        return Ok(());
+    }
+    Err(format!("the answer is {found} and not {status}: {}", String::from_utf8_lossy(body)).into())
+}
+
+/// Clients that send the next request as soon as the last one is answered, until they are told to stop.
+pub(crate) struct Flood {
+    began: Instant,
+    stop: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<Outcome<BTreeMap<u16, u32>>>>,
+}
+
+impl Flood {
+    pub(crate) fn start(address: SocketAddr, request: &[u8], clients: usize) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let one = || {
+            let (stop, request) = (Arc::clone(&stop), request.to_vec());
+            thread::spawn(move || {
+                let (mut connection, mut answers) = (Connection::open(address)?, BTreeMap::new());
+                while !stop.load(Ordering::Relaxed) {
+                    let (status, _) = connection.call(&request)?;
+                    *answers.entry(status).or_insert(0) += 1;
+                }
+                Ok(answers)
+            })
+        };
+        let clients = (0..clients).map(|_| one()).collect();
+        Self { began: Instant::now(), stop, clients }
+    }
+
+    /// Lets those who wait have their answer. How many a second came, by status.
+    pub(crate) fn stop(self) -> Outcome<BTreeMap<u16, f64>> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut sum: BTreeMap<u16, f64> = BTreeMap::new();
+        for client in self.clients {
+            for (status, answers) in client.join().map_err(|_| "a client panicked")?? {
+                *sum.entry(status).or_default() += f64::from(answers);
+            }
+        }
+        let seconds = self.began.elapsed().as_secs_f64();
+        Ok(sum.into_iter().map(|(status, answers)| (status, answers / seconds)).collect())
+    }
+}

@@ -1,0 +1,178 @@
+//! The load generator: HTTP/1.1 on connections that stay open, one request at a time on each.
+//!
+//! It shares its cores with the server that it measures, so it does as little as it can: a request is bytes that are made
+//! once, and of an answer it reads the status and how long it is.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    task::JoinSet,
+};
+
+use crate::{Outcome, plan::Plan};
+
+/// More than any answer here has.
+const BUFFER: usize = 64 * 1024;
+/// No answer takes so long: what is silent for this time is broken.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A request for a path, with a token or without.
+pub(crate) fn get(path: &str, token: Option<&str>) -> Vec<u8> {
+    let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+    format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{authorization}\r\n").into_bytes()
+}
+
+/// A login by the password grant. What is given here needs no escapes in a form.
+pub(crate) fn login(username: &str, password: &str) -> Vec<u8> {
+    let form = format!("grant_type=password&username={username}&password={password}");
+    let length = form.len();
+    let head = "POST /token HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-www-form-urlencoded\r\n";
+    format!("{head}Content-Length: {length}\r\n\r\n{form}").into_bytes()
+}
+
+/// A connection that waits for each answer.
+pub(crate) struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    pub(crate) fn open(address: SocketAddr) -> Outcome<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(Self { stream, buffer: vec![0; BUFFER] })
+    }
+
+    /// Status and body of the answer.
+    pub(crate) fn call(&mut self, request: &[u8]) -> Outcome<(u16, &[u8])> {
+        self.stream.write_all(request)?;
+        let mut filled = 0;
+        loop {
+            filled += some(self.stream.read(&mut self.buffer[filled..])?)?;
+            if let Some(head) = Head::parse(&self.buffer[..filled])?
+                && filled >= head.whole
+            {
+                return Ok((head.status, &self.buffer[head.length..head.whole]));
+            }
+        }
+    }
+}
+
+/// How many requests a second are answered when so many clients send the next one as soon as the last one is answered.
+/// An answer other than 200 ends the benchmark.
+pub(crate) fn per_second(address: SocketAddr, request: &[u8], clients: usize, plan: &Plan) -> Outcome<f64> {
+    let all = Arc::new(Clients { address, request: request.into(), answered: 0.into(), stop: false.into() });
+    // As many threads as the server has: one alone could not keep all cores busy.
+    let shares = (0..plan.threads).map(|nth| (clients + nth) / plan.threads);
+    let threads: Vec<_> = shares.map(|share| Arc::clone(&all).spawn(share)).collect();
+    thread::sleep(plan.warm_up);
+    let (began, before) = (Instant::now(), all.answered.load(Ordering::Relaxed));
+    thread::sleep(plan.window);
+    let (took, after) = (began.elapsed(), all.answered.load(Ordering::Relaxed));
+    // Who is waiting for an answer gets it: what is measured next shall find the server idle.
+    all.stop.store(true, Ordering::Relaxed);
+    for thread in threads {
+        thread.join().map_err(|_| "the load generator panicked")??;
+    }
+    Ok(f64::from(after - before) / took.as_secs_f64())
+}
+
+struct Clients {
+    address: SocketAddr,
+    request: Box<[u8]>,
+    answered: AtomicU32,
+    stop: AtomicBool,
+}
+
+impl Clients {
+    /// So many of them, on a thread.
+    fn spawn(self: Arc<Self>, clients: usize) -> JoinHandle<Outcome<()>> {
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let mut tasks = JoinSet::new();
+            runtime.block_on(async {
+                (0..clients).for_each(|_| drop(tasks.spawn(Arc::clone(&self).one())));
+                while let Some(ended) = tasks.join_next().await {
+                    ended??;
+                }
+                Ok(())
+            })
+        })
+    }
+
+    async fn one(self: Arc<Self>) -> Outcome<()> {
+        let mut stream = tokio::net::TcpStream::connect(self.address).await?;
+        stream.set_nodelay(true)?;
+        let mut buffer = vec![0; BUFFER];
+        while !self.stop.load(Ordering::Relaxed) {
+            stream.write_all(&self.request).await?;
+            let mut filled = 0;
+            loop {
+                filled += some(stream.read(&mut buffer[filled..]).await?)?;
+                match Head::parse(&buffer[..filled])? {
+                    Some(head) if head.status != 200 => {
+                        return Err(String::from_utf8_lossy(&buffer[..filled]).into());
+                    }
+                    Some(head) if filled >= head.whole => break,
+                    _ => {}
+                }
+            }
+            self.answered.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+fn some(read: usize) -> Outcome<usize> {
+    if read == 0 { Err("the server closed the connection, or its answer is too long".into()) } else { Ok(read) }
+}
+
+/// What is needed of an answer's head.
+struct Head {
+    status: u16,
+    /// Of the head alone.
+    length: usize,
+    /// Of head and body.
+    whole: usize,
+}
+
+impl Head {
+    /// `None` while there is more to come. An answer without `Content-Length` has no body here.
+    fn parse(bytes: &[u8]) -> Outcome<Option<Self>> {
+        let (mut length, mut status, mut body) = (0, None, 0);
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            length += line.len();
+            match line {
+                b"\r\n" => {
+                    let status = status.ok_or("the answer has no status")?;
+                    return Ok(Some(Self { status, length, whole: length + body }));
+                }
+                [b'H', ..] if status.is_none() => status = line.get(9..12).and_then(number),
+                [b'c' | b'C', rest @ ..] if is_content_length(rest) => {
+                    body = number(line[15..].trim_ascii()).ok_or("the answer's length is no number")?;
+                }
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn is_content_length(rest: &[u8]) -> bool {
+    rest.get(..14).is_some_and(|name| name.eq_ignore_ascii_case(b"ontent-length:"))
+}
+
+fn number<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}

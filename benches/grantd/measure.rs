@@ -1,0 +1,187 @@
+//! The measurements, in the order of the table. What is compared takes turns.
+
+use std::{collections::BTreeMap, net::SocketAddr, thread, time::Duration};
+
+use crate::{
+    Outcome, hashing,
+    latency::{self, Flood},
+    load::{self, Connection},
+    plan::Plan,
+    postgres::Database,
+    report::{Figure, Report, median, milliseconds, percentile},
+    servers::{Grantd, PASSWORD, Server, SetUp, USERNAME},
+};
+
+/// Clients of routes, and those who guess passwords.
+const CLIENTS: usize = 64;
+/// Clients that log in as often as they can: enough that no thread that hashes waits for one.
+const LOGINS: usize = 16;
+/// Requests for `/users/me` where latency counts.
+const PER_SECOND: u32 = 200;
+/// As long as a server may sit still before its memory at rest is read.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// Where the data is.
+pub(crate) enum Engine {
+    /// A file.
+    Sqlite,
+    /// A server.
+    Postgres(Database),
+}
+
+impl Engine {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Sqlite => "SQLite",
+            Self::Postgres(_) => "Postgres",
+        }
+    }
+
+    fn url(&self) -> Option<&str> {
+        match self {
+            Self::Sqlite => None,
+            Self::Postgres(database) => Some(&database.url),
+        }
+    }
+}
+
+/// Measures everything on one engine.
+pub(crate) fn all(engine: &Engine, plan: &Plan, report: &mut Report) -> Outcome<()> {
+    let grantd = Grantd::new(engine.url(), plan.threads)?;
+    let set_up = grantd.set_up()?;
+    let mut bench = Bench { engine: engine.name(), plan, report, set_up, me: Vec::new() };
+    bench.me = load::get("/users/me", Some(&bench.set_up.token));
+    bench.start(&grantd)?;
+    let (server, _) = grantd.start()?;
+    bench.flood(&server)?;
+    bench.logins(server.address)?;
+    bench.routes(server.address)?;
+    bench.login_time(server.address)
+}
+
+struct Bench<'a> {
+    engine: &'static str,
+    plan: &'a Plan,
+    report: &'a mut Report,
+    set_up: SetUp,
+    /// The request for `/users/me`.
+    me: Vec<u8>,
+}
+
+impl Bench<'_> {
+    fn figure(&self, what: impl Into<String>, value: f64, unit: &'static str) -> Figure {
+        Figure::new(self.engine, what, value, unit)
+    }
+
+    fn say(&self, what: &str) {
+        eprintln!("{}: {what}", self.engine);
+    }
+
+    fn start(&mut self, grantd: &Grantd) -> Outcome<()> {
+        self.say("start to ready");
+        let times = (0..self.plan.starts).map(|_| Ok(grantd.start()?.1)).collect::<Outcome<Vec<_>>>()?;
+        let figure = self.figure("from start to ready", median(&milliseconds(&times)), "ms");
+        // Postgres has its share in the time, and has no target.
+        self.report.add(if self.engine == "SQLite" { figure.at_most(150.0) } else { figure });
+        Ok(())
+    }
+
+    /// `/users/me` at a fixed rate: idle, and while others guess passwords; and the memory of both.
+    fn flood(&mut self, server: &Server) -> Outcome<()> {
+        let (wrong, right) = (load::login(USERNAME, "a-wrong-password"), load::login(USERNAME, PASSWORD));
+        thread::sleep(SETTLE);
+        let rest = server.process.memory();
+        latency::at_rate(server.address, &self.me, PER_SECOND, self.plan.warm_up)?;
+        let (mut idle, mut flooded) = (Vec::new(), Vec::new());
+        let (mut refused, mut admitted) = (Vec::new(), Vec::new());
+        for round in 1..=self.plan.rounds {
+            self.say(&format!("a flood of logins, round {round} of {}", self.plan.rounds));
+            idle.extend(latency::at_rate(server.address, &self.me, PER_SECOND, self.plan.steady)?);
+            let guessing = Flood::start(server.address, &wrong, CLIENTS);
+            let knowing = Flood::start(server.address, &right, 1);
+            thread::sleep(self.plan.warm_up);
+            flooded.extend(latency::at_rate(server.address, &self.me, PER_SECOND, self.plan.steady)?);
+            admitted.push(knowing.stop()?);
+            refused.push(guessing.stop()?);
+        }
+        self.report_latency(&milliseconds(&idle), &milliseconds(&flooded));
+        self.report_answers("wrong passwords in the flood", &refused);
+        self.report_answers("a right password in the flood", &admitted);
+        thread::sleep(SETTLE);
+        if let (Some(rest), Some(flood)) = (rest, server.process.memory()) {
+            let allowed = f64::from(hashing::MEMORY_MIB * u32::try_from(self.plan.threads)?) + 30.0;
+            self.report.add(self.figure("memory at rest", rest.now, "MiB").at_most(40.0));
+            self.report.add(self.figure("memory in the flood, at most", flood.peak, "MiB").at_most(rest.now + allowed));
+            self.report.add(self.figure("memory after the flood", flood.now, "MiB"));
+        }
+        Ok(())
+    }
+
+    fn report_latency(&mut self, idle: &[f64], flooded: &[f64]) {
+        for percent in [50, 99] {
+            let (idle, flooded) = (percentile(idle, percent), percentile(flooded, percent));
+            let what = format!("/users/me at {PER_SECOND}/s, p{percent}");
+            self.report.add(self.figure(format!("{what}, idle"), idle, "ms"));
+            let figure = self.figure(format!("{what}, in the flood"), flooded, "ms").beside("idle", idle);
+            self.report.add(if percent == 99 { figure.at_most((3.0 * idle).max(10.0)) } else { figure });
+        }
+    }
+
+    /// How many a second were answered, by status: what was hashed (200, 400) shall go on.
+    fn report_answers(&mut self, what: &str, rounds: &[BTreeMap<u16, f64>]) {
+        let mut statuses: Vec<u16> = rounds.iter().flat_map(BTreeMap::keys).copied().collect();
+        statuses.sort_unstable();
+        statuses.dedup();
+        for status in statuses {
+            let rates: Vec<f64> = rounds.iter().map(|round| round.get(&status).copied().unwrap_or_default()).collect();
+            let figure = self.figure(format!("{what}, answered {status}"), median(&rates), "/s");
+            self.report.add(if status <= 400 { figure.above(0.0) } else { figure });
+        }
+    }
+
+    fn logins(&mut self, grantd: SocketAddr) -> Outcome<()> {
+        let (request, mut logins, mut hashes) = (load::login(USERNAME, PASSWORD), Vec::new(), Vec::new());
+        for round in 1..=self.plan.rounds {
+            self.say(&format!("logins, round {round} of {}", self.plan.rounds));
+            logins.push(load::per_second(grantd, &request, LOGINS, self.plan)?);
+            hashes.push(hashing::per_second(self.plan.threads, self.plan.window)?);
+        }
+        let figure = self.figure("logins", median(&logins), "/s").beside("bare Argon2id", median(&hashes));
+        self.report.add(figure.ratio_at_least(0.9));
+        Ok(())
+    }
+
+    fn routes(&mut self, grantd: SocketAddr) -> Outcome<()> {
+        let constant = Server::constant(self.plan.threads)?;
+        let guarded = Server::guarded(self.plan.threads, &self.set_up.jwks)?;
+        let (open, closed) = (load::get("/items", None), load::get("/items", Some(&self.set_up.token)));
+        let (mut ceilings, mut items, mut mes) = (Vec::new(), Vec::new(), Vec::new());
+        for round in 1..=self.plan.rounds {
+            self.say(&format!("routes, round {round} of {}", self.plan.rounds));
+            ceilings.push(load::per_second(constant.address, &open, CLIENTS, self.plan)?);
+            items.push(load::per_second(guarded.address, &closed, CLIENTS, self.plan)?);
+            mes.push(load::per_second(grantd, &self.me, CLIENTS, self.plan)?);
+        }
+        let ceiling = median(&ceilings);
+        for (what, rates, least) in [("a route guarded by scope", items, 0.6), ("GET /users/me", mes, 0.25)] {
+            let figure = self.figure(what, median(&rates), "/s").beside("a constant", ceiling);
+            self.report.add(figure.ratio_at_least(least));
+        }
+        Ok(())
+    }
+
+    /// Whoever tells the two apart by the time knows who has an account.
+    fn login_time(&mut self, grantd: SocketAddr) -> Outcome<()> {
+        self.say("unknown user and wrong password");
+        let mut connection = Connection::open(grantd)?;
+        let (unknown, wrong) = (load::login("nobody", "a-wrong-password"), load::login(USERNAME, "a-wrong-password"));
+        let (mut unknowns, mut wrongs) = (Vec::new(), Vec::new());
+        for _ in 0..self.plan.logins {
+            unknowns.push(latency::of_one(&mut connection, &unknown, 400)?);
+            wrongs.push(latency::of_one(&mut connection, &wrong, 400)?);
+        }
+        let (unknown, wrong) = (median(&milliseconds(&unknowns)), median(&milliseconds(&wrongs)));
+        self.report.add(self.figure("login of an unknown user", unknown, "ms").beside("a wrong password", wrong));
+        Ok(())
+    }
+}

@@ -1,0 +1,152 @@
+//! A database of Postgres to measure on: in the server of `TEST_DATABASE_URL`, else in one that is started for this run.
+//!
+//! What is started writes through to the disk before it answers, as a server in use does.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, TcpListener},
+    os::unix::{fs::chown, process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use tempfile::TempDir;
+
+use crate::{
+    Outcome,
+    process::{self, Process},
+};
+
+/// As long as Postgres may take to start.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A database that is dropped with this value.
+pub(crate) struct Database {
+    pub(crate) url: String,
+    name: String,
+    server: String,
+    _cluster: Option<Cluster>,
+}
+
+impl Database {
+    /// `None`: there is no Postgres here.
+    pub(crate) fn open() -> Outcome<Option<Self>> {
+        let (server, cluster) = match std::env::var("TEST_DATABASE_URL") {
+            Ok(url) => (url, None),
+            Err(_) => match programs() {
+                Some(programs) => {
+                    let (url, cluster) = Cluster::start(&programs)?;
+                    (url, Some(cluster))
+                }
+                None => return Ok(None),
+            },
+        };
+        let name = format!("grantd_bench_{}", std::process::id());
+        execute(&server, &format!("CREATE DATABASE {name}"))?;
+        let url = with_name(&server, &name);
+        Ok(Some(Self { url, name, server, _cluster: cluster }))
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if let Err(error) = execute(&self.server, &format!("DROP DATABASE {} WITH (FORCE)", self.name)) {
+            eprintln!("the database {} could not be dropped: {error}", self.name);
+        }
+    }
+}
+
+/// The URL of another database of the same server.
+fn with_name(url: &str, name: &str) -> String {
+    let (address, query) = url.split_once('?').map_or((url, None), |(address, query)| (address, Some(query)));
+    let host = address.find("://").map_or(0, |at| at + 3);
+    let end = address[host..].find('/').map_or(address.len(), |at| host + at);
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    format!("{}/{name}{query}", &address[..end])
+}
+
+fn execute(url: &str, sql: &str) -> Outcome<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut connection = PgConnection::connect(url).await?;
+        connection.execute(AssertSqlSafe(sql.to_owned())).await?;
+        Ok(connection.close().await?)
+    })
+}
+
+/// Where `initdb` and `postgres` are: in PATH, else where Debian puts them, the newest version first.
+fn programs() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut debian: Vec<_> = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().collect();
+    debian.sort_by_key(|version| version.file_name().to_str().and_then(|name| name.parse::<u32>().ok()));
+    let debian = debian.into_iter().rev().map(|version| version.path().join("bin"));
+    std::env::split_paths(&path)
+        .chain(debian)
+        .find(|bin| bin.join("initdb").is_file() && bin.join("postgres").is_file())
+}
+
+/// A server of Postgres with a directory of its own; it is stopped before that goes.
+struct Cluster {
+    _process: Process,
+    _directory: TempDir,
+}
+
+impl Cluster {
+    fn start(programs: &Path) -> Outcome<(String, Self)> {
+        let directory = process::directory()?;
+        let user = somebody_else()?;
+        if let Some((uid, gid)) = user {
+            chown(directory.path(), Some(uid), Some(gid))?;
+        }
+        let data = directory.path().join("data");
+        let command = |name: &str| {
+            let mut command = Command::new(programs.join(name));
+            command.arg("-D").arg(&data).current_dir(directory.path()).stdin(Stdio::null());
+            if let Some((uid, gid)) = user {
+                command.uid(uid).gid(gid);
+            }
+            command
+        };
+        let made = command("initdb").args(["-U", "postgres", "--auth=trust", "-E", "UTF8", "--locale=C"]).output()?;
+        if !made.status.success() {
+            return Err(format!("initdb failed: {}", String::from_utf8_lossy(&made.stderr)).into());
+        }
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=on", "synchronous_commit=on"];
+        let log = directory.path().join("log");
+        let child = command("postgres")
+            .args(["-p", &port.to_string()])
+            .args(settings.iter().flat_map(|setting| ["-c", setting]))
+            .stdout(fs::File::create(&log)?)
+            .stderr(fs::File::options().append(true).open(&log)?)
+            .spawn()?;
+        let cluster = Self { _process: Process::new(child, Signal::INT)?, _directory: directory };
+        let url = format!("postgres://postgres@127.0.0.1:{port}/postgres");
+        let began = Instant::now();
+        while let Err(error) = execute(&url, "SELECT 1") {
+            if began.elapsed() > PATIENCE {
+                return Err(format!("{error}; the log:\n{}", fs::read_to_string(&log)?).into());
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        Ok((url, cluster))
+    }
+}
+
+/// Postgres refuses to run as root: then it is its own user, or the one who owns nothing.
+fn somebody_else() -> Outcome<Option<(u32, u32)>> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    let users = fs::read_to_string("/etc/passwd")?;
+    let ids = |name: &str| {
+        let mut fields = users.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?.split(':').skip(1);
+        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    };
+    let found = ids("postgres").or_else(|| ids("nobody"));
+    found.map(Some).ok_or_else(|| "neither a user `postgres` nor `nobody`, and root may not run Postgres".into())
+}

@@ -1,0 +1,201 @@
+//! The servers that are measured, each a process of its own: grantd, a route that answers a constant, and the same route
+//! behind the guard.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{BufRead as _, BufReader, Write as _},
+    net::SocketAddr,
+    process::{ChildStdout, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use actix_web::{App, HttpResponse, HttpServer, http::header::ContentType, web};
+use grantd_guard::{Guard, actix::Require, scopes};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::{
+    Outcome, hashing,
+    load::{self, Connection},
+    process::{self, Process},
+};
+
+/// The argument with which the benchmark starts itself as a server.
+pub(crate) const SERVE: &str = "--serve";
+/// Who logs in.
+pub(crate) const USERNAME: &str = "bench";
+/// With this.
+pub(crate) const PASSWORD: &str = "correct-horse-battery";
+
+/// Not the address, so that tokens outlive a restart on another port.
+const ISSUER: &str = "http://grantd.bench";
+/// 32 bytes in base64url; they seal what is thrown away at the end.
+const MASTER_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY";
+
+scopes! {
+    /// What the guarded route needs.
+    ItemsRead = "items:read";
+}
+
+/// A server that runs until this value is dropped.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) process: Process,
+    /// Kept open: who prints into a pipe that is closed is killed.
+    _output: BufReader<ChildStdout>,
+}
+
+impl Server {
+    /// Starts a program that prints `listening on http://ADDRESS`.
+    fn start(command: &mut Command) -> Outcome<Self> {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let output = child.stdout.take();
+        let process = Process::new(child, Signal::TERM)?;
+        let mut output = BufReader::new(output.ok_or("no pipe for standard output")?);
+        let mut line = String::new();
+        while output.read_line(&mut line)? > 0 {
+            if let Some((_, address)) = line.split_once("listening on http://") {
+                return Ok(Self { address: address.trim().parse()?, process, _output: output });
+            }
+            line.clear();
+        }
+        Err("a server ended before it listened".into())
+    }
+
+    /// The route that answers a constant.
+    pub(crate) fn constant(workers: usize) -> Outcome<Self> {
+        Self::start(Command::new(std::env::current_exe()?).args([SERVE, "constant", &workers.to_string()]))
+    }
+
+    /// The same route behind the guard, with the keys that grantd publishes.
+    pub(crate) fn guarded(workers: usize, jwks: &str) -> Outcome<Self> {
+        Self::start(Command::new(std::env::current_exe()?).args([SERVE, "guarded", &workers.to_string(), jwks]))
+    }
+}
+
+/// Runs as one of those two.
+pub(crate) fn serve(kind: &str, rest: &[&str]) -> Outcome<()> {
+    let (workers, guard) = match (kind, rest) {
+        ("constant", [workers]) => (workers, None),
+        ("guarded", [workers, jwks]) => {
+            (workers, Some(Guard::from_keys(ISSUER, [ISSUER], &serde_json::from_str(jwks)?)?))
+        }
+        _ => return Err("wrong arguments".into()),
+    };
+    let workers = workers.parse()?;
+    let app = move || {
+        let app = App::new();
+        match &guard {
+            Some(guard) => app.app_data(guard.clone()).route("/items", web::get().to(guarded)),
+            None => app.route("/items", web::get().to(constant)),
+        }
+    };
+    actix_web::rt::System::new().block_on(async {
+        let server = HttpServer::new(app).workers(workers).bind(("127.0.0.1", 0))?;
+        for address in server.addrs() {
+            println!("listening on http://{address}");
+        }
+        Ok(server.run().await?)
+    })
+}
+
+async fn constant() -> HttpResponse {
+    HttpResponse::Ok().content_type(ContentType::json()).body(r#"{"items": [{"name": "Foo", "price": 45.2}]}"#)
+}
+
+async fn guarded(_: Require<ItemsRead>) -> HttpResponse {
+    constant().await
+}
+
+/// grantd on a database of its own, with the settings that it has by default.
+pub(crate) struct Grantd {
+    directory: TempDir,
+    settings: Vec<(&'static str, String)>,
+}
+
+/// What the set-up leaves behind.
+pub(crate) struct SetUp {
+    /// A token of a user who may read items.
+    pub(crate) token: String,
+    /// The published keys.
+    pub(crate) jwks: String,
+}
+
+impl Grantd {
+    /// `database`: `None` is a file of SQLite.
+    pub(crate) fn new(database: Option<&str>, threads: usize) -> Outcome<Self> {
+        let directory = process::directory()?;
+        let sqlite = || format!("sqlite://{}", directory.path().join("grantd.db").display());
+        let settings = vec![
+            ("DATABASE_URL", database.map_or_else(sqlite, str::to_owned)),
+            ("GRANTD_MASTER_KEY", MASTER_KEY.to_owned()),
+            ("GRANTD_LISTEN", "127.0.0.1:0".to_owned()),
+            ("GRANTD_ISSUER", ISSUER.to_owned()),
+            ("GRANTD_HASH_MEMORY", format!("{}MiB", hashing::MEMORY_MIB)),
+            ("GRANTD_HASH_ITERATIONS", hashing::ITERATIONS.to_string()),
+            ("GRANTD_HASH_THREADS", threads.to_string()),
+        ];
+        Ok(Self { directory, settings })
+    }
+
+    /// The first start, and what an operator does then.
+    pub(crate) fn set_up(&self) -> Outcome<SetUp> {
+        let (server, _) = self.start()?;
+        self.run(&["scope", "set", "items:read", "--description", "See items"], "")?;
+        self.run(&["role", "set", "reader", "--description", "Sees items", "--scope", "items:read"], "")?;
+        self.run(&["user", "create", USERNAME, "--role", "reader", "--password-stdin"], PASSWORD)?;
+        let mut connection = Connection::open(server.address)?;
+        let login = body(&mut connection, &load::login(USERNAME, PASSWORD))?;
+        let login: serde_json::Value = serde_json::from_str(&login)?;
+        let token = login["access_token"].as_str().ok_or("the answer has no access_token")?.to_owned();
+        let jwks = body(&mut connection, &load::get("/.well-known/jwks.json", None))?;
+        Ok(SetUp { token, jwks })
+    }
+
+    /// Starts the server. How long it took until it said that it is ready.
+    pub(crate) fn start(&self) -> Outcome<(Server, Duration)> {
+        let began = Instant::now();
+        let server = Server::start(self.command()?.arg("serve"))
+            .map_err(|error| format!("{error}; its log ends with:\n{}", self.end_of_log()))?;
+        let (mut connection, ready) = (Connection::open(server.address)?, load::get("/readyz", None));
+        while connection.call(&ready)?.0 != 200 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok((server, began.elapsed()))
+    }
+
+    fn run(&self, args: &[&str], input: &str) -> Outcome<()> {
+        let mut child = self.command()?.args(args).stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+        // Who refuses does not read; its exit code says so.
+        let _ = child.stdin.take().map(|mut stdin| stdin.write_all(input.as_bytes()));
+        if child.wait()?.success() {
+            return Ok(());
+        }
+        Err(format!("`grantd {}` failed:\n{}", args.join(" "), self.end_of_log()).into())
+    }
+
+    /// Nothing of the caller's environment, and no `.env`: what is measured are the defaults. The log goes to a file, as
+    /// it does where grantd is in use.
+    fn command(&self) -> Outcome<Command> {
+        let log: File = OpenOptions::new().create(true).append(true).open(self.log())?;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_grantd"));
+        command.env_clear().envs(self.settings.clone()).current_dir(self.directory.path()).stderr(log);
+        Ok(command)
+    }
+
+    fn log(&self) -> std::path::PathBuf {
+        self.directory.path().join("log")
+    }
+
+    fn end_of_log(&self) -> String {
+        let log = std::fs::read_to_string(self.log()).unwrap_or_default();
+        log.lines().skip(log.lines().count().saturating_sub(20)).collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn body(connection: &mut Connection, request: &[u8]) -> Outcome<String> {
+    let (status, body) = connection.call(request)?;
+    let body = String::from_utf8_lossy(body).into_owned();
+    if status == 200 { Ok(body) } else { Err(format!("the answer is {status}: {body}").into()) }
+}

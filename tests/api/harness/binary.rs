@@ -1,0 +1,116 @@
+//! The program `grantd`, as a process.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    path::Path,
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::mpsc::{self, Receiver},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use super::{Form, MASTER_KEY, Request, http_client};
+
+/// The program, with nothing of this process's environment that could be a setting, in a directory where there is no
+/// `.env`.
+fn command(database: &str, directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_grantd"));
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).current_dir(directory);
+    command.env("DATABASE_URL", database).env("GRANTD_LISTEN", "127.0.0.1:0");
+    if database.starts_with("postgres") {
+        command.env("GRANTD_MASTER_KEY", MASTER_KEY);
+    }
+    // As cheap as the servers in this process.
+    command.envs([("GRANTD_HASH_MEMORY", "8KiB"), ("GRANTD_HASH_ITERATIONS", "1"), ("GRANTD_HASH_THREADS", "1")]);
+    command
+}
+
+/// Runs a command to its end, with this standard input and more variables.
+pub(crate) fn grantd(database: &str, arguments: &[&str], input: &str, variables: &[(&str, &str)]) -> Output {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = command(database, directory.path());
+    command.args(arguments).envs(variables.iter().copied());
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // A command that reads no input may be gone already.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+/// A server in a process of its own; killed when this is dropped.
+pub(crate) struct Grantd {
+    child: Child,
+    client: reqwest::Client,
+    url: String,
+    lines: Receiver<String>,
+    log: JoinHandle<String>,
+    _directory: tempfile::TempDir,
+}
+
+impl Grantd {
+    /// Starts it and waits until it listens.
+    pub(crate) fn start(database: &str, variables: &[(&str, &str)]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = command(database, directory.path());
+        command.envs(variables.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // Both pipes are read to their ends, so that it never waits for somebody to read.
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut stderr = child.stderr.take().unwrap();
+        let (said, lines) = mpsc::channel();
+        thread::spawn(move || stdout.lines().map_while(Result::ok).all(|line| said.send(line).is_ok()));
+        let log = thread::spawn(move || {
+            let mut log = String::new();
+            let _ = stderr.read_to_string(&mut log);
+            log
+        });
+        let url = String::new();
+        let mut started = Self { child, client: http_client(), url, lines, log, _directory: directory };
+        let line = started.line_with("listening on ");
+        started.url = line.rsplit(' ').next().unwrap().to_owned();
+        started
+    }
+
+    /// The next line of standard output that has this text.
+    pub(crate) fn line_with(&self, text: &str) -> String {
+        let mut lines = std::iter::from_fn(|| self.lines.recv_timeout(Duration::from_secs(60)).ok());
+        lines.find(|line| line.contains(text)).unwrap_or_else(|| panic!("it never said {text:?}"))
+    }
+
+    /// Begins a request.
+    pub(crate) fn request(&self, method: &str, path: &str) -> Request {
+        Request::new(&self.client, method, &format!("{}{path}", self.url))
+    }
+
+    /// Logs the administrator in, with this password.
+    pub(crate) async fn login(&self, password: &str) -> String {
+        let answer = self.request("POST", "/token").form(&Form::password("admin", password)).send().await;
+        answer.json_with(200)["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// Sends a signal, by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+
+    /// SIGKILL; gives the rest of standard output, and all of the log.
+    pub(crate) fn kill(mut self) -> (String, String) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let rest: Vec<String> = self.lines.iter().collect();
+        let log = std::mem::replace(&mut self.log, thread::spawn(String::new));
+        (rest.join("\n"), log.join().unwrap())
+    }
+}
+
+impl Drop for Grantd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

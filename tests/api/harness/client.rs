@@ -1,0 +1,186 @@
+//! Requests as a client makes them, and what came back.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::header::HeaderMap;
+use serde_json::Value;
+
+use super::ADMIN_PASSWORD;
+
+/// A client that follows nothing, uses no proxy, and fails rather than waits for ever.
+pub(crate) fn http_client() -> reqwest::Client {
+    let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    builder.timeout(Duration::from_secs(60)).build().unwrap()
+}
+
+/// The unreserved characters of application/x-www-form-urlencoded stay as they are.
+const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'*').remove(b'-').remove(b'.').remove(b'_');
+
+fn form_encode(text: &str) -> String {
+    utf8_percent_encode(text, FORM).to_string().replace("%20", "+")
+}
+
+/// The parameters of a form, in their order; names may repeat.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Form(Vec<(String, String)>);
+
+impl Form {
+    /// Of pairs.
+    pub(crate) fn of(pairs: &[(&str, &str)]) -> Self {
+        Self(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    }
+
+    /// Of the password grant.
+    pub(crate) fn password(username: &str, password: &str) -> Self {
+        Self::of(&[("grant_type", "password"), ("username", username), ("password", password)])
+    }
+
+    /// Of the administrator's login.
+    pub(crate) fn admin() -> Self {
+        Self::password("admin", ADMIN_PASSWORD)
+    }
+
+    /// One parameter more, also where there is one of this name.
+    pub(crate) fn and(mut self, name: &str, value: &str) -> Self {
+        self.0.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With another value in the place of a parameter's.
+    pub(crate) fn set(self, name: &str, value: &str) -> Self {
+        self.without(name).and(name, value)
+    }
+
+    /// Without a parameter.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.0.retain(|(given, _)| given != name);
+        self
+    }
+
+    /// As it is sent.
+    pub(crate) fn encode(&self) -> String {
+        let pairs = self.0.iter().map(|(name, value)| format!("{}={}", form_encode(name), form_encode(value)));
+        pairs.collect::<Vec<_>>().join("&")
+    }
+}
+
+/// A request that is being put together.
+#[must_use]
+pub(crate) struct Request(reqwest::RequestBuilder);
+
+impl Request {
+    pub(super) fn new(client: &reqwest::Client, method: &str, url: &str) -> Self {
+        Self(client.request(method.parse().unwrap(), url))
+    }
+
+    /// One header more.
+    pub(crate) fn header(self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        Self(self.0.header(name, reqwest::header::HeaderValue::from_bytes(value.as_ref()).unwrap()))
+    }
+
+    /// An access token.
+    pub(crate) fn bearer(self, token: &str) -> Self {
+        self.header("Authorization", format!("Bearer {token}"))
+    }
+
+    /// A client's id and secret, encoded as RFC 6749 §2.3.1 has it.
+    pub(crate) fn basic(self, id: &str, secret: &str) -> Self {
+        let credentials = STANDARD.encode(format!("{}:{}", form_encode(id), form_encode(secret)));
+        self.header("Authorization", format!("Basic {credentials}"))
+    }
+
+    /// A form.
+    pub(crate) fn form(self, form: &Form) -> Self {
+        self.body("application/x-www-form-urlencoded", form.encode())
+    }
+
+    /// Any body.
+    pub(crate) fn body(self, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
+        Self(self.0.header("Content-Type", content_type).body(body.into()))
+    }
+
+    /// Sends it.
+    pub(crate) async fn send(self) -> Answer {
+        self.try_send().await.unwrap()
+    }
+
+    /// Sends it, where the server may be away.
+    pub(crate) async fn try_send(self) -> Result<Answer, reqwest::Error> {
+        let response = self.0.send().await?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Ok(Answer { status, headers, body: response.bytes().await?.to_vec() })
+    }
+}
+
+/// What came back.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    /// A header, or the empty text.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// All values of a header.
+    pub(crate) fn headers_named(&self, name: &str) -> Vec<&str> {
+        self.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
+    }
+
+    /// The body as text.
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    /// The body as JSON, of an answer that must have this status.
+    #[track_caller]
+    pub(crate) fn json_with(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.text());
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    /// Status and headers less those that differ from request to request, and the body: for "the same to the byte".
+    pub(crate) fn to_the_byte(&self) -> (u16, BTreeMap<String, Vec<u8>>, Vec<u8>) {
+        let stable = |name: &str| !["date", "x-request-id"].contains(&name);
+        let headers = self.headers.iter().filter(|(name, _)| stable(name.as_str()));
+        let headers = headers.map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect();
+        (self.status, headers, self.body.clone())
+    }
+
+    /// Checks an error of the OAuth endpoints (RFC 6749 §5.2) to its last member, and gives it.
+    #[track_caller]
+    pub(crate) fn oauth_error(&self, status: u16, error: &str) -> Value {
+        let body = self.json_with(status);
+        assert_eq!(body["error"], error, "{body}");
+        assert_eq!(self.header("content-type"), "application/json");
+        assert_eq!((self.header("cache-control"), self.header("pragma")), ("no-store", "no-cache"));
+        assert!(!self.header("x-request-id").is_empty());
+        let members: Vec<&String> = body.as_object().unwrap().keys().collect();
+        let known = ["error", "error_description", "reason"];
+        assert!(members.iter().all(|member| known.contains(&member.as_str())), "{body}");
+        let description = body["error_description"].as_str().expect("a description");
+        let allowed = |byte: u8| matches!(byte, 0x20..=0x21 | 0x23..=0x5B | 0x5D..=0x7E);
+        assert!(!description.is_empty() && description.bytes().all(allowed), "{description}");
+        body
+    }
+
+    /// Checks an error of the other routes (RFC 9457) and gives it.
+    #[track_caller]
+    pub(crate) fn problem(&self, status: u16, kind: &str) -> Value {
+        let body = self.json_with(status);
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        assert_eq!(body["type"], format!("/problems/{kind}"), "{body}");
+        assert_eq!(body["status"], status);
+        assert_eq!(body["instance"], self.header("x-request-id"), "instance is the request's id");
+        for member in ["title", "detail"] {
+            assert!(body[member].as_str().is_some_and(|text| !text.is_empty()), "{member} in {body}");
+        }
+        body
+    }
+}

@@ -1,0 +1,124 @@
+//! A database for each test: a SQLite file in a directory of its own, or a database of the tests' Postgres.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
+
+use super::postgres;
+
+/// An empty database, removed when this is dropped.
+pub(crate) struct Database {
+    url: String,
+    engine: Engine,
+}
+
+enum Engine {
+    Sqlite(tempfile::TempDir),
+    Postgres(&'static postgres::Server, String),
+}
+
+impl Database {
+    /// A SQLite file that does not exist yet.
+    pub(crate) fn sqlite() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", directory.path().join("grantd.db").display());
+        Self { url, engine: Engine::Sqlite(directory) }
+    }
+
+    /// A new database on the tests' Postgres, where there is one.
+    pub(crate) async fn postgres() -> Option<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let server = postgres::server()?;
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("grantd_test_{}_{number}", std::process::id());
+        // What a process of the same number left behind, on a server that outlives it.
+        maintain(server, format!("DROP DATABASE IF EXISTS {name}")).await.unwrap();
+        maintain(server, format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")).await.unwrap();
+        Some(Self { url: server.url(&name), engine: Engine::Postgres(server, name) })
+    }
+
+    /// As `DATABASE_URL` has it.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Which engine it is.
+    pub(crate) fn is_postgres(&self) -> bool {
+        matches!(self.engine, Engine::Postgres(..))
+    }
+
+    /// The directory of the SQLite file.
+    pub(crate) fn directory(&self) -> &std::path::Path {
+        match &self.engine {
+            Engine::Sqlite(directory) => directory.path(),
+            Engine::Postgres(..) => panic!("a database of Postgres has no directory"),
+        }
+    }
+
+    /// Runs a statement past the server; gives the number of rows that it touched.
+    pub(crate) async fn execute(&self, sql: &str) -> Result<u64, sqlx::Error> {
+        let sql = AssertSqlSafe(sql.to_owned());
+        if self.is_postgres() {
+            let mut conn = PgConnection::connect(&self.url).await?;
+            Ok(sqlx::query(sql).execute(&mut conn).await?.rows_affected())
+        } else {
+            let mut conn = SqliteConnection::connect(&self.url).await?;
+            Ok(sqlx::query(sql).execute(&mut conn).await?.rows_affected())
+        }
+    }
+
+    /// The number that a query gives.
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
+        let sql = AssertSqlSafe(sql.to_owned());
+        if self.is_postgres() {
+            let mut conn = PgConnection::connect(&self.url).await.unwrap();
+            sqlx::query_scalar(sql).fetch_one(&mut conn).await.unwrap()
+        } else {
+            let mut conn = SqliteConnection::connect(&self.url).await.unwrap();
+            sqlx::query_scalar(sql).fetch_one(&mut conn).await.unwrap()
+        }
+    }
+
+    /// The one text that a query gives.
+    pub(crate) async fn text(&self, sql: &str) -> String {
+        let sql = AssertSqlSafe(sql.to_owned());
+        if self.is_postgres() {
+            let mut conn = PgConnection::connect(&self.url).await.unwrap();
+            sqlx::query_scalar(sql).fetch_one(&mut conn).await.unwrap()
+        } else {
+            let mut conn = SqliteConnection::connect(&self.url).await.unwrap();
+            sqlx::query_scalar(sql).fetch_one(&mut conn).await.unwrap()
+        }
+    }
+
+    /// How many rows each table has: what must be the same after a request that was refused.
+    pub(crate) async fn row_counts(&self) -> Vec<(&'static str, i64)> {
+        let tables = ["clients", "roles", "scopes", "sessions", "signing_keys", "user_roles", "users"];
+        let mut counts = Vec::new();
+        for table in tables {
+            counts.push((table, self.number(&format!("SELECT count(*) FROM {table}")).await));
+        }
+        counts
+    }
+}
+
+async fn maintain(server: &postgres::Server, sql: String) -> Result<(), sqlx::Error> {
+    let mut conn = PgConnection::connect(&server.maintenance_url()).await?;
+    sqlx::query(AssertSqlSafe(sql)).execute(&mut conn).await?;
+    conn.close().await
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let Engine::Postgres(server, name) = &self.engine else { return };
+        let (server, drop) = (*server, format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
+        // In a thread with a runtime of its own: a drop cannot wait for the one that it may run in.
+        let dropped = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(maintain(server, drop))
+        });
+        if let Ok(Err(error)) = dropped.join() {
+            eprintln!("a test's database stays behind: {error}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What every test stands on: a database, a server, a client, and what they are set up with.
+
+mod binary;
+mod client;
+mod database;
+mod postgres;
+mod proxy;
+mod raw;
+mod server;
+mod set_up;
+
+pub(crate) use self::{
+    binary::{Grantd, grantd},
+    client::{Answer, Form, Request, http_client},
+    database::Database,
+    proxy::Proxy,
+    raw::raw,
+    server::{ADMIN_PASSWORD, MASTER_KEY, TestServer, beginning, config},
+    set_up::{NewClient, PASSWORD},
+};
+
+/// Makes two tests of each function: one gets a SQLite file, the other a database on Postgres.
+macro_rules! on_both_engines {
+    ($($test:ident),+ $(,)?) => {$(
+        mod $test {
+            use crate::harness::Database;
+
+            #[actix_web::test]
+            async fn sqlite() {
+                super::$test(Database::sqlite()).await;
+            }
+
+            #[actix_web::test]
+            async fn postgres() {
+                if let Some(database) = Database::postgres().await {
+                    super::$test(database).await;
+                }
+            }
+        }
+    )+};
+}
+pub(crate) use on_both_engines;
+
+/// Looks for the Postgres of the tests, and says so where there is none.
+pub(crate) fn postgres_is_there() {
+    postgres::server();
+}
+
+/// Waits until something is so, without an assumption about how long that takes; gives up after half a minute.
+pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    for _ in 0..1500 {
+        if is_so().await {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("gave up waiting: {what}");
+}
+
+/// Compares a document at the top of the repository with what the code makes of it. `UPDATE=1` writes it anew.
+#[track_caller]
+pub(crate) fn document(name: &str, make: impl Fn(&str) -> String) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    let expected = make(&found);
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, expected).unwrap();
+    } else {
+        assert!(found == expected, "{name} is not up to date: `UPDATE=1 cargo test --test api` writes it anew");
+    }
+}

@@ -1,0 +1,164 @@
+//! What others need to check tokens: the metadata, the keys, and tokens that `grantd-guard` takes with them.
+
+use std::sync::Arc;
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use grantd_guard::{AuthenticateError, Guard, TokenError};
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{Database, Form, NewClient, TestServer, on_both_engines},
+    token::claims,
+};
+
+on_both_engines!(
+    the_metadata_names_what_is_there,
+    the_keys_are_public_and_named_by_their_thumbprint,
+    both_may_be_cached,
+    a_guard_of_another_service_verifies_each_algorithm,
+    a_guard_refuses_a_token_for_somebody_else,
+    another_algorithm_makes_another_key_and_old_tokens_stay_good,
+    keys_stay_after_a_restart_and_private_ones_are_sealed,
+);
+
+async fn the_metadata_names_what_is_there(database: Database) {
+    let server = TestServer::with(database, &["--issuer", "https://id.example/grantd/"]).await;
+    server.create_scopes(&["items:read"]).await;
+    let metadata = server.get("/.well-known/oauth-authorization-server").send().await.json_with(200);
+    let base = "https://id.example/grantd";
+    assert_eq!(
+        metadata,
+        json!({
+            "issuer": base,
+            "token_endpoint": format!("{base}/token"),
+            "jwks_uri": format!("{base}/.well-known/jwks.json"),
+            "scopes_supported": [
+                "account", "audit:read", "clients:read", "clients:write", "items:read", "keys:read", "keys:write",
+                "roles:read", "roles:write", "tokens:introspect", "users:read", "users:write",
+            ],
+            "response_types_supported": [],
+            "grant_types_supported": ["password"],
+            "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
+            "service_documentation": format!("{base}/docs"),
+        })
+    );
+    let body = server.token(&Form::admin()).send().await.json_with(200);
+    assert_eq!(claims(body["access_token"].as_str().unwrap())["iss"], base);
+}
+
+async fn the_keys_are_public_and_named_by_their_thumbprint(mut database: Database) {
+    for (algorithm, members, required) in [
+        ("ES256", vec!["alg", "crv", "kid", "kty", "use", "x", "y"], vec!["crv", "kty", "x", "y"]),
+        ("RS256", vec!["alg", "e", "kid", "kty", "n", "use"], vec!["e", "kty", "n"]),
+        ("EdDSA", vec!["alg", "crv", "kid", "kty", "use", "x"], vec!["crv", "kty", "x"]),
+    ] {
+        let server = TestServer::with(database, &["--signing-algorithm", algorithm]).await;
+        let set = server.get("/.well-known/jwks.json").send().await.json_with(200);
+        let key = set["keys"].as_array().unwrap().iter().find(|key| key["alg"] == algorithm).unwrap();
+        let found: Vec<_> = key.as_object().unwrap().keys().collect();
+        assert_eq!(found, members, "{algorithm}: nothing private");
+        assert_eq!(key["use"], "sig");
+        // RFC 7638 §3: the required members in the order of their names, without spaces.
+        let required: serde_json::Map<String, Value> =
+            required.iter().map(|name| ((*name).to_owned(), key[*name].clone())).collect();
+        let digest = grantd::secret::fingerprint(&Value::Object(required).to_string());
+        assert_eq!(key["kid"], BASE64_URL_SAFE_NO_PAD.encode(digest), "{algorithm}");
+        database = server.stop();
+    }
+}
+
+async fn both_may_be_cached(database: Database) {
+    let server = TestServer::start(database).await;
+    for path in ["/.well-known/oauth-authorization-server", "/.well-known/jwks.json", "/openapi.json"] {
+        let whole = server.get(path).send().await;
+        assert_eq!((whole.status, whole.header("content-type")), (200, "application/json"), "{path}");
+        assert!(whole.header("cache-control").starts_with("public, max-age="), "{path}");
+        let etag = whole.header("etag");
+        assert!(etag.len() > 10 && etag.starts_with('"') && etag.ends_with('"'), "{etag}");
+        for known in [etag.to_owned(), format!("W/{etag}"), format!("\"other\", {etag}"), "*".to_owned()] {
+            let again = server.get(path).header("If-None-Match", &known).send().await;
+            assert_eq!((again.status, again.body.len()), (304, 0), "{path} {known}");
+            assert_eq!((again.header("etag"), again.header("cache-control")), (etag, whole.header("cache-control")));
+        }
+        let other = server.get(path).header("If-None-Match", "\"other\"").send().await;
+        assert_eq!((other.status, other.body), (200, whole.body.clone()));
+    }
+}
+
+/// As another service has it, with the clock of the test.
+fn guard(server: &TestServer, audience: &str) -> Guard {
+    let clock = server.clock.clone();
+    Guard::from_issuer(server.url()).audience(audience).clock(move || clock.now().timestamp()).build().unwrap()
+}
+
+async fn a_guard_of_another_service_verifies_each_algorithm(mut database: Database) {
+    for algorithm in ["ES256", "RS256", "EdDSA"] {
+        let server = TestServer::with(database, &["--signing-algorithm", algorithm]).await;
+        let token = server.admin().await;
+        let header = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&header).unwrap()["alg"], algorithm);
+        let verified = guard(&server, server.url()).authenticate(&token).await.unwrap();
+        assert_eq!(serde_json::to_value(Arc::unwrap_or_clone(verified)).unwrap(), claims(&token));
+        assert_eq!(server.get("/users/me").bearer(&token).send().await.status, 200);
+        server.advance(chrono::Duration::minutes(15));
+        let late = guard(&server, server.url()).authenticate(&token).await;
+        assert_eq!(late.unwrap_err(), AuthenticateError::Token(TokenError::Expired));
+        database = server.stop();
+    }
+}
+
+async fn a_guard_refuses_a_token_for_somebody_else(database: Database) {
+    let server = TestServer::start(database).await;
+    let audiences = &["https://items.example", "https://reports.example"];
+    server.create_client(NewClient { id: "shop", confidential: false, audiences, ..NewClient::default() }).await;
+    let body = server.token(&Form::admin().and("client_id", "shop")).send().await.json_with(200);
+    let token = body["access_token"].as_str().unwrap();
+    for audience in audiences {
+        guard(&server, audience).authenticate(token).await.unwrap();
+    }
+    let other = guard(&server, "https://else.example").authenticate(token).await;
+    assert_eq!(other.unwrap_err(), AuthenticateError::Token(TokenError::WrongAudience));
+    // grantd's own routes are somebody else, too.
+    let answer = server.get("/users/me").bearer(token).send().await;
+    answer.problem(401, "invalid-token");
+}
+
+async fn another_algorithm_makes_another_key_and_old_tokens_stay_good(database: Database) {
+    let issuer = ["--issuer", "http://id.example"];
+    let server = TestServer::with(database, &issuer).await;
+    let old = server.admin().await;
+    let database = server.stop();
+    let server = TestServer::with(database, &[&issuer[..], &["--signing-algorithm", "EdDSA"]].concat()).await;
+    let new = server.admin().await;
+    let algorithms = |set: &Value| -> Vec<String> {
+        set["keys"].as_array().unwrap().iter().map(|key| key["alg"].as_str().unwrap().to_owned()).collect()
+    };
+    let mut both = algorithms(&server.get("/.well-known/jwks.json").send().await.json_with(200));
+    both.sort();
+    assert_eq!(both, ["ES256", "EdDSA"]);
+    for token in [&old, &new] {
+        assert_eq!(server.get("/users/me").bearer(token).send().await.status, 200);
+    }
+    let states = "SELECT count(*) FROM signing_keys WHERE state =";
+    assert_eq!(server.database().number(&format!("{states} 'active'")).await, 1);
+    assert_eq!(server.database().number(&format!("{states} 'retired' AND expires_at IS NOT NULL")).await, 1);
+}
+
+async fn keys_stay_after_a_restart_and_private_ones_are_sealed(database: Database) {
+    let server = TestServer::with(database, &["--issuer", "http://id.example"]).await;
+    let token = server.admin().await;
+    let before = server.get("/.well-known/jwks.json").send().await.body;
+    let database = server.stop();
+    let server = TestServer::with(database, &["--issuer", "http://id.example"]).await;
+    assert_eq!(server.get("/.well-known/jwks.json").send().await.body, before);
+    assert_eq!(server.get("/users/me").bearer(&token).send().await.status, 200);
+    // The DER prefix of a PKCS #8 key, which sealed bytes begin with by a chance of one in 2^32.
+    let prefix = if server.database().is_postgres() {
+        "substring(private_key FROM 1 FOR 1)"
+    } else {
+        "substr(private_key, 1, 4)"
+    };
+    let der = if server.database().is_postgres() { "'\\x30'::bytea" } else { "x'3081873a'" };
+    let plain = format!("SELECT count(*) FROM signing_keys WHERE {prefix} = {der} AND length(private_key) < 150");
+    assert_eq!(server.database().number(&plain).await, 0);
+}

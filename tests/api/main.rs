@@ -1,0 +1,34 @@
+//! The server as its callers and its operators see it: through HTTP and the command line, on SQLite and on Postgres.
+//!
+//! Each test has its own database, its own server on a free port and a clock that it moves; see `harness`.
+
+mod harness;
+
+// What callers see.
+mod client_auth;
+mod hostile;
+mod http;
+mod keys;
+mod openapi;
+mod token;
+mod token_refused;
+mod users_me;
+
+// What operators see.
+mod cli;
+mod first_start;
+mod settings;
+mod start;
+
+// What holds whatever happens.
+mod constraints;
+mod database_down;
+mod equal_work;
+mod hash_queue;
+mod killed;
+
+/// Where there is no Postgres, this says so even if no other test wants one.
+#[test]
+fn postgres_is_there() {
+    harness::postgres_is_there();
+}

@@ -1,0 +1,174 @@
+//! `GET /users/me`: what it shows, and to whom.
+
+use chrono::Duration;
+use serde_json::json;
+
+use crate::{
+    harness::{Answer, Database, Form, NewClient, PASSWORD, TestServer, on_both_engines},
+    token::claims,
+};
+
+on_both_engines!(
+    it_shows_the_account_and_nothing_secret,
+    it_shows_what_is_so_now,
+    each_wrong_credential_gets_its_challenge,
+    a_token_is_checked_to_its_last_letter,
+    a_token_without_the_scope_is_not_enough,
+    a_disabled_user_is_refused_at_once,
+    many_users_at_once_see_their_own,
+);
+
+async fn it_shows_the_account_and_nothing_secret(database: Database) {
+    let server = TestServer::start(database).await;
+    let maria = server.try_create_user("maria", Some("Maria@example.com"), PASSWORD, &["admin"]).await.unwrap();
+    server.advance(Duration::milliseconds(1500));
+    let token = server.login("maria", PASSWORD).await;
+    let answer = server.get("/users/me").bearer(&token).send().await;
+    assert_eq!((answer.header("content-type"), answer.header("cache-control")), ("application/json", "no-store"));
+    assert_eq!(
+        answer.json_with(200),
+        json!({
+            "id": maria.id,
+            "username": "maria",
+            "email": "Maria@example.com",
+            "display_name": null,
+            "roles": ["admin", "member"],
+            "scopes": [
+                "account", "audit:read", "clients:read", "clients:write", "keys:read", "keys:write", "roles:read",
+                "roles:write", "tokens:introspect", "users:read", "users:write",
+            ],
+            "created_at": "2026-01-31T12:00:00Z",
+            "last_login_at": "2026-01-31T12:00:01.500Z",
+        })
+    );
+    let head = server.request("HEAD", "/users/me").bearer(&token).send().await;
+    assert_eq!((head.status, head.body.len()), (200, 0));
+}
+
+async fn it_shows_what_is_so_now(database: Database) {
+    let server = TestServer::start(database).await;
+    server.create_scopes(&["items:read"]).await;
+    server.put_role("reader", "items:read").await;
+    let maria = server.create_user("maria", &[]).await;
+    let token = server.login("maria", PASSWORD).await;
+    server.set_roles(&maria, &["reader"]).await;
+    let me = server.get("/users/me").bearer(&token).send().await.json_with(200);
+    assert_eq!((&me["roles"], &me["scopes"]), (&json!(["member", "reader"]), &json!(["account", "items:read"])));
+    assert_eq!((&me["email"], &me["display_name"]), (&json!(null), &json!(null)));
+}
+
+/// A refusal with its one challenge, which is `Bearer`'s.
+#[track_caller]
+fn refused(answer: &Answer, status: u16, kind: &str, challenge: &str) {
+    answer.problem(status, kind);
+    let challenges = answer.headers_named("www-authenticate");
+    assert_eq!(challenges.len(), 1, "no Basic here: {challenges:?}");
+    assert!(challenges[0].starts_with(&format!("Bearer realm=\"grantd\"{challenge}")), "{challenges:?}");
+}
+
+async fn each_wrong_credential_gets_its_challenge(database: Database) {
+    let server = TestServer::start(database).await;
+    let token = server.admin().await;
+    let me = || server.get("/users/me");
+
+    let none = me().send().await;
+    refused(&none, 401, "unauthorized", "");
+    assert_eq!(none.header("www-authenticate"), "Bearer realm=\"grantd\"", "and no error code");
+    // A user's name and password are not taken here, nor another scheme.
+    for other in ["Basic YWRtaW46eA==", "Digest x", "Bearerx y"] {
+        refused(&me().header("Authorization", other).send().await, 401, "unauthorized", "");
+    }
+    let twice = me().bearer(&token).bearer(&token).send().await;
+    refused(&twice, 400, "invalid-request", ", error=\"invalid_request\"");
+    let in_query = server.get(&format!("/users/me?access_token={token}"));
+    refused(&in_query.bearer(&token).send().await, 400, "invalid-request", ", error=\"invalid_request\"");
+    // In the query alone it is no credential (RFC 9700 §4.3.2).
+    refused(&server.get(&format!("/users/me?access_token={token}")).send().await, 401, "unauthorized", "");
+    for malformed in ["Bearer", "Bearer ", "Bearer a b", "Bearer a,b", "Bearer =", "Bearer \"x\""] {
+        let answer = me().header("Authorization", malformed).send().await;
+        refused(&answer, 400, "invalid-request", ", error=\"invalid_request\"");
+    }
+    // The scheme's name has no case, and spaces may stand in rows.
+    for right in [format!("bearer {token}"), format!("BEARER   {token}")] {
+        assert_eq!(me().header("Authorization", right).send().await.status, 200);
+    }
+}
+
+async fn a_token_is_checked_to_its_last_letter(database: Database) {
+    let server = TestServer::start(database).await;
+    let body = server.token(&Form::admin()).send().await.json_with(200);
+    let (token, refresh) = (body["access_token"].as_str().unwrap(), body["refresh_token"].as_str().unwrap());
+    let mut parts: Vec<&str> = token.split('.').collect();
+    let other = server.admin().await;
+    let [_, payload, signature] = other.split('.').collect::<Vec<_>>()[..] else { panic!("{other}") };
+    let mut wrong = vec![
+        "x".to_owned(),
+        "a.b.c".to_owned(),
+        refresh.to_owned(),
+        "grk_0123456789".to_owned(),
+        token[..token.len() - 1].to_owned(),
+        format!("{token}."),
+        format!("{token}="),
+        format!("{}.{}.", parts[0], parts[1]),
+        format!("{}..{}", parts[0], parts[2]),
+        format!("{}.{payload}.{}", parts[0], parts[2]),
+        // {"alg":"none","typ":"at+jwt"}
+        format!("eyJhbGciOiJub25lIiwidHlwIjoiYXQrand0In0.{}.", parts[1]),
+        "e30.".repeat(4000),
+    ];
+    parts[2] = signature;
+    wrong.push(parts.join("."));
+    for token in wrong.iter().filter(|token| token.len() < 14_000) {
+        let answer = server.get("/users/me").bearer(token).send().await;
+        refused(&answer, 401, "invalid-token", ", error=\"invalid_token\", error_description=\"");
+        assert!(token.len() < 4 || !answer.text().contains(token.as_str()), "nothing is repeated");
+    }
+    // A remembered verdict does not outlive the token.
+    assert_eq!(server.get("/users/me").bearer(token).send().await.status, 200);
+    server.advance(Duration::minutes(15));
+    let answer = server.get("/users/me").bearer(token).send().await;
+    refused(&answer, 401, "invalid-token", ", error=\"invalid_token\", error_description=\"the token expired\"");
+}
+
+async fn a_token_without_the_scope_is_not_enough(database: Database) {
+    let server = TestServer::start(database).await;
+    let body = server.token(&Form::admin().and("scope", "users:read")).send().await.json_with(200);
+    let answer = server.get("/users/me").bearer(body["access_token"].as_str().unwrap()).send().await;
+    refused(&answer, 403, "insufficient-scope", ", error=\"insufficient_scope\", scope=\"account\"");
+}
+
+async fn a_disabled_user_is_refused_at_once(database: Database) {
+    let server = TestServer::start(database).await;
+    let maria = server.create_user("maria", &[]).await;
+    let token = server.login("maria", PASSWORD).await;
+    assert_eq!(server.get("/users/me").bearer(&token).send().await.status, 200);
+    server.set_disabled(&maria, true).await;
+    let answer = server.get("/users/me").bearer(&token).send().await;
+    refused(&answer, 401, "invalid-token", ", error=\"invalid_token\", error_description=\"the token was revoked\"");
+    // One who is gone, too; and others are not touched.
+    let admin = server.admin().await;
+    server.database().execute("DELETE FROM users WHERE username = 'maria'").await.unwrap();
+    let answer = server.get("/users/me").bearer(&token).send().await;
+    refused(&answer, 401, "invalid-token", ", error=\"invalid_token\", error_description=\"the token was revoked\"");
+    assert_eq!(server.get("/users/me").bearer(&admin).send().await.status, 200);
+}
+
+async fn many_users_at_once_see_their_own(database: Database) {
+    let server = TestServer::start(database).await;
+    server.create_client(NewClient { id: "app", confidential: false, ..NewClient::default() }).await;
+    let mut tokens = Vec::new();
+    for at in 0..40 {
+        let name = format!("user-{at}");
+        server.create_user(&name, &[]).await;
+        tokens.push(server.login(&name, PASSWORD).await);
+    }
+    let mut requests = tokio::task::JoinSet::new();
+    for token in tokens.iter().cycle().take(400) {
+        let (request, name) = (server.get("/users/me").bearer(token), claims(token)["username"].clone());
+        requests.spawn(async move { (request.send().await, name) });
+    }
+    while let Some(done) = requests.join_next().await {
+        let (answer, name) = done.unwrap();
+        assert_eq!(answer.json_with(200)["username"], name);
+    }
+}
