@@ -33,3 +33,8 @@ pub mod ids;
 pub mod secret;
 pub mod store;
 pub mod telemetry;
+
+/// The programs in README.md compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -1,110 +1,292 @@
-//! The command line: what an operator types, and what comes back.
+//! The command line: what each command does, prints, and ends with.
 
-use serde_json::Value;
+use std::process::Output;
 
-use crate::harness::{Database, grantd, on_both_engines};
+use serde_json::{Value, json};
 
-on_both_engines!(users_roles_scopes_and_clients_are_managed);
+use crate::harness::{ADMIN_PASSWORD, Database, Form, PASSWORD, TestServer, grantd, on_both_engines};
 
-struct Said {
-    code: Option<i32>,
-    out: String,
-    error: String,
-}
+on_both_engines!(
+    users_are_made_shown_and_changed,
+    scopes_and_roles_are_set_and_listed,
+    clients_are_made_shown_and_disabled,
+    what_is_refused_ends_with_one_and_changes_nothing,
+    commands_work_beside_a_running_server,
+    migrate_brings_an_empty_database_up_to_date,
+);
 
-fn run(database: &str, arguments: &[&str], input: &str) -> Said {
-    let output = grantd(database, arguments, input, &[("GRANTD_ADMIN_PASSWORD", "correct horse")]);
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Said { code: output.status.code(), out: text(output.stdout), error: text(output.stderr) }
-}
-
+/// Runs a command with `--json` that must succeed; gives what it printed.
 #[track_caller]
-fn json(said: &Said) -> Value {
-    assert_eq!(said.code, Some(0), "{}", said.error);
-    serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {}", said.out))
+fn json_of(database: &Database, arguments: &[&str], input: &str) -> Value {
+    let output = grantd(database.url(), &[arguments, &["--json"]].concat(), input, &[]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
 }
 
-async fn users_roles_scopes_and_clients_are_managed(database: Database) {
-    let database = database.url().to_owned();
-    let run = |arguments: &[&str], input: &str| run(&database, arguments, input);
-    let scope = json(&run(&["scope", "set", "items:read", "--description", "See items", "--json"], ""));
-    assert_eq!((&scope["name"], &scope["built_in"]), (&"items:read".into(), &false.into()));
-    let role = json(&run(&["role", "set", "reader", "--scope", "items:read", "--json"], ""));
-    assert_eq!(role["scopes"], serde_json::json!(["items:read"]));
-    assert_eq!(run(&["role", "set", "reader", "--scope", "nothing"], "").code, Some(1));
+/// Runs a command; gives the exit code and what it wrote to standard error.
+fn failure(database: &Database, arguments: &[&str], input: &str) -> (Option<i32>, String) {
+    let Output { status, stderr, stdout } = grantd(database.url(), arguments, input, &[]);
+    assert!(stdout.is_empty(), "{}", String::from_utf8_lossy(&stdout));
+    (status.code(), String::from_utf8(stderr).unwrap())
+}
 
+/// A database that is set up, with the key beside it where it is a file.
+fn set_up(database: &Database) {
+    let output = grantd(database.url(), &["migrate"], "", &[("GRANTD_ADMIN_PASSWORD", ADMIN_PASSWORD)]);
+    assert!(output.status.success(), "{output:?}");
+}
+
+async fn users_are_made_shown_and_changed(database: Database) {
+    set_up(&database);
     let create =
-        ["user", "create", "maria", "--email", "m@example.com", "--role", "reader", "--password-stdin", "--json"];
-    let user = json(&run(&create, "correct horse battery\n"));
-    assert_eq!(user["roles"], serde_json::json!(["member", "reader"]));
-    let again = run(&["user", "create", "MARIA", "--password-stdin"], "correct horse battery\n");
-    assert!(again.code == Some(1) && again.error.contains("username is taken"), "{}", again.error);
-    let short = run(&["user", "create", "otto", "--password-stdin"], "short");
-    assert!(short.code == Some(1) && short.error.contains("8 characters"), "{}", short.error);
-
-    assert_eq!(json(&run(&["user", "show", "M@EXAMPLE.com", "--json"], ""))["id"], user["id"]);
-    assert_eq!(json(&run(&["user", "disable", "maria", "--json"], ""))["disabled"], true);
-    assert_eq!(json(&run(&["user", "enable", "maria", "--json"], ""))["disabled"], false);
-    let roles = json(&run(&["user", "roles", "maria", "admin", "--json"], ""));
-    assert_eq!(roles["roles"], serde_json::json!(["admin", "member"]));
-    assert_eq!(run(&["user", "passwd", "maria", "--password-stdin"], "another password").code, Some(0));
-    assert_eq!(json(&run(&["user", "list", "--json"], "")).as_array().unwrap().len(), 2);
-    let nobody = run(&["user", "show", "nobody"], "");
-    assert!(nobody.code == Some(1) && nobody.error.contains("there is no user \"nobody\""), "{}", nobody.error);
-
-    let create =
-        ["client", "create", "back-office", "--type", "confidential", "--grant", "password", "--scope", "account"];
-    let client = json(&run(&[&create[..], &["--token-ttl", "5m", "--json"]].concat(), ""));
-    assert!(client["client_secret"].as_str().unwrap().starts_with("grs_"));
-    assert_eq!((&client["type"], &client["access_token_ttl"]), (&"confidential".into(), &"5m".into()));
-    let shown = run(&["client", "show", "back-office", "--json"], "");
-    assert_eq!(json(&shown)["client_id"], "back-office");
-    assert!(!shown.out.contains("grs_") && !shown.out.contains("secret"));
-    assert_eq!(json(&run(&["client", "disable", "back-office", "--json"], ""))["disabled"], true);
-    assert_eq!(json(&run(&["client", "list", "--json"], "")).as_array().unwrap().len(), 2);
-    for table in [&["user", "list"][..], &["role", "list"], &["scope", "list"], &["client", "list"]] {
-        assert!(run(table, "").out.lines().count() >= 3, "{table:?}");
+        ["user", "create", "maria", "--email", "maria@example.com", "--display-name", "María 🌻", "--password-stdin"];
+    let mut maria = json_of(&database, &create, &format!("{PASSWORD}\n"));
+    let id = maria["id"].as_str().unwrap().to_owned();
+    for time in ["created_at", "updated_at"] {
+        assert!(maria[time].as_str().unwrap().ends_with('Z'), "{maria}");
+        maria.as_object_mut().unwrap().remove(time);
     }
-}
-
-#[test]
-fn wrong_usage_is_2_and_help_is_0() {
-    let database = Database::sqlite();
-    let run = |arguments: &[&str]| run(database.url(), arguments, "");
-    for wrong in [&["nonsense"][..], &["user"], &["user", "create"], &["--nonsense"], &["user", "create", "no name"]] {
-        assert_eq!(run(wrong).code, Some(2), "{wrong:?}");
-    }
-    for right in [&["--help"][..], &["--version"], &["help", "user"], &["user", "create", "--help"]] {
-        assert_eq!(run(right).code, Some(0), "{right:?}");
-    }
-    assert!(run(&["completions", "bash"]).out.contains("grantd"));
-}
-
-#[test]
-fn a_master_key_is_made() {
-    let database = Database::sqlite();
-    let one = run(database.url(), &["keygen"], "").out;
-    assert_eq!((one.trim().len(), one.lines().count()), (43, 1));
-    assert_ne!(one, run(database.url(), &["keygen"], "").out);
-}
-
-#[test]
-fn settings_are_shown_with_their_source_and_without_secrets() {
-    let database = Database::sqlite();
-    let key = "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s";
-    let variables = [("GRANTD_MASTER_KEY", key), ("GRANTD_ACCESS_TOKEN_TTL", "5m"), ("GRANTD_NONSENSE", "1")];
-    let output = grantd(database.url(), &["config", "--hash-queue", "7", "--json"], "", &variables);
-    let (out, error) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
-    assert!(!out.contains(key) && !error.contains(key));
-    assert!(error.contains("GRANTD_NONSENSE"), "{error}");
-    let all: Value = serde_json::from_str(&out).unwrap();
-    let of = |name: &str| all.as_array().unwrap().iter().find(|one| one["setting"] == name).unwrap().clone();
     assert_eq!(
-        (&of("GRANTD_ACCESS_TOKEN_TTL")["value"], &of("GRANTD_ACCESS_TOKEN_TTL")["source"]),
-        (&"5m".into(), &"environment".into())
+        maria,
+        json!({
+            "id": id, "username": "maria", "email": "maria@example.com", "display_name": "María 🌻", "roles": ["member"],
+            "scopes": ["account"], "disabled": false, "last_login_at": null,
+        })
     );
-    assert_eq!(of("GRANTD_HASH_QUEUE")["source"], "flag");
-    assert_eq!(of("GRANTD_HASH_MEMORY")["source"], "environment");
-    assert_eq!(of("GRANTD_SESSION_TTL")["source"], "default");
-    assert_eq!(of("GRANTD_MASTER_KEY")["value"], "(hidden)");
+    for name in ["maria", "MARIA", "Maria@Example.com", &id] {
+        assert_eq!(json_of(&database, &["user", "show", name], "")["id"], id.as_str());
+    }
+    assert_eq!(json_of(&database, &["user", "roles", "maria", "admin"], "")["roles"], json!(["admin", "member"]));
+    assert_eq!(json_of(&database, &["user", "roles", "maria", "member"], "")["roles"], json!(["member"]));
+    assert_eq!(json_of(&database, &["user", "disable", "maria"], "")["disabled"], true);
+    assert_eq!(json_of(&database, &["user", "enable", "maria"], "")["disabled"], false);
+    // Only one line end is not part of the password.
+    json_of(&database, &["user", "passwd", "maria", "--password-stdin"], " new password \r\n");
+    let users = json_of(&database, &["user", "list"], "");
+    let names: Vec<_> = users.as_array().unwrap().iter().map(|user| user["username"].as_str().unwrap()).collect();
+    assert_eq!(names, ["admin", "maria"]);
+    let text = users.to_string();
+    assert!(!text.contains("argon2") && !text.contains("password"), "{text}");
+
+    let table = |of: &str| String::from_utf8(grantd(database.url(), &[of, "list"], "", &[]).stdout).unwrap();
+    assert!(["maria@example.com", "admin"].iter().all(|text| table("user").contains(text)), "{}", table("user"));
+    for (of, rows) in [("user", 2), ("role", 2), ("scope", 11), ("client", 1)] {
+        assert!(table(of).lines().count() > rows, "{}", table(of));
+    }
+
+    let server = server(database).await;
+    server.login("maria", " new password ").await;
+    server.token(&Form::password("maria", PASSWORD)).send().await.oauth_error(400, "invalid_grant");
+}
+
+/// A server of this process on a database that commands have set up.
+async fn server(database: Database) -> TestServer {
+    if database.is_postgres() {
+        return TestServer::start(database).await;
+    }
+    let key = std::fs::read_to_string(database.directory().join("master.key")).unwrap();
+    TestServer::with(database, &["--master-key", key.trim()]).await
+}
+
+async fn scopes_and_roles_are_set_and_listed(database: Database) {
+    set_up(&database);
+    let scope = json_of(&database, &["scope", "set", "items:read", "--description", "See items"], "");
+    assert_eq!(
+        (&scope["name"], &scope["description"], &scope["built_in"]),
+        (&json!("items:read"), &json!("See items"), &json!(false))
+    );
+    // What is not said stays as it is.
+    assert_eq!(json_of(&database, &["scope", "set", "items:read"], "")["description"], "See items");
+    let role = json_of(&database, &["role", "set", "reader", "--description", "Reads", "--scope", "items:read"], "");
+    assert_eq!((&role["scopes"], &role["description"]), (&json!(["items:read"]), &json!("Reads")));
+    let role = json_of(&database, &["role", "set", "reader", "--scope", "account", "--scope", "users:read"], "");
+    assert_eq!((&role["scopes"], &role["description"]), (&json!(["account", "users:read"]), &json!("Reads")));
+
+    let names = |list: &Value| -> Vec<String> {
+        list.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let scopes = json_of(&database, &["scope", "list"], "");
+    assert_eq!(scopes.as_array().unwrap().len(), 12);
+    assert!(names(&scopes).is_sorted());
+    assert!(scopes.as_array().unwrap().iter().all(|scope| scope["description"] != ""), "{scopes}");
+    let roles = json_of(&database, &["role", "list"], "");
+    assert_eq!(names(&roles), ["admin", "member", "reader"]);
+    assert!(roles[0]["scopes"].as_array().unwrap().contains(&json!("items:read")), "the administrator has every scope");
+}
+
+async fn clients_are_made_shown_and_disabled(database: Database) {
+    set_up(&database);
+    let create = [
+        "client",
+        "create",
+        "back-office",
+        "--name",
+        "Back office",
+        "--type",
+        "confidential",
+        "--grant",
+        "password",
+        "--grant",
+        "client_credentials",
+        "--scope",
+        "account",
+        "--token-audience",
+        "https://a.example",
+        "--token-ttl",
+        "5m",
+    ];
+    let mut client = json_of(&database, &create, "");
+    let secret = client.as_object_mut().unwrap().remove("client_secret").unwrap();
+    let secret = secret.as_str().unwrap();
+    for time in ["created_at", "updated_at"] {
+        client.as_object_mut().unwrap().remove(time);
+    }
+    assert_eq!(
+        client,
+        json!({
+            "client_id": "back-office", "name": "Back office", "type": "confidential",
+            "grant_types": ["password", "client_credentials"], "scopes": ["account"], "audiences": ["https://a.example"],
+            "access_token_ttl": "5m", "disabled": false,
+        })
+    );
+    let public = ["client", "create", "app", "--type", "public", "--grant", "password"];
+    assert!(json_of(&database, &public, "").get("client_secret").is_none());
+    for shown in
+        [json_of(&database, &["client", "show", "back-office"], ""), json_of(&database, &["client", "list"], "")]
+    {
+        assert!(!shown.to_string().contains("secret"), "{shown}");
+    }
+    assert_eq!(json_of(&database, &["client", "disable", "app"], "")["disabled"], true);
+    let ids = json_of(&database, &["client", "list"], "");
+    let ids: Vec<_> = ids.as_array().unwrap().iter().map(|client| client["client_id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["app", "back-office", "default"]);
+
+    let server = server(database).await;
+    let body = server.token(&Form::admin()).basic("back-office", secret).send().await.json_with(200);
+    assert_eq!(body["expires_in"], 300);
+    server.token(&Form::admin().and("client_id", "app")).send().await.oauth_error(401, "invalid_client");
+}
+
+async fn what_is_refused_ends_with_one_and_changes_nothing(database: Database) {
+    set_up(&database);
+    let maria = ["user", "create", "maria", "--email", "maria@example.com", "--password-stdin"];
+    json_of(&database, &maria, PASSWORD);
+    let before = database.row_counts().await;
+    for (arguments, input, says) in [
+        (vec!["user", "create", "MARIA", "--password-stdin"], PASSWORD, "username"),
+        (vec!["user", "create", "other", "--email", "Maria@Example.com", "--password-stdin"], PASSWORD, "email"),
+        (vec!["user", "create", "other", "--password-stdin"], "short", "8 characters"),
+        (vec!["user", "create", "other", "--password-stdin"], "", "password"),
+        (vec!["user", "create", "other", "--password-stdin"], "with\0nul and more", "password"),
+        (vec!["user", "create", "a@b.example", "--password-stdin"], PASSWORD, "username"),
+        (vec!["user", "create", "other", "--role", "nobody", "--password-stdin"], PASSWORD, "nobody"),
+        (vec!["user", "show", "nobody"], "", "nobody"),
+        (vec!["user", "show", "0199b3a0-0000-7000-8000-000000000001"], "", "user"),
+        (vec!["user", "passwd", "nobody", "--password-stdin"], PASSWORD, "nobody"),
+        (vec!["user", "roles", "maria", "nobody"], "", "nobody"),
+        (vec!["user", "disable", "nobody"], "", "nobody"),
+        (vec!["role", "set", "reader", "--scope", "items:read"], "", "items:read"),
+        (vec!["role", "set", "member", "--scope", "users:read"], "", "account"),
+        (vec!["role", "set", "admin", "--scope", "account"], "", "admin"),
+        (vec!["scope", "set", "a/b"], "", "slash"),
+        (vec!["client", "create", "default", "--type", "public", "--grant", "password"], "", "client_id"),
+        (vec!["client", "create", "app", "--type", "public", "--grant", "client_credentials"], "", "public"),
+        (vec!["client", "create", "app", "--type", "public", "--grant", "password", "--scope", "x"], "", "x"),
+        (
+            vec!["client", "create", "app", "--type", "public", "--grant", "password", "--token-audience", "a b"],
+            "",
+            "audience",
+        ),
+        (vec!["client", "show", "nobody"], "", "nobody"),
+        (vec!["client", "disable", "nobody"], "", "nobody"),
+    ] {
+        let (code, said) = failure(&database, &arguments, input);
+        assert!(code == Some(1) && said.contains(says), "{arguments:?}: {code:?} {said}");
+        assert!(said.starts_with("error: ") && said.trim_end().lines().count() == 1, "{arguments:?}: {said}");
+    }
+    assert_eq!(database.row_counts().await, before);
+}
+
+async fn commands_work_beside_a_running_server(database: Database) {
+    set_up(&database);
+    let server = server(database).await;
+    json_of(server.database(), &["user", "create", "maria", "--password-stdin"], PASSWORD);
+    let token = server.login("maria", PASSWORD).await;
+    assert_eq!(server.get("/users/me").bearer(&token).send().await.status, 200);
+    json_of(server.database(), &["user", "disable", "maria"], "");
+    server.get("/users/me").bearer(&token).send().await.problem(401, "invalid-token");
+}
+
+async fn migrate_brings_an_empty_database_up_to_date(database: Database) {
+    for _ in 0..2 {
+        set_up(&database);
+        assert_eq!(database.number("SELECT count(*) FROM users").await, 1);
+    }
+}
+
+#[test]
+fn wrong_usage_ends_with_two() {
+    let database = Database::sqlite();
+    set_up(&database);
+    for arguments in [
+        &["nothing"][..],
+        &["user"],
+        &["user", "create"],
+        &["user", "create", "no name", "--password-stdin"],
+        &["user", "create", "maria", "--password", "x"],
+        &["user", "create", "maria", "--email", "nobody", "--password-stdin"],
+        // No terminal, and nothing said about where the password comes from.
+        &["user", "create", "maria"],
+        &["user", "roles", "maria"],
+        &["role", "set", "reader"],
+        &["role", "set", "Reader", "--scope", "account"],
+        &["scope", "set", "a b"],
+        &["client", "create", "app"],
+        &["client", "create", "App", "--type", "public", "--grant", "password"],
+        &["client", "create", "app", "--type", "secret", "--grant", "password"],
+        &["client", "create", "app", "--type", "public", "--grant", "implicit"],
+        &["client", "create", "app", "--type", "public", "--grant", "password", "--token-ttl", "0s"],
+        // These are settings of the server.
+        &["client", "create", "app", "--type", "public", "--grant", "password", "--audience", "a"],
+        &["client", "create", "app", "--type", "public", "--grant", "password", "--access-token-ttl", "5m"],
+        &["completions", "cmd"],
+        &["--nothing"],
+    ] {
+        let (code, said) = failure(&database, arguments, "");
+        assert!(code == Some(2) && said.starts_with("error: "), "{arguments:?}: {code:?} {said}");
+    }
+}
+
+#[test]
+fn help_and_completions_know_every_command() {
+    let commands = ["serve", "migrate", "keygen", "config", "user", "role", "scope", "client", "completions"];
+    let run = |arguments: &[&str]| {
+        let output = grantd("sqlite:///none/grantd.db", arguments, "", &[]);
+        assert!(output.status.success(), "{arguments:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let help = run(&["--help"]);
+    assert!(commands.iter().all(|command| help.contains(command)), "{help}");
+    assert!(run(&["--version"]).starts_with("grantd 0."));
+    assert!(run(&["help", "user"]).contains("passwd"));
+    assert!(run(&["serve", "--help"]).contains("GRANTD_LISTEN"));
+    assert!(run(&["user", "create", "--help"]).contains("--password-stdin"));
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(&["completions", shell]);
+        assert!(commands.iter().all(|command| script.contains(command)), "{shell}");
+    }
+}
+
+#[test]
+fn keygen_prints_a_key_that_works() {
+    let one = grantd("sqlite:///none/grantd.db", &["keygen"], "", &[]).stdout;
+    let two = grantd("sqlite:///none/grantd.db", &["keygen"], "", &[]).stdout;
+    let one = String::from_utf8(one).unwrap();
+    assert!(grantd::secret::MasterKey::parse(one.trim()).is_some() && one.into_bytes() != two);
+    let database = Database::sqlite();
+    let key = json_of(&database, &["keygen"], "");
+    let key = key["master_key"].as_str().unwrap();
+    let output = grantd(database.url(), &["migrate"], "", &[("GRANTD_MASTER_KEY", key)]);
+    assert!(output.status.success(), "{output:?}");
 }

@@ -44,7 +44,7 @@ async fn each_method_works(database: Database) {
     assert!(secret.starts_with("grs_") && secret.len() == 4 + 43 + 6, "{secret}");
     let form = Form::admin;
     let encoded_id = "back%2Doffice";
-    let encoded_secret: String = secret.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let encoded_secret: String = secret.bytes().fold(String::new(), |text, byte| text + &format!("%{byte:02x}"));
     let requests = [
         ("none, by default", server.token(&form()), "default"),
         ("none", server.token(&form().and("client_id", "app")), "app"),

@@ -1,43 +1,148 @@
-//! The database decides what is unique; the code knows each constraint by name, on both engines.
+//! Each unique constraint, provoked on both engines: the code knows it by the same name on both.
 
-use grantd::error::Error;
+use std::{collections::BTreeSet, path::Path};
 
-use crate::harness::{Database, NewClient, PASSWORD, TestServer, on_both_engines};
+use grantd::{error::Error, store::StoreError};
 
-on_both_engines!(each_unique_name_is_told, impossible_rows_are_errors_and_no_panics);
+use crate::harness::{Database, Form, NewClient, PASSWORD, TestServer, on_both_engines};
 
-async fn each_unique_name_is_told(database: Database) {
+on_both_engines!(
+    each_constraint_is_known_by_its_name,
+    callers_are_told_which_value_is_taken,
+    impossible_rows_are_errors_and_no_panics,
+);
+
+/// Each constraint, and a change that violates it in a database with two users, two clients and a session.
+const VIOLATIONS: [(&str, &str); 12] = [
+    ("audit_events_pkey", "INSERT INTO audit_events SELECT * FROM audit_events"),
+    ("clients_pkey", "UPDATE clients SET client_id = 'default' WHERE client_id = 'app'"),
+    ("roles_pkey", "INSERT INTO roles SELECT * FROM roles"),
+    ("scopes_pkey", "UPDATE scopes SET name = 'account' WHERE name = 'users:read'"),
+    ("sessions_pkey", "INSERT INTO sessions SELECT * FROM sessions"),
+    (
+        "signing_keys_active_key",
+        "INSERT INTO signing_keys (kid, algorithm, public_jwk, private_key, state, created_at, not_before) \
+         SELECT 'another', algorithm, public_jwk, private_key, state, created_at, not_before FROM signing_keys",
+    ),
+    (
+        "signing_keys_pkey",
+        "INSERT INTO signing_keys (kid, algorithm, public_jwk, private_key, state, created_at, not_before) \
+         SELECT kid, algorithm, public_jwk, private_key, 'retired', created_at, not_before FROM signing_keys",
+    ),
+    ("user_roles_pkey", "INSERT INTO user_roles SELECT * FROM user_roles"),
+    ("user_roles_role_fkey", "INSERT INTO user_roles (user_id, role) SELECT id, 'nobody' FROM users"),
+    ("users_email_key", "UPDATE users SET email = 'MARIA@example.com' WHERE username = 'admin'"),
+    (
+        "users_pkey",
+        "INSERT INTO users (id, username, password_hash, disabled, created_at, updated_at) \
+         SELECT id, 'another', password_hash, disabled, created_at, updated_at FROM users WHERE username = 'admin'",
+    ),
+    ("users_username_key", "UPDATE users SET username = 'ADMIN' WHERE username = 'maria'"),
+];
+
+async fn set_up(database: Database) -> TestServer {
     let server = TestServer::start(database).await;
     server.try_create_user("maria", Some("maria@example.com"), PASSWORD, &[]).await.unwrap();
+    server.create_client(NewClient { id: "app", confidential: false, ..NewClient::default() }).await;
+    server.admin().await;
+    server
+}
+
+async fn each_constraint_is_known_by_its_name(database: Database) {
+    let server = set_up(database).await;
+    for (name, change) in VIOLATIONS {
+        let error = server.database().execute(change).await.expect_err(name);
+        match StoreError::from(error) {
+            StoreError::Constraint(found) => assert_eq!(found, name),
+            other => panic!("{name} became {other:?}"),
+        }
+    }
+}
+
+/// The migrations name every unique constraint; one that is new must be provoked above.
+#[test]
+fn no_constraint_is_forgotten() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/sqlite");
+    let mut named = BTreeSet::new();
+    for file in std::fs::read_dir(directory).unwrap() {
+        let sql = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        let words: Vec<&str> = sql.split_whitespace().collect();
+        for pair in words.windows(3) {
+            let unique = pair[0] == "CONSTRAINT" && ["PRIMARY", "UNIQUE"].contains(&pair[2]);
+            if unique || (pair[0] == "UNIQUE" && pair[1] == "INDEX") {
+                named.insert(if unique { pair[1] } else { pair[2] }.to_owned());
+            }
+        }
+    }
+    let provoked: BTreeSet<String> =
+        VIOLATIONS.iter().map(|(name, _)| (*name).to_owned()).filter(|name| !name.ends_with("_fkey")).collect();
+    assert_eq!(named, provoked);
+}
+
+async fn callers_are_told_which_value_is_taken(database: Database) {
+    let server = set_up(database).await;
     let before = server.database().row_counts().await;
-    let taken = |error: Error| match error {
-        Error::Taken { field } => field,
-        other => panic!("{other}"),
+    let taken = |result: Result<_, Error>| match result {
+        Err(Error::Taken { field }) => field,
+        other => panic!("{other:?}"),
     };
-    let create = async |name, email, roles| server.try_create_user(name, email, PASSWORD, roles).await.unwrap_err();
-    assert_eq!(taken(create("MARIA", None, &[]).await), "username");
-    assert_eq!(taken(create("otto", Some("MARIA@example.com"), &[]).await), "email");
-    let unknown = create("otto", None, &["nothing"]).await;
-    assert!(matches!(&unknown, Error::Invalid(errors) if errors[0].field == "roles"), "{unknown}");
+    assert_eq!(taken(server.try_create_user("Maria", None, PASSWORD, &[]).await.map(drop)), "username");
+    let email = Some("Maria@Example.com");
+    assert_eq!(taken(server.try_create_user("other", email, PASSWORD, &[]).await.map(drop)), "email");
+    let app = NewClient { id: "app", ..NewClient::default() };
+    assert_eq!(taken(server.try_create_client(app).await.map(drop)), "client_id");
+    // And which does not exist.
+    let unknown = |result: Result<_, Error>| match result {
+        Err(Error::Invalid(errors)) => errors.into_iter().map(|error| error.field).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(unknown(server.try_create_user("other", None, PASSWORD, &["nobody"]).await.map(drop)), ["roles"]);
+    let other = NewClient { id: "other", scopes: "account nothing nowhere", ..NewClient::default() };
+    assert_eq!(unknown(server.try_create_client(other).await.map(drop)), ["scopes", "scopes"]);
+    assert_eq!(server.database().row_counts().await, before);
 
-    server.create_client(NewClient::default()).await;
-    assert_eq!(taken(server.try_create_client(NewClient::default()).await.unwrap_err()), "client_id");
-    let unknown = NewClient { id: "other", scopes: "nothing", ..NewClient::default() };
-    let unknown = server.try_create_client(unknown).await.unwrap_err();
-    assert!(matches!(&unknown, Error::Invalid(errors) if errors[0].field == "scopes"), "{unknown}");
-
-    let mut after = server.database().row_counts().await;
-    after.iter_mut().filter(|(table, _)| *table == "clients").for_each(|(_, count)| *count -= 1);
-    assert_eq!(after, before);
+    // Of many that want one name at once, one gets it.
+    let mut attempts = tokio::task::JoinSet::new();
+    let server = std::sync::Arc::new(server);
+    for _ in 0..8 {
+        let server = std::sync::Arc::clone(&server);
+        attempts.spawn(async move { server.try_create_user("wanted", None, PASSWORD, &[]).await.map(drop) });
+    }
+    let results = attempts.join_all().await;
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
+    assert!(
+        results.iter().all(|result| matches!(result, Ok(()) | Err(Error::Taken { field: "username" }))),
+        "{results:?}"
+    );
 }
 
 async fn impossible_rows_are_errors_and_no_panics(database: Database) {
-    let server = TestServer::start(database).await;
-    server.create_user("maria", &[]).await;
-    let token = server.login("maria", PASSWORD).await;
-    server.database().execute("UPDATE users SET username = 'no name' WHERE username = 'maria'").await.unwrap();
-    server.get("/users/me").bearer(&token).send().await.problem(500, "internal");
-    server.get("/users/me").bearer(&server.admin().await).send().await.json_with(200);
-    server.database().execute("UPDATE clients SET grant_types = 'nothing'").await.unwrap();
-    server.token(&crate::harness::Form::admin()).send().await.oauth_error(500, "server_error");
+    let server = set_up(database).await;
+    let (maria, admin) = (server.login("maria", PASSWORD).await, server.admin().await);
+    let me = async |token: &str| server.get("/users/me").bearer(token).send().await;
+    for (change, back) in [
+        (
+            "UPDATE users SET username = 'no name' WHERE username = 'maria'",
+            "UPDATE users SET username = 'maria' WHERE username = 'no name'",
+        ),
+        (
+            "UPDATE users SET email = 'nobody' WHERE username = 'maria'",
+            "UPDATE users SET email = NULL WHERE username = 'maria'",
+        ),
+    ] {
+        assert_eq!(server.database().execute(change).await.unwrap(), 1);
+        me(&maria).await.problem(500, "internal");
+        // Beside others in one statement, too.
+        let (bad, good) = tokio::join!(me(&maria), me(&admin));
+        assert_eq!((bad.status, good.status), (500, 200));
+        server.database().execute(back).await.unwrap();
+        assert_eq!(me(&maria).await.status, 200);
+    }
+    for change in ["UPDATE users SET password_hash = 'x'", "UPDATE clients SET grant_types = 'nothing'"] {
+        server.database().execute(change).await.unwrap();
+        let answer = server.token(&Form::admin()).send().await;
+        let body = answer.oauth_error(500, "server_error");
+        let id = answer.header("x-request-id");
+        assert!(body["error_description"].as_str().unwrap().contains(id), "it names the request: {body}");
+    }
 }

@@ -1,37 +1,116 @@
-//! The database goes away and comes back: 503 and never 401, then all is as before.
+//! A database that is away, mute or locked: 503, never 401, and all is well as soon as it is back.
 
-use crate::harness::{Database, Form, Proxy, TestServer, beginning};
-use grantd::clock::Clock;
+use crate::harness::{ADMIN_PASSWORD, Database, Form, Proxy, TestServer, eventually};
+
+/// A server whose line to Postgres can be cut; none where there is no Postgres.
+async fn start(flags: &[&str]) -> Option<(TestServer, Proxy, Database)> {
+    let database = Database::postgres().await?;
+    let proxy = Proxy::before(database.url());
+    let clock = grantd::clock::Clock::manual(crate::harness::beginning());
+    let server = TestServer::on(proxy.url(), &[&["--database-timeout", "1s"], flags].concat(), clock).await.unwrap();
+    Some((server, proxy, database))
+}
+
+/// Everything that needs the database says so, and the rest goes on.
+async fn is_down(server: &TestServer, token: &str) {
+    for _ in 0..3 {
+        let me = server.get("/users/me").bearer(token).send().await;
+        me.problem(503, "unavailable");
+        let ready = server.get("/readyz").send().await;
+        ready.problem(503, "unavailable");
+        let login = server.token(&Form::admin()).send().await;
+        login.oauth_error(503, "temporarily_unavailable");
+        let unknown = server.token(&Form::password("nobody", "wrong")).send().await;
+        unknown.oauth_error(503, "temporarily_unavailable");
+        for answer in [me, ready, login, unknown] {
+            assert!(answer.header("retry-after").parse::<u32>().is_ok_and(|seconds| seconds >= 1));
+            assert_eq!(answer.header("www-authenticate"), "");
+        }
+        // What the database has no part in.
+        assert_eq!(server.get("/healthz").send().await.status, 200);
+        assert_eq!(server.get("/.well-known/jwks.json").send().await.status, 200);
+        server.get("/users/me").bearer("a.b.c").send().await.problem(401, "invalid-token");
+    }
+}
+
+async fn is_back(server: &TestServer, token: &str) {
+    eventually("the database is back", async || server.get("/readyz").send().await.status == 200).await;
+    eventually("accounts are read", async || server.get("/users/me").bearer(token).send().await.status == 200).await;
+    eventually("tokens are made", async || server.token(&Form::admin()).send().await.status == 200).await;
+}
 
 #[actix_web::test]
-async fn a_cut_line_is_503_and_heals_by_itself() {
-    let Some(database) = Database::postgres().await else { return };
-    let proxy = Proxy::before(database.url());
-    let flags = ["--database-timeout", "1s"];
-    let server = TestServer::on(proxy.url(), &flags, Clock::manual(beginning())).await.unwrap();
+async fn a_line_that_is_cut_and_restored() {
+    let Some((server, proxy, _database)) = start(&[]).await else { return };
     let token = server.admin().await;
-    for silent in [false, true] {
-        if silent {
-            proxy.silence();
-        } else {
-            proxy.cut();
-        }
-        for _ in 0..2 {
-            let answer = server.get("/users/me").bearer(&token).send().await;
-            answer.problem(503, "unavailable");
-            assert_eq!(answer.header("retry-after"), "1");
-            server.get("/readyz").send().await.problem(503, "unavailable");
-            let answer = server.token(&Form::admin()).send().await;
-            answer.oauth_error(503, "temporarily_unavailable");
-            assert_eq!(answer.header("retry-after"), "1");
-            server.get("/healthz").send().await.json_with(200);
-            server.get("/.well-known/jwks.json").send().await.json_with(200);
-        }
+    for _ in 0..2 {
+        proxy.cut();
+        is_down(&server, &token).await;
         proxy.restore();
-        crate::harness::eventually("the server is ready", async || server.get("/readyz").send().await.status == 200)
-            .await;
-        server.get("/users/me").bearer(&token).send().await.json_with(200);
-        server.token(&Form::admin()).send().await.json_with(200);
+        is_back(&server, &token).await;
     }
-    drop(server);
+}
+
+#[actix_web::test]
+async fn a_line_that_swallows_everything() {
+    let Some((server, proxy, _database)) = start(&["--database-connections", "2"]).await else { return };
+    let token = server.admin().await;
+    proxy.silence();
+    is_down(&server, &token).await;
+    proxy.restore();
+    is_back(&server, &token).await;
+}
+
+#[actix_web::test]
+async fn connections_that_the_database_ends() {
+    let Some((server, _proxy, database)) = start(&[]).await else { return };
+    let token = server.admin().await;
+    let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+               WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    assert!(database.number(end).await > 0);
+    // One request for each connection that was open may fail, and then with 503.
+    eventually("new connections are made", async || {
+        let status = server.get("/users/me").bearer(&token).send().await.status;
+        assert!([200, 503].contains(&status), "{status}");
+        status == 200
+    })
+    .await;
+    is_back(&server, &token).await;
+}
+
+#[actix_web::test]
+async fn a_login_that_lost_the_database_half_way_leaves_nothing() {
+    let Some((server, proxy, database)) = start(&["--hash-memory", "64MiB", "--hash-iterations", "5"]).await else {
+        return;
+    };
+    let token = server.admin().await;
+    let sessions = "SELECT count(*) FROM sessions";
+    assert_eq!(database.number(sessions).await, 1);
+    let hashes = server.app.passwords.hashes_run();
+    let login = tokio::spawn(server.token(&Form::password("admin", ADMIN_PASSWORD)).send());
+    // The password is being hashed: the user was read, and the session is not yet written.
+    eventually("it hashes", async || server.app.passwords.hashes_run() > hashes).await;
+    proxy.cut();
+    login.await.unwrap().oauth_error(503, "temporarily_unavailable");
+    assert_eq!(database.number(sessions).await, 1);
+    proxy.restore();
+    is_back(&server, &token).await;
+}
+
+#[actix_web::test]
+async fn a_sqlite_file_that_somebody_else_writes_to() {
+    use sqlx::{Connection as _, SqliteConnection};
+    let server = TestServer::with(Database::sqlite(), &["--database-timeout", "1s"]).await;
+    let token = server.admin().await;
+    let mut other = SqliteConnection::connect(server.database().url()).await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    for form in [Form::admin(), Form::password("nobody", "wrong")] {
+        let answer = server.token(&form).send().await;
+        answer.oauth_error(503, "temporarily_unavailable");
+        assert!(!answer.header("retry-after").is_empty());
+    }
+    // Reading goes on beside it.
+    assert_eq!(server.get("/users/me").bearer(&token).send().await.status, 200);
+    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    server.admin().await;
 }

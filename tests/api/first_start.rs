@@ -1,76 +1,159 @@
-//! The first start of an empty database, and every start after it.
+//! The first start of an empty database, and those after it.
 
-use secrecy::ExposeSecret as _;
+use std::os::unix::fs::PermissionsExt as _;
 
-use crate::harness::{Database, Form, Grantd, TestServer, grantd, on_both_engines};
+use serde_json::json;
 
-on_both_engines!(a_first_start_makes_what_is_needed, many_servers_start_at_once);
+use crate::harness::{ADMIN_PASSWORD, Database, Form, Grantd, MASTER_KEY, TestServer, grantd, on_both_engines};
 
-async fn a_first_start_makes_what_is_needed(database: Database) {
+on_both_engines!(
+    it_makes_what_every_database_needs,
+    a_second_start_makes_nothing,
+    servers_that_start_together_make_one_of_each,
+);
+
+async fn it_makes_what_every_database_needs(database: Database) {
     let server = TestServer::start(database).await;
-    let count = async |sql: &str| server.database().number(sql).await;
-    assert_eq!(count("SELECT count(*) FROM scopes").await, 11);
-    assert_eq!(count("SELECT count(*) FROM roles").await, 2);
-    assert_eq!(count("SELECT count(*) FROM users").await, 1);
-    assert_eq!(count("SELECT count(*) FROM signing_keys WHERE state = 'active'").await, 1);
-    let grants = server.database().text("SELECT grant_types FROM clients WHERE client_id = 'default'").await;
-    assert_eq!(grants, "password refresh_token");
-    server.admin().await;
-
-    let before = server.database().row_counts().await;
-    let server = TestServer::with(server.stop(), &["--admin-password", "another password"]).await;
-    assert_eq!(server.database().row_counts().await, before);
-    server.admin().await;
+    let counts = [
+        ("clients", 1),
+        ("roles", 2),
+        ("scopes", 11),
+        ("sessions", 0),
+        ("signing_keys", 1),
+        ("user_roles", 2),
+        ("users", 1),
+    ];
+    assert_eq!(server.database().row_counts().await, counts);
+    let metadata = server.get("/.well-known/oauth-authorization-server").send().await.json_with(200);
+    let names: Vec<_> = grantd::roles::BUILT_IN_SCOPES.iter().map(|(name, _)| *name).collect();
+    let mut sorted = names.clone();
+    sorted.sort_unstable();
+    assert_eq!(metadata["scopes_supported"], json!(sorted));
+    let me = server.get("/users/me").bearer(&server.admin().await).send().await.json_with(200);
+    assert_eq!((&me["username"], &me["roles"]), (&json!("admin"), &json!(["admin", "member"])));
 }
 
-async fn many_servers_start_at_once(database: Database) {
-    let variables = [("GRANTD_ADMIN_PASSWORD", "correct horse"), ("GRANTD_ISSUER", "https://id.example")];
-    let url = database.url().to_owned();
-    let starts: Vec<_> = (0..4)
-        .map(|_| {
-            let url = url.clone();
-            std::thread::spawn(move || Grantd::start(&url, &variables))
-        })
-        .collect();
-    let servers: Vec<_> = starts.into_iter().map(|start| start.join().unwrap()).collect();
-    assert_eq!(database.number("SELECT count(*) FROM users").await, 1);
-    assert_eq!(database.number("SELECT count(*) FROM signing_keys").await, 1);
-    // A token of one is good at the others.
-    let form = Form::password("admin", "correct horse");
-    let token = servers[0].request("POST", "/token").form(&form).send().await.json_with(200);
-    let token = token["access_token"].as_str().unwrap();
-    for server in &servers {
-        server.request("GET", "/users/me").bearer(token).send().await.json_with(200);
+async fn a_second_start_makes_nothing(database: Database) {
+    let server = TestServer::start(database).await;
+    let before = server.database().row_counts().await;
+    let database = server.stop();
+    let other = ["--admin-username", "somebody", "--admin-password", "another password"];
+    let server = TestServer::with(database, &other).await;
+    assert_eq!(server.database().row_counts().await, before);
+    server.token(&Form::password("somebody", "another password")).send().await.oauth_error(400, "invalid_grant");
+    server.login("admin", ADMIN_PASSWORD).await;
+}
+
+async fn servers_that_start_together_make_one_of_each(database: Database) {
+    // As processes, which on SQLite make the key file between them, too.
+    let variables = [("GRANTD_ADMIN_PASSWORD", ADMIN_PASSWORD), ("GRANTD_ISSUER", "http://id.example")];
+    let start = || Grantd::start(database.url(), &variables);
+    let servers: Vec<Grantd> = std::thread::scope(|scope| {
+        let starts: Vec<_> = (0..4).map(|_| scope.spawn(start)).collect();
+        starts.into_iter().map(|start| start.join().unwrap()).collect()
+    });
+    let counts = [
+        ("clients", 1),
+        ("roles", 2),
+        ("scopes", 11),
+        ("sessions", 0),
+        ("signing_keys", 1),
+        ("user_roles", 2),
+        ("users", 1),
+    ];
+    assert_eq!(database.row_counts().await, counts);
+    // Each takes the tokens of the others.
+    for issuing in &servers {
+        let token = issuing.login(ADMIN_PASSWORD).await;
+        for server in &servers {
+            assert_eq!(server.request("GET", "/users/me").bearer(&token).send().await.status, 200);
+        }
     }
 }
 
 #[actix_web::test]
-async fn a_generated_password_is_printed_once_and_works() {
+async fn a_command_that_is_the_first_says_what_it_made() {
     let database = Database::sqlite();
-    let first = grantd(database.url(), &["migrate"], "", &[]);
-    assert!(first.status.success());
-    let said = String::from_utf8(first.stderr).unwrap();
-    let password = said.split("password: ").nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap();
-    assert_eq!(password.len(), 24);
-    let second = grantd(database.url(), &["migrate"], "", &[]);
-    assert!(second.status.success() && !String::from_utf8_lossy(&second.stderr).contains("password"));
+    let migrate = || {
+        let output = grantd(database.url(), &["migrate"], "", &[]);
+        assert!(output.status.success(), "{output:?}");
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    // To standard error, so that what a command prints stays what it prints.
+    let (printed, said) = migrate();
+    assert!(!printed.contains("password"), "{printed}");
+    let line = said.lines().find(|line| line.contains("password: ")).unwrap();
+    let (printed, again) = migrate();
+    assert!(!printed.contains("password") && again.is_empty(), "{printed}{again}");
+    Grantd::start(database.url(), &[]).login(password(line)).await;
+}
 
-    let server = Grantd::start(database.url(), &[]);
-    server.login(password).await;
-    let (said, log) = server.kill();
-    assert!(!said.contains("password") && !log.contains("password"), "{said}{log}");
-    let key = database.directory().join("master.key");
-    let mode = std::os::unix::fs::PermissionsExt::mode(&key.metadata().unwrap().permissions());
-    assert_eq!(mode & 0o777, 0o600);
+/// What stands after `password: ` in a line.
+fn password(line: &str) -> &str {
+    line.split_once("password: ").unwrap().1.split(' ').next().unwrap()
 }
 
 #[actix_web::test]
-async fn a_first_start_in_this_process_tells_what_it_made() {
+async fn the_password_is_generated_and_printed_once() {
     let database = Database::sqlite();
-    let flags = ["--database-url", database.url(), "--listen", "127.0.0.1:0", "--hash-memory", "8KiB"];
-    let config = grantd::config::Config::from_flags(flags).unwrap();
-    let server = grantd::server::Server::start(config, grantd::clock::Clock::system()).await.unwrap();
-    let first = server.first_start().unwrap();
-    assert!(first.admin_made && first.admin_username.as_str() == "admin");
-    assert_eq!(first.admin_password.as_ref().unwrap().expose_secret().len(), 24);
+    // The directory is made, and nobody else may look into it.
+    let directory = database.directory().join("deep/data");
+    let url = format!("sqlite://{}/grantd.db", directory.display());
+    let server = Grantd::start(&url, &[("GRANTD_LOG", "trace")]);
+    assert_eq!(server.line_with("user: ").trim(), "user: admin");
+    let printed = server.line_with("password: ");
+    let password = password(&printed);
+    assert!(password.len() >= 22 && password.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{password}");
+    server.line_with("curl ");
+    server.line_with("/docs");
+    let token = server.login(password).await;
+    assert_eq!(server.request("GET", "/users/me").bearer(&token).send().await.status, 200);
+    let (rest, log) = server.kill();
+    let (head, payload) = (token.split('.').next().unwrap(), token.split('.').nth(1).unwrap());
+    for secret in [password, head, payload, "$argon2id$"] {
+        assert!(!rest.contains(secret) && !log.contains(secret), "the log has a secret: {secret}");
+    }
+    assert!(log.contains("/token"), "{log}");
+
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&directory), 0o700);
+    assert_eq!(mode(&directory.join("master.key")), 0o600);
+
+    let server = Grantd::start(&url, &[]);
+    server.login(password).await;
+    let (rest, log) = server.kill();
+    assert!(!rest.contains("password") && !log.contains("password"), "{rest}{log}");
+}
+
+#[actix_web::test]
+async fn the_first_start_on_postgres_says_how_to_make_an_administrator() {
+    let Some(database) = Database::postgres().await else { return };
+    let server = Grantd::start(database.url(), &[]);
+    server.line_with("grantd user create admin --role admin");
+    server.kill();
+    let admin = ["user", "create", "admin", "--role", "admin", "--password-stdin"];
+    let made = grantd(database.url(), &admin, ADMIN_PASSWORD, &[]);
+    assert!(made.status.success(), "{made:?}");
+    let server = Grantd::start(database.url(), &[]);
+    server.login(ADMIN_PASSWORD).await;
+}
+
+#[actix_web::test]
+async fn a_password_that_was_given_is_not_printed() {
+    let database = Database::sqlite();
+    let variables = [
+        ("GRANTD_ADMIN_USERNAME", "root"),
+        ("GRANTD_ADMIN_PASSWORD", ADMIN_PASSWORD),
+        ("GRANTD_MASTER_KEY", MASTER_KEY),
+    ];
+    let server = Grantd::start(database.url(), &variables);
+    assert_eq!(server.line_with("user: ").trim(), "user: root");
+    let answer = server.request("POST", "/token").form(&Form::password("root", ADMIN_PASSWORD)).send().await;
+    assert_eq!(answer.status, 200);
+    let (rest, log) = server.kill();
+    for secret in [ADMIN_PASSWORD, MASTER_KEY] {
+        assert!(!rest.contains(secret) && !log.contains(secret), "{rest}{log}");
+    }
+    // A key that was given is not written beside the database.
+    assert!(!database.directory().join("master.key").exists());
 }

@@ -1,36 +1,85 @@
-//! More logins at once than can be hashed: some are told to come again, and nobody pays for those who left.
+//! A flood of logins: what does not fit into the queue is refused at once, and who goes away is not hashed for.
 
-use crate::harness::{ADMIN_PASSWORD, Database, Form, TestServer, eventually};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
-/// A thread, a queue of one, and hashes that take long enough for others to come meanwhile.
-const SLOW: [&str; 8] =
-    ["--hash-memory", "64MiB", "--hash-iterations", "4", "--hash-threads", "1", "--hash-queue", "1"];
+use crate::harness::{Answer, Database, Form, TestServer, eventually, on_both_engines};
 
-#[actix_web::test]
-async fn a_full_queue_is_answered_503() {
-    let server = TestServer::with(Database::sqlite(), &SLOW).await;
-    let login = async || server.token(&Form::password("admin", "wrong")).send().await;
-    let answers = futures_util::future::join_all((0..12).map(|_| login())).await;
-    let refused: Vec<_> = answers.iter().filter(|answer| answer.status == 503).collect();
-    assert!(!refused.is_empty() && refused.len() < answers.len());
-    for answer in refused {
-        answer.oauth_error(503, "temporarily_unavailable");
-        assert_eq!(answer.header("retry-after"), "1");
+on_both_engines!(
+    a_full_queue_is_answered_at_once,
+    a_wait_that_is_too_long_is_answered,
+    a_client_that_goes_away_takes_its_job_with_it
+);
+
+/// One thread, and hashes that take long enough for requests to overtake each other.
+const SLOW: [&str; 6] = ["--hash-threads", "1", "--hash-memory", "64MiB", "--hash-iterations", "5"];
+
+/// Sends so many logins at once; gives the answers.
+async fn flood(server: &TestServer, count: usize) -> Vec<Answer> {
+    let mut requests = tokio::task::JoinSet::new();
+    for at in 0..count {
+        requests.spawn(server.token(&Form::password(&format!("nobody-{at}"), "wrong")).send());
     }
-    // Nothing is left of the flood.
-    server.token(&Form::password("admin", ADMIN_PASSWORD)).send().await.json_with(200);
+    requests.join_all().await
 }
 
-#[actix_web::test]
-async fn a_client_that_goes_away_takes_its_job_with_it() {
-    let flags = [&SLOW[..6], &["--hash-queue", "64"]].concat();
-    let server = TestServer::with(Database::sqlite(), &flags).await;
+#[track_caller]
+fn check(answers: &[Answer]) -> (usize, usize) {
+    let mut counts = (0, 0);
+    for answer in answers {
+        if answer.status == 503 {
+            answer.oauth_error(503, "temporarily_unavailable");
+            assert!(answer.header("retry-after").parse::<u32>().is_ok_and(|seconds| seconds >= 1));
+            counts.1 += 1;
+        } else {
+            answer.oauth_error(400, "invalid_grant");
+            counts.0 += 1;
+        }
+    }
+    counts
+}
+
+async fn a_full_queue_is_answered_at_once(database: Database) {
+    let server = TestServer::with(database, &[&SLOW[..], &["--hash-queue", "2", "--hash-wait", "60s"]].concat()).await;
+    let token = server.admin().await;
+    let hashes = server.app.passwords.hashes_run();
+    let (answers, me) = tokio::join!(flood(&server, 12), async {
+        eventually("the queue is full", async || server.app.passwords.waiting() == 2).await;
+        server.get("/users/me").bearer(&token).send().await
+    });
+    assert_eq!(me.status, 200, "other routes go on");
+    let (checked, refused) = check(&answers);
+    assert!(checked >= 3 && refused >= 1, "{checked} checked, {refused} refused");
+    assert_eq!(server.app.passwords.hashes_run() - hashes, checked as u64);
+    server.admin().await;
+}
+
+async fn a_wait_that_is_too_long_is_answered(database: Database) {
+    let server = TestServer::with(database, &[&SLOW[..], &["--hash-queue", "64", "--hash-wait", "1s"]].concat()).await;
+    let (checked, refused) = check(&flood(&server, 24).await);
+    assert!(checked >= 1 && refused >= 1, "{checked} checked, {refused} refused");
+    // Those that were refused are in nobody's way.
+    eventually("the queue is empty", async || server.app.passwords.waiting() == 0).await;
+    server.admin().await;
+}
+
+async fn a_client_that_goes_away_takes_its_job_with_it(database: Database) {
+    let server = TestServer::with(database, &[&SLOW[..], &["--hash-queue", "8", "--hash-wait", "60s"]].concat()).await;
     let before = server.app.passwords.hashes_run();
-    let clients: Vec<_> =
-        (0..20).map(|_| actix_web::rt::spawn(server.token(&Form::password("admin", "wrong")).try_send())).collect();
-    eventually("they wait", async || server.app.passwords.waiting() > 10).await;
-    clients.into_iter().for_each(|client| client.abort());
-    eventually("nobody waits any more", async || server.app.passwords.waiting() == 0).await;
-    let hashed = server.app.passwords.hashes_run() - before;
-    assert!(hashed < 20, "{hashed} of 20 were hashed although their clients had gone");
+    let under_way = tokio::spawn(server.token(&Form::password("nobody", "wrong")).send());
+    eventually("the thread is busy", async || server.app.passwords.hashes_run() == before + 1).await;
+
+    let body = Form::password("nobody", "wrong").encode();
+    let request = format!(
+        "POST /token HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut gone = TcpStream::connect(server.url().trim_start_matches("http://")).await.unwrap();
+    gone.write_all(request.as_bytes()).await.unwrap();
+    eventually("the job waits", async || server.app.passwords.waiting() == 1).await;
+    // As a client does that is interrupted: its system closes the connection.
+    drop(gone);
+    under_way.await.unwrap().oauth_error(400, "invalid_grant");
+    // The queue is in order: what comes next is hashed after the job of the one that went away would have been.
+    server.token(&Form::password("nobody", "wrong")).send().await.oauth_error(400, "invalid_grant");
+    assert_eq!(server.app.passwords.hashes_run(), before + 2);
 }

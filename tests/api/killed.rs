@@ -1,26 +1,67 @@
-//! SIGKILL between any two requests: whatever was answered is there afterwards.
+//! SIGKILL: what was answered is not lost, and tokens stay good after the restart.
 
-use crate::harness::{Database, Form, Grantd, grantd, on_both_engines};
+use std::collections::BTreeSet;
 
-on_both_engines!(nothing_that_was_answered_is_lost);
+use crate::{
+    harness::{ADMIN_PASSWORD, Database, Form, Grantd, PASSWORD, grantd, on_both_engines},
+    token::claims,
+};
 
-async fn nothing_that_was_answered_is_lost(database: Database) {
-    let variables = [("GRANTD_ADMIN_PASSWORD", "correct horse"), ("GRANTD_ISSUER", "https://id.example")];
+on_both_engines!(no_user_and_no_session_is_lost);
+
+/// The same at each start, so that tokens of one process are good for the next.
+const VARIABLES: [(&str, &str); 2] =
+    [("GRANTD_ISSUER", "http://id.example"), ("GRANTD_ADMIN_PASSWORD", ADMIN_PASSWORD)];
+
+async fn no_user_and_no_session_is_lost(database: Database) {
     let mut tokens: Vec<String> = Vec::new();
     for round in 0..4 {
-        let server = Grantd::start(database.url(), &variables);
+        let server = Grantd::start(database.url(), &VARIABLES);
         for token in &tokens {
-            let authorization = format!("Bearer {token}");
-            server.request("GET", "/users/me").header("Authorization", authorization).send().await.json_with(200);
+            assert_eq!(server.request("GET", "/users/me").bearer(token).send().await.status, 200);
         }
-        let name = format!("user{round}");
-        let made = grantd(database.url(), &["user", "create", &name, "--password-stdin"], "correct horse", &variables);
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let form = Form::password(&name, "correct horse");
-        let answer = server.request("POST", "/token").form(&form).send().await.json_with(200);
+        let name = format!("user-{round}");
+        let made = grantd(database.url(), &["user", "create", &name, "--password-stdin"], PASSWORD, &VARIABLES);
+        assert!(made.status.success(), "{made:?}");
+        // Logins without a pause, and the kill in their midst.
+        let mut logins = tokio::task::JoinSet::new();
+        for _ in 0..4 {
+            let request = |form: &Form| server.request("POST", "/token").form(form);
+            let requests: Vec<_> = (0..50).map(|_| request(&Form::password(&name, PASSWORD))).collect();
+            logins.spawn(async move {
+                let mut answered = Vec::new();
+                for request in requests {
+                    match request.try_send().await {
+                        Ok(answer) => answered.push(answer.json_with(200)["access_token"].as_str().unwrap().to_owned()),
+                        Err(_killed) => break,
+                    }
+                }
+                answered
+            });
+        }
+        let before = database.number("SELECT count(*) FROM sessions").await;
+        crate::harness::eventually("some logins were answered", async || {
+            database.number("SELECT count(*) FROM sessions").await >= before + 5
+        })
+        .await;
         server.kill();
-        tokens.push(answer["access_token"].as_str().unwrap().to_owned());
-        assert_eq!(database.number("SELECT count(*) FROM sessions").await, round + 1);
-        assert_eq!(database.number("SELECT count(*) FROM users").await, round + 2);
+        tokens.extend(logins.join_all().await.into_iter().flatten());
+    }
+    assert!(tokens.len() >= 8, "{}", tokens.len());
+    let server = Grantd::start(database.url(), &VARIABLES);
+    let mut sessions = BTreeSet::new();
+    for token in &tokens {
+        assert_eq!(server.request("GET", "/users/me").bearer(token).send().await.status, 200);
+        sessions.insert(claims(token)["sid"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(sessions.len(), tokens.len());
+    for session in sessions {
+        let id = session.replace('-', "");
+        let id = if database.is_postgres() { format!("'{id}'") } else { format!("x'{id}'") };
+        assert_eq!(database.number(&format!("SELECT count(*) FROM sessions WHERE id = {id}")).await, 1, "{session}");
+    }
+    for round in 0..4 {
+        let form = Form::password(&format!("user-{round}"), PASSWORD);
+        assert_eq!(server.request("POST", "/token").form(&form).send().await.status, 200);
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Each test has its own database, its own server on a free port and a clock that it moves; see `harness`.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where something is not as it should be")]
+
 mod harness;
 
 // What callers see.

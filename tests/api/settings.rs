@@ -1,61 +1,160 @@
-//! Settings: what the documents say of them is what the code does, and what is wrong is said at once.
+//! Settings: what the repository says of them, and what is said when they are wrong.
 
-use crate::harness::{config, document};
+use std::path::{Path, PathBuf};
 
-#[test]
-fn env_example_names_every_setting_and_its_default() {
-    document(".env.example", |_| grantd::config::env_example());
+use grantd::config::{env_example, readme_table};
+
+use crate::harness::{Database, config, grantd};
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// Compares a file of the repository with what the code says; `UPDATE=1` writes it.
+#[track_caller]
+fn is_kept(name: &str, text: &str) {
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(file(name), text).unwrap();
+    }
+    let kept = std::fs::read_to_string(file(name)).unwrap_or_default();
+    assert!(kept == text, "{name} is not what the code says: `UPDATE=1 cargo test --test api settings` renews it");
 }
 
 #[test]
-fn the_table_of_readme_names_every_setting_and_its_default() {
+fn env_example_is_what_the_code_says() {
+    is_kept(".env.example", &env_example());
+}
+
+#[test]
+fn the_table_in_the_readme_is_what_the_code_says() {
+    let readme = std::fs::read_to_string(file("README.md")).unwrap();
     let (begin, end) = ("<!-- settings:begin -->\n", "<!-- settings:end -->");
-    document("README.md", |text| {
-        let (before, rest) = text.split_once(begin).expect("the table's beginning");
-        let (_, after) = rest.split_once(end).expect("the table's end");
-        format!("{before}{begin}{}{end}{after}", grantd::config::readme_table())
-    });
+    let (before, rest) = readme.split_once(begin).expect("the README marks its table");
+    let (_, after) = rest.split_once(end).expect("the README marks the end of its table");
+    is_kept("README.md", &format!("{before}{begin}{}{end}{after}", readme_table()));
 }
 
 #[test]
-fn all_that_is_wrong_is_said_at_once() {
-    let flags = [
-        "--listen",
-        "0.0.0.0:80",
-        "--hash-memory",
-        "much",
-        "--access-token-ttl",
-        "0s",
-        "--signing-algorithm",
-        "HS256",
-        "--cors-origins",
-        "https://a.example/path",
-        "--trusted-proxies",
-        "10.0.0.0/99",
-        "--log-format",
-        "xml",
-        "--master-key",
-        "short",
+fn env_example_has_the_defaults_and_changes_nothing() {
+    for line in env_example().lines().filter(|line| !line.is_empty()) {
+        assert!(line.starts_with('#'), "{line}");
+    }
+    assert!(env_example().contains("# GRANTD_LISTEN=127.0.0.1:8080\n"));
+    assert!(env_example().contains("# GRANTD_MASTER_KEY=\n"));
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_at_once() {
+    let wrong = [
+        ("--listen", "localhost", "GRANTD_LISTEN"),
+        ("--issuer", "id.example", "GRANTD_ISSUER"),
+        ("--access-token-ttl", "0s", "GRANTD_ACCESS_TOKEN_TTL"),
+        ("--refresh-token-ttl", "soon", "GRANTD_REFRESH_TOKEN_TTL"),
+        ("--session-ttl", "0d", "GRANTD_SESSION_TTL"),
+        ("--signing-algorithm", "HS256", "GRANTD_SIGNING_ALGORITHM"),
+        ("--password-grant", "yes", "GRANTD_PASSWORD_GRANT"),
+        ("--hash-memory", "19MB", "GRANTD_HASH_MEMORY"),
+        ("--hash-iterations", "0", "GRANTD_HASH_ITERATIONS"),
+        ("--hash-threads", "many", "GRANTD_HASH_THREADS"),
+        ("--hash-queue", "-1", "GRANTD_HASH_QUEUE"),
+        ("--hash-wait", "1ms", "GRANTD_HASH_WAIT"),
+        ("--trusted-proxies", "10.0.0.0/33", "GRANTD_TRUSTED_PROXIES"),
+        ("--cors-origins", "https://app.example/path", "GRANTD_CORS_ORIGINS"),
+        ("--master-key", "short", "GRANTD_MASTER_KEY"),
+        ("--admin-username", "no name", "GRANTD_ADMIN_USERNAME"),
+        ("--admin-password", "short", "GRANTD_ADMIN_PASSWORD"),
+        ("--log", "loud", "GRANTD_LOG"),
+        ("--log-format", "xml", "GRANTD_LOG_FORMAT"),
+        ("--database-connections", "0", "GRANTD_DATABASE_CONNECTIONS"),
+        ("--database-timeout", "never", "GRANTD_DATABASE_TIMEOUT"),
     ];
-    let problems = config("sqlite://x.db", &flags).unwrap_err();
-    for (setting, found) in [
-        ("GRANTD_LISTEN", "0.0.0.0:80"),
-        ("GRANTD_ISSUER", "needed"),
-        ("GRANTD_HASH_MEMORY", "\"much\""),
-        ("GRANTD_ACCESS_TOKEN_TTL", "\"0s\""),
-        ("GRANTD_SIGNING_ALGORITHM", "\"HS256\""),
-        ("GRANTD_CORS_ORIGINS", "\"https://a.example/path\""),
-        ("GRANTD_TRUSTED_PROXIES", "\"10.0.0.0/99\""),
-        ("GRANTD_LOG_FORMAT", "\"xml\""),
-        ("GRANTD_MASTER_KEY", "grantd keygen"),
-    ] {
-        let line = problems.lines().find(|line| line.trim_start().starts_with(&format!("{setting}:")));
-        assert!(line.is_some_and(|line| line.contains(found)), "{setting} in {problems}");
+    let flags: Vec<&str> = wrong.iter().flat_map(|(flag, value, _)| [*flag, *value]).collect();
+    let message = config("sqlite:///tmp/x.db", &flags).unwrap_err();
+    for (_, value, setting) in wrong {
+        let line = message.lines().find(|line| line.trim_start().starts_with(&format!("{setting}:")));
+        let line = line.unwrap_or_else(|| panic!("{setting} is not named in:\n{message}"));
+        let secret = ["GRANTD_MASTER_KEY", "GRANTD_ADMIN_PASSWORD"].contains(&setting);
+        assert_eq!(line.contains(&format!("{value:?}")), !secret, "what was found, unless it is secret: {line}");
+    }
+    for url in ["mysql://x", "sqlite::memory:", "", "postgres//x"] {
+        assert!(config(url, &[]).unwrap_err().contains("DATABASE_URL"), "{url}");
     }
 }
 
 #[test]
-fn no_secret_is_in_a_message() {
-    let problems = config("postgres://u:s3cret@h:none/d", &["--master-key", "hunter2-hunter2"]).unwrap_err();
-    assert!(!problems.contains("hunter2") && !problems.contains("s3cret"), "{problems}");
+fn a_wrong_setting_ends_the_start() {
+    let database = Database::sqlite();
+    let wrong = [("GRANTD_ACCESS_TOKEN_TTL", "never"), ("GRANTD_HASH_QUEUE", "0")];
+    for command in ["serve", "migrate", "config"] {
+        let output = grantd(database.url(), &[command], "", &wrong);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{command}: {said}");
+        assert!(said.contains("GRANTD_ACCESS_TOKEN_TTL") && said.contains("GRANTD_HASH_QUEUE"), "{command}: {said}");
+    }
+    assert!(!database.directory().join("grantd.db").exists(), "nothing was made");
+}
+
+/// What `grantd config --json` says of a setting: its value and its source.
+fn in_force(output: &std::process::Output, setting: &str) -> (String, String) {
+    let all: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let found = all.iter().find(|one| one["setting"] == setting).unwrap_or_else(|| panic!("{setting} is not there"));
+    (found["value"].as_str().unwrap().to_owned(), found["source"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn config_says_what_is_in_force_and_where_it_came_from() {
+    let database = Database::sqlite();
+    let secret_file = database.directory().join("password");
+    std::fs::write(&secret_file, "from a file, with spaces\n").unwrap();
+    let variables = [
+        ("GRANTD_ACCESS_TOKEN_TTL", "5m"),
+        ("GRANTD_MASTER_KEY", crate::harness::MASTER_KEY),
+        ("GRANTD_ADMIN_PASSWORD_FILE", secret_file.to_str().unwrap()),
+        ("GRANTD_ACCES_TOKEN_TTL", "1m"),
+        ("GRANTD_SERVICE_HOST", "10.0.0.1"),
+        ("GRANTD_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+    ];
+    let output = grantd(database.url(), &["config", "--json", "--hash-queue", "7"], "", &variables);
+    assert!(output.status.success());
+    let of = |setting: &str| in_force(&output, setting);
+    assert_eq!(of("GRANTD_ACCESS_TOKEN_TTL"), ("5m".to_owned(), "environment".to_owned()));
+    assert_eq!(of("GRANTD_HASH_QUEUE"), ("7".to_owned(), "flag".to_owned()));
+    assert_eq!(of("GRANTD_SESSION_TTL"), ("90d".to_owned(), "default".to_owned()));
+    assert_eq!(of("GRANTD_ISSUER"), (String::new(), "not set".to_owned()));
+    assert_eq!(of("GRANTD_MASTER_KEY").1, "environment");
+    let (said, warned) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(!said.contains(crate::harness::MASTER_KEY) && !said.contains("from a file"), "{said}");
+    // A misspelt one is a warning; what Kubernetes sets by itself is not.
+    assert!(warned.contains("GRANTD_ACCES_TOKEN_TTL"), "{warned}");
+    assert!(!warned.contains("SERVICE_HOST") && !warned.contains("8080_TCP"), "{warned}");
+}
+
+#[test]
+fn env_files_and_secret_files_are_read() {
+    let database = Database::sqlite();
+    let directory = database.directory();
+    std::fs::write(directory.join(".env"), "GRANTD_ACCESS_TOKEN_TTL=7m\nGRANTD_SESSION_TTL=1d\n").unwrap();
+    let run = |variables: &[(&str, &str)]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_grantd"));
+        command.env_clear().current_dir(directory).args(["config", "--json"]).envs(variables.iter().copied());
+        command.output().unwrap()
+    };
+    let output = run(&[("GRANTD_SESSION_TTL", "2d")]);
+    assert_eq!(in_force(&output, "GRANTD_ACCESS_TOKEN_TTL"), ("7m".to_owned(), ".env".to_owned()));
+    assert_eq!(in_force(&output, "GRANTD_SESSION_TTL"), ("2d".to_owned(), "environment".to_owned()));
+
+    std::fs::write(directory.join("url"), format!("{}\n", database.url())).unwrap();
+    let url_file = directory.join("url").display().to_string();
+    assert!(run(&[("DATABASE_URL_FILE", &url_file)]).status.success());
+    let both = [("GRANTD_MASTER_KEY", crate::harness::MASTER_KEY), ("GRANTD_MASTER_KEY_FILE", url_file.as_str())];
+    let output = run(&both);
+    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("GRANTD_MASTER_KEY"));
+    let output = run(&[("GRANTD_ADMIN_PASSWORD_FILE", "/none")]);
+    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("GRANTD_ADMIN_PASSWORD_FILE"));
+
+    // A line that cannot be read is an error that repeats nothing of it.
+    std::fs::write(directory.join(".env"), "GRANTD_ADMIN_PASSWORD='my secret\n").unwrap();
+    let output = run(&[]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && said.contains(".env") && !said.contains("my secret"), "{said}");
 }

@@ -1,74 +1,140 @@
-//! What the server refuses to start with, and what it says then.
+//! When the server refuses to start, and how it stops.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
-use grantd::clock::Clock;
+use crate::harness::{
+    ADMIN_PASSWORD, Database, Grantd, TestServer, beginning, config, eventually, grantd, on_both_engines,
+};
 
-use crate::harness::{Database, TestServer, beginning, grantd, on_both_engines};
+on_both_engines!(another_master_key_is_refused_and_changes_nothing, a_database_of_a_newer_server_is_refused);
 
-on_both_engines!(another_master_key_is_refused_and_changes_nothing);
+/// 32 bytes of `x`.
+const OTHER_KEY: &str = "eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHg";
 
-async fn refusal(database: &str, flags: &[&str]) -> String {
-    TestServer::on(database, flags, Clock::manual(beginning())).await.err().expect("it starts")
+/// Why a server does not start.
+async fn refusal(database: &Database, flags: &[&str]) -> String {
+    let clock = grantd::clock::Clock::manual(beginning());
+    TestServer::on(database.url(), flags, clock).await.err().expect("it should not start")
 }
 
 async fn another_master_key_is_refused_and_changes_nothing(database: Database) {
-    let database = TestServer::start(database).await.stop();
-    let before = database.row_counts().await;
-    let other = "b3RoZXJvdGhlcm90aGVyb3RoZXJvdGhlcm90aGVyb3Q";
-    for algorithm in ["ES256", "EdDSA"] {
-        let flags = ["--master-key", other, "--signing-algorithm", algorithm];
-        let said = refusal(database.url(), &flags).await;
-        assert!(said.contains("GRANTD_MASTER_KEY") && said.contains("not the master key"), "{said}");
+    let server = TestServer::start(database).await;
+    let before = server.database().row_counts().await;
+    let database = server.stop();
+    for flags in [vec!["--master-key", OTHER_KEY], vec!["--master-key", OTHER_KEY, "--signing-algorithm", "EdDSA"]] {
+        let why = refusal(&database, &flags).await;
+        assert!(why.contains("GRANTD_MASTER_KEY") && !why.contains(OTHER_KEY), "{why}");
     }
     assert_eq!(database.row_counts().await, before);
+    let server = TestServer::with(database, &[]).await;
+    server.login("admin", ADMIN_PASSWORD).await;
 }
 
-#[test]
-fn a_database_without_its_key_file_is_refused() {
+async fn a_database_of_a_newer_server_is_refused(database: Database) {
+    let server = TestServer::start(database).await;
+    let database = server.stop();
+    let migration = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                     SELECT 9999, 'of a newer grantd', success, checksum, 0 FROM _sqlx_migrations WHERE version = 1";
+    database.execute(migration).await.unwrap();
+    let why = refusal(&database, &[]).await;
+    assert!(why.contains("9999"), "{why}");
+}
+
+#[actix_web::test]
+async fn postgres_needs_a_master_key() {
+    let output = grantd("postgres://u:secret@127.0.0.1:1/x", &["serve"], "", &[("GRANTD_MASTER_KEY", "")]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.code() == Some(1) && said.contains("GRANTD_MASTER_KEY") && !said.contains("secret"),
+        "{said}"
+    );
+}
+
+#[actix_web::test]
+async fn a_database_without_its_key_file_gets_no_new_one() {
     let database = Database::sqlite();
-    let migrate = || grantd(database.url(), &["migrate"], "", &[]);
-    assert!(migrate().status.success());
+    Grantd::start(database.url(), &[]).kill();
     let key = database.directory().join("master.key");
-    let kept = std::fs::read_to_string(&key).unwrap();
-    std::fs::remove_file(&key).unwrap();
-    let refused = migrate();
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert_eq!(refused.status.code(), Some(1), "{said}");
-    assert!(said.contains("GRANTD_MASTER_KEY") && said.contains("master.key") && !key.exists(), "{said}");
-
-    for (text, mode, expected) in [("nonsense\n", 0o600, "base64url"), (kept.as_str(), 0o644, "chmod 600")] {
-        std::fs::write(&key, text).unwrap();
-        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
-        let said = String::from_utf8_lossy(&migrate().stderr).into_owned();
-        assert!(said.contains(expected), "{said}");
-    }
-    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
-    assert!(migrate().status.success());
+    let kept = fs::read_to_string(&key).unwrap();
+    fs::remove_file(&key).unwrap();
+    let refused = |what: &str| {
+        let output = grantd(database.url(), &["serve"], "", &[]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && said.contains("GRANTD_MASTER_KEY"), "{what}: {said}");
+        assert!(said.contains("master.key"), "{what}: {said}");
+    };
+    refused("missing");
+    assert!(!key.exists());
+    fs::write(&key, &kept).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    refused("readable by everybody");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(&key, &kept[..kept.len() / 2]).unwrap();
+    refused("cut in half");
+    fs::write(&key, &kept).unwrap();
+    Grantd::start(database.url(), &[]);
 }
 
 #[actix_web::test]
-async fn a_public_address_needs_tls_or_a_proxy() {
+async fn a_public_address_is_refused_without_tls() {
     let database = Database::sqlite();
-    let issuer = ["--issuer", "https://id.example", "--listen", "0.0.0.0:0"];
-    let said = refusal(database.url(), &issuer).await;
-    assert!(said.contains("GRANTD_LISTEN") && said.contains("GRANTD_ALLOW_INSECURE"), "{said}");
-    for accepted in [&["--allow-insecure", ""][..1], &["--trusted-proxies", "10.0.0.0/8"]] {
-        let flags = [&issuer[..], accepted].concat();
-        assert!(crate::harness::config(database.url(), &flags).is_ok(), "{accepted:?}");
+    let public = ["--listen", "0.0.0.0:0", "--issuer", "https://id.example"];
+    let why = refusal(&database, &public).await;
+    assert!(why.contains("GRANTD_LISTEN") && why.contains("GRANTD_ALLOW_INSECURE"), "{why}");
+    let why = refusal(&database, &["--listen", "[::]:0"]).await;
+    assert!(why.contains("GRANTD_ISSUER") && why.contains("GRANTD_LISTEN"), "both at once: {why}");
+    for accepted in [["--trusted-proxies", "10.0.0.0/8"], ["--allow-insecure=true", ""]] {
+        config(database.url(), &[&public[..], &accepted].concat()).unwrap();
     }
 }
 
 #[actix_web::test]
-async fn a_database_that_is_away_is_named() {
-    let said = refusal("postgres://nobody@127.0.0.1:1/nothing", &["--database-timeout", "1s"]).await;
-    assert!(said.starts_with("DATABASE_URL:") && said.to_lowercase().contains("refused"), "{said}");
+async fn what_cannot_be_used_is_named() {
+    let database = Database::sqlite();
+    let taken = TestServer::start(Database::sqlite()).await;
+    let address = taken.url().trim_start_matches("http://").to_owned();
+    let why = refusal(&database, &["--listen", &address]).await;
+    assert!(why.contains("GRANTD_LISTEN") && why.contains(&address), "{why}");
+
+    let missing = database.directory().join("missing.pem").display().to_string();
+    let why = refusal(&database, &["--tls-cert", &missing, "--tls-key", &missing]).await;
+    assert!(why.contains("GRANTD_TLS"), "{why}");
+
+    // A file that is no database, a directory that cannot be made, and a Postgres that is not there.
+    let file = database.directory().join("file");
+    fs::write(&file, "this is no database, and longer than the head of one would be: ".repeat(20)).unwrap();
+    for url in [format!("sqlite://{}", file.display()), format!("sqlite://{}/below/grantd.db", file.display())] {
+        let clock = grantd::clock::Clock::manual(beginning());
+        let why = TestServer::on(&url, &[], clock).await.err().unwrap();
+        assert!(why.contains("DATABASE_URL"), "{why}");
+    }
+    let clock = grantd::clock::Clock::manual(beginning());
+    let away = TestServer::on("postgres://u:secret@127.0.0.1:1/x", &["--database-timeout", "1s"], clock).await;
+    let why = away.err().unwrap();
+    assert!(why.contains("DATABASE_URL") && !why.contains("secret"), "{why}");
 }
 
 #[actix_web::test]
-async fn an_address_that_is_taken_is_named() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
-    let said = refusal(Database::sqlite().url(), &["--listen", &address]).await;
-    assert!(said.contains("GRANTD_LISTEN") && said.contains(&address), "{said}");
+async fn it_ends_when_it_is_told_to_and_answers_what_is_under_way() {
+    for signal in ["TERM", "INT"] {
+        let database = Database::sqlite();
+        let slow = [
+            ("GRANTD_HASH_MEMORY", "64MiB"),
+            ("GRANTD_HASH_ITERATIONS", "4"),
+            ("GRANTD_ADMIN_PASSWORD", ADMIN_PASSWORD),
+        ];
+        let mut server = Grantd::start(database.url(), &slow);
+        let login = server.request("POST", "/token").form(&crate::harness::Form::admin());
+        let under_way = tokio::spawn(login.send());
+        let audit = "SELECT count(*) FROM audit_events WHERE kind = 'signing_key.created'";
+        eventually("the server is there", async || database.number(audit).await == 1).await;
+        // Once the port answers a second request, the first, which came before it, was taken.
+        assert_eq!(server.request("GET", "/healthz").send().await.status, 200);
+        server.signal(signal);
+        assert_eq!(under_way.await.unwrap().status, 200);
+        assert_eq!(server.wait().code(), Some(0), "{signal}");
+        // Nothing stays in the write-ahead log.
+        let wal: PathBuf = database.directory().join("grantd.db-wal");
+        assert!(!wal.exists() || fs::metadata(&wal).unwrap().len() == 0);
+    }
 }

@@ -66,13 +66,13 @@ impl Grantd {
         let url = String::new();
         let mut started = Self { child, client: http_client(), url, lines, log, _directory: directory };
         let line = started.line_with("listening on ");
-        started.url = line.rsplit(' ').next().unwrap().to_owned();
+        line.rsplit(' ').next().unwrap().clone_into(&mut started.url);
         started
     }
 
     /// The next line of standard output that has this text.
     pub(crate) fn line_with(&self, text: &str) -> String {
-        let mut lines = std::iter::from_fn(|| self.lines.recv_timeout(Duration::from_secs(60)).ok());
+        let mut lines = std::iter::from_fn(|| self.lines.recv_timeout(Duration::from_mins(1)).ok());
         lines.find(|line| line.contains(text)).unwrap_or_else(|| panic!("it never said {text:?}"))
     }
 

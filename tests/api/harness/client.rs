@@ -12,7 +12,7 @@ use super::ADMIN_PASSWORD;
 /// A client that follows nothing, uses no proxy, and fails rather than waits for ever.
 pub(crate) fn http_client() -> reqwest::Client {
     let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
-    builder.timeout(Duration::from_secs(60)).build().unwrap()
+    builder.timeout(Duration::from_mins(1)).build().unwrap()
 }
 
 /// The unreserved characters of application/x-www-form-urlencoded stay as they are.

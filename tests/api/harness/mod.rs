@@ -56,16 +56,3 @@ pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool)
     }
     panic!("gave up waiting: {what}");
 }
-
-/// Compares a document at the top of the repository with what the code makes of it. `UPDATE=1` writes it anew.
-#[track_caller]
-pub(crate) fn document(name: &str, make: impl Fn(&str) -> String) {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
-    let found = std::fs::read_to_string(&path).unwrap_or_default();
-    let expected = make(&found);
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(&path, expected).unwrap();
-    } else {
-        assert!(found == expected, "{name} is not up to date: `UPDATE=1 cargo test --test api` writes it anew");
-    }
-}

@@ -70,18 +70,16 @@ fn find() -> Result<Option<Server>, String> {
     if let Some(url) = std::env::var("TEST_DATABASE_URL").ok().filter(|url| !url.is_empty()) {
         return Ok(Some(Server { url, lifeline: None }));
     }
-    match programs() {
-        Some(programs) => start(&programs).map(Some).map_err(|error| error.to_string()),
-        None => {
-            // Around libtest, which would swallow what a passing test prints.
-            let _ = writeln!(
-                io::stderr(),
-                "\n==========\nThe Postgres half of the tests does NOT run: {NONE_FOUND}.\n\
-                 Its tests are reported as passed and did nothing.\n==========\n"
-            );
-            Ok(None)
-        }
+    if let Some(programs) = programs() {
+        return start(&programs).map(Some).map_err(|error| error.to_string());
     }
+    // Around libtest, which would swallow what a passing test prints.
+    let _ = writeln!(
+        io::stderr(),
+        "\n==========\nThe Postgres half of the tests does NOT run: {NONE_FOUND}.\n\
+         Its tests are reported as passed and did nothing.\n==========\n"
+    );
+    Ok(None)
 }
 
 /// The directory of `initdb` and `pg_ctl`: the first in `PATH`, else the newest of Debian's.
