@@ -11,6 +11,8 @@ CREATE TABLE sessions (
     secret          BYTEA NOT NULL,
     -- How often the refresh token was rotated: the current token carries this number.
     counter         BIGINT NOT NULL,
+    -- When it was last rotated: how long the token before still counts. NULL: never.
+    rotated_at      TIMESTAMPTZ,
     -- When the password was given.
     created_at      TIMESTAMPTZ NOT NULL,
     last_used_at    TIMESTAMPTZ NOT NULL,

@@ -11,6 +11,8 @@ CREATE TABLE sessions (
     secret          BLOB NOT NULL,
     -- How often the refresh token was rotated: the current token carries this number.
     counter         INTEGER NOT NULL,
+    -- When it was last rotated: how long the token before still counts. NULL: never.
+    rotated_at      TEXT,
     -- When the password was given.
     created_at      TEXT NOT NULL,
     last_used_at    TEXT NOT NULL,

@@ -21,6 +21,9 @@ pub(super) struct TokenSettings {
     /// How long a session lives at most, however often it is refreshed
     #[arg(long, env = "GRANTD_SESSION_TTL", value_name = "DURATION", default_value = "90d")]
     session_ttl: String,
+    /// How long a public client may come again with the refresh token before, whose answer was lost
+    #[arg(long, env = "GRANTD_REFRESH_LEEWAY", value_name = "DURATION", default_value = "30s")]
+    refresh_leeway: String,
     #[arg(
         long,
         help = "What signs tokens: ES256, RS256 or EdDSA",
@@ -45,6 +48,8 @@ pub struct TokenConfig {
     pub refresh_token_ttl: Duration,
     /// Of a session, whatever happens.
     pub session_ttl: Duration,
+    /// For a public client whose answer was lost, from the rotation on.
+    pub refresh_leeway: Duration,
     /// What signs.
     pub algorithm: Algorithm,
     /// Whether the password grant is on.
@@ -92,6 +97,7 @@ impl TokenSettings {
         let access = check.value("GRANTD_ACCESS_TOKEN_TTL", &self.access_token_ttl, parse::duration);
         let refresh = check.value("GRANTD_REFRESH_TOKEN_TTL", &self.refresh_token_ttl, parse::duration);
         let session = check.value("GRANTD_SESSION_TTL", &self.session_ttl, parse::duration);
+        let leeway = check.value("GRANTD_REFRESH_LEEWAY", &self.refresh_leeway, parse::duration);
         let algorithm = check.value("GRANTD_SIGNING_ALGORITHM", &self.signing_algorithm, |text| {
             Algorithm::parse(text).ok_or_else(|| "allowed is ES256, RS256 or EdDSA".to_owned())
         });
@@ -101,6 +107,7 @@ impl TokenSettings {
             access_token_ttl: access?,
             refresh_token_ttl: refresh?,
             session_ttl: session?,
+            refresh_leeway: leeway?,
             algorithm: algorithm?,
             password_grant: password_grant?,
         })

@@ -3,7 +3,7 @@
 mod pair;
 mod sql;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use arc_swap::ArcSwap;
@@ -181,8 +181,7 @@ async fn make_active(
     let sealed = master_key.seal(&pkcs8, &kid)?;
     let made = store
         .transact(async |conn| {
-            let expires_at = now + config.access_token_ttl;
-            run::execute!(conn, sql::RETIRE_OTHERS, config.algorithm.as_str(), expires_at)?;
+            retire_others(conn, config, now).await?;
             insert(conn, &kid, config.algorithm, &jwk, &sealed, now).await?;
             Ok(audit::record(conn, Event::success("signing_key.created").subject(&kid), &Origin::system(), now).await?)
         })
@@ -192,6 +191,16 @@ async fn make_active(
         Err(Error::Store(error)) => Err(error.into()),
         Err(other) => Err(KeysError::Make(other.to_string())),
     }
+}
+
+/// Stops an active key of another algorithm. It stays published until the last token that it can have signed has expired.
+async fn retire_others(conn: &mut Conn, config: &TokenConfig, now: DateTime<Utc>) -> Result<(), StoreError> {
+    let of_clients = run::scalar!(conn, Option<i64>, sql::LONGEST_CLIENT_TTL)?;
+    let of_clients =
+        of_clients.and_then(|seconds| u64::try_from(seconds).ok()).map_or(Duration::ZERO, Duration::from_secs);
+    let expires_at = now + config.access_token_ttl.max(of_clients);
+    run::execute!(conn, sql::RETIRE_OTHERS, config.algorithm.as_str(), expires_at)?;
+    Ok(())
 }
 
 async fn insert(
@@ -220,4 +229,113 @@ async fn insert(
 )]
 pub(crate) async fn jwks(app: web::Data<App>, req: HttpRequest) -> HttpResponse {
     cacheable(&req, &app.keys.0.load().published)
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use grantd_guard::Guard;
+
+    use super::*;
+    use crate::config::{Config, DatabaseConfig, DatabaseUrl};
+
+    struct Place {
+        _directory: tempfile::TempDir,
+        store: Store,
+        master_key: MasterKey,
+    }
+
+    impl Place {
+        async fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let url = DatabaseUrl::Sqlite(directory.path().join("grantd.db"));
+            let config = DatabaseConfig { url, connections: 1, timeout: Duration::from_secs(5) };
+            let store = Store::open(&config).await.unwrap();
+            Self { _directory: directory, store, master_key: MasterKey::generate().unwrap() }
+        }
+
+        async fn open(&self, algorithm: Algorithm, now: DateTime<Utc>) -> Result<SigningKeys, KeysError> {
+            SigningKeys::open(&self.store, &self.master_key, &config(algorithm), now).await
+        }
+    }
+
+    fn config(algorithm: Algorithm) -> TokenConfig {
+        // The database too, whatever the environment says: with Postgres a master key would be asked for.
+        let flags = ["--database-url", "sqlite://unused.db", "--access-token-ttl", "15m", "--signing-algorithm"];
+        Config::from_flags(flags.into_iter().chain([algorithm.as_str()])).unwrap().tokens
+    }
+
+    fn start() -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000, 0).unwrap()
+    }
+
+    fn claims() -> Claims {
+        let iat = start().timestamp();
+        let claims = json!({
+            "iss": "https://id.example", "sub": "s", "aud": "a", "exp": iat + 900, "iat": iat, "jti": "j",
+            "client_id": "default", "scope": "account",
+        });
+        serde_json::from_value(claims).unwrap()
+    }
+
+    fn accepts(keys: &SigningKeys, token: &str) -> bool {
+        let guard = Guard::from_keys("https://id.example", ["a"], &keys.jwk_set()).unwrap();
+        guard.verify(token, start().timestamp() + 1).is_ok()
+    }
+
+    #[tokio::test]
+    async fn a_restart_has_the_same_key() {
+        let place = Place::new().await;
+        let first = place.open(Algorithm::ES256, start()).await.unwrap();
+        let again = place.open(Algorithm::ES256, start() + TimeDelta::days(1)).await.unwrap();
+        assert_eq!(first.0.load().published, again.0.load().published);
+        assert!(accepts(&again, &first.sign(&claims()).unwrap()));
+    }
+
+    #[tokio::test]
+    async fn servers_that_start_together_share_one_key() {
+        let place = Place::new().await;
+        let open = || place.open(Algorithm::ES256, start());
+        let (one, other, third) = tokio::join!(open(), open(), open());
+        let kids = [one, other, third].map(|keys| keys.unwrap().0.load().published.clone());
+        assert!(kids.iter().all(|kid| *kid == kids[0]));
+        assert_eq!(kids[0]["keys"].as_array().unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_key_of_another_algorithm_is_published_until_its_tokens_have_expired() {
+        let place = Place::new().await;
+        let old = place.open(Algorithm::ES256, start()).await.unwrap().sign(&claims()).unwrap();
+        let keys = place.open(Algorithm::EdDSA, start()).await.unwrap();
+        assert!(accepts(&keys, &old) && accepts(&keys, &keys.sign(&claims()).unwrap()));
+        assert!(accepts(&place.open(Algorithm::EdDSA, start() + TimeDelta::seconds(899)).await.unwrap(), &old));
+        assert!(!accepts(&place.open(Algorithm::EdDSA, start() + TimeDelta::seconds(900)).await.unwrap(), &old));
+    }
+
+    #[tokio::test]
+    async fn tokens_of_a_client_that_live_longer_keep_a_retired_key_published() {
+        const CLIENT: &str = "INSERT INTO clients (client_id, name, grant_types, scopes, audiences, every_scope, \
+             access_token_ttl, disabled, created_at, updated_at) VALUES ('c', 'c', '', '', '', $1, 3600, $1, $2, $2)";
+        let place = Place::new().await;
+        let mut conn = place.store.write().await.unwrap();
+        run::execute!(conn, CLIENT, false, start()).unwrap();
+        drop(conn);
+        let old = place.open(Algorithm::ES256, start()).await.unwrap().sign(&claims()).unwrap();
+        place.open(Algorithm::EdDSA, start()).await.unwrap();
+        assert!(accepts(&place.open(Algorithm::EdDSA, start() + TimeDelta::seconds(3599)).await.unwrap(), &old));
+        assert!(!accepts(&place.open(Algorithm::EdDSA, start() + TimeDelta::seconds(3600)).await.unwrap(), &old));
+    }
+
+    #[tokio::test]
+    async fn a_wrong_master_key_is_told_and_changes_nothing() {
+        let mut place = Place::new().await;
+        let before = place.open(Algorithm::ES256, start()).await.unwrap();
+        let right = std::mem::replace(&mut place.master_key, MasterKey::generate().unwrap());
+        for algorithm in [Algorithm::ES256, Algorithm::EdDSA] {
+            assert!(matches!(place.open(algorithm, start()).await, Err(KeysError::WrongMasterKey { .. })));
+        }
+        place.master_key = right;
+        let after = place.open(Algorithm::ES256, start()).await.unwrap();
+        assert_eq!(before.0.load().published, after.0.load().published);
+    }
 }

@@ -69,6 +69,11 @@ impl OAuthError {
         Self::bad_request("invalid_grant", "the user name or the password is wrong")
     }
 
+    /// Whatever is wrong with it: a thief learns nothing.
+    pub(crate) fn bad_refresh_token() -> Self {
+        Self::bad_request("invalid_grant", "the refresh token is invalid, expired, revoked or was used before")
+    }
+
     pub(crate) fn account_disabled() -> Self {
         let mut error = Self::bad_request("invalid_grant", "the account is disabled");
         error.reason = Some("account_disabled");

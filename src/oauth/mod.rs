@@ -3,8 +3,10 @@
 mod client_auth;
 mod error;
 mod form;
+mod issue;
 pub(crate) mod metadata;
 mod password;
+mod refresh;
 pub(crate) mod token;
 
 pub(crate) use self::error::OAuthError;

@@ -9,11 +9,11 @@ use chrono::{DateTime, Utc};
 use grantd_guard::Scopes;
 use serde::Serialize;
 
-use super::{OAuthError, client_auth, error::OAuthErrorBody, form::Form, password};
+use super::{OAuthError, client_auth, error::OAuthErrorBody, form::Form, password, refresh};
 use crate::{app::App, audit::Origin, clients::Client, principal};
 
 /// The grants that [`handle`] knows.
-pub(super) const GRANT_TYPES: [&str; 1] = ["password"];
+pub(super) const GRANT_TYPES: [&str; 2] = ["password", "refresh_token"];
 
 /// A request for a token, once its client is known.
 pub(super) struct TokenRequest<'r> {
@@ -55,6 +55,8 @@ pub(crate) struct TokenForm {
     username: Option<String>,
     #[schema(format = "password")]
     password: Option<String>,
+    /// With the grant `refresh_token`.
+    refresh_token: Option<String>,
     /// Space-delimited; absent: all that user and client both have.
     scope: Option<String>,
     /// Whom the token is for (RFC 8707); may be repeated.
@@ -67,7 +69,8 @@ pub(crate) struct TokenForm {
 
 /// Get a token
 ///
-/// A user name and a password for a short-lived signed access token (RFC 6749 §4.3).
+/// A user name and a password for a short-lived signed access token (RFC 6749 §4.3), or a refresh token for the next one
+/// (§6).
 #[utoipa::path(
     post,
     path = "/token",
@@ -95,6 +98,7 @@ pub(crate) async fn handle(
     let request = TokenRequest { app: &app, client, form, origin, user_agent, now };
     let answer = match request.form.required("grant_type")? {
         "password" => password::grant(&request).await?,
+        "refresh_token" => refresh::grant(&request).await?,
         _ => return Err(OAuthError::unsupported_grant_type()),
     };
     let mut response = HttpResponse::Ok();

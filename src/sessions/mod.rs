@@ -3,6 +3,8 @@
 mod refresh_token;
 mod sql;
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use grantd_guard::Scopes;
 
@@ -13,7 +15,7 @@ use crate::{
     error::Error,
     ids::{SessionId, UserId},
     secret,
-    store::{Conn, run},
+    store::{Conn, StoreError, run},
 };
 
 /// A session to begin.
@@ -22,21 +24,64 @@ pub(crate) struct NewSession<'s> {
     pub(crate) client_id: &'s ClientId,
     /// As it was asked for; none: nothing, which means all.
     pub(crate) scope: Option<&'s Scopes>,
-    /// The RFC 8707 resources that were asked for, space-delimited.
-    pub(crate) resource: Option<&'s str>,
+    /// The RFC 8707 resources that were asked for.
+    pub(crate) resource: Option<&'s [String]>,
     pub(crate) address: Option<&'s str>,
     pub(crate) user_agent: Option<&'s str>,
 }
 
-/// A session that has begun.
+/// A session that lives, or did.
+#[derive(Clone)]
 pub(crate) struct Session {
     pub(crate) id: SessionId,
+    pub(crate) user_id: UserId,
+    pub(crate) client_id: ClientId,
+    /// As it was asked for at login; none: nothing, which means all.
+    pub(crate) scope: Option<Scopes>,
+    /// The RFC 8707 resources that were asked for; none: nothing, which means all of the client's audiences.
+    pub(crate) resource: Option<Vec<String>>,
     /// Goes into the MAC of the refresh token.
     pub(crate) secret: [u8; 32],
-    /// How often the refresh token was rotated.
+    /// How often the refresh token was rotated: the current one carries this number.
     pub(crate) counter: u64,
+    rotated_at: Option<DateTime<Utc>>,
     /// When the password was given.
     pub(crate) created_at: DateTime<Utc>,
+    idle_expires_at: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+    ended_at: Option<DateTime<Utc>>,
+}
+
+/// What a refresh token is to its session (design: a session is one row, a refresh token a claim on it).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// The current one.
+    Current,
+    /// The one before, whose successor was not used: its answer was lost on the way.
+    LostAnswer,
+    /// One that was retired before, or too long ago: somebody has a copy.
+    Reused,
+    /// One that never was, as after a restored backup.
+    Unknown,
+    /// Of a session that has ended, or has expired.
+    Over,
+}
+
+impl Session {
+    /// What a token with this counter is. `leeway`: how long a lost answer is believed; none: until the successor is used,
+    /// for clients that prove who they are.
+    pub(crate) fn standing(&self, counter: u64, leeway: Option<Duration>, now: DateTime<Utc>) -> Standing {
+        if self.ended_at.is_some() || now >= self.idle_expires_at || now >= self.expires_at {
+            return Standing::Over;
+        }
+        let in_time = |leeway| self.rotated_at.is_some_and(|rotated_at| now < rotated_at + leeway);
+        match self.counter.checked_sub(counter) {
+            None => Standing::Unknown,
+            Some(0) => Standing::Current,
+            Some(1) if leeway.is_none_or(in_time) => Standing::LostAnswer,
+            Some(_) => Standing::Reused,
+        }
+    }
 }
 
 /// As much of a user agent as is kept, in characters.
@@ -49,9 +94,22 @@ pub(crate) async fn begin(
     new: &NewSession<'_>,
     now: DateTime<Utc>,
 ) -> Result<Session, Error> {
-    let session = Session { id: SessionId::new(now), secret: secret::random()?, counter: 0, created_at: now };
     let expires_at = now + config.session_ttl;
     let idle_expires_at = (now + config.refresh_token_ttl).min(expires_at);
+    let session = Session {
+        id: SessionId::new(now),
+        user_id: new.user_id,
+        client_id: new.client_id.clone(),
+        scope: new.scope.cloned(),
+        resource: new.resource.map(<[String]>::to_vec),
+        secret: secret::random()?,
+        counter: 0,
+        rotated_at: None,
+        created_at: now,
+        idle_expires_at,
+        expires_at,
+        ended_at: None,
+    };
     let user_agent: Option<String> = new.user_agent.map(|text| text.chars().take(USER_AGENT_LENGTH).collect());
     run::execute!(
         conn,
@@ -60,7 +118,7 @@ pub(crate) async fn begin(
         new.user_id,
         new.client_id.as_str(),
         new.scope.map(ToString::to_string),
-        new.resource,
+        new.resource.map(|resources| resources.join(" ")),
         session.secret.to_vec(),
         0_i64,
         now,
@@ -76,4 +134,83 @@ pub(crate) async fn begin(
 pub(crate) async fn end_all_of_user(conn: &mut Conn, id: UserId, now: DateTime<Utc>) -> Result<(), Error> {
     run::execute!(conn, sql::END_ALL_OF_USER, id, now)?;
     Ok(())
+}
+
+/// The session of an id, ended or not.
+pub(crate) async fn find(conn: &mut Conn, id: SessionId) -> Result<Option<Session>, StoreError> {
+    run::optional!(conn, sql::SessionRow, sql::BY_ID, id)?.map(Session::try_from).transpose()
+}
+
+/// From where a session is used.
+pub(crate) struct Use<'u> {
+    pub(crate) address: Option<&'u str>,
+    pub(crate) user_agent: Option<&'u str>,
+}
+
+/// Retires the current refresh token in favour of the next, in one statement; `false`: another request did so meanwhile,
+/// or the session has ended.
+pub(crate) async fn rotate(
+    conn: &mut Conn,
+    config: &TokenConfig,
+    session: &mut Session,
+    by: &Use<'_>,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    let idle_expires_at = (now + config.refresh_token_ttl).min(session.expires_at);
+    let counter = i64::try_from(session.counter).unwrap_or(i64::MAX);
+    let user_agent: Option<String> = by.user_agent.map(|text| text.chars().take(USER_AGENT_LENGTH).collect());
+    let rows = run::execute!(conn, sql::ROTATE, session.id, counter, now, idle_expires_at, by.address, user_agent)?;
+    session.counter += rows;
+    Ok(rows == 1)
+}
+
+/// Ends a session, in a transaction that is under way; `false`: it had ended before.
+pub(crate) async fn end(conn: &mut Conn, id: SessionId, now: DateTime<Utc>) -> Result<bool, StoreError> {
+    Ok(run::execute!(conn, sql::END, id, now)? == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(counter: u64, rotated_at: Option<i64>) -> Session {
+        let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
+        Session {
+            id: [1; 16].into(),
+            user_id: [2; 16].into(),
+            client_id: ClientId::default_client(),
+            scope: None,
+            resource: None,
+            secret: [3; 32],
+            counter,
+            rotated_at: rotated_at.map(at),
+            created_at: at(0),
+            idle_expires_at: at(1000),
+            expires_at: at(5000),
+            ended_at: None,
+        }
+    }
+
+    #[test]
+    fn a_token_is_what_its_counter_says() {
+        let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
+        let leeway = Some(Duration::from_secs(30));
+        let rotated = session(5, Some(100));
+        for (counter, leeway, now, expected) in [
+            (5, leeway, 101, Standing::Current),
+            (4, leeway, 129, Standing::LostAnswer),
+            (4, leeway, 130, Standing::Reused),
+            (4, None, 999, Standing::LostAnswer),
+            (3, None, 101, Standing::Reused),
+            (0, leeway, 101, Standing::Reused),
+            (6, leeway, 101, Standing::Unknown),
+            (5, leeway, 1000, Standing::Over),
+            (0, leeway, 1000, Standing::Over),
+        ] {
+            assert_eq!(rotated.standing(counter, leeway, at(now)), expected, "{counter} at {now}");
+        }
+        let ended = Session { ended_at: Some(at(10)), ..rotated };
+        assert_eq!(ended.standing(3, None, at(101)), Standing::Over);
+        assert_eq!(session(0, None).standing(0, leeway, at(1)), Standing::Current);
+    }
 }

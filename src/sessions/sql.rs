@@ -1,7 +1,62 @@
-//! The statements about sessions.
+//! The statements about sessions, and what their rows must be like.
+
+use chrono::{DateTime, Utc};
+
+use super::Session;
+use crate::{
+    error::FieldError,
+    ids::{SessionId, UserId},
+    store::StoreError,
+};
 
 pub(super) const INSERT: &str = "INSERT INTO sessions \
      (id, user_id, client_id, scope, resource, secret, counter, created_at, last_used_at, idle_expires_at, expires_at, \
       address, user_agent) \
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9, $10, $11, $12)";
+pub(super) const BY_ID: &str = "SELECT id, user_id, client_id, scope, resource, secret, counter, rotated_at, created_at, \
+     idle_expires_at, expires_at, ended_at FROM sessions WHERE id = $1";
+pub(super) const ROTATE: &str = "UPDATE sessions SET counter = counter + 1, rotated_at = $3, last_used_at = $3, \
+     idle_expires_at = $4, address = $5, user_agent = $6 WHERE id = $1 AND counter = $2 AND ended_at IS NULL";
+pub(super) const END: &str = "UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL";
 pub(super) const END_ALL_OF_USER: &str = "UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND ended_at IS NULL";
+
+#[derive(sqlx::FromRow)]
+pub(super) struct SessionRow {
+    id: SessionId,
+    user_id: UserId,
+    client_id: String,
+    scope: Option<String>,
+    resource: Option<String>,
+    secret: Vec<u8>,
+    counter: i64,
+    rotated_at: Option<DateTime<Utc>>,
+    created_at: DateTime<Utc>,
+    idle_expires_at: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+    ended_at: Option<DateTime<Utc>>,
+}
+
+impl TryFrom<SessionRow> for Session {
+    type Error = StoreError;
+
+    fn try_from(row: SessionRow) -> Result<Self, StoreError> {
+        let impossible = |problem: &str| StoreError::impossible("sessions", &row.id, problem);
+        Ok(Self {
+            id: row.id,
+            user_id: row.user_id,
+            client_id: row.client_id.parse().map_err(|error: FieldError| impossible(&error.message))?,
+            scope: row
+                .scope
+                .map(|scope| scope.parse().map_err(|_| impossible("the scope is malformed")))
+                .transpose()?,
+            resource: row.resource.map(|resources| resources.split(' ').map(str::to_owned).collect()),
+            secret: row.secret.try_into().map_err(|_| impossible("the secret has not 32 bytes"))?,
+            counter: u64::try_from(row.counter).map_err(|_| impossible("the counter is negative"))?,
+            rotated_at: row.rotated_at,
+            created_at: row.created_at,
+            idle_expires_at: row.idle_expires_at,
+            expires_at: row.expires_at,
+            ended_at: row.ended_at,
+        })
+    }
+}

@@ -85,8 +85,8 @@ async fn server(database: Database) -> TestServer {
     if database.is_postgres() {
         return TestServer::start(database).await;
     }
-    let key = std::fs::read_to_string(database.directory().join("master.key")).unwrap();
-    TestServer::with(database, &["--master-key", key.trim()]).await
+    let key = database.directory().join("master.key").display().to_string();
+    TestServer::with(database, &["--master-key-file", &key]).await
 }
 
 async fn scopes_and_roles_are_set_and_listed(database: Database) {

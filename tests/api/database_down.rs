@@ -62,6 +62,17 @@ async fn a_line_that_swallows_everything() {
 }
 
 #[actix_web::test]
+async fn a_database_that_moved_and_ended_no_connection() {
+    let Some((server, proxy, _database)) = start(&["--database-connections", "2"]).await else { return };
+    let token = server.admin().await;
+    proxy.silence();
+    is_down(&server, &token).await;
+    // The connections that are there will never answer, and never end.
+    proxy.abandon();
+    is_back(&server, &token).await;
+}
+
+#[actix_web::test]
 async fn connections_that_the_database_ends() {
     let Some((server, _proxy, database)) = start(&[]).await else { return };
     let token = server.admin().await;

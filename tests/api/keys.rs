@@ -37,7 +37,7 @@ async fn the_metadata_names_what_is_there(database: Database) {
                 "roles:read", "roles:write", "tokens:introspect", "users:read", "users:write",
             ],
             "response_types_supported": [],
-            "grant_types_supported": ["password"],
+            "grant_types_supported": ["password", "refresh_token"],
             "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
             "service_documentation": format!("{base}/docs"),
         })

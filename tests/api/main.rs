@@ -12,6 +12,7 @@ mod hostile;
 mod http;
 mod keys;
 mod openapi;
+mod refresh;
 mod token;
 mod token_refused;
 mod users_me;
@@ -21,6 +22,7 @@ mod cli;
 mod first_start;
 mod settings;
 mod start;
+mod tls;
 
 // What holds whatever happens.
 mod constraints;

@@ -19,6 +19,7 @@ on_both_engines!(
     passwords_are_any_text_in_nfc,
     a_hash_with_other_parameters_is_replaced_at_the_next_login,
     a_login_is_noted,
+    the_address_is_that_of_the_end_user,
 );
 
 /// The claims of a token, unchecked.
@@ -284,5 +285,17 @@ async fn a_login_is_noted(database: Database) {
         ("details LIKE '%secret%'".to_owned(), 0),
     ] {
         assert_eq!(database.number(&format!("{events} {condition}")).await, count, "{condition}");
+    }
+}
+
+async fn the_address_is_that_of_the_end_user(mut database: Database) {
+    for (flags, address) in [(&[][..], "127.0.0.1"), (&["--trusted-proxies", "127.0.0.0/8,10.0.0.0/8"], "203.0.113.7")]
+    {
+        let server = TestServer::with(database, flags).await;
+        let forwarded = server.token(&Form::admin()).header("X-Forwarded-For", "6.6.6.6, 203.0.113.7, 10.0.0.1");
+        assert_eq!(forwarded.send().await.status, 200);
+        let count = format!("SELECT count(*) FROM sessions WHERE address = '{address}'");
+        assert_eq!(server.database().number(&count).await, 1, "{address}");
+        database = server.stop();
     }
 }

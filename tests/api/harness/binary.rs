@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
+    os::unix::process::CommandExt as _,
     path::Path,
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::mpsc::{self, Receiver},
@@ -39,6 +40,8 @@ pub(crate) fn grantd(database: &str, arguments: &[&str], input: &str, variables:
 /// A server in a process of its own; killed when this is dropped.
 pub(crate) struct Grantd {
     child: Child,
+    /// Kills the server when this process ends without doing so.
+    caretaker: Child,
     client: reqwest::Client,
     url: String,
     lines: Receiver<String>,
@@ -53,6 +56,9 @@ impl Grantd {
         let mut command = command(database, directory.path());
         command.envs(variables.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
+        let mut caretaker = Command::new("sh");
+        caretaker.args(["-c", "trap '' HUP INT TERM; cat >/dev/null; kill -KILL $1", "sh", &child.id().to_string()]);
+        let caretaker = caretaker.stdin(Stdio::piped()).process_group(0).spawn().unwrap();
         // Both pipes are read to their ends, so that it never waits for somebody to read.
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let mut stderr = child.stderr.take().unwrap();
@@ -64,7 +70,7 @@ impl Grantd {
             log
         });
         let url = String::new();
-        let mut started = Self { child, client: http_client(), url, lines, log, _directory: directory };
+        let mut started = Self { child, caretaker, client: http_client(), url, lines, log, _directory: directory };
         let line = started.line_with("listening on ");
         line.rsplit(' ').next().unwrap().clone_into(&mut started.url);
         started
@@ -93,6 +99,14 @@ impl Grantd {
         assert!(sent.success());
     }
 
+    fn end(&mut self) {
+        // The caretaker first: the process id may belong to somebody else a moment later.
+        for child in [&mut self.caretaker, &mut self.child] {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
     /// Waits until it ends by itself.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         self.child.wait().unwrap()
@@ -100,8 +114,7 @@ impl Grantd {
 
     /// SIGKILL; gives the rest of standard output, and all of the log.
     pub(crate) fn kill(mut self) -> (String, String) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.end();
         let rest: Vec<String> = self.lines.iter().collect();
         let log = std::mem::replace(&mut self.log, thread::spawn(String::new));
         (rest.join("\n"), log.join().unwrap())
@@ -110,7 +123,6 @@ impl Grantd {
 
 impl Drop for Grantd {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.end();
     }
 }

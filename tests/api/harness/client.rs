@@ -9,9 +9,12 @@ use serde_json::Value;
 
 use super::ADMIN_PASSWORD;
 
-/// A client that follows nothing, uses no proxy, and fails rather than waits for ever.
+/// A client that follows nothing, uses no proxy, trusts the certificate of these tests alone, and fails rather than waits
+/// for ever.
 pub(crate) fn http_client() -> reqwest::Client {
+    let certificate = reqwest::Certificate::from_pem(include_bytes!("../tls/cert.pem")).unwrap();
     let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    let builder = builder.tls_certs_only([certificate]);
     builder.timeout(Duration::from_mins(1)).build().unwrap()
 }
 

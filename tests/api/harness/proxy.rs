@@ -22,6 +22,9 @@ pub(crate) struct Proxy {
 #[derive(Default)]
 struct Line {
     state: State,
+    /// How many connections there were so far, and how many of the first of them stay mute for ever.
+    made: usize,
+    mute: usize,
     ends: Vec<UnixStream>,
 }
 
@@ -72,6 +75,14 @@ impl Proxy {
         lock(&self.line).state = State::Silent;
     }
 
+    /// Forwards connections to come, as when an address moves to another machine: nobody ends those that are there, and
+    /// nothing comes through them ever again.
+    pub(crate) fn abandon(&self) {
+        let mut line = lock(&self.line);
+        line.state = State::Whole;
+        line.mute = line.made;
+    }
+
     /// Closes what there is, and forwards what comes from now on.
     pub(crate) fn restore(&self) {
         self.change(State::Whole);
@@ -106,22 +117,27 @@ fn forward(client: TcpStream, target: &PgConnectOptions, line: &Arc<Mutex<Line>>
     if all.state == State::Cut {
         return Ok(());
     }
+    let number = all.made;
+    all.made += 1;
     all.ends.extend([client.try_clone()?, server.try_clone()?]);
     drop(all);
-    pump(client.try_clone()?, server.try_clone()?, line);
-    pump(server, client, line);
+    pump(number, client.try_clone()?, server.try_clone()?, line);
+    pump(number, server, client, line);
     Ok(())
 }
 
 /// Copies one direction until either end is closed, then closes the other. While the line is silent, what comes is
 /// thrown away.
-fn pump(mut from: UnixStream, mut to: UnixStream, line: &Arc<Mutex<Line>>) {
+fn pump(number: usize, mut from: UnixStream, mut to: UnixStream, line: &Arc<Mutex<Line>>) {
     let line = Arc::clone(line);
     thread::spawn(move || {
         let mut buffer = [0; 16 * 1024];
         while let Ok(read @ 1..) = from.read(&mut buffer) {
-            let silent = lock(&line).state == State::Silent;
-            if !silent && to.write_all(&buffer[..read]).is_err() {
+            let swallowed = {
+                let line = lock(&line);
+                line.state == State::Silent || number < line.mute
+            };
+            if !swallowed && to.write_all(&buffer[..read]).is_err() {
                 break;
             }
         }

@@ -15,7 +15,7 @@ pub(crate) const ADMIN_PASSWORD: &str = "correct horse bättery";
 /// The key of every test's database: 32 bytes of `k`.
 pub(crate) const MASTER_KEY: &str = "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s";
 /// What a hash costs in tests: next to nothing.
-const CHEAP: [&str; 6] = ["--hash-memory", "8KiB", "--hash-iterations", "1", "--hash-threads", "1"];
+const CHEAP: [(&str, &str); 3] = [("--hash-memory", "8KiB"), ("--hash-iterations", "1"), ("--hash-threads", "1")];
 
 /// When tests begin: 2026-01-31T12:00:00Z.
 pub(crate) fn beginning() -> DateTime<Utc> {
@@ -45,7 +45,7 @@ impl TestServer {
         Self::with(database, &[]).await
     }
 
-    /// A server with more flags than the usual ones; the last of a kind counts.
+    /// A server with more flags than the usual ones, or with other values for those.
     pub(crate) async fn with(database: Database, flags: &[&str]) -> Self {
         let url = database.url().to_owned();
         let mut server = Self::on(&url, flags, Clock::manual(beginning())).await.unwrap();
@@ -152,20 +152,23 @@ impl Drop for TestServer {
 
 /// Settings for a test.
 pub(crate) fn config(database: &str, flags: &[&str]) -> Result<Config, String> {
-    let mut all = vec!["--database-url", database, "--listen", "127.0.0.1:0", "--database-timeout", "5s"];
-    all.extend(CHEAP);
+    let mut usual = vec![
+        ("--database-url", database),
+        ("--listen", "127.0.0.1:0"),
+        ("--database-timeout", "5s"),
+        ("--admin-password", ADMIN_PASSWORD),
+    ];
+    usual.extend(CHEAP);
     if database.starts_with("postgres") {
-        all.extend(["--database-connections", "4"]);
+        usual.push(("--database-connections", "4"));
     }
-    // The last of a flag would not win over the first: clap refuses it twice.
-    let mut usual = all;
-    usual.extend(["--master-key", MASTER_KEY, "--admin-password", ADMIN_PASSWORD]);
-    let mut merged: Vec<&str> = Vec::new();
-    for pair in usual.chunks(2).filter(|pair| !flags.contains(&pair[0])) {
-        merged.extend(pair);
+    if !flags.contains(&"--master-key-file") {
+        usual.push(("--master-key", MASTER_KEY));
     }
-    merged.extend(flags.iter().filter(|flag| !flag.is_empty()));
-    let mut config = Config::from_flags(merged).map_err(|error| error.to_string())?;
+    // A flag may be there once.
+    usual.retain(|(flag, _)| !flags.contains(flag));
+    let all = usual.into_iter().flat_map(|(flag, value)| [flag, value]).chain(flags.iter().copied());
+    let mut config = Config::from_flags(all).map_err(|error| error.to_string())?;
     config.http.workers = 1;
     Ok(config)
 }

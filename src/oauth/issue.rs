@@ -1,0 +1,108 @@
+//! What every grant for a user has in common: what was asked for, what of it is granted, the token.
+
+use grantd_guard::{Audience, Claims, Scopes};
+use secrecy::ExposeSecret as _;
+
+use super::{
+    OAuthError,
+    token::{TokenAnswer, TokenRequest},
+};
+use crate::{clients::GrantType, ids::TokenId, sessions::Session, users::User};
+
+/// The parameters `scope` and `resource`.
+pub(super) struct Asked {
+    /// None: nothing, which means all.
+    pub(super) scope: Option<Scopes>,
+    /// None: nothing, which means all.
+    pub(super) resource: Option<Vec<String>>,
+}
+
+impl Asked {
+    /// Of a request, whose client may ask for all of it.
+    pub(super) fn read(request: &TokenRequest<'_>) -> Result<Self, OAuthError> {
+        let malformed = |_| OAuthError::invalid_scope("the scope is malformed");
+        let scope: Option<Scopes> = request.form.optional("scope")?.map(str::parse).transpose().map_err(malformed)?;
+        if scope.as_ref().is_some_and(|asked| !request.client.scopes.contains_all(asked)) {
+            return Err(OAuthError::invalid_scope("a scope does not exist, or this client may not ask for it"));
+        }
+        let mut resource: Vec<String> = Vec::new();
+        for asked in request.form.all("resource").filter(|text| !text.is_empty()) {
+            if !resource.iter().any(|known| known == asked) {
+                resource.push(asked.to_owned());
+            }
+        }
+        Ok(Self { scope, resource: (!resource.is_empty()).then_some(resource) })
+    }
+
+    /// What the token will be good for: what was asked for now, of what the session has, as far as client and user have
+    /// it too.
+    pub(super) fn granted(
+        &self,
+        request: &TokenRequest<'_>,
+        session: Option<&Session>,
+        user: &User,
+    ) -> Result<Scopes, OAuthError> {
+        let of_session = session.and_then(|session| session.scope.as_ref()).unwrap_or(&request.client.scopes);
+        let asked = self.scope.as_ref().unwrap_or(of_session);
+        if !of_session.contains_all(asked) {
+            return Err(OAuthError::invalid_scope("a scope was not asked for at login"));
+        }
+        let scope = asked.intersection(&request.client.scopes).intersection(&user.scopes);
+        if scope.is_empty() { Err(OAuthError::invalid_scope("nothing is left of the scope")) } else { Ok(scope) }
+    }
+
+    /// Whom the token will be for: what was asked for now, of what the session has, as far as the client has it.
+    pub(super) fn audience(
+        &self,
+        request: &TokenRequest<'_>,
+        session: Option<&Session>,
+    ) -> Result<Vec<String>, OAuthError> {
+        let own = &request.client.audiences;
+        let mut all = if own.is_empty() { vec![request.app.audience.clone()] } else { own.clone() };
+        if let Some(of_session) = session.and_then(|session| session.resource.as_ref()) {
+            all.retain(|audience| of_session.contains(audience));
+        }
+        let asked = self.resource.clone().unwrap_or_else(|| all.clone());
+        if asked.is_empty() || asked.iter().any(|audience| !all.contains(audience)) {
+            return Err(OAuthError::invalid_target());
+        }
+        Ok(asked)
+    }
+}
+
+/// The answer: an access token, and the session's refresh token where the client may use one.
+pub(super) fn answer(
+    request: &TokenRequest<'_>,
+    user: &User,
+    session: &Session,
+    scope: Scopes,
+    audience: Vec<String>,
+) -> Result<TokenAnswer, OAuthError> {
+    let TokenRequest { app, client, now, .. } = request;
+    let lifetime = client.access_token_ttl.unwrap_or(app.config.tokens.access_token_ttl).as_secs();
+    let iat = now.timestamp();
+    let claims = Claims {
+        iss: app.issuer.clone(),
+        sub: user.id.to_string(),
+        aud: Audience::of(audience),
+        exp: iat.saturating_add_unsigned(lifetime),
+        iat,
+        nbf: None,
+        jti: TokenId::new(*now).to_string(),
+        client_id: client.client_id.to_string(),
+        scope: scope.clone(),
+        sid: Some(session.id.to_string()),
+        username: Some(user.username.to_string()),
+        roles: Some(user.roles.iter().map(ToString::to_string).collect()),
+        auth_time: Some(session.created_at.timestamp()),
+    };
+    let refreshes = client.grant_types.contains(&GrantType::RefreshToken);
+    let refresh_token = refreshes.then(|| app.refresh_tokens.make(&session.id, session.counter, &session.secret));
+    Ok(TokenAnswer {
+        access_token: app.keys.sign(&claims)?,
+        token_type: "Bearer",
+        expires_in: lifetime,
+        scope,
+        refresh_token: refresh_token.map(|token| token.expose_secret().to_owned()),
+    })
+}

@@ -1,0 +1,90 @@
+//! The grant `refresh_token` (RFC 6749 §6, RFC 9700 §4.14): each use gives the next token and retires the one before.
+
+use super::{
+    OAuthError,
+    issue::{self, Asked},
+    token::{TokenAnswer, TokenRequest},
+};
+use crate::{
+    audit::{self, Event, Origin},
+    clients::{ClientKind, GrantType},
+    error::Error,
+    sessions::{self, RefreshClaim, Session, Standing, Use},
+    users::User,
+};
+
+/// Gives a token, or says why not.
+pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAuthError> {
+    if !request.client.grant_types.contains(&GrantType::RefreshToken) {
+        return Err(OAuthError::unauthorized_client());
+    }
+    let claim =
+        RefreshClaim::parse(request.form.required("refresh_token")?).ok_or_else(OAuthError::bad_refresh_token)?;
+    let asked = Asked::read(request)?;
+    // Twice: another request may use the same token at the same time. It wins, and this one finds its successor.
+    for _ in 0..2 {
+        let mut session = find(request, &claim).await?;
+        match session.standing(claim.counter, leeway(request), request.now) {
+            Standing::Unknown | Standing::Over => return Err(OAuthError::bad_refresh_token()),
+            Standing::Reused => return end_reused(request, &session).await,
+            Standing::Current | Standing::LostAnswer => {}
+        }
+        // Before the token is used up: what is refused here leaves it as it is.
+        let user = user(request, &session).await?;
+        let scope = asked.granted(request, Some(&session), &user)?;
+        let audience = asked.audience(request, Some(&session))?;
+        if session.counter != claim.counter || rotate(request, &mut session).await? {
+            return issue::answer(request, &user, &session, scope, audience);
+        }
+    }
+    Err(OAuthError::bad_refresh_token())
+}
+
+/// The session that the token belongs to, if this server made the token and for this client.
+async fn find(request: &TokenRequest<'_>, claim: &RefreshClaim) -> Result<Session, OAuthError> {
+    let mut conn = request.app.store.read().await?;
+    let session = sessions::find(&mut conn, claim.session).await?.ok_or_else(OAuthError::bad_refresh_token)?;
+    let ours = request.app.refresh_tokens.verify(claim, &session.secret);
+    if ours && session.client_id == request.client.client_id {
+        Ok(session)
+    } else {
+        Err(OAuthError::bad_refresh_token())
+    }
+}
+
+/// A client that proves who it is may come again until the next token is used; a public one for a short time.
+fn leeway(request: &TokenRequest<'_>) -> Option<std::time::Duration> {
+    match request.client.kind {
+        ClientKind::Confidential => None,
+        ClientKind::Public => Some(request.app.config.tokens.refresh_leeway),
+    }
+}
+
+/// The user as the database has it now.
+async fn user(request: &TokenRequest<'_>, session: &Session) -> Result<std::sync::Arc<User>, OAuthError> {
+    let user = request.app.users.read(session.user_id).await?;
+    user.filter(|user| !user.disabled).ok_or_else(OAuthError::bad_refresh_token)
+}
+
+async fn rotate(request: &TokenRequest<'_>, session: &mut Session) -> Result<bool, OAuthError> {
+    let by = Use { address: request.origin.address.as_deref(), user_agent: request.user_agent.as_deref() };
+    let mut conn = request.app.store.write().await?;
+    Ok(sessions::rotate(&mut conn, &request.app.config.tokens, session, &by, request.now).await?)
+}
+
+/// Two have the token, and nobody can say which of them is the thief: the session ends for both.
+async fn end_reused(request: &TokenRequest<'_>, session: &Session) -> Result<TokenAnswer, OAuthError> {
+    let TokenRequest { app, origin, now, .. } = request;
+    let origin = Origin { actor: Some(session.user_id.to_string()), ..origin.clone() };
+    let ended = app.store.transact(async |conn| {
+        if sessions::end(conn, session.id, *now).await? {
+            let details = serde_json::json!({"session": session.id});
+            let event = Event::failure("refresh_token.reused").subject(&session.user_id).details(details);
+            audit::record(conn, event, &origin, *now).await?;
+        }
+        Ok::<_, Error>(())
+    });
+    ended.await?;
+    tracing::warn!(session = %session.id, "a refresh token was used again: its session has ended");
+    Err(OAuthError::bad_refresh_token())
+}

@@ -1,0 +1,308 @@
+//! `POST /token` with the grant `refresh_token`: the life of a session, the lost answer, the stolen token.
+
+use chrono::Duration;
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{Answer, Database, Form, NewClient, PASSWORD, TestServer, beginning, on_both_engines},
+    token::claims,
+};
+
+on_both_engines!(
+    each_use_gives_the_next_token,
+    a_lost_answer_is_given_again_for_a_while,
+    a_confidential_client_may_come_again_until_the_next_is_used,
+    a_stolen_token_ends_the_session,
+    the_scope_may_be_narrowed_and_is_that_of_now,
+    the_audience_may_be_narrowed,
+    a_token_belongs_to_its_client,
+    what_ends_a_session_is_no_theft,
+    sessions_expire,
+    what_is_no_refresh_token_is_refused,
+    many_at_once_leave_one_lineage,
+);
+
+fn refresh(token: &str) -> Form {
+    Form::of(&[("grant_type", "refresh_token"), ("refresh_token", token)])
+}
+
+fn refresh_token(body: &Value) -> String {
+    body["refresh_token"].as_str().unwrap().to_owned()
+}
+
+/// A server with the user maria, and her first refresh token from the client `default`.
+async fn logged_in(database: Database) -> (TestServer, String) {
+    let server = TestServer::start(database).await;
+    server.create_user("maria", &[]).await;
+    let body = server.token(&Form::password("maria", PASSWORD)).send().await.json_with(200);
+    (server, refresh_token(&body))
+}
+
+async fn good(server: &TestServer, token: &str) -> Value {
+    server.token(&refresh(token)).send().await.json_with(200)
+}
+
+async fn bad(server: &TestServer, token: &str) {
+    let answer: Answer = server.token(&refresh(token)).send().await;
+    answer.oauth_error(400, "invalid_grant");
+}
+
+async fn thefts(server: &TestServer) -> i64 {
+    server.database().number("SELECT count(*) FROM audit_events WHERE kind = 'refresh_token.reused'").await
+}
+
+async fn each_use_gives_the_next_token(database: Database) {
+    let (server, first) = logged_in(database).await;
+    let mut token = first.clone();
+    for use_number in 1..=5 {
+        server.advance(Duration::minutes(10));
+        let body = good(&server, &token).await;
+        let next = refresh_token(&body);
+        assert_ne!(next, token);
+        let of_token = claims(body["access_token"].as_str().unwrap());
+        assert_eq!(of_token["auth_time"], beginning().timestamp());
+        assert_eq!(of_token["iat"], beginning().timestamp() + use_number * 600);
+        assert_eq!((&of_token["username"], &body["scope"]), (&json!("maria"), &json!("account")));
+        token = next;
+    }
+    assert_eq!(server.database().number("SELECT count(*) FROM sessions").await, 1);
+    assert_eq!(server.database().number("SELECT counter FROM sessions").await, 5);
+    let metadata = server.get("/.well-known/oauth-authorization-server").send().await.json_with(200);
+    assert!(metadata["grant_types_supported"].as_array().unwrap().contains(&json!("refresh_token")));
+}
+
+async fn a_lost_answer_is_given_again_for_a_while(database: Database) {
+    let (server, first) = logged_in(database).await;
+    let second = refresh_token(&good(&server, &first).await);
+    for _ in 0..3 {
+        server.advance(Duration::seconds(9));
+        assert_eq!(refresh_token(&good(&server, &first).await), second, "the same to the byte");
+    }
+    // The leeway counts from the rotation; a retry does not renew it.
+    server.advance(Duration::seconds(3));
+    bad(&server, &first).await;
+    assert_eq!(thefts(&server).await, 1);
+    bad(&server, &second).await;
+    assert_eq!(thefts(&server).await, 1, "a session ends once");
+}
+
+async fn a_confidential_client_may_come_again_until_the_next_is_used(database: Database) {
+    let server = TestServer::start(database).await;
+    let secret = server.create_client(NewClient::default()).await;
+    let ask = async |form: Form| server.token(&form).basic("back-office", &secret).send().await;
+    let first = refresh_token(&ask(Form::admin()).await.json_with(200));
+    let second = refresh_token(&ask(refresh(&first)).await.json_with(200));
+    server.advance(Duration::days(3));
+    assert_eq!(refresh_token(&ask(refresh(&first)).await.json_with(200)), second);
+    let third = refresh_token(&ask(refresh(&second)).await.json_with(200));
+    assert_eq!(refresh_token(&ask(refresh(&second)).await.json_with(200)), third);
+    ask(refresh(&first)).await.oauth_error(400, "invalid_grant");
+    ask(refresh(&third)).await.oauth_error(400, "invalid_grant");
+    assert_eq!(thefts(&server).await, 1);
+}
+
+async fn a_stolen_token_ends_the_session(database: Database) {
+    let (server, first) = logged_in(database).await;
+    let other = refresh_token(&server.token(&Form::password("maria", PASSWORD)).send().await.json_with(200));
+    let second = refresh_token(&good(&server, &first).await);
+    let third = refresh_token(&good(&server, &second).await);
+    bad(&server, &first).await;
+    for token in [&first, &second, &third] {
+        bad(&server, token).await;
+    }
+    assert_eq!(thefts(&server).await, 1);
+    // Another session of the same user goes on.
+    good(&server, &other).await;
+}
+
+async fn the_scope_may_be_narrowed_and_is_that_of_now(database: Database) {
+    let server = TestServer::start(database).await;
+    server.create_scopes(&["items:read", "items:write"]).await;
+    server.put_role("shop", "items:read items:write").await;
+    let user = server.create_user("maria", &["shop"]).await;
+    let asked = Form::password("maria", PASSWORD).and("scope", "account items:read");
+    let first = refresh_token(&server.token(&asked).send().await.json_with(200));
+
+    let narrow = refresh(&first).and("scope", "items:read");
+    let body = server.token(&narrow).send().await.json_with(200);
+    assert_eq!(body["scope"], "items:read");
+    let second = refresh_token(&body);
+    let body = good(&server, &second).await;
+    assert_eq!(body["scope"], "account items:read", "the refresh token was not narrowed");
+    let third = refresh_token(&body);
+    // More than was asked for at login, or nothing that is left: refused, and the token is not used up.
+    let more = refresh(&third).and("scope", "items:read items:write");
+    server.token(&more).send().await.oauth_error(400, "invalid_scope");
+    server.set_roles(&user, &[]).await;
+    let gone = refresh(&third).and("scope", "items:read");
+    server.token(&gone).send().await.oauth_error(400, "invalid_scope");
+    let body = good(&server, &third).await;
+    assert_eq!(body["scope"], "account");
+    assert_eq!(claims(body["access_token"].as_str().unwrap())["roles"], json!(["member"]));
+}
+
+async fn the_audience_may_be_narrowed(database: Database) {
+    let server = TestServer::start(database).await;
+    let audiences = &["https://a.example", "https://b.example", "https://c.example"];
+    server.create_client(NewClient { id: "app", confidential: false, audiences, ..NewClient::default() }).await;
+    let app = |form: Form| form.and("client_id", "app");
+    let login = app(Form::admin()).and("resource", "https://a.example").and("resource", "https://b.example");
+    let first = refresh_token(&server.token(&login).send().await.json_with(200));
+    let other = app(refresh(&first)).and("resource", "https://c.example");
+    server.token(&other).send().await.oauth_error(400, "invalid_target");
+    let one = app(refresh(&first)).and("resource", "https://b.example");
+    let body = server.token(&one).send().await.json_with(200);
+    assert_eq!(claims(body["access_token"].as_str().unwrap())["aud"], "https://b.example");
+    let body = server.token(&app(refresh(&refresh_token(&body)))).send().await.json_with(200);
+    assert_eq!(
+        claims(body["access_token"].as_str().unwrap())["aud"],
+        json!(["https://a.example", "https://b.example"])
+    );
+}
+
+async fn a_token_belongs_to_its_client(database: Database) {
+    let (server, first) = logged_in(database).await;
+    let secret = server.create_client(NewClient::default()).await;
+    let id_only = NewClient { id: "no-refresh", confidential: false, grants: &["password"], ..NewClient::default() };
+    server.create_client(id_only).await;
+    let other = server.token(&refresh(&first)).basic("back-office", &secret).send().await;
+    other.oauth_error(400, "invalid_grant");
+    let form = refresh(&first).and("client_id", "no-refresh");
+    server.token(&form).send().await.oauth_error(400, "unauthorized_client");
+    good(&server, &first).await;
+    assert_eq!(thefts(&server).await, 0);
+    server.set_client_disabled("default", true).await;
+    server.token(&refresh(&first)).send().await.oauth_error(401, "invalid_client");
+}
+
+async fn what_ends_a_session_is_no_theft(database: Database) {
+    let (server, first) = logged_in(database).await;
+    let user = server.within(async |app, _| grantd::users::find(&app, "maria").await.unwrap()).await;
+    let second = refresh_token(&good(&server, &first).await);
+    server.set_password(&user, "another password").await;
+    bad(&server, &first).await;
+    bad(&server, &second).await;
+    let login = server.token(&Form::password("maria", "another password")).send().await.json_with(200);
+    let third = refresh_token(&login);
+    server.set_disabled(&user, true).await;
+    bad(&server, &third).await;
+    // Enabling brings no session back.
+    server.set_disabled(&user, false).await;
+    bad(&server, &third).await;
+    assert_eq!(thefts(&server).await, 0);
+}
+
+async fn sessions_expire(database: Database) {
+    let (server, first) = logged_in(database).await;
+    server.advance(Duration::days(30) - Duration::seconds(1));
+    let mut token = refresh_token(&good(&server, &first).await);
+    for _ in 0..2 {
+        server.advance(Duration::days(29));
+        token = refresh_token(&good(&server, &token).await);
+    }
+    // 88 days: each use moved the idle end, but nothing moves the other one.
+    server.advance(Duration::days(2) + Duration::seconds(1));
+    bad(&server, &token).await;
+    let login = server.token(&Form::password("maria", PASSWORD)).send().await.json_with(200);
+    server.advance(Duration::days(30));
+    bad(&server, &refresh_token(&login)).await;
+    assert_eq!(thefts(&server).await, 0);
+}
+
+async fn what_is_no_refresh_token_is_refused(database: Database) {
+    let (server, first) = logged_in(database).await;
+    let access = server.login("maria", PASSWORD).await;
+    let typo = format!("{}{}", &first[..40], &first[41..]);
+    for token in [&access, &typo, "grt_", "x", &first.to_uppercase(), &format!("{first} ")] {
+        bad(&server, token).await;
+    }
+    for (form, error) in [
+        (Form::of(&[("grant_type", "refresh_token")]), "invalid_request"),
+        (refresh(&first).and("refresh_token", &first), "invalid_request"),
+        (refresh(""), "invalid_request"),
+    ] {
+        server.token(&form).send().await.oauth_error(400, error);
+    }
+    // A database that was put back knows a smaller number: refused, but no theft.
+    let second = refresh_token(&good(&server, &first).await);
+    server.database().execute("UPDATE sessions SET counter = 0").await.unwrap();
+    bad(&server, &second).await;
+    assert_eq!(thefts(&server).await, 0);
+    good(&server, &first).await;
+}
+
+async fn many_at_once_leave_one_lineage(database: Database) {
+    let issuer = ["--issuer", "https://id.example"];
+    let server = TestServer::with(database, &issuer).await;
+    let replica = TestServer::on(server.database().url(), &issuer, server.clock.clone()).await.unwrap();
+    server.create_user("maria", &[]).await;
+    let login = server.token(&Form::password("maria", PASSWORD)).send().await.json_with(200);
+    let mut token = refresh_token(&login);
+    for round in 1..=8 {
+        let form = refresh(&token);
+        let ask = async |number: usize| {
+            let of = if number.is_multiple_of(2) { &server } else { &replica };
+            refresh_token(&of.token(&form).send().await.json_with(200))
+        };
+        let answers = futures_util::future::join_all((0..16).map(ask)).await;
+        assert!(answers.iter().all(|answer| *answer == answers[0] && *answer != token), "{answers:?}");
+        assert_eq!(server.database().number("SELECT counter FROM sessions").await, round);
+        token.clone_from(&answers[0]);
+    }
+    assert_eq!(thefts(&server).await, 0);
+}
+
+/// What the rules of a session come to, without a server.
+#[derive(Default)]
+struct Model {
+    counter: usize,
+    rotated_at: i64,
+    ended: bool,
+}
+
+impl Model {
+    /// The number of the token that is given, or none.
+    fn present(&mut self, number: usize, now: i64) -> Option<usize> {
+        if self.ended {
+            return None;
+        }
+        if number == self.counter {
+            self.counter += 1;
+            self.rotated_at = now;
+        } else if number + 1 != self.counter || now >= self.rotated_at + 30 {
+            self.ended = true;
+            return None;
+        }
+        Some(self.counter)
+    }
+}
+
+#[actix_web::test]
+async fn whatever_comes_in_whatever_order_a_session_keeps_its_rules() {
+    use proptest::strategy::{Strategy as _, ValueTree as _};
+
+    let (server, _) = logged_in(Database::sqlite()).await;
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    // How many tokens back, and how many seconds later.
+    let steps = proptest::collection::vec((0..3_usize, 0..25_i64), 1..12);
+    for _ in 0..40 {
+        let login = server.token(&Form::password("maria", PASSWORD)).send().await.json_with(200);
+        let (mut model, mut tokens, mut now) = (Model::default(), vec![refresh_token(&login)], 0);
+        for (back, seconds) in steps.new_tree(&mut runner).unwrap().current() {
+            server.advance(Duration::seconds(seconds));
+            now += seconds;
+            let number = (tokens.len() - 1).saturating_sub(back);
+            let answer = server.token(&refresh(&tokens[number])).send().await;
+            match model.present(number, now) {
+                Some(next) => {
+                    let given = refresh_token(&answer.json_with(200));
+                    match tokens.get(next) {
+                        Some(known) => assert_eq!(given, *known),
+                        None => tokens.push(given),
+                    }
+                }
+                None => drop(answer.oauth_error(400, "invalid_grant")),
+            }
+        }
+    }
+}
