@@ -64,6 +64,14 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
+    /// The SQLite file cannot be written.
+    #[error("DATABASE_URL: the file {} cannot be written: {error}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
     /// There is a database and not the key that its secrets are sealed under.
     #[error(
         "GRANTD_MASTER_KEY: the database has signing keys, and {} is missing. Put the file back from your backup, or set \
@@ -113,7 +121,7 @@ impl App {
     pub async fn start(config: Config, issuer: String, clock: Clock) -> Result<(Self, Option<FirstStart>), StartError> {
         let now = clock.now();
         if let DatabaseUrl::Sqlite(file) = &config.database.url {
-            make_directory(file)?;
+            make_file(file)?;
         }
         let store = Store::open(&config.database).await?;
         let of_file;
@@ -157,11 +165,15 @@ impl App {
     }
 }
 
-/// Readable by this user alone: password hashes will be in it.
-fn make_directory(file: &Path) -> Result<(), StartError> {
-    let Some(path) = file.parent().filter(|path| !path.as_os_str().is_empty()) else { return Ok(()) };
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|error| StartError::Directory { path: path.to_owned(), error })
+/// Makes the file and its directory, readable by this user alone: password hashes will be in it. (SQLite gives the files
+/// beside it the same rights.)
+fn make_file(file: &Path) -> Result<(), StartError> {
+    if let Some(path) = file.parent().filter(|path| !path.as_os_str().is_empty()) {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+        made.map_err(|error| StartError::Directory { path: path.to_owned(), error })?;
+    }
+    let made = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(file);
+    made.map(drop).map_err(|error| StartError::File { path: file.to_owned(), error })
 }
 
 /// The key in the file beside the database. A new database gets a new one; one that is in use never does.

@@ -72,6 +72,9 @@ pub enum ClientKind {
     Public,
 }
 
+/// What an access token's lifetime may be: with more, a key that was retired would have to be published for ever.
+const LIFETIMES: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(365 * 24);
+
 /// A client.
 #[derive(Clone, Debug, Serialize)]
 pub struct Client {
@@ -148,6 +151,9 @@ impl NewClient {
         if self.kind == ClientKind::Public && self.grant_types.contains(&GrantType::ClientCredentials) {
             let message = "a public client has no credentials of its own";
             errors.push(FieldError::new("grant_types", Code::Format, message));
+        }
+        if self.access_token_ttl.is_some_and(|ttl| !LIFETIMES.contains(&ttl)) {
+            errors.push(FieldError::new("access_token_ttl", Code::Length, "must be from 1 second to 1 year"));
         }
         errors.extend(self.audiences.iter().find_map(|audience| check_audience(audience).err()));
         if errors.is_empty() { Ok(()) } else { Err(Error::Invalid(errors)) }

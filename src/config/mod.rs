@@ -125,7 +125,8 @@ pub(crate) fn as_global(command: clap::Command) -> clap::Command {
 }
 
 impl Config {
-    /// Of flags alone (`["--listen", "127.0.0.1:0"]`), as the command line reads them.
+    /// Of flags (`["--listen", "127.0.0.1:0"]`), as the command line reads them: what they do not say comes from the
+    /// environment.
     pub fn from_flags<I, S>(flags: I) -> Result<Self, ConfigErrors>
     where
         I: IntoIterator<Item = S>,

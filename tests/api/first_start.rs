@@ -118,6 +118,7 @@ async fn the_password_is_generated_and_printed_once() {
     let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&directory), 0o700);
     assert_eq!(mode(&directory.join("master.key")), 0o600);
+    assert_eq!(mode(&directory.join("grantd.db")), 0o600);
 
     let server = Grantd::start(&url, &[]);
     server.login(password).await;
