@@ -18,7 +18,7 @@ use crate::{
     error::Error,
     keys::{KeysError, SigningKeys},
     passwords::{Passwords, PasswordsError},
-    secret::{MasterKey, NoRandomness},
+    secret::{self, MasterKey, NoRandomness},
     sessions::RefreshTokens,
     setup::{self, FirstStart},
     store::{Store, StoreError},
@@ -192,7 +192,8 @@ async fn key_beside(path: &Path, store: &Store) -> Result<MasterKey, StartError>
 
 /// Whole or not at all, and never over a file that another server has just made.
 fn write_new_key(path: &Path, key: &MasterKey) -> io::Result<()> {
-    let draft = path.with_extension(format!("key.{}", std::process::id()));
+    let unique = u64::from_ne_bytes(secret::random().map_err(io::Error::other)?);
+    let draft = path.with_extension(format!("key.{unique:x}"));
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
     let written = writeln!(file, "{}", key.to_text().expose_secret()).and_then(|()| file.sync_all());
     let placed = written.and_then(|()| match fs::hard_link(&draft, path) {

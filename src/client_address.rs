@@ -6,15 +6,28 @@ use actix_web::{HttpRequest, http::header::FORWARDED};
 use ipnet::IpNet;
 
 /// The address that a request comes from. What `Forwarded` (RFC 7239) or `X-Forwarded-For` says is believed as far as
-/// trusted proxies said it: from the right, up to the first address that is not one of theirs.
+/// trusted proxies said it: from the right, up to the first address that is not one of theirs. Most proxies write one of the
+/// two headers and hand on the other as it came: where both are there and disagree, neither is believed.
 pub(crate) fn client_address(req: &HttpRequest, trusted: &[IpNet]) -> Option<IpAddr> {
     let peer = req.peer_addr()?.ip().to_canonical();
     let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
     if !is_trusted(&peer) {
         return Some(peer);
     }
+    let [forwarded, x_forwarded_for] = hops(req).map(|hops| nearest_stranger(peer, hops, is_trusted));
+    match (forwarded, x_forwarded_for) {
+        (Some(one), Some(other)) => Some(if one == other { one } else { peer }),
+        (one, other) => one.or(other).or(Some(peer)),
+    }
+}
+
+/// From the right, up to the first address that is not a trusted proxy's; none where there are no hops.
+fn nearest_stranger(peer: IpAddr, hops: Vec<Option<IpAddr>>, is_trusted: impl Fn(&IpAddr) -> bool) -> Option<IpAddr> {
+    if hops.is_empty() {
+        return None;
+    }
     let mut client = peer;
-    for hop in hops(req).into_iter().rev() {
+    for hop in hops.into_iter().rev() {
         // Whatever stands left of a hop that is not an address was said by somebody unknown.
         let Some(address) = hop else { break };
         client = address;
@@ -25,18 +38,17 @@ pub(crate) fn client_address(req: &HttpRequest, trusted: &[IpNet]) -> Option<IpA
     Some(client)
 }
 
-/// The hops as they were written; none for one that is not an address.
-fn hops(req: &HttpRequest) -> Vec<Option<IpAddr>> {
+/// The hops of `Forwarded` and of `X-Forwarded-For` as they were written; none for one that is not an address.
+fn hops(req: &HttpRequest) -> [Vec<Option<IpAddr>>; 2] {
     let lines = |name: &str| -> Vec<String> {
         let values = req.headers().get_all(name);
         values.map(|value| value.to_str().unwrap_or_default().to_owned()).collect()
     };
-    let forwarded = lines(FORWARDED.as_str());
-    if forwarded.is_empty() {
-        lines("x-forwarded-for").iter().flat_map(|line| line.split(',')).map(|hop| address(hop.trim())).collect()
-    } else {
-        forwarded.iter().flat_map(|line| line.split(',')).map(forwarded_for).collect()
-    }
+    let (forwarded, x_forwarded_for) = (lines(FORWARDED.as_str()), lines("x-forwarded-for"));
+    [
+        forwarded.iter().flat_map(|line| line.split(',')).map(forwarded_for).collect(),
+        x_forwarded_for.iter().flat_map(|line| line.split(',')).map(|hop| address(hop.trim())).collect(),
+    ]
 }
 
 /// The `for` of one element of `Forwarded`.
@@ -83,6 +95,8 @@ mod tests {
             "2001:db8::1"
         );
         assert_eq!(seen("10.0.0.1:1", &[("x-forwarded-for", "1.1.1.1, unknown")]), "10.0.0.1");
+        assert_eq!(seen("10.0.0.1:1", &[("x-forwarded-for", "1.1.1.1"), ("forwarded", "for=6.6.6.6")]), "10.0.0.1");
+        assert_eq!(seen("10.0.0.1:1", &[("x-forwarded-for", "1.1.1.1"), ("forwarded", "for=1.1.1.1")]), "1.1.1.1");
         assert_eq!(seen("[::ffff:10.0.0.1]:1", &[("x-forwarded-for", "1.1.1.1:80")]), "1.1.1.1");
     }
 }

@@ -20,7 +20,7 @@ pub fn init(config: &LogConfig) {
     let lines = fmt::layer().with_writer(io::stderr);
     let lines = match format {
         LogFormat::Pretty => lines.with_ansi(terminal).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed(),
     };
     let registry = tracing_subscriber::registry().with(lines.with_filter(filter));
     // Only a second call fails, and the first one's log goes on.

@@ -99,6 +99,10 @@ pub fn in_force(matches: &ArgMatches, dotenv: &DotEnv) -> Vec<(String, String, &
 
 /// `postgres://user:secret@host/db?password=secret` without its secrets.
 fn without_password(url: &str) -> String {
+    let postgres = url.starts_with("postgres");
+    if postgres && url.parse::<sqlx::postgres::PgConnectOptions>().is_err() {
+        return "(hidden, since it cannot be read)".to_owned();
+    }
     let (url, query) = url.split_once('?').map_or((url, ""), |(url, query)| (url, query));
     let mut shown = match url.rsplit_once('@') {
         Some((before, host)) => match before.split_once("://") {

@@ -49,7 +49,7 @@ impl HashSettings {
         });
         let iterations = check.value("GRANTD_HASH_ITERATIONS", &self.hash_iterations, |n| parse::number(n, 1, 1000));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = match &self.hash_threads {
+        let threads = match self.hash_threads.as_ref().filter(|text| !text.is_empty()) {
             Some(text) => check.value("GRANTD_HASH_THREADS", text, |n| parse::number(n, 1, 1024)).map(|n| n as usize),
             None => Some(cores),
         };

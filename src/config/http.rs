@@ -99,8 +99,8 @@ impl HttpSettings {
         origins.extend(self.cors_origins.iter().filter_map(|text| origin(text.trim()).ok()));
 
         let issuer = match self.issuer.as_deref().filter(|text| !text.is_empty()) {
-            Some(text) => Some(check.value("GRANTD_ISSUER", text, issuer)?),
-            None => None,
+            Some(text) => check.value("GRANTD_ISSUER", text, issuer).map(Some),
+            None => Some(None),
         };
         let given = |file: &Option<PathBuf>| file.clone().filter(|path| !path.as_os_str().is_empty());
         let tls = match (given(&self.tls_cert), given(&self.tls_key)) {
@@ -111,13 +111,13 @@ impl HttpSettings {
                 None
             }
         };
-        let insecure = check.value("GRANTD_ALLOW_INSECURE", &self.allow_insecure, parse::boolean)?;
+        let insecure = check.value("GRANTD_ALLOW_INSECURE", &self.allow_insecure, parse::boolean);
         let public = listen.iter().find(|address| !address.ip().is_loopback());
         if let Some(address) = public {
-            if issuer.is_none() {
+            if issuer == Some(None) {
                 check.problem("GRANTD_ISSUER", format!("needed, since {address} is not a loopback address"));
             }
-            if tls.is_none() && proxies.is_empty() && !insecure {
+            if tls.is_none() && proxies.is_empty() && insecure == Some(false) {
                 check.problem(
                     "GRANTD_LISTEN",
                     format!(
@@ -132,7 +132,7 @@ impl HttpSettings {
             check.problem("GRANTD_LISTEN", "at least one address is needed");
         }
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        Some(HttpConfig { listen, issuer, trusted_proxies: proxies, cors_origins: origins, tls, workers })
+        Some(HttpConfig { listen, issuer: issuer?, trusted_proxies: proxies, cors_origins: origins, tls, workers })
     }
 }
 

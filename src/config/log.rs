@@ -32,6 +32,14 @@ pub enum LogFormat {
     Json,
 }
 
+fn format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "pretty" => Ok(LogFormat::Pretty),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("allowed is pretty or json".to_owned()),
+    }
+}
+
 impl LogSettings {
     pub(super) fn check(&self, check: &mut Check) -> Option<LogConfig> {
         let filter = check.value("GRANTD_LOG", &self.log, |text| {
@@ -40,13 +48,9 @@ impl LogSettings {
             })
         });
         let format = match self.log_format.as_deref().filter(|text| !text.is_empty()) {
-            Some(text) => Some(check.value("GRANTD_LOG_FORMAT", text, |text| match text {
-                "pretty" => Ok(LogFormat::Pretty),
-                "json" => Ok(LogFormat::Json),
-                _ => Err("allowed is pretty or json".to_owned()),
-            })?),
-            None => None,
+            Some(text) => check.value("GRANTD_LOG_FORMAT", text, format).map(Some),
+            None => Some(None),
         };
-        Some(LogConfig { filter: filter?, format })
+        Some(LogConfig { filter: filter?, format: format? })
     }
 }

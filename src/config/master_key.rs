@@ -33,7 +33,8 @@ pub enum MasterKeySource {
 
 impl KeySettings {
     pub(super) fn check(&self, check: &mut Check, database: Option<&DatabaseConfig>) -> Option<MasterKeySource> {
-        if let (None, Some(path)) = (&self.master_key, &self.master_key_file)
+        let is_set = self.master_key.as_ref().is_some_and(|text| !text.is_empty());
+        if let (false, Some(path)) = (is_set, &self.master_key_file)
             && let Err(problem) = only_ours(path)
         {
             check.problem("GRANTD_MASTER_KEY_FILE", problem);

@@ -85,14 +85,16 @@ impl Algorithm {
     }
 }
 
+fn audience(text: &str) -> Result<String, String> {
+    let plain = text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\');
+    if plain { Ok(text.to_owned()) } else { Err("allowed is a URI or name without spaces".to_owned()) }
+}
+
 impl TokenSettings {
     pub(super) fn check(&self, check: &mut Check) -> Option<TokenConfig> {
         let audience = match self.audience.as_deref().filter(|text| !text.is_empty()) {
-            Some(text) => Some(check.value("GRANTD_AUDIENCE", text, |text| {
-                let plain = text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\');
-                if plain { Ok(text.to_owned()) } else { Err("allowed is a URI or name without spaces".to_owned()) }
-            })?),
-            None => None,
+            Some(text) => check.value("GRANTD_AUDIENCE", text, audience).map(Some),
+            None => Some(None),
         };
         let access = check.value("GRANTD_ACCESS_TOKEN_TTL", &self.access_token_ttl, parse::duration);
         let refresh = check.value("GRANTD_REFRESH_TOKEN_TTL", &self.refresh_token_ttl, parse::duration);
@@ -103,7 +105,7 @@ impl TokenSettings {
         });
         let password_grant = check.value("GRANTD_PASSWORD_GRANT", &self.password_grant, parse::boolean);
         Some(TokenConfig {
-            audience,
+            audience: audience?,
             access_token_ttl: access?,
             refresh_token_ttl: refresh?,
             session_ttl: session?,

@@ -12,6 +12,8 @@ use actix_web::{
     web,
 };
 
+use tracing::Instrument as _;
+
 use super::{docs, problem::Problem};
 use crate::{app::App, ids::RequestId, oauth::OAuthError};
 
@@ -34,7 +36,9 @@ pub(super) async fn complete(
     let response = if head_bytes(&req) > MAX_HEAD_BYTES {
         req.error_response(Problem::head_too_large())
     } else {
-        next.call(req).await?.map_into_boxed_body()
+        // What the log says of the request's work carries its id.
+        let span = tracing::info_span!("request", request_id = id);
+        next.call(req).instrument(span).await?.map_into_boxed_body()
     };
     let mut response = in_form(response, &id);
     secure(&mut response, &id);
@@ -75,7 +79,7 @@ fn in_form(response: ServiceResponse, id: &str) -> ServiceResponse {
         if let Some(error) = error {
             tracing::debug!(%error, %status, "a request was refused before it reached a handler");
         }
-        if super::is_oauth(req.path()) {
+        if super::is_oauth(&req) {
             OAuthError::of_status(status).render(id)
         } else {
             Problem::of_status(status).render(id)

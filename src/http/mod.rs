@@ -82,8 +82,8 @@ fn cors(config: &HttpConfig) -> Cors {
 }
 
 /// The paths whose errors are OAuth's.
-fn is_oauth(path: &str) -> bool {
-    path == "/token"
+fn is_oauth(req: &HttpRequest) -> bool {
+    req.match_pattern().as_deref() == Some("/token")
 }
 
 /// A method and its handler.
@@ -124,7 +124,7 @@ fn at(path: &'static str, methods: Vec<Method>) -> Resource {
 }
 
 fn method_not_allowed(req: &HttpRequest, allow: &str) -> Result<HttpResponse, Error> {
-    if is_oauth(req.path()) {
+    if is_oauth(req) {
         Err(OAuthError::method_not_allowed(allow).into())
     } else {
         Err(Problem::method_not_allowed(allow).into())

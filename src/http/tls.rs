@@ -36,7 +36,7 @@ impl Certificate {
         Ok(Arc::new(Self { chain, key, current: ArcSwap::from_pointee(current), seen: ArcSwap::from_pointee(seen) }))
     }
 
-    /// What a listener needs. HTTP/2 is offered too.
+    /// What a listener needs.
     pub(crate) fn server_config(self: &Arc<Self>) -> Result<ServerConfig, String> {
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()

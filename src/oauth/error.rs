@@ -107,6 +107,10 @@ impl OAuthError {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request", "the body is too large: 16 KiB are allowed")
     }
 
+    pub(crate) fn too_slow() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "invalid_request", "the body took too long to come")
+    }
+
     fn unavailable(description: &'static str) -> Self {
         let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", description);
         error.headers.push((RETRY_AFTER.as_str(), RETRY_AFTER_SECONDS.to_owned()));

@@ -32,7 +32,14 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
     // Twice: the password's hash may have been renewed by another login while this one was under way.
     for _ in 0..2 {
         let (login, verdict) = check(request, username, &password).await?;
-        let scope = asked.granted(request, None, &login.user)?;
+        let scope = match asked.granted(request, None, &login.user) {
+            Ok(scope) => scope,
+            // The password was right: that is noted, whatever the answer.
+            Err(refusal) => {
+                fail(request, Event::failure("login.failed").subject(&login.user.id), "invalid_scope").await?;
+                return Err(refusal);
+            }
+        };
         if let Some(session) = begin(request, &asked, &login).await? {
             if verdict == Verdict::RightButOutdated
                 && let Err(error) = users::rehash(app, &login, &password).await
@@ -54,7 +61,7 @@ async fn check(
     password: &Password,
 ) -> Result<(Login, Verdict), OAuthError> {
     let login = users::find_login(request.app, username).await?;
-    let hash = login.as_ref().map(|login| login.password_hash.as_str());
+    let hash = login.as_ref().map(|login| (login.user.id, login.password_hash.as_str()));
     let verdict = request.app.passwords.verify(password, hash).await?;
     let event = Event::failure("login.failed");
     match login {

@@ -3,6 +3,10 @@
 use argon2::{Algorithm, Argon2, Block, Params, PasswordHash, Version};
 use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
 
+const MOST_MEMORY_KIB: u32 = 4 << 20;
+const MOST_ITERATIONS: u32 = 1000;
+const MOST_LANES: u32 = 64;
+
 /// The parameters of a hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Recipe {
@@ -58,6 +62,10 @@ impl Stored {
         let (Some(salt), Some(digest)) = (parsed.salt, parsed.hash) else { return Err(UnusableHash) };
         let of = |name| parsed.params.get_decimal(name);
         let (Some(m), Some(t), Some(p)) = (of("m"), of("t"), of("p")) else { return Err(UnusableHash) };
+        // What the settings allow: a row that cannot be must not take the memory of the whole machine.
+        if m > MOST_MEMORY_KIB || t > MOST_ITERATIONS || p > MOST_LANES {
+            return Err(UnusableHash);
+        }
         let params = Params::new(m, t, p, None).map_err(|_| UnusableHash)?;
         Ok(Self {
             recipe: Recipe { params, output_bytes: digest.len() },

@@ -11,7 +11,9 @@ use self::{hash::Recipe, pool::Pool};
 use crate::{
     config::HashConfig,
     error::{Code, Error, FieldError},
+    ids::UserId,
     secret::{self, NoRandomness},
+    store::StoreError,
 };
 
 /// The most bytes of UTF-8 that a password may have.
@@ -88,10 +90,14 @@ impl Passwords {
         Ok(self.recipe.phc(&salt, &digest))
     }
 
-    /// Checks a password against a PHC string. `None` stands for a user that does not exist, and costs the same.
-    pub async fn verify(&self, password: &Password, phc: Option<&str>) -> Result<Verdict, Error> {
-        let stored = hash::Stored::parse(phc.unwrap_or(&self.nobodys))
-            .map_err(|UnusableHash| Error::Internal("a stored password hash is not usable".to_owned()))?;
+    /// Checks a password against the PHC string of a user. `None` stands for a user that does not exist, and costs the
+    /// same.
+    pub async fn verify(&self, password: &Password, user: Option<(UserId, &str)>) -> Result<Verdict, Error> {
+        let phc = user.map(|(_, phc)| phc);
+        let stored = hash::Stored::parse(phc.unwrap_or(&self.nobodys)).map_err(|UnusableHash| {
+            let id = user.map(|(id, _)| id.to_string()).unwrap_or_default();
+            StoreError::impossible("users", &id, "the password hash is not usable")
+        })?;
         let digest = self.pool.run(password.clone(), stored.salt, stored.recipe.clone()).await?;
         let same = aws_lc_rs::constant_time::verify_slices_are_equal(&digest, &stored.digest).is_ok();
         Ok(match (same && phc.is_some(), stored.recipe == self.recipe) {
@@ -151,8 +157,11 @@ mod tests {
         let passwords = passwords(8);
         let phc = passwords.hash(&password("correct horse")).await.unwrap();
         assert!(phc.starts_with("$argon2id$v=19$m=8,t=1,p=1$"), "{phc}");
-        assert_eq!(passwords.verify(&password("correct horse"), Some(&phc)).await.unwrap(), Verdict::Right);
-        assert_eq!(passwords.verify(&password("wrong"), Some(&phc)).await.unwrap(), Verdict::Wrong);
+        assert_eq!(
+            passwords.verify(&password("correct horse"), Some(([1; 16].into(), &phc))).await.unwrap(),
+            Verdict::Right
+        );
+        assert_eq!(passwords.verify(&password("wrong"), Some(([1; 16].into(), &phc))).await.unwrap(), Verdict::Wrong);
         assert_eq!(passwords.verify(&password("correct horse"), None).await.unwrap(), Verdict::Wrong);
         assert_eq!(passwords.hashes_run(), 4);
     }
@@ -161,7 +170,7 @@ mod tests {
     async fn a_hash_with_other_parameters_still_counts() {
         for other in [16, 64] {
             let phc = passwords(other).hash(&password("correct horse")).await.unwrap();
-            let verdict = passwords(32).verify(&password("correct horse"), Some(&phc)).await.unwrap();
+            let verdict = passwords(32).verify(&password("correct horse"), Some(([1; 16].into(), &phc))).await.unwrap();
             assert_eq!(verdict, Verdict::RightButOutdated);
         }
     }
@@ -170,7 +179,10 @@ mod tests {
     async fn passwords_are_compared_in_nfc() {
         let passwords = passwords(8);
         let phc = passwords.hash(&password("cafe\u{301}")).await.unwrap();
-        assert_eq!(passwords.verify(&password("caf\u{e9}"), Some(&phc)).await.unwrap(), Verdict::Right);
+        assert_eq!(
+            passwords.verify(&password("caf\u{e9}"), Some(([1; 16].into(), &phc))).await.unwrap(),
+            Verdict::Right
+        );
     }
 
     #[test]

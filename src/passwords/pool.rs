@@ -91,11 +91,14 @@ fn work(jobs: &Receiver<Job>, hashes: &AtomicU64, blocks: usize) {
         let needed = job.recipe.blocks();
         let password = job.password.as_bytes();
         // A hash from before the setting was lowered: its memory is given back afterwards.
-        let digest = if needed > memory.len() {
-            job.recipe.compute(password, &job.salt, &mut vec![Block::default(); needed])
+        let mut more = Vec::new();
+        let memory = if needed > memory.len() && more.try_reserve_exact(needed).is_ok() {
+            more.resize(needed, Block::default());
+            &mut more
         } else {
-            job.recipe.compute(password, &job.salt, &mut memory)
+            &mut memory
         };
+        let digest = job.recipe.compute(password, &job.salt, memory);
         // Nobody may wait for it any more.
         let _ = job.done.send(digest);
     }

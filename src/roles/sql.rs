@@ -19,7 +19,7 @@ pub(super) const ROLES: &str = "SELECT name, description, scopes, built_in, crea
 /// `$7`: whether a description was given.
 pub(super) const PUT_ROLE: &str = "INSERT INTO roles (name, description, scopes, every_scope, built_in, created_at) \
      VALUES ($1, $2, $3, $4, $5, $6) \
-     ON CONFLICT (name) DO UPDATE SET scopes = excluded.scopes, \
+     ON CONFLICT (name) DO UPDATE SET scopes = CASE WHEN roles.every_scope THEN roles.scopes ELSE excluded.scopes END, \
      description = CASE WHEN $7 THEN excluded.description ELSE roles.description END";
 
 #[derive(Debug, sqlx::FromRow)]

@@ -100,7 +100,8 @@ fn advice(code: &str) -> Advice {
             "40001" | "40P01" => Advice::Repeat,
             // Too many connections; shutting down or starting; statement timeout; lock not available; read-only
             // (a standby that was a primary a moment ago); out of disk or memory.
-            "53300" | "57P01" | "57P02" | "57P03" | "57014" | "55P03" | "25006" | "53100" | "53200" => Advice::Wait,
+            "53300" | "57P01" | "57P02" | "57P03" | "57014" | "55P03" | "25006" | "25P03" | "28000" | "28P01"
+            | "3D000" | "55000" | "57P05" | "53100" | "53200" => Advice::Wait,
             _ if code.starts_with("08") => Advice::Wait,
             _ => Advice::Bug,
         };

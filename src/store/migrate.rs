@@ -2,7 +2,7 @@
 
 use std::{fs::File, path::Path};
 
-use sqlx::{PgPool, SqlitePool, migrate::Migrator};
+use sqlx::{ConnectOptions as _, Connection as _, SqlitePool, migrate::Migrator, postgres::PgConnectOptions};
 
 use super::StoreError;
 
@@ -30,7 +30,10 @@ pub(super) async fn sqlite(pool: &SqlitePool) -> Result<(), StoreError> {
     Ok(SQLITE.run(pool).await?)
 }
 
-/// Under an advisory lock, which sqlx takes.
-pub(super) async fn postgres(pool: &PgPool) -> Result<(), StoreError> {
-    Ok(POSTGRES.run(pool).await?)
+/// Under an advisory lock, which sqlx takes. On a connection without the limit for statements: another server may be at it
+/// for a while, and a new index takes as long as it takes.
+pub(super) async fn postgres(options: &PgConnectOptions) -> Result<(), StoreError> {
+    let mut conn = options.clone().options([("statement_timeout", "0")]).connect().await?;
+    POSTGRES.run(&mut conn).await?;
+    Ok(conn.close().await?)
 }

@@ -26,7 +26,7 @@ use sqlx::{
 };
 use tracing::log::LevelFilter;
 
-use self::run::Link;
+use self::run::{Line, Link};
 use crate::{
     config::{DatabaseConfig, DatabaseUrl},
     error::Error,
@@ -67,7 +67,7 @@ impl Store {
     pub async fn read(&self) -> Result<Conn, StoreError> {
         let link = match &self.engine {
             Engine::Sqlite { readers, .. } => Link::Sqlite(readers.acquire().await?),
-            Engine::Postgres(pool) => Link::Postgres(pool.acquire().await?),
+            Engine::Postgres(pool) => Link::Postgres(Line::new(pool.acquire().await?)),
         };
         Ok(self.conn(link))
     }
@@ -76,7 +76,7 @@ impl Store {
     pub async fn write(&self) -> Result<Conn, StoreError> {
         let link = match &self.engine {
             Engine::Sqlite { writer, .. } => Link::Sqlite(writer.acquire().await?),
-            Engine::Postgres(pool) => Link::Postgres(pool.acquire().await?),
+            Engine::Postgres(pool) => Link::Postgres(Line::new(pool.acquire().await?)),
         };
         Ok(self.conn(link))
     }
@@ -96,18 +96,29 @@ impl Store {
 
     async fn transact_once<T>(&self, work: &impl AsyncFn(&mut Conn) -> Result<T, Error>) -> Result<T, Error> {
         let mut conn = self.begin().await?;
-        let done = work(&mut conn).await?;
-        conn.commit().await?;
-        Ok(done)
+        match work(&mut conn).await {
+            Ok(done) => {
+                conn.commit().await?;
+                Ok(done)
+            }
+            Err(error) => {
+                if let Err(error) = conn.roll_back().await {
+                    tracing::debug!(%error, "a transaction was undone with its connection");
+                }
+                Err(error)
+            }
+        }
     }
 
     async fn begin(&self) -> Result<Conn, StoreError> {
         let link = match &self.engine {
             // IMMEDIATE: a transaction that begins by reading could not be raised to a writing one without a race.
             Engine::Sqlite { writer, .. } => Link::SqliteTransaction(writer.begin_with("BEGIN IMMEDIATE").await?),
-            Engine::Postgres(pool) => Link::PostgresTransaction(pool.begin().await?),
+            Engine::Postgres(pool) => Link::Postgres(Line::new(pool.acquire().await?)),
         };
-        Ok(self.conn(link))
+        let mut conn = self.conn(link);
+        conn.begin().await?;
+        Ok(conn)
     }
 
     fn conn(&self, link: Link) -> Conn {
@@ -196,6 +207,6 @@ async fn open_postgres(url: &str, config: &DatabaseConfig) -> Result<Engine, Sto
         }
         pool => pool?,
     };
-    migrate::postgres(&pool).await?;
+    migrate::postgres(&options).await?;
     Ok(Engine::Postgres(pool))
 }

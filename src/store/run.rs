@@ -25,8 +25,48 @@ pub struct Conn {
 pub(crate) enum Link {
     Sqlite(PoolConnection<Sqlite>),
     SqliteTransaction(Transaction<'static, Sqlite>),
-    Postgres(PoolConnection<Postgres>),
-    PostgresTransaction(Transaction<'static, Postgres>),
+    Postgres(Line),
+}
+
+/// A line to Postgres. What may never answer again does not go back to the pool, which would wait for it: it is closed, and
+/// the server at its other end undoes what was not committed.
+#[derive(Debug)]
+pub(crate) struct Line {
+    /// None once it was closed.
+    conn: Option<PoolConnection<Postgres>>,
+    broken: bool,
+    in_transaction: bool,
+}
+
+impl Line {
+    pub(super) fn new(conn: PoolConnection<Postgres>) -> Self {
+        Self { conn: Some(conn), broken: false, in_transaction: false }
+    }
+
+    /// BEGIN, COMMIT or ROLLBACK.
+    async fn control(&mut self, sql: &'static str, patience: Duration) -> Result<(), StoreError> {
+        let Some(conn) = self.conn.as_deref_mut() else { return Err(closed()) };
+        // Until it is known to be over.
+        self.in_transaction = true;
+        let done = within(patience, sqlx::raw_sql(sql).execute(conn)).await;
+        self.broken |= done.is_err();
+        self.in_transaction = sql == "BEGIN";
+        done.map(drop)
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if (self.broken || self.in_transaction)
+            && let Some(conn) = self.conn.take()
+        {
+            drop(conn.detach());
+        }
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable(sqlx::Error::PoolClosed)
 }
 
 /// What the macros run a statement on.
@@ -40,25 +80,48 @@ impl Conn {
         Self { link, statements, patience }
     }
 
+    /// On SQLite the transaction has begun with the connection.
+    pub(super) async fn begin(&mut self) -> Result<(), StoreError> {
+        match &mut self.link {
+            Link::Postgres(line) => line.control("BEGIN", self.patience).await,
+            Link::Sqlite(_) | Link::SqliteTransaction(_) => Ok(()),
+        }
+    }
+
     pub(super) async fn commit(self) -> Result<(), StoreError> {
-        let patience = self.patience;
         match self.link {
-            Link::SqliteTransaction(transaction) => within(patience, transaction.commit()).await,
-            Link::PostgresTransaction(transaction) => within(patience, transaction.commit()).await,
-            Link::Sqlite(_) | Link::Postgres(_) => Ok(()),
+            Link::SqliteTransaction(transaction) => within(self.patience, transaction.commit()).await,
+            Link::Postgres(mut line) => line.control("COMMIT", self.patience).await,
+            Link::Sqlite(_) => Ok(()),
+        }
+    }
+
+    /// So that the connection can be used again; one that is dropped in a transaction undoes it too.
+    pub(super) async fn roll_back(self) -> Result<(), StoreError> {
+        match self.link {
+            Link::SqliteTransaction(transaction) => within(self.patience, transaction.rollback()).await,
+            Link::Postgres(mut line) if !line.broken => line.control("ROLLBACK", self.patience).await,
+            Link::Postgres(_) | Link::Sqlite(_) => Ok(()),
         }
     }
 
     /// Counts one statement and gives the connection for it, and how long it may take.
-    pub(crate) fn raw(&mut self) -> (Raw<'_>, Duration) {
+    pub(crate) fn raw(&mut self) -> Result<(Raw<'_>, Duration), StoreError> {
         self.statements.fetch_add(1, Ordering::Relaxed);
         let raw = match &mut self.link {
             Link::Sqlite(conn) => Raw::Sqlite(conn),
             Link::SqliteTransaction(conn) => Raw::Sqlite(conn),
-            Link::Postgres(conn) => Raw::Postgres(conn),
-            Link::PostgresTransaction(conn) => Raw::Postgres(conn),
+            Link::Postgres(line) => Raw::Postgres(line.conn.as_deref_mut().ok_or_else(closed)?),
         };
-        (raw, self.patience)
+        Ok((raw, self.patience))
+    }
+
+    /// Notes whether the connection can be trusted after a statement.
+    pub(crate) fn settle<T>(&mut self, done: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let (Err(StoreError::Unavailable(_)), Link::Postgres(line)) = (&done, &mut self.link) {
+            line.broken = true;
+        }
+        done
     }
 }
 
@@ -73,18 +136,19 @@ pub(crate) async fn within<T>(
     }
 }
 
-/// `send!(conn, as-constructor, sql, finisher, binds…)`: the two arms that every statement needs.
+/// `send!(conn, constructor, sql, finisher, binds…)`: the two arms that every statement needs.
 macro_rules! send {
     ($conn:expr, [$($query:tt)+], $sql:expr, $finish:ident $(, $bind:expr)*) => {{
-        let (raw, patience) = $conn.raw();
-        match raw {
-            $crate::store::run::Raw::Sqlite(conn) => {
+        let done = match $conn.raw() {
+            Ok(($crate::store::run::Raw::Sqlite(conn), patience)) => {
                 $crate::store::run::within(patience, $($query)+($sql)$(.bind($bind))*.$finish(conn)).await
             }
-            $crate::store::run::Raw::Postgres(conn) => {
+            Ok(($crate::store::run::Raw::Postgres(conn), patience)) => {
                 $crate::store::run::within(patience, $($query)+($sql)$(.bind($bind))*.$finish(conn)).await
             }
-        }
+            Err(error) => Err(error),
+        };
+        $conn.settle(done)
     }};
 }
 pub(crate) use send;
@@ -92,17 +156,18 @@ pub(crate) use send;
 /// Runs a statement for its effect; gives the number of rows that it touched.
 macro_rules! execute {
     ($conn:expr, $sql:expr $(, $bind:expr)* $(,)?) => {{
-        let (raw, patience) = $conn.raw();
-        match raw {
-            $crate::store::run::Raw::Sqlite(conn) => {
-                $crate::store::run::within(patience, sqlx::query($sql)$(.bind($bind))*.execute(conn))
-                    .await.map(|done| done.rows_affected())
+        let done = match $conn.raw() {
+            Ok(($crate::store::run::Raw::Sqlite(conn), patience)) => {
+                let done = $crate::store::run::within(patience, sqlx::query($sql)$(.bind($bind))*.execute(conn)).await;
+                done.map(|done| done.rows_affected())
             }
-            $crate::store::run::Raw::Postgres(conn) => {
-                $crate::store::run::within(patience, sqlx::query($sql)$(.bind($bind))*.execute(conn))
-                    .await.map(|done| done.rows_affected())
+            Ok(($crate::store::run::Raw::Postgres(conn), patience)) => {
+                let done = $crate::store::run::within(patience, sqlx::query($sql)$(.bind($bind))*.execute(conn)).await;
+                done.map(|done| done.rows_affected())
             }
-        }
+            Err(error) => Err(error),
+        };
+        $conn.settle(done)
     }};
 }
 pub(crate) use execute;

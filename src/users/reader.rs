@@ -60,8 +60,8 @@ impl Reader {
 
     async fn work(self) {
         // Counts itself out also where its runtime stops in the middle of a statement.
-        let _leaving = Leaving(&self.queue);
-        while let Some(batch) = self.next_batch() {
+        let mut leaving = Leaving { queue: &self.queue, counted: true };
+        while let Some(batch) = self.next_batch(&mut leaving) {
             let ids: Vec<UserId> = batch.keys().copied().collect();
             let mut found = match self.read_all(&ids).await {
                 Ok(rows) => Ok(rows.into_iter().map(|row| (row.id, User::try_from(row).map(Arc::new))).collect()),
@@ -76,7 +76,7 @@ impl Reader {
         }
     }
 
-    fn next_batch(&self) -> Option<HashMap<UserId, Vec<oneshot::Sender<Answer>>>> {
+    fn next_batch(&self, leaving: &mut Leaving<'_>) -> Option<HashMap<UserId, Vec<oneshot::Sender<Answer>>>> {
         let mut queue = self.queue();
         let mut batch: HashMap<_, Vec<_>> = HashMap::new();
         let mut left = Vec::new();
@@ -88,7 +88,13 @@ impl Reader {
             }
         }
         queue.waiting = left;
-        (!batch.is_empty()).then_some(batch)
+        if batch.is_empty() {
+            // Under the lock that found nothing: whoever comes next finds a place and begins.
+            queue.under_way -= 1;
+            leaving.counted = false;
+            return None;
+        }
+        Some(batch)
     }
 
     async fn read_all(&self, ids: &[UserId]) -> Result<Vec<UserRow>, StoreError> {
@@ -125,11 +131,16 @@ impl Reader {
     }
 }
 
-struct Leaving<'q>(&'q Mutex<Queue>);
+struct Leaving<'q> {
+    queue: &'q Mutex<Queue>,
+    counted: bool,
+}
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
-        lock(self.0).under_way -= 1;
+        if self.counted {
+            lock(self.queue).under_way -= 1;
+        }
     }
 }
 

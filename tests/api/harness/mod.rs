@@ -1,5 +1,7 @@
 //! What every test stands on: a database, a server, a client, and what they are set up with.
 
+use std::time::Duration;
+
 mod binary;
 mod client;
 mod database;
@@ -48,11 +50,10 @@ pub(crate) fn postgres_is_there() {
 
 /// Waits until something is so, without an assumption about how long that takes; gives up after half a minute.
 pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    for _ in 0..1500 {
-        if is_so().await {
-            return;
+    let waiting = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    panic!("gave up waiting: {what}");
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(30), waiting).await.is_ok(), "gave up waiting: {what}");
 }
