@@ -1,6 +1,7 @@
 //! What is logged, and how.
 
 use clap::Args;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::check::Check;
 
@@ -43,9 +44,11 @@ fn format(text: &str) -> Result<LogFormat, String> {
 impl LogSettings {
     pub(super) fn check(&self, check: &mut Check) -> Option<LogConfig> {
         let filter = check.value("GRANTD_LOG", &self.log, |text| {
-            text.parse::<tracing_subscriber::filter::Targets>().map(|_| text.to_owned()).map_err(|_| {
-                "allowed is a level (error, warn, info, debug, trace) or target=level, with commas".to_owned()
-            })
+            // A word alone would be a target, which is hardly ever what was meant.
+            let plain = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
+            let allowed = "allowed is a level (error, warn, info, debug, trace) or target=level, with commas";
+            let parsed = text.parse::<Targets>().is_ok() && text.split(',').all(plain);
+            if parsed { Ok(text.to_owned()) } else { Err(allowed.to_owned()) }
         });
         let format = match self.log_format.as_deref().filter(|text| !text.is_empty()) {
             Some(text) => check.value("GRANTD_LOG_FORMAT", text, format).map(Some),

@@ -15,7 +15,7 @@ use crate::secret::MasterKey;
 pub(super) struct KeySettings {
     /// 32 bytes in base64url that seal all secrets in the database; `grantd keygen` prints one. SQLite: made beside a
     /// new database as `master.key`; Postgres: required
-    #[arg(long, env = "GRANTD_MASTER_KEY", value_name = "KEY")]
+    #[arg(long, env = "GRANTD_MASTER_KEY", value_name = "KEY", allow_hyphen_values = true)]
     master_key: Option<String>,
     /// A file that holds the value of `GRANTD_MASTER_KEY`
     #[arg(long, env = "GRANTD_MASTER_KEY_FILE", value_name = "FILE", value_parser = parse::path)]

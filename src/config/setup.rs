@@ -15,7 +15,7 @@ pub(super) struct SetupSettings {
     #[arg(long, env = "GRANTD_ADMIN_USERNAME", value_name = "NAME", default_value = "admin")]
     admin_username: String,
     /// The administrator's password. Without it: SQLite: generated and printed once; Postgres: nobody is made
-    #[arg(long, env = "GRANTD_ADMIN_PASSWORD", value_name = "PASSWORD")]
+    #[arg(long, env = "GRANTD_ADMIN_PASSWORD", value_name = "PASSWORD", allow_hyphen_values = true)]
     admin_password: Option<String>,
     /// A file that holds the value of `GRANTD_ADMIN_PASSWORD`
     #[arg(long, env = "GRANTD_ADMIN_PASSWORD_FILE", value_name = "FILE", value_parser = parse::path)]

@@ -3,6 +3,7 @@
 //! [`Store::read`] gives a connection that may only read, [`Store::write`] one for a change of a single statement,
 //! and [`Store::transact`] runs several as one. The macros of `run` send a statement over any of them.
 
+mod connections;
 mod error;
 mod migrate;
 pub(crate) mod run;
@@ -20,13 +21,16 @@ use std::{
 pub use error::StoreError;
 pub use run::Conn;
 use sqlx::{
-    ConnectOptions, PgPool, SqlitePool,
+    ConnectOptions, SqlitePool,
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tracing::log::LevelFilter;
 
-use self::run::{Line, Link};
+use self::{
+    connections::Connections,
+    run::{Line, Link},
+};
 use crate::{
     config::{DatabaseConfig, DatabaseUrl},
     error::Error,
@@ -50,7 +54,7 @@ pub struct Store {
 #[derive(Clone, Debug)]
 enum Engine {
     Sqlite { readers: SqlitePool, writer: SqlitePool },
-    Postgres(PgPool),
+    Postgres(Arc<Connections>),
 }
 
 impl Store {
@@ -67,7 +71,7 @@ impl Store {
     pub async fn read(&self) -> Result<Conn, StoreError> {
         let link = match &self.engine {
             Engine::Sqlite { readers, .. } => Link::Sqlite(readers.acquire().await?),
-            Engine::Postgres(pool) => Link::Postgres(Line::new(pool.acquire().await?)),
+            Engine::Postgres(connections) => Link::Postgres(Line::new(connections.acquire().await?)),
         };
         Ok(self.conn(link))
     }
@@ -76,7 +80,7 @@ impl Store {
     pub async fn write(&self) -> Result<Conn, StoreError> {
         let link = match &self.engine {
             Engine::Sqlite { writer, .. } => Link::Sqlite(writer.acquire().await?),
-            Engine::Postgres(pool) => Link::Postgres(Line::new(pool.acquire().await?)),
+            Engine::Postgres(connections) => Link::Postgres(Line::new(connections.acquire().await?)),
         };
         Ok(self.conn(link))
     }
@@ -114,7 +118,7 @@ impl Store {
         let link = match &self.engine {
             // IMMEDIATE: a transaction that begins by reading could not be raised to a writing one without a race.
             Engine::Sqlite { writer, .. } => Link::SqliteTransaction(writer.begin_with("BEGIN IMMEDIATE").await?),
-            Engine::Postgres(pool) => Link::Postgres(Line::new(pool.acquire().await?)),
+            Engine::Postgres(connections) => Link::Postgres(Line::new(connections.acquire().await?)),
         };
         let mut conn = self.conn(link);
         conn.begin().await?;
@@ -145,7 +149,7 @@ impl Store {
                 readers.close().await;
                 writer.close().await;
             }
-            Engine::Postgres(pool) => pool.close().await,
+            Engine::Postgres(connections) => connections.close().await,
         }
     }
 }
@@ -183,7 +187,7 @@ async fn open_postgres(url: &str, config: &DatabaseConfig) -> Result<Engine, Sto
         .options([("statement_timeout", config.timeout.as_millis().to_string())])
         .log_slow_statements(LevelFilter::Warn, config.timeout / 2)
         .log_statements(LevelFilter::Trace);
-    let pool = PgPoolOptions::new()
+    let pool_options = PgPoolOptions::new()
         .max_connections(config.connections)
         .acquire_timeout(config.timeout)
         // A round trip before each use would double the cost of a request; one after a pause costs nothing and finds
@@ -196,10 +200,8 @@ async fn open_postgres(url: &str, config: &DatabaseConfig) -> Result<Engine, Sto
                 }
                 Ok(true)
             })
-        })
-        .connect_with(options.clone())
-        .await;
-    let pool = match pool {
+        });
+    let pool = match pool_options.clone().connect_with(options.clone()).await {
         // The pool tried for as long as it may, and does not say what it was that failed.
         Err(sqlx::Error::PoolTimedOut) => {
             options.connect().await?;
@@ -208,5 +210,5 @@ async fn open_postgres(url: &str, config: &DatabaseConfig) -> Result<Engine, Sto
         pool => pool?,
     };
     migrate::postgres(&options).await?;
-    Ok(Engine::Postgres(pool))
+    Ok(Engine::Postgres(Arc::new(Connections::new(pool, pool_options, options))))
 }
