@@ -7,7 +7,7 @@ mod role;
 mod serve;
 mod user;
 
-use std::{error::Error, future::Future, process::ExitCode};
+use std::{error::Error, process::ExitCode};
 
 use actix_web::rt::System;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind, parser::ValueSource};
@@ -17,7 +17,7 @@ use self::output::Output;
 use crate::{
     app::App,
     clock::Clock,
-    config::{self, Config, DotEnv, Settings},
+    config::{self, DotEnv, Settings},
     secret::MasterKey,
 };
 
@@ -156,9 +156,9 @@ fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
 /// Opens the database, as the server does at its start, for a command that works on it while the server runs or not.
 fn with_app(settings: &Settings, work: impl AsyncFnOnce(&App) -> Outcome) -> Outcome {
     let config = settings.check()?;
-    run_to_end(async {
+    System::new().block_on(async {
         let issuer = config.http.listen.first().map(|address| format!("http://{address}")).unwrap_or_default();
-        let (app, first) = open(config, issuer).await?;
+        let (app, first) = App::start(config, issuer, Clock::system()).await?;
         if let Some(first) = first {
             eprintln!("{}", serve::first_start_text(&first, &app.issuer));
         }
@@ -166,14 +166,6 @@ fn with_app(settings: &Settings, work: impl AsyncFnOnce(&App) -> Outcome) -> Out
         app.store.close().await;
         done
     })
-}
-
-async fn open(config: Config, issuer: String) -> Result<(App, Option<crate::setup::FirstStart>), Box<dyn Error>> {
-    Ok(App::start(config, issuer, Clock::system()).await?)
-}
-
-fn run_to_end(work: impl Future<Output = Outcome>) -> Outcome {
-    System::new().block_on(work)
 }
 
 fn show_config(settings: &Settings, matches: &ArgMatches, dotenv: &DotEnv, output: Output) -> Outcome {

@@ -49,7 +49,7 @@ fn routes(routes: &mut web::ServiceConfig) {
         .default_service(web::to(nothing_here));
 }
 
-/// The server, from the outside in: the id, the log, browsers' rules, then the route. (The last `wrap` is the first that
+/// The server, from the outside in: the log, the id and the headers, browsers' rules, then the route. (The last `wrap` is the first that
 /// a request meets.)
 pub(crate) fn server(
     app: Arc<App>,

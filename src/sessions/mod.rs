@@ -87,6 +87,10 @@ impl Session {
 /// As much of a user agent as is kept, in characters.
 const USER_AGENT_LENGTH: usize = 256;
 
+fn kept(user_agent: Option<&str>) -> Option<String> {
+    user_agent.map(|text| text.chars().take(USER_AGENT_LENGTH).collect())
+}
+
 /// Begins a session in a transaction that is under way.
 pub(crate) async fn begin(
     conn: &mut Conn,
@@ -110,7 +114,6 @@ pub(crate) async fn begin(
         expires_at,
         ended_at: None,
     };
-    let user_agent: Option<String> = new.user_agent.map(|text| text.chars().take(USER_AGENT_LENGTH).collect());
     run::execute!(
         conn,
         sql::INSERT,
@@ -125,7 +128,7 @@ pub(crate) async fn begin(
         idle_expires_at,
         expires_at,
         new.address,
-        user_agent
+        kept(new.user_agent)
     )?;
     Ok(session)
 }
@@ -158,7 +161,7 @@ pub(crate) async fn rotate(
 ) -> Result<bool, StoreError> {
     let idle_expires_at = (now + config.refresh_token_ttl).min(session.expires_at);
     let counter = i64::try_from(session.counter).unwrap_or(i64::MAX);
-    let user_agent: Option<String> = by.user_agent.map(|text| text.chars().take(USER_AGENT_LENGTH).collect());
+    let user_agent = kept(by.user_agent);
     let rows = run::execute!(conn, sql::ROTATE, session.id, counter, now, idle_expires_at, by.address, user_agent)?;
     session.counter += rows;
     Ok(rows == 1)

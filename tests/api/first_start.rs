@@ -12,18 +12,20 @@ on_both_engines!(
     servers_that_start_together_make_one_of_each,
 );
 
+/// The rows that a first start leaves.
+const MADE: [(&str, i64); 7] = [
+    ("clients", 1),
+    ("roles", 2),
+    ("scopes", 11),
+    ("sessions", 0),
+    ("signing_keys", 1),
+    ("user_roles", 2),
+    ("users", 1),
+];
+
 async fn it_makes_what_every_database_needs(database: Database) {
     let server = TestServer::start(database).await;
-    let counts = [
-        ("clients", 1),
-        ("roles", 2),
-        ("scopes", 11),
-        ("sessions", 0),
-        ("signing_keys", 1),
-        ("user_roles", 2),
-        ("users", 1),
-    ];
-    assert_eq!(server.database().row_counts().await, counts);
+    assert_eq!(server.database().row_counts().await, MADE);
     let metadata = server.get("/.well-known/oauth-authorization-server").send().await.json_with(200);
     let names: Vec<_> = grantd::roles::BUILT_IN_SCOPES.iter().map(|(name, _)| *name).collect();
     let mut sorted = names.clone();
@@ -52,16 +54,7 @@ async fn servers_that_start_together_make_one_of_each(database: Database) {
         let starts: Vec<_> = (0..4).map(|_| scope.spawn(start)).collect();
         starts.into_iter().map(|start| start.join().unwrap()).collect()
     });
-    let counts = [
-        ("clients", 1),
-        ("roles", 2),
-        ("scopes", 11),
-        ("sessions", 0),
-        ("signing_keys", 1),
-        ("user_roles", 2),
-        ("users", 1),
-    ];
-    assert_eq!(database.row_counts().await, counts);
+    assert_eq!(database.row_counts().await, MADE);
     // Each takes the tokens of the others.
     for issuing in &servers {
         let token = issuing.login(ADMIN_PASSWORD).await;
