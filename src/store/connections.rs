@@ -1,60 +1,111 @@
 //! The connections to Postgres.
+//!
+//! Not sqlx's own pool: that asks each connection for a sign of life when it is given back, which doubles the round trips of
+//! a request, and waits for the answer as long as TCP lets it. Here a connection is asked only where there is doubt.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwap;
-use sqlx::{
-    PgPool, Postgres,
-    pool::PoolConnection,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use deadpool::managed::{Manager, Metrics, Object, Pool, PoolConfig, PoolError, QueueMode, RecycleError, Timeouts};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, postgres::PgConnectOptions};
 
-/// A pool, and another in its place when all its connections have fallen silent.
-///
-/// Each connection that is given back is asked for a sign of life, and sqlx waits for that as long as the system lets it:
-/// a quarter of an hour on Linux, in which the pool has no place for another. A database that moved to another machine
-/// and ended no connection would be away for as long.
+/// A connection that was lent longer ago is asked whether it still lives, before it is used.
+const TRUSTED: Duration = Duration::from_secs(1);
+/// A connection that is older is replaced: it may hold on to a server that should be spared.
+const LIFETIME: Duration = Duration::from_mins(30);
+
+/// A bounded number of connections, which are made when they are needed.
 #[derive(Debug)]
 pub(super) struct Connections {
-    pool: ArcSwap<PgPool>,
-    options: PgPoolOptions,
-    server: PgConnectOptions,
-    /// When a connection was last lent.
-    lent_at: Mutex<Instant>,
+    pool: Pool<Server>,
+    patience: Duration,
+}
+
+/// A connection that was lent.
+pub(super) type Lent = Object<Server>;
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) conn: PgConnection,
+    /// Whether a statement was begun whose end nobody has seen.
+    pub(super) in_doubt: bool,
+}
+
+/// Where connections lead.
+#[derive(Debug)]
+pub(super) struct Server {
+    options: PgConnectOptions,
+    /// How long a connection may take to give a sign of life.
+    patience: Duration,
+    /// When one was last found dead. Those that are older are no better: the server restarted, or moved.
+    found_dead: Mutex<Option<Instant>>,
 }
 
 impl Connections {
-    pub(super) fn new(pool: PgPool, options: PgPoolOptions, server: PgConnectOptions) -> Self {
-        Self { pool: ArcSwap::from_pointee(pool), options, server, lent_at: Mutex::new(Instant::now()) }
+    /// `most`: the most connections; `patience`: how long somebody waits for one.
+    pub(super) fn new(options: PgConnectOptions, most: u32, patience: Duration) -> Result<Self, sqlx::Error> {
+        let server = Server { options, patience: patience / 2, found_dead: Mutex::default() };
+        let config = PoolConfig {
+            max_size: most as usize,
+            timeouts: Timeouts::default(),
+            queue_mode: QueueMode::Lifo,
+        };
+        let pool = Pool::builder(server).config(config).build().map_err(sqlx::Error::config)?;
+        Ok(Self { pool, patience })
     }
 
-    pub(super) async fn acquire(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
-        let pool = self.pool.load_full();
-        let acquired = pool.acquire().await;
-        match &acquired {
-            Ok(_) => *self.lent_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now(),
-            Err(sqlx::Error::PoolTimedOut) => self.replace(&pool),
-            Err(_) => {}
+    pub(super) async fn acquire(&self) -> Result<Lent, sqlx::Error> {
+        match tokio::time::timeout(self.patience, self.pool.get()).await {
+            Ok(Ok(lent)) => Ok(lent),
+            Ok(Err(PoolError::Backend(error))) => Err(error),
+            Ok(Err(PoolError::Closed)) => Err(sqlx::Error::PoolClosed),
+            Ok(Err(_)) | Err(_) => Err(sqlx::Error::PoolTimedOut),
         }
-        acquired
     }
 
     pub(super) async fn close(&self) {
-        self.pool.load_full().close().await;
+        let idle = self.pool.retain(|_, _| false).removed;
+        self.pool.close();
+        for held in idle {
+            // It ends with the process at the latest.
+            let _ = held.conn.close().await;
+        }
+    }
+}
+
+impl Server {
+    async fn lives(&self, conn: &mut PgConnection) -> bool {
+        matches!(tokio::time::timeout(self.patience, conn.ping()).await, Ok(Ok(())))
     }
 
-    /// Gives the pool up, unless somebody got a connection of it while this one waited: then it is only busy.
-    fn replace(&self, pool: &Arc<PgPool>) {
-        let mut lent_at = self.lent_at.lock().unwrap_or_else(PoisonError::into_inner);
-        if lent_at.elapsed() < self.options.get_acquire_timeout() || !Arc::ptr_eq(pool, &self.pool.load()) {
-            return;
+    fn found_dead(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.found_dead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Manager for Server {
+    type Type = Held;
+    type Error = sqlx::Error;
+
+    async fn create(&self) -> Result<Held, sqlx::Error> {
+        Ok(Held { conn: self.options.connect().await?, in_doubt: false })
+    }
+
+    async fn recycle(&self, held: &mut Held, metrics: &Metrics) -> Result<(), RecycleError<sqlx::Error>> {
+        let distrusted = self.found_dead().is_some_and(|at| metrics.created < at);
+        if distrusted || metrics.age() > LIFETIME {
+            return Err(RecycleError::message("it is old"));
         }
-        *lent_at = Instant::now();
-        self.pool.store(Arc::new(self.options.clone().connect_lazy_with(self.server.clone())));
-        // It lends no more from now on; nobody waits for its connections to end.
-        drop(pool.close());
+        if held.in_doubt || metrics.last_used() > TRUSTED {
+            if !self.lives(&mut held.conn).await {
+                *self.found_dead() = Some(Instant::now());
+                return Err(RecycleError::message("it is dead"));
+            }
+            held.in_doubt = false;
+        }
+        Ok(())
     }
 }

@@ -22,7 +22,7 @@ pub use error::StoreError;
 pub use run::Conn;
 use sqlx::{
     ConnectOptions, SqlitePool,
-    postgres::{PgConnectOptions, PgPoolOptions},
+    postgres::PgConnectOptions,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tracing::log::LevelFilter;
@@ -38,8 +38,6 @@ use crate::{
 
 /// How often a transaction is tried when the engine asks to have it repeated.
 const TRIES: usize = 5;
-/// A connection that lay idle for longer is asked whether it still lives, before it is used.
-const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 const SQLITE_READERS: u32 = 4;
 
 /// The database. Clones share its connections.
@@ -187,28 +185,9 @@ async fn open_postgres(url: &str, config: &DatabaseConfig) -> Result<Engine, Sto
         .options([("statement_timeout", config.timeout.as_millis().to_string())])
         .log_slow_statements(LevelFilter::Warn, config.timeout / 2)
         .log_statements(LevelFilter::Trace);
-    let pool_options = PgPoolOptions::new()
-        .max_connections(config.connections)
-        .acquire_timeout(config.timeout)
-        // A round trip before each use would double the cost of a request; one after a pause costs nothing and finds
-        // the connections that a restarted database has left dead.
-        .test_before_acquire(false)
-        .before_acquire(|conn, meta| {
-            Box::pin(async move {
-                if meta.idle_for > TRUSTED_IDLE {
-                    sqlx::Connection::ping(conn).await?;
-                }
-                Ok(true)
-            })
-        });
-    let pool = match pool_options.clone().connect_with(options.clone()).await {
-        // The pool tried for as long as it may, and does not say what it was that failed.
-        Err(sqlx::Error::PoolTimedOut) => {
-            options.connect().await?;
-            return Err(sqlx::Error::PoolTimedOut.into());
-        }
-        pool => pool?,
-    };
+    let connections = Connections::new(options.clone(), config.connections, config.timeout)?;
+    // Says why it cannot be reached before anybody waits for a migration.
+    drop(connections.acquire().await?);
     migrate::postgres(&options).await?;
-    Ok(Engine::Postgres(Arc::new(Connections::new(pool, pool_options, options))))
+    Ok(Engine::Postgres(Arc::new(connections)))
 }

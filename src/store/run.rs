@@ -9,9 +9,10 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{Postgres, Sqlite, Transaction, pool::PoolConnection};
+use deadpool::managed::Object;
+use sqlx::{Sqlite, Transaction, pool::PoolConnection};
 
-use super::StoreError;
+use super::{StoreError, connections::Lent};
 
 /// A connection, in a transaction or not. A transaction that is dropped without a commit is rolled back.
 #[derive(Debug)]
@@ -28,30 +29,51 @@ pub(crate) enum Link {
     Postgres(Line),
 }
 
-/// A line to Postgres. What may never answer again does not go back to the pool, which would wait for it: it is closed, and
-/// the server at its other end undoes what was not committed.
+/// A line to Postgres. What may never answer again does not go back to the pool: it is closed, and the server at its other end
+/// undoes what was not committed.
 #[derive(Debug)]
 pub(crate) struct Line {
     /// None once it was closed.
-    conn: Option<PoolConnection<Postgres>>,
+    conn: Option<Lent>,
     broken: bool,
     in_transaction: bool,
 }
 
 impl Line {
-    pub(super) fn new(conn: PoolConnection<Postgres>) -> Self {
+    pub(super) fn new(conn: Lent) -> Self {
         Self { conn: Some(conn), broken: false, in_transaction: false }
     }
 
-    /// BEGIN, COMMIT or ROLLBACK.
-    async fn control(&mut self, sql: &'static str, patience: Duration) -> Result<(), StoreError> {
-        let Some(conn) = self.conn.as_deref_mut() else { return Err(closed()) };
+    /// The connection for a statement whose end [`Line::settle`] is told.
+    fn raw(&mut self) -> Result<&mut sqlx::PgConnection, StoreError> {
+        let held = self.conn.as_deref_mut().ok_or(StoreError::Unavailable(sqlx::Error::PoolClosed))?;
+        held.in_doubt = true;
+        Ok(&mut held.conn)
+    }
+
+    fn settle<T>(&mut self, done: &Result<T, StoreError>) {
+        self.broken |= matches!(done, Err(StoreError::Unavailable(_)));
+        if let Some(held) = self.conn.as_deref_mut() {
+            held.in_doubt = false;
+        }
+    }
+
+    async fn begin(&mut self, patience: Duration) -> Result<(), StoreError> {
         // Until it is known to be over.
         self.in_transaction = true;
-        let done = within(patience, sqlx::raw_sql(sql).execute(conn)).await;
-        self.broken |= done.is_err();
-        self.in_transaction = sql == "BEGIN";
-        done.map(drop)
+        self.control("BEGIN", patience).await
+    }
+
+    async fn end(&mut self, sql: &'static str, patience: Duration) -> Result<(), StoreError> {
+        let done = self.control(sql, patience).await;
+        self.in_transaction = done.is_err();
+        done
+    }
+
+    async fn control(&mut self, sql: &'static str, patience: Duration) -> Result<(), StoreError> {
+        let done = within(patience, sqlx::raw_sql(sql).execute(self.raw()?)).await.map(drop);
+        self.settle(&done);
+        done
     }
 }
 
@@ -60,13 +82,9 @@ impl Drop for Line {
         if (self.broken || self.in_transaction)
             && let Some(conn) = self.conn.take()
         {
-            drop(conn.detach());
+            drop(Object::take(conn));
         }
     }
-}
-
-fn closed() -> StoreError {
-    StoreError::Unavailable(sqlx::Error::PoolClosed)
 }
 
 /// What the macros run a statement on.
@@ -83,7 +101,7 @@ impl Conn {
     /// On SQLite the transaction has begun with the connection.
     pub(super) async fn begin(&mut self) -> Result<(), StoreError> {
         match &mut self.link {
-            Link::Postgres(line) => line.control("BEGIN", self.patience).await,
+            Link::Postgres(line) => line.begin(self.patience).await,
             Link::Sqlite(_) | Link::SqliteTransaction(_) => Ok(()),
         }
     }
@@ -91,7 +109,7 @@ impl Conn {
     pub(super) async fn commit(self) -> Result<(), StoreError> {
         match self.link {
             Link::SqliteTransaction(transaction) => within(self.patience, transaction.commit()).await,
-            Link::Postgres(mut line) => line.control("COMMIT", self.patience).await,
+            Link::Postgres(mut line) => line.end("COMMIT", self.patience).await,
             Link::Sqlite(_) => Ok(()),
         }
     }
@@ -100,7 +118,7 @@ impl Conn {
     pub(super) async fn roll_back(self) -> Result<(), StoreError> {
         match self.link {
             Link::SqliteTransaction(transaction) => within(self.patience, transaction.rollback()).await,
-            Link::Postgres(mut line) if !line.broken => line.control("ROLLBACK", self.patience).await,
+            Link::Postgres(mut line) if !line.broken => line.end("ROLLBACK", self.patience).await,
             Link::Postgres(_) | Link::Sqlite(_) => Ok(()),
         }
     }
@@ -111,15 +129,15 @@ impl Conn {
         let raw = match &mut self.link {
             Link::Sqlite(conn) => Raw::Sqlite(conn),
             Link::SqliteTransaction(conn) => Raw::Sqlite(conn),
-            Link::Postgres(line) => Raw::Postgres(line.conn.as_deref_mut().ok_or_else(closed)?),
+            Link::Postgres(line) => Raw::Postgres(line.raw()?),
         };
         Ok((raw, self.patience))
     }
 
     /// Notes whether the connection can be trusted after a statement.
     pub(crate) fn settle<T>(&mut self, done: Result<T, StoreError>) -> Result<T, StoreError> {
-        if let (Err(StoreError::Unavailable(_)), Link::Postgres(line)) = (&done, &mut self.link) {
-            line.broken = true;
+        if let Link::Postgres(line) = &mut self.link {
+            line.settle(&done);
         }
         done
     }
