@@ -48,11 +48,7 @@ impl Connections {
     /// `most`: the most connections; `patience`: how long somebody waits for one.
     pub(super) fn new(options: PgConnectOptions, most: u32, patience: Duration) -> Result<Self, sqlx::Error> {
         let server = Server { options, patience: patience / 2, found_dead: Mutex::default() };
-        let config = PoolConfig {
-            max_size: most as usize,
-            timeouts: Timeouts::default(),
-            queue_mode: QueueMode::Lifo,
-        };
+        let config = PoolConfig { max_size: most as usize, timeouts: Timeouts::default(), queue_mode: QueueMode::Lifo };
         let pool = Pool::builder(server).config(config).build().map_err(sqlx::Error::config)?;
         Ok(Self { pool, patience })
     }
