@@ -1,6 +1,6 @@
 //! The settings of a guard.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use jsonwebtoken::jwk::JwkSet;
 
@@ -20,6 +20,7 @@ pub struct GuardBuilder {
     pub(crate) realm: String,
     pub(crate) clock: Clock,
     pub(crate) remember: usize,
+    pub(crate) max_staleness: Option<Duration>,
     #[cfg(feature = "issuer")]
     pub(crate) cool_down: u32,
     #[cfg(feature = "issuer")]
@@ -35,6 +36,7 @@ impl GuardBuilder {
             realm: "grantd".to_owned(),
             clock: clock::system(),
             remember: 16 * 1024 * 1024,
+            max_staleness: None,
             #[cfg(feature = "issuer")]
             cool_down: 10,
             #[cfg(feature = "issuer")]
@@ -70,6 +72,13 @@ impl GuardBuilder {
     /// How much is remembered of tokens that were verified, in bytes of token. Default: 16 MiB. `0` remembers nothing.
     pub fn remember(mut self, bytes: usize) -> Self {
         self.remember = bytes;
+        self
+    }
+
+    /// Accepts tokens only while [`Guard::hear_revocations`] was called within this time, and none before it was called
+    /// first: else it could not be known what was revoked.
+    pub fn max_staleness(mut self, most: Duration) -> Self {
+        self.max_staleness = Some(most);
         self
     }
 

@@ -38,9 +38,11 @@ pub enum TokenError {
     NotYetValid,
     /// `iat` is in the future.
     IssuedInFuture,
-    /// What the token stands on was ended by logout, revocation or a disabled account. [`Guard::verify`](crate::Guard::verify)
-    /// itself never says so: it is for a service that looks at its own data too.
+    /// The token, or the session, user or client that it stands on, was revoked: by a guard that hears of revocations, or a
+    /// service that looks at its own data too.
     Revoked,
+    /// Nothing is wrong with the token itself, but this guard has not heard for too long what was revoked.
+    RevocationsUnknown,
 }
 
 impl TokenError {
@@ -64,6 +66,7 @@ impl TokenError {
             Self::NotYetValid => "the token is not valid yet",
             Self::IssuedInFuture => "the token was issued in the future",
             Self::Revoked => "the token was revoked",
+            Self::RevocationsUnknown => "it is not known whether the token was revoked",
         }
     }
 }
@@ -135,8 +138,8 @@ pub enum AuthenticateError {
     /// The token is refused.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// The issuer was never reached, so that nothing can be said about the token.
-    #[error("the issuer's keys could not be fetched yet")]
+    /// The issuer was never reached, or not for too long, so that nothing can be said about the token.
+    #[error("the issuer cannot be reached")]
     Unavailable {
         /// Seconds after which a new attempt makes sense.
         retry_after: u32,

@@ -3,17 +3,19 @@
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use jsonwebtoken::jwk::JwkSet;
 
 use crate::{
-    AuthenticateError, Claims, GuardBuilder, KeyError, TokenError,
+    AuthenticateError, Claims, GuardBuilder, KeyError, Revocation, TokenError,
     clock::Clock,
     issuer::Source,
     keys::{Key, Keys},
     remembered::Remembered,
+    revoked::Revoked,
     token::{MAX_TOKEN_BYTES, Parts},
 };
 
@@ -31,6 +33,7 @@ struct Inner {
     /// Held while keys are replaced, so that two replacements come one after the other. Verifying never waits for it.
     replacing: Mutex<()>,
     remembered: Remembered,
+    revoked: Revoked,
     /// Where keys come from; none where they are given.
     source: Option<Source>,
 }
@@ -92,9 +95,39 @@ impl Guard {
     /// Verifies a token at the time `now` (seconds since 1970), with the keys that are here: no waiting, no I/O.
     ///
     /// Checks what RFC 9068 §4 and RFC 8725 §3 ask for: `typ` is `at+jwt`, no `crit`, `alg` is that of the key that `kid`
-    /// names, the signature, every required claim, `iss`, `aud`, `exp`, `nbf` and `iat`. A token that was verified before
-    /// costs one SHA-256 and a look at the time.
+    /// names, the signature, every required claim, `iss`, `aud`, `exp`, `nbf` and `iat`; and whether it was revoked, as far as
+    /// this guard has heard. A token that was verified before costs one SHA-256 and a look at time and revocations.
     pub fn verify(&self, token: &str, now: i64) -> Result<Arc<Claims>, TokenError> {
+        self.verify_for(&self.0.audiences, token, now)
+    }
+
+    /// As [`Guard::verify`], for other audiences than the guard's own: a service that answers for others.
+    pub fn verify_for(&self, audiences: &[String], token: &str, now: i64) -> Result<Arc<Claims>, TokenError> {
+        let claims = self.verify_for_anybody(token, now)?;
+        let is_meant = claims.aud.as_slice().iter().any(|audience| audiences.contains(audience));
+        if is_meant { Ok(claims) } else { Err(TokenError::WrongAudience) }
+    }
+
+    /// As [`Guard::verify`], whoever the token is for. For the issuer itself: a service must look at `aud` (RFC 9068 §4).
+    pub fn verify_for_anybody(&self, token: &str, now: i64) -> Result<Arc<Claims>, TokenError> {
+        let claims = self.verify_signed(token, now)?;
+        self.0.revoked.check(&claims)?;
+        Ok(claims)
+    }
+
+    /// Takes news of what was revoked. `whole`: they are all that there is; else they come on top of what is known.
+    pub fn hear_revocations(&self, news: impl IntoIterator<Item = Revocation>, whole: bool) {
+        self.0.revoked.hear(news, whole, self.now());
+    }
+
+    /// How long ago this guard last heard what was revoked; none: never. While a guard that follows its issuer cannot reach
+    /// it, this grows, until [`GuardBuilder::max_staleness`] has tokens refused.
+    #[must_use]
+    pub fn revocations_heard_ago(&self) -> Option<Duration> {
+        self.0.revoked.heard_ago()
+    }
+
+    fn verify_signed(&self, token: &str, now: i64) -> Result<Arc<Claims>, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::TooLong);
         }
@@ -148,7 +181,10 @@ impl Guard {
         {
             return Err(AuthenticateError::Unavailable { retry_after: source.retry_after(self.now()) });
         }
-        Ok(verdict?)
+        match verdict {
+            Err(TokenError::RevocationsUnknown) => Err(AuthenticateError::Unavailable { retry_after: 1 }),
+            verdict => Ok(verdict?),
+        }
     }
 
     /// The `iss` of the tokens that are accepted.
@@ -200,6 +236,7 @@ impl Inner {
             keys: ArcSwap::from_pointee(keys),
             replacing: Mutex::new(()),
             remembered: Remembered::new(builder.remember),
+            revoked: Revoked::new(builder.max_staleness),
             source: None,
         }
     }
@@ -218,9 +255,6 @@ impl Inner {
         let claims = parts.claims()?;
         if claims.iss != self.issuer {
             return Err(TokenError::WrongIssuer);
-        }
-        if !claims.aud.as_slice().iter().any(|audience| self.audiences.contains(audience)) {
-            return Err(TokenError::WrongAudience);
         }
         self.check_times(&claims, now)?;
         Ok((Arc::new(claims), key))

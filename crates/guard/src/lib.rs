@@ -93,6 +93,7 @@ mod guard;
 mod keys;
 mod refusal;
 mod remembered;
+mod revoked;
 mod scope;
 mod token;
 
@@ -113,5 +114,6 @@ pub use claims::{Audience, Claims};
 pub use error::{AuthenticateError, BuildError, KeyError, TokenError};
 pub use guard::Guard;
 pub use refusal::{CredentialsError, Refusal};
+pub use revoked::{Revocation, RevocationKind};
 pub use scope::{InvalidScope, Scope, Scopes};
 pub use token::MAX_TOKEN_BYTES;
