@@ -6,13 +6,17 @@ use std::{
     net::SocketAddr,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use chrono::{DateTime, Utc};
 use grantd_guard::{BuildError, Guard};
 use secrecy::ExposeSecret as _;
+use tokio::sync::watch;
 
 use crate::{
+    changes::{self, Changes},
+    clients,
     clock::Clock,
     config::{self, Config, DatabaseUrl, MasterKeySource},
     error::Error,
@@ -24,6 +28,9 @@ use crate::{
     store::{Store, StoreError},
     users,
 };
+
+/// Tokens are accepted at least this long while the database is away: a busy one is late now and then.
+const LEAST_STALENESS: Duration = Duration::from_secs(30);
 
 /// Everything that a request may need.
 #[derive(Debug)]
@@ -48,6 +55,11 @@ pub struct App {
     pub refresh_tokens: RefreshTokens,
     /// Reads users, many at once.
     pub users: users::Reader,
+    /// The clients that were read before.
+    pub clients: clients::Cache,
+    /// What was heard of changes in the database.
+    pub changes: Changes,
+    stopping: watch::Sender<bool>,
 }
 
 /// Why the server does not start. The text tells the operator what to do.
@@ -124,29 +136,32 @@ impl App {
             make_file(file)?;
         }
         let store = Store::open(&config.database).await?;
-        let of_file;
         let master_key = match &config.master_key {
-            MasterKeySource::Given(key) => key,
-            MasterKeySource::Beside(file) => {
-                of_file = key_beside(file, &store).await?;
-                &of_file
-            }
+            MasterKeySource::Given(key) => key.clone(),
+            MasterKeySource::Beside(file) => key_beside(file, &store).await?,
         };
         let passwords = Passwords::start(&config.hash)?;
-        let keys = SigningKeys::open(&store, master_key, &config.tokens, now).await?;
+        let keys = SigningKeys::open(&store, &master_key, &config.tokens, now).await?;
+        let refresh_key = SigningKeys::server_key(&store, &master_key, "refresh token").await?;
         let first = setup::first_start(&store, &passwords, &config.setup, now).await.map_err(StartError::Setup)?;
 
         let issuer = config.http.issuer.clone().unwrap_or(issuer);
         let audience = config.tokens.audience.clone().unwrap_or_else(|| issuer.clone());
         let of_guard = clock.clone();
-        let mut guard = Guard::builder(&issuer).audience(&issuer).clock(move || of_guard.now().timestamp());
+        let mut guard = Guard::builder(&issuer)
+            .audience(&issuer)
+            .clock(move || of_guard.now().timestamp())
+            .max_staleness(config.tokens.access_token_ttl.max(LEAST_STALENESS));
         if audience != issuer {
             guard = guard.audience(&audience);
         }
         let app = Self {
             guard: guard.keys(&keys.jwk_set())?,
-            refresh_tokens: RefreshTokens::new(master_key),
+            refresh_tokens: RefreshTokens::new(&refresh_key),
             users: users::Reader::new(store.clone()),
+            clients: clients::Cache::default(),
+            changes: Changes::new(),
+            stopping: watch::Sender::new(false),
             config,
             issuer,
             audience,
@@ -155,6 +170,10 @@ impl App {
             passwords,
             keys,
         };
+        changes::catch_up(&app, &app.store).await.map_err(|error| match error {
+            Error::Store(error) => StartError::Store(error),
+            other => StartError::Setup(other),
+        })?;
         Ok((app, first))
     }
 
@@ -162,6 +181,21 @@ impl App {
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
         self.clock.now()
+    }
+
+    /// Tells requests that wait for something that they should end.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    /// Waits until the server is told to stop.
+    pub(crate) async fn stopping(&self) {
+        // An error says that the app itself is gone.
+        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
 }
 

@@ -16,16 +16,19 @@ pub use http::openapi::document as openapi;
 
 // What grantd does.
 pub mod audit;
+pub mod cleanup;
 pub mod clients;
 pub mod keys;
 pub mod oauth;
 pub mod passwords;
+pub mod revocations;
 pub mod roles;
 pub mod sessions;
 pub mod setup;
 pub mod users;
 
 // What it stands on.
+pub mod changes;
 pub mod clock;
 pub mod config;
 pub mod error;

@@ -2,7 +2,12 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload, web};
+use actix_web::{
+    FromRequest, HttpMessage, HttpRequest,
+    dev::Payload,
+    http::header::{AUTHORIZATION, HeaderValue},
+    web,
+};
 use grantd_guard::{Claims, Refusal, Scope, TokenError, actix::bearer_token};
 
 use crate::{
@@ -11,10 +16,13 @@ use crate::{
     client_address::client_address,
     http::{headers::RequestIdText, problem::Problem},
     ids::UserId,
+    oauth,
     users::User,
 };
 
 const ACCOUNT: Scope = Scope::from_static("account");
+/// To see what is true of every token.
+pub(crate) const INTROSPECT: Scope = Scope::from_static("tokens:introspect");
 
 /// A user who acts on the own account: an access token with the scope `account`, of a user who is not disabled.
 pub(crate) struct Me {
@@ -48,11 +56,57 @@ async fn me(req: &HttpRequest) -> Result<Me, Problem> {
     }
 }
 
+/// Who may see what is true of every token: an access token with the scope `tokens:introspect`, or a confidential client.
+pub(crate) struct Watcher;
+
+impl FromRequest for Watcher {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let req = req.clone();
+        Box::pin(async move { watcher(&req).await })
+    }
+}
+
+async fn watcher(req: &HttpRequest) -> Result<Watcher, Problem> {
+    let app = app(req)?;
+    if has_scheme(req, "basic") {
+        return oauth::confidential_client(app, req).await.map(|_| Watcher).map_err(|error| Problem::of_client(&error));
+    }
+    match introspector(req, app) {
+        Ok(()) => Ok(Watcher),
+        Err(refusal @ Refusal::NoCredentials) => Err(Problem::from(refusal).or_basic()),
+        Err(refusal) => Err(refusal.into()),
+    }
+}
+
+fn has_scheme(req: &HttpRequest, scheme: &str) -> bool {
+    let value = req.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+    value.split(|byte| *byte == b' ').next().is_some_and(|found| found.eq_ignore_ascii_case(scheme.as_bytes()))
+}
+
+/// Whether a request has an `Authorization: Bearer` header, whatever is in it.
+pub(crate) fn has_bearer(req: &HttpRequest) -> bool {
+    has_scheme(req, "bearer")
+}
+
+/// Whether the request has a token with the scope `tokens:introspect`.
+pub(crate) fn introspector(req: &HttpRequest, app: &App) -> Result<(), Refusal> {
+    let claims = claims(req, app)?;
+    if claims.scope.contains(INTROSPECT.as_str()) {
+        Ok(())
+    } else {
+        Err(Refusal::Scope([INTROSPECT].into_iter().collect()))
+    }
+}
+
 fn app(req: &HttpRequest) -> Result<&web::Data<App>, Problem> {
     req.app_data().ok_or_else(|| crate::error::Error::Internal("the routes have no App".to_owned()).into())
 }
 
-fn claims(req: &HttpRequest, app: &App) -> Result<Arc<Claims>, Refusal> {
+/// What the access token of a request says.
+pub(crate) fn claims(req: &HttpRequest, app: &App) -> Result<Arc<Claims>, Refusal> {
     let token = bearer_token(req.headers(), req.query_string())?.ok_or(Refusal::NoCredentials)?;
     Ok(app.guard.verify(token, app.now().timestamp())?)
 }

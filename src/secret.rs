@@ -1,8 +1,10 @@
 //! Secrets that are generated: the master key and what is sealed under it, and client secrets.
 
+use std::sync::Arc;
+
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey},
-    digest, hkdf, rand,
+    digest, rand,
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretBox, SecretString};
@@ -21,9 +23,9 @@ pub fn random<const N: usize>() -> Result<[u8; N], NoRandomness> {
     Ok(bytes)
 }
 
-/// 32 bytes that all other secrets at rest are sealed under, or derived from.
-#[derive(Debug)]
-pub struct MasterKey(SecretBox<[u8; 32]>);
+/// 32 bytes that all other secrets at rest are sealed under. Clones share them.
+#[derive(Clone, Debug)]
+pub struct MasterKey(Arc<SecretBox<[u8; 32]>>);
 
 /// What was sealed was not sealed under this key for this purpose.
 #[derive(Debug, thiserror::Error)]
@@ -33,14 +35,14 @@ pub struct Unsealable;
 impl MasterKey {
     /// A new one, from the system's randomness.
     pub fn generate() -> Result<Self, NoRandomness> {
-        Ok(Self(SecretBox::new(Box::new(random()?))))
+        Ok(Self(Arc::new(SecretBox::new(Box::new(random()?)))))
     }
 
     /// Reads base64url, with or without padding.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(text.trim().trim_end_matches('=')).ok()?;
-        Some(Self(SecretBox::new(Box::new(bytes.try_into().ok()?))))
+        Some(Self(Arc::new(SecretBox::new(Box::new(bytes.try_into().ok()?)))))
     }
 
     /// In base64url, to be kept.
@@ -77,18 +79,6 @@ impl MasterKey {
             .len();
         plain.truncate(length);
         Ok(SecretBox::new(Box::new(plain)))
-    }
-
-    /// A key for one purpose (HKDF-SHA-256, RFC 5869).
-    #[must_use]
-    pub fn derive(&self, purpose: &str) -> [u8; 32] {
-        let extracted = hkdf::Salt::new(hkdf::HKDF_SHA256, b"grantd").extract(self.0.expose_secret());
-        let mut key = [0; 32];
-        let info = [purpose.as_bytes()];
-        let Ok(()) = extracted.expand(&info, hkdf::HKDF_SHA256).and_then(|expanded| expanded.fill(&mut key)) else {
-            unreachable!("HKDF-SHA-256 gives up to 8160 bytes, and 32 were asked for")
-        };
-        key
     }
 }
 

@@ -12,9 +12,11 @@ use actix_web::{HttpServer, dev, rt};
 
 use crate::{
     app::{App, StartError},
+    changes, cleanup,
     clock::Clock,
     config::Config,
     http::{self, tls::Certificate},
+    keys,
     setup::FirstStart,
 };
 
@@ -22,6 +24,8 @@ use crate::{
 const STOP_SECONDS: u64 = 10;
 /// How often a changed certificate is looked for.
 const CERTIFICATE_CHECK: Duration = Duration::from_secs(10);
+/// How often the database is asked whether anything has changed: a revocation reaches all servers within this.
+const FOLLOW: Duration = Duration::from_millis(200);
 
 /// A server that listens, and answers once it is run.
 pub struct Server {
@@ -83,14 +87,35 @@ impl Server {
     pub fn run(self) -> impl Future<Output = io::Result<()>> {
         let Self { app, certificate, inner, .. } = self;
         async move {
-            let duty = certificate.map(|certificate| rt::spawn(refresh(certificate)));
+            let mut duties = vec![rt::spawn(follow(Arc::clone(&app))), rt::spawn(cleanup::run(Arc::clone(&app)))];
+            duties.extend(certificate.map(|certificate| rt::spawn(refresh(certificate))));
             let done = inner.await;
-            if let Some(duty) = duty {
-                duty.abort();
-            }
+            duties.iter().for_each(rt::task::JoinHandle::abort);
             app.store.close().await;
             done
         }
+    }
+}
+
+/// Hears of changes in the database, and changes keys when it is time.
+async fn follow(app: Arc<App>) {
+    let store = app.store.aside();
+    let mut ticks = rt::time::interval(FOLLOW);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut failing = false;
+    loop {
+        ticks.tick().await;
+        let done = async {
+            changes::catch_up(&app, &store).await?;
+            keys::tick(&app, &store).await
+        };
+        let done = done.await;
+        match &done {
+            Err(error) if !failing => tracing::warn!(%error, "changes in the database cannot be followed"),
+            Ok(()) if failing => tracing::info!("changes in the database are followed again"),
+            _ => {}
+        }
+        failing = done.is_err();
     }
 }
 

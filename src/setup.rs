@@ -118,6 +118,7 @@ async fn make_default_client(conn: &mut Conn, now: DateTime<Utc>) -> Result<(), 
         scopes: built_in_scopes(),
         audiences: Vec::new(),
         access_token_ttl: None,
+        jwks: None,
     };
     clients::insert(conn, &client, None, true, now).await
 }

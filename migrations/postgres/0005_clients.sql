@@ -5,6 +5,11 @@ CREATE TABLE clients (
     -- SHA-256 of the secret of a confidential client; NULL says that the client is public. The secret has 256 random
     -- bits, which no slow hash could make safer.
     secret_hash      BYTEA,
+    -- The secret before, for as long as it lives on beside the new one.
+    old_secret_hash  BYTEA,
+    old_secret_until TIMESTAMPTZ,
+    -- A JWK set: the public keys that prove the client by `private_key_jwt` (RFC 7523). NULL: it has none.
+    jwks             TEXT,
     -- Space-delimited lists, read whole.
     grant_types      TEXT NOT NULL,
     scopes           TEXT NOT NULL,

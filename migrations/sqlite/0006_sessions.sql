@@ -31,3 +31,6 @@ CREATE TABLE sessions (
 
 CREATE INDEX sessions_user_id_idx ON sessions (user_id, id);
 CREATE INDEX sessions_client_id_idx ON sessions (client_id);
+-- For cleaning up: what nobody can use any more.
+CREATE INDEX sessions_idle_expires_at_idx ON sessions (idle_expires_at);
+CREATE INDEX sessions_ended_at_idx ON sessions (ended_at) WHERE ended_at IS NOT NULL;

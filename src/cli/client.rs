@@ -1,6 +1,9 @@
 //! `grantd client …`
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{Subcommand, ValueEnum};
 use grantd_guard::Scope;
@@ -13,7 +16,7 @@ use super::{
 use crate::{
     app::App,
     audit::Origin,
-    clients::{self, Client, ClientId, ClientKind, GrantType, NewClient},
+    clients::{self, Client, ClientId, ClientKind, GrantType, Jwks, NewClient},
     config::parse,
 };
 
@@ -41,6 +44,17 @@ pub(super) enum Command {
         /// How long its access tokens live; when absent, as set for the server
         #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
         token_ttl: Option<Duration>,
+        /// A file with the JWK set of the public keys that prove it by `private_key_jwt`
+        #[arg(long, value_name = "FILE")]
+        jwks: Option<PathBuf>,
+    },
+    /// Give a client a new secret, which is printed, once
+    Secret {
+        /// Its id
+        client_id: ClientId,
+        /// How long the secret before lives on
+        #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+        old_valid_for: Option<Duration>,
     },
     /// List all clients
     List,
@@ -70,7 +84,7 @@ pub(super) enum Kind {
 pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome {
     let (origin, now) = (Origin::system(), app.now());
     match command {
-        Command::Create { client_id, name, kind, grants, scopes, audiences, token_ttl } => {
+        Command::Create { client_id, name, kind, grants, scopes, audiences, token_ttl, jwks } => {
             let new = NewClient {
                 name: name.unwrap_or_else(|| client_id.to_string()),
                 client_id,
@@ -82,9 +96,16 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
                 scopes: scopes.into_iter().collect(),
                 audiences,
                 access_token_ttl: token_ttl,
+                jwks: jwks.as_deref().map(read_jwks).transpose()?,
             };
             let (client, secret) = clients::create(app, &new, &origin, now).await?;
             created(&client, secret.as_ref().map(ExposeSecret::expose_secret), output)
+        }
+        Command::Secret { client_id, old_valid_for } => {
+            let old_valid_for = old_valid_for.unwrap_or_default();
+            let secret = clients::rotate_secret(app, &client_id, old_valid_for, &origin, now).await?;
+            output.object(&serde_json::json!({"client_secret": secret.expose_secret()}))?;
+            if output.json { Ok(()) } else { output::print("\nThe secret is not shown again.") }
         }
         Command::List => {
             let all = clients::list(app).await?;
@@ -99,6 +120,11 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
             output.object(&clients::set_disabled(app, &client_id, false, &origin, now).await?)
         }
     }
+}
+
+fn read_jwks(file: &Path) -> Result<Jwks, Box<dyn std::error::Error>> {
+    let json = std::fs::read_to_string(file).map_err(|error| format!("--jwks: {}: {error}", file.display()))?;
+    Ok(Jwks::parse(&json).map_err(|error| format!("--jwks: {}", error.message))?)
 }
 
 fn created(client: &Client, secret: Option<&str>, output: Output) -> Outcome {

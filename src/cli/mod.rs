@@ -1,10 +1,12 @@
 //! The command line. What it does to the database goes through the same functions as a request.
 
 mod client;
+mod keys;
 mod output;
 mod password;
 mod role;
 mod serve;
+mod token;
 mod user;
 
 use std::{error::Error, process::ExitCode};
@@ -59,6 +61,12 @@ enum Command {
     /// Clients: the applications that ask for tokens
     #[command(subcommand)]
     Client(client::Command),
+    /// Signing keys, and what is sealed under the master key
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Access tokens: what they say
+    #[command(subcommand)]
+    Token(token::Command),
     /// Print a script that completes commands in a shell
     Completions {
         /// Which shell
@@ -144,6 +152,8 @@ fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
             check_flags_of_client(&command, matches)?;
             with_app(&settings, async |app| client::run(command, app, output).await)
         }
+        Command::Keys(command) => with_app(&settings, async |app| keys::run(command, app, output).await),
+        Command::Token(command) => with_app(&settings, async |app| token::run(command, app, output).await),
         Command::Completions { shell } => {
             // Into memory first: the generator panics where it cannot write.
             let mut script = Vec::new();

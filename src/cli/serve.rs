@@ -1,6 +1,6 @@
 //! `grantd serve`: what it prints at the start, and how it stops.
 
-use std::pin::pin;
+use std::{pin::pin, sync::Arc};
 
 use actix_web::rt;
 use secrecy::ExposeSecret as _;
@@ -17,12 +17,13 @@ pub(super) async fn serve(config: Config) -> Outcome {
     let mut signals =
         Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? };
     print(&greeting(&server))?;
-    let handle = server.handle();
+    let (handle, app) = (server.handle(), Arc::clone(server.app()));
     let mut running = pin!(server.run());
     tokio::select! {
         done = &mut running => return Ok(done?),
         () = signals.next() => tracing::info!("stopping when the requests under way are answered"),
     }
+    app.stop();
     drop(rt::spawn(handle.stop(true)));
     // The server hears nothing while it stops: the second signal ends the process instead.
     tokio::select! {

@@ -1,21 +1,25 @@
 //! Clients: the applications that ask for tokens. Only an administrator makes them (RFC 9700 §2.4).
 
+mod cache;
+mod jwks;
 mod name;
 mod sql;
 
-use std::{collections::BTreeSet, fmt, str::FromStr, time::Duration};
+use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use grantd_guard::{Scope, Scopes};
+use grantd_guard::{RevocationKind, Scope, Scopes};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, Serializer};
 
-pub use self::name::ClientId;
+pub(crate) use self::jwks::ALGORITHMS;
+pub use self::{cache::Cache, jwks::Jwks, name::ClientId};
 use crate::{
     app::App,
     audit::{self, Event, Origin},
+    changes,
     error::{Code, Error, FieldError},
-    roles,
+    keys, revocations, roles,
     secret::{self, CLIENT_SECRET},
     store::{Conn, StoreError, run},
 };
@@ -95,6 +99,8 @@ pub struct Client {
     /// How long its access tokens live; `None`: as set for the server.
     #[serde(serialize_with = "duration_text")]
     pub access_token_ttl: Option<Duration>,
+    /// The public keys that prove it by `private_key_jwt`.
+    pub jwks: Option<Jwks>,
     /// A disabled client gets nothing.
     pub disabled: bool,
     /// When it was made.
@@ -113,9 +119,12 @@ fn duration_text<S: Serializer>(duration: &Option<Duration>, serializer: S) -> R
 }
 
 /// A client, and what its secret is checked against; none for a public one.
+#[derive(Debug)]
 pub(crate) struct Credentials {
-    pub(crate) client: Client,
+    pub(crate) client: Arc<Client>,
     pub(crate) secret_hash: Option<Vec<u8>>,
+    /// The secret before, and until when it lives on.
+    pub(crate) old_secret: Option<(Vec<u8>, DateTime<Utc>)>,
 }
 
 /// A client to be made.
@@ -135,6 +144,8 @@ pub struct NewClient {
     pub audiences: Vec<String>,
     /// How long its access tokens live.
     pub access_token_ttl: Option<Duration>,
+    /// The public keys that prove it by `private_key_jwt`.
+    pub jwks: Option<Jwks>,
 }
 
 impl NewClient {
@@ -151,6 +162,9 @@ impl NewClient {
         if self.kind == ClientKind::Public && self.grant_types.contains(&GrantType::ClientCredentials) {
             let message = "a public client has no credentials of its own";
             errors.push(FieldError::new("grant_types", Code::Format, message));
+        }
+        if self.kind == ClientKind::Public && self.jwks.is_some() {
+            errors.push(FieldError::new("jwks", Code::Format, "a public client has no keys of its own"));
         }
         if self.access_token_ttl.is_some_and(|ttl| !LIFETIMES.contains(&ttl)) {
             errors.push(FieldError::new("access_token_ttl", Code::Length, "must be from 1 second to 1 year"));
@@ -188,10 +202,13 @@ pub async fn create(
         .store
         .transact(async |conn| {
             roles::check_known(conn, &new.scopes).await?;
+            if let Some(ttl) = new.access_token_ttl {
+                keys::allow_ttl(conn, ttl).await?;
+            }
             insert(conn, new, secret.as_ref(), false, now).await?;
             let event = Event::success("client.created").subject(&new.client_id);
             audit::record(conn, event, origin, now).await?;
-            Ok(read(conn, new.client_id.as_str()).await?.ok_or_else(|| not_found(&new.client_id))?.client)
+            read_client(conn, new.client_id.as_str()).await
         })
         .await?;
     Ok((client, secret))
@@ -218,6 +235,7 @@ pub(crate) async fn insert(
         new.audiences.join(" "),
         every_scope,
         ttl,
+        new.jwks.as_ref().map(ToString::to_string),
         false,
         now
     )
@@ -236,21 +254,33 @@ async fn read(conn: &mut Conn, id: &str) -> Result<Option<Credentials>, StoreErr
     run::optional!(conn, sql::ClientRow, sql::BY_ID, id)?.map(Credentials::try_from).transpose()
 }
 
-/// A client and what proves that somebody is it.
-pub(crate) async fn credentials(app: &App, id: &str) -> Result<Option<Credentials>, StoreError> {
-    read(&mut app.store.read().await?, id).await
+async fn read_client(conn: &mut Conn, id: &str) -> Result<Client, Error> {
+    Ok(Arc::unwrap_or_clone(read(conn, id).await?.ok_or_else(|| not_found(id))?.client))
+}
+
+/// A client and what proves that somebody is it, as it was when this server last heard of a change.
+pub(crate) async fn credentials(app: &App, id: &str) -> Result<Option<Arc<Credentials>>, StoreError> {
+    let generation = match app.clients.get(id) {
+        Ok(known) => return Ok(Some(known)),
+        Err(generation) => generation,
+    };
+    let found = read(&mut app.store.read().await?, id).await?.map(Arc::new);
+    if let Some(found) = &found {
+        app.clients.keep(found, generation);
+    }
+    Ok(found)
 }
 
 /// One client.
 pub async fn find(app: &App, id: &str) -> Result<Client, Error> {
-    Ok(credentials(app, id).await?.ok_or_else(|| not_found(id))?.client)
+    read_client(&mut app.store.read().await?, id).await
 }
 
 /// All clients, by id.
 pub async fn list(app: &App) -> Result<Vec<Client>, Error> {
     let mut conn = app.store.read().await?;
     let rows = run::all!(conn, sql::ClientRow, sql::LIST)?;
-    rows.into_iter().map(|row| Ok(Credentials::try_from(row)?.client)).collect()
+    rows.into_iter().map(|row| Ok(Arc::unwrap_or_clone(Credentials::try_from(row)?.client))).collect()
 }
 
 /// Disables or enables a client. A disabled one gets nothing.
@@ -261,19 +291,52 @@ pub async fn set_disabled(
     origin: &Origin,
     now: DateTime<Utc>,
 ) -> Result<Client, Error> {
-    app.store
+    let client = app
+        .store
         .transact(async |conn| {
             run::execute!(conn, sql::SET_DISABLED, id.as_str(), disabled, now)?;
-            let client = read(conn, id.as_str()).await?.ok_or_else(|| not_found(id))?.client;
+            let client = read_client(conn, id.as_str()).await?;
             let kind = if disabled { "client.disabled" } else { "client.enabled" };
             audit::record(conn, Event::success(kind).subject(id), origin, now).await?;
+            changes::of_clients(conn).await?;
+            if disabled {
+                revocations::record(conn, RevocationKind::Client, &[id.to_string()], now).await?;
+            }
             Ok(client)
         })
-        .await
+        .await?;
+    changes::catch_up(app, &app.store).await?;
+    Ok(client)
+}
+
+/// Gives a confidential client a new secret, which is returned and which nothing shows again. The one before lives on for as
+/// long as is said.
+pub async fn rotate_secret(
+    app: &App,
+    id: &ClientId,
+    old_valid_for: Duration,
+    origin: &Origin,
+    now: DateTime<Utc>,
+) -> Result<SecretString, Error> {
+    let secret = secret::generate(CLIENT_SECRET)?;
+    let hash = secret::fingerprint(secret.expose_secret()).to_vec();
+    app.store
+        .transact(async |conn| {
+            let until = now + old_valid_for.min(*LIFETIMES.end());
+            if run::execute!(conn, sql::ROTATE_SECRET, id.as_str(), hash.as_slice(), until, now)? == 0 {
+                read_client(conn, id.as_str()).await?;
+                return Err(Error::Forbidden("a public client has no secret"));
+            }
+            changes::of_clients(conn).await?;
+            Ok(audit::record(conn, Event::success("client.secret_rotated").subject(id), origin, now).await?)
+        })
+        .await?;
+    changes::catch_up(app, &app.store).await?;
+    Ok(secret)
 }
 
 /// Gives a new scope to the clients that may ask for every one.
 pub(crate) async fn give_scope(conn: &mut Conn, scope: &Scope, now: DateTime<Utc>) -> Result<(), StoreError> {
     run::execute!(conn, sql::GIVE_SCOPE, scope.as_str(), now, true)?;
-    Ok(())
+    changes::of_clients(conn).await
 }

@@ -1,24 +1,28 @@
 //! The statements about clients, and what their rows must be like.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 
-use super::{Client, ClientKind, Credentials};
+use super::{Client, ClientKind, Credentials, Jwks};
 use crate::{error::FieldError, store::StoreError};
 
 macro_rules! columns {
     () => {
-        "client_id, name, secret_hash, grant_types, scopes, audiences, access_token_ttl, disabled, created_at, updated_at"
+        "client_id, name, secret_hash, old_secret_hash, old_secret_until, grant_types, scopes, audiences, access_token_ttl, \
+         jwks, disabled, created_at, updated_at"
     };
 }
 
 pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM clients WHERE client_id = $1");
 pub(super) const LIST: &str = concat!("SELECT ", columns!(), " FROM clients ORDER BY client_id");
 pub(super) const INSERT: &str = "INSERT INTO clients \
-     (client_id, name, secret_hash, grant_types, scopes, audiences, every_scope, access_token_ttl, disabled, \
+     (client_id, name, secret_hash, grant_types, scopes, audiences, every_scope, access_token_ttl, jwks, disabled, \
       created_at, updated_at) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)";
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11)";
+/// A public client has no secret to rotate.
+pub(super) const ROTATE_SECRET: &str = "UPDATE clients SET old_secret_hash = secret_hash, old_secret_until = $3, \
+     secret_hash = $2, updated_at = $4 WHERE client_id = $1 AND secret_hash IS NOT NULL";
 pub(super) const SET_DISABLED: &str = "UPDATE clients SET disabled = $2, updated_at = $3 WHERE client_id = $1";
 /// `$3` is true: the clients that may ask for every scope.
 pub(super) const GIVE_SCOPE: &str =
@@ -29,10 +33,13 @@ pub(super) struct ClientRow {
     client_id: String,
     name: String,
     secret_hash: Option<Vec<u8>>,
+    old_secret_hash: Option<Vec<u8>>,
+    old_secret_until: Option<DateTime<Utc>>,
     grant_types: String,
     scopes: String,
     audiences: String,
     access_token_ttl: Option<i64>,
+    jwks: Option<String>,
     disabled: bool,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
@@ -59,10 +66,12 @@ impl TryFrom<ClientRow> for Credentials {
             scopes: row.scopes.parse().map_err(|error: grantd_guard::InvalidScope| impossible(error.to_string()))?,
             audiences: words(&row.audiences),
             access_token_ttl: ttl.map(Duration::from_secs),
+            jwks: row.jwks.as_deref().map(Jwks::parse).transpose().map_err(of_field)?,
             disabled: row.disabled,
             created_at: row.created_at,
             updated_at: row.updated_at,
         };
-        Ok(Self { client, secret_hash: row.secret_hash })
+        let old_secret = row.old_secret_hash.zip(row.old_secret_until);
+        Ok(Self { client: Arc::new(client), secret_hash: row.secret_hash, old_secret })
     }
 }

@@ -32,6 +32,9 @@ pub(super) struct TokenSettings {
         default_value = "ES256"
     )]
     signing_algorithm: String,
+    /// How long a signing key signs before another takes its place
+    #[arg(long, env = "GRANTD_SIGNING_KEY_TTL", value_name = "DURATION", default_value = "30d")]
+    signing_key_ttl: String,
     /// Whether anybody may use the password grant (`false`: the OAuth 2.1 profile)
     #[arg(long, env = "GRANTD_PASSWORD_GRANT", value_name = "BOOL", default_value = "true")]
     password_grant: String,
@@ -52,12 +55,14 @@ pub struct TokenConfig {
     pub refresh_leeway: Duration,
     /// What signs.
     pub algorithm: Algorithm,
+    /// How long a key signs.
+    pub signing_key_ttl: Duration,
     /// Whether the password grant is on.
     pub password_grant: bool,
 }
 
 /// What signs access tokens (RFC 7518 §3.1, RFC 8037).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub enum Algorithm {
     /// ECDSA on P-256 with SHA-256.
     ES256,
@@ -103,6 +108,7 @@ impl TokenSettings {
         let algorithm = check.value("GRANTD_SIGNING_ALGORITHM", &self.signing_algorithm, |text| {
             Algorithm::parse(text).ok_or_else(|| "allowed is ES256, RS256 or EdDSA".to_owned())
         });
+        let key_ttl = check.value("GRANTD_SIGNING_KEY_TTL", &self.signing_key_ttl, parse::duration);
         let password_grant = check.value("GRANTD_PASSWORD_GRANT", &self.password_grant, parse::boolean);
         Some(TokenConfig {
             audience: audience?,
@@ -111,6 +117,7 @@ impl TokenSettings {
             session_ttl: session?,
             refresh_leeway: leeway?,
             algorithm: algorithm?,
+            signing_key_ttl: key_ttl?,
             password_grant: password_grant?,
         })
     }

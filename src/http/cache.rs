@@ -3,26 +3,43 @@
 use actix_web::{
     HttpRequest, HttpResponse,
     http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH},
+    web::Bytes,
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::Serialize;
 
 use crate::secret::fingerprint;
 
-/// Seconds for which the metadata and the JWK set may be kept.
-const MAX_AGE: u32 = 300;
+/// Seconds for which most documents may be kept.
+pub(crate) const MAX_AGE: u32 = 300;
 
-/// A document in JSON, or 304 where the caller has it (RFC 9110 §13.1.2).
-pub(crate) fn cacheable(req: &HttpRequest, document: &impl Serialize) -> HttpResponse {
-    let body = match serde_json::to_string(document) {
-        Ok(body) => body,
-        Err(error) => return HttpResponse::from_error(error),
-    };
-    let etag = format!("\"{}\"", BASE64_URL_SAFE_NO_PAD.encode(&fingerprint(&body)[..16]));
-    let known = req.headers().get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()).is_some_and(|tags| {
-        tags.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
-    });
-    let mut answer = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
-    answer.insert_header((CACHE_CONTROL, format!("public, max-age={MAX_AGE}"))).insert_header((ETAG, etag));
-    if known { answer.finish() } else { answer.content_type("application/json").body(body) }
+/// A document in JSON, ready to be sent.
+#[derive(Debug)]
+pub(crate) struct Document {
+    /// None: it could not be written as JSON.
+    body: Option<Bytes>,
+    etag: String,
+    max_age: u32,
+}
+
+impl Document {
+    /// `max_age`: seconds.
+    pub(crate) fn of(document: &impl Serialize, max_age: u32) -> Self {
+        let body = serde_json::to_string(document).ok();
+        let etag = BASE64_URL_SAFE_NO_PAD.encode(&fingerprint(body.as_deref().unwrap_or_default())[..16]);
+        Self { body: body.map(Bytes::from), etag: format!("\"{etag}\""), max_age }
+    }
+
+    /// The document, or 304 where the caller has it (RFC 9110 §13.1.2).
+    pub(crate) fn answer(&self, req: &HttpRequest) -> HttpResponse {
+        let Some(body) = self.body.clone() else { return HttpResponse::InternalServerError().finish() };
+        let known = req.headers().get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()).is_some_and(|tags| {
+            tags.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == self.etag)
+        });
+        let mut answer = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+        answer
+            .insert_header((CACHE_CONTROL, format!("public, max-age={}", self.max_age)))
+            .insert_header((ETAG, self.etag.as_str()));
+        if known { answer.finish() } else { answer.content_type("application/json").body(body) }
+    }
 }

@@ -6,6 +6,7 @@ pub(crate) mod headers;
 mod health;
 pub(crate) mod openapi;
 pub(crate) mod problem;
+pub(crate) mod query;
 mod request_log;
 pub(crate) mod tls;
 
@@ -28,7 +29,7 @@ use crate::{
     config::HttpConfig,
     keys,
     oauth::{self, OAuthError},
-    users,
+    revocations, users,
 };
 
 /// Everything that answers.
@@ -36,7 +37,12 @@ fn routes(routes: &mut web::ServiceConfig) {
     routes
         // OAuth: tokens, and what others need to check them.
         .service(at("/token", vec![post(oauth::token::handle)]))
+        .service(at("/introspect", vec![post(oauth::introspect::handle)]))
+        .service(at("/revoke", vec![post(oauth::revoke::handle)]))
+        .service(at("/revocations", vec![get(revocations::list)]))
+        .service(at("/verify", vec![get(oauth::verify::handle)]))
         .service(at("/.well-known/oauth-authorization-server", vec![get(oauth::metadata::handle)]))
+        .service(at("/.well-known/oauth-authorization-server/{path:.*}", vec![get(oauth::metadata::at_path)]))
         .service(at("/.well-known/jwks.json", vec![get(keys::jwks)]))
         // One's own account.
         .service(at("/users/me", vec![get(users::show)]))
@@ -83,7 +89,7 @@ fn cors(config: &HttpConfig) -> Cors {
 
 /// The paths whose errors are OAuth's.
 fn is_oauth(req: &HttpRequest) -> bool {
-    req.match_pattern().as_deref() == Some("/token")
+    matches!(req.match_pattern().as_deref(), Some("/token" | "/introspect" | "/revoke"))
 }
 
 /// A method and its handler.

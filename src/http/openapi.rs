@@ -6,8 +6,11 @@ use utoipa::{
     openapi::security::{Flow, HttpAuthScheme, HttpBuilder, OAuth2, Password, Scopes, SecurityScheme},
 };
 
-use super::{cache::cacheable, health};
-use crate::{keys, oauth, roles::BUILT_IN_SCOPES, users};
+use super::{
+    cache::{Document as CacheDocument, MAX_AGE},
+    health,
+};
+use crate::{keys, oauth, revocations, roles::BUILT_IN_SCOPES, users};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -18,6 +21,10 @@ use crate::{keys, oauth, roles::BUILT_IN_SCOPES, users};
     ),
     paths(
         oauth::token::handle,
+        oauth::introspect::handle,
+        oauth::revoke::handle,
+        revocations::list,
+        oauth::verify::handle,
         oauth::metadata::handle,
         keys::jwks,
         users::show,
@@ -42,6 +49,9 @@ impl Modify for SecuritySchemes {
         components.add_security_scheme("oauth2", SecurityScheme::OAuth2(OAuth2::new([flow])));
         let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+        let client =
+            HttpBuilder::new().scheme(HttpAuthScheme::Basic).description(Some("A client's id and secret")).build();
+        components.add_security_scheme("client", SecurityScheme::Http(client));
     }
 }
 
@@ -52,5 +62,5 @@ pub fn document() -> utoipa::openapi::OpenApi {
 }
 
 pub(super) async fn openapi(req: HttpRequest) -> HttpResponse {
-    cacheable(&req, &document())
+    CacheDocument::of(&document(), MAX_AGE).answer(&req)
 }

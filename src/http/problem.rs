@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::{
     error::{Error, FieldError},
+    oauth::OAuthError,
     store::StoreError,
 };
 
@@ -78,6 +79,26 @@ impl Problem {
     pub(crate) fn head_too_large() -> Self {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         Self::new(status, "head-too-large", "Request head too large", "16 KiB are allowed for the request's head")
+    }
+
+    /// The same, with the challenge that a client may prove itself by Basic too. `Bearer` stays first.
+    pub(crate) fn or_basic(mut self) -> Self {
+        self.headers.push((WWW_AUTHENTICATE.as_str(), format!("Basic realm=\"{REALM}\"")));
+        self
+    }
+
+    /// For a client that did not prove itself, outside OAuth.
+    pub(crate) fn of_client(error: &OAuthError) -> Self {
+        if error.status_code() == StatusCode::SERVICE_UNAVAILABLE {
+            return Self::unavailable("the database is away; try again a little later");
+        }
+        if error.status_code().is_server_error() {
+            return Self::internal();
+        }
+        let detail = "the client is unknown or public, or its credentials are wrong";
+        let mut problem = Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "Authentication required", detail);
+        problem.headers.push((WWW_AUTHENTICATE.as_str(), format!("Bearer realm=\"{REALM}\"")));
+        problem.or_basic()
     }
 
     fn unavailable(detail: &'static str) -> Self {

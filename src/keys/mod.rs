@@ -1,36 +1,46 @@
-//! Signing keys: made, kept sealed in the database, published, used.
+//! Signing keys: made, kept sealed in the database, published, used, replaced.
 
 mod pair;
+mod rotate;
+mod routes;
 mod sql;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use actix_web::{HttpRequest, HttpResponse, web};
 use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use grantd_guard::Claims;
 use jsonwebtoken::jwk::JwkSet;
+use secrecy::ExposeSecret as _;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use self::pair::KeyPair;
+pub use self::rotate::{delete, list, rewrap, rotate};
+pub(crate) use self::{
+    rotate::tick,
+    routes::{__path_jwks, jwks},
+};
 use crate::{
-    app::App,
-    audit::{self, Event, Origin},
     config::{Algorithm, TokenConfig},
     error::Error,
-    http::cache::cacheable,
-    secret::{MasterKey, NoRandomness},
+    http::cache::Document,
+    secret::{self, MasterKey, NoRandomness},
     store::{Conn, Store, StoreError, run},
 };
 
 /// Signs access tokens, and says with which keys. Keys are parsed once, never for a request.
-pub struct SigningKeys(ArcSwap<Snapshot>);
+pub struct SigningKeys {
+    snapshot: ArcSwap<Snapshot>,
+    master_key: MasterKey,
+}
 
 /// The keys as the database had them.
 struct Snapshot {
     signer: Signer,
-    /// As it is published (RFC 7517 §5).
-    published: Value,
+    keys: Vec<SigningKey>,
+    /// As they are published (RFC 7517 §5).
+    published: Document,
     set: Arc<JwkSet>,
 }
 
@@ -39,6 +49,51 @@ struct Signer {
     pair: KeyPair,
     /// The JOSE header of all its tokens, in base64url, with the dot.
     header: String,
+}
+
+/// What may be known of a signing key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct SigningKey {
+    /// The RFC 7638 thumbprint of the public key.
+    pub kid: String,
+    /// What it signs with.
+    pub algorithm: Algorithm,
+    /// Where it is in its life.
+    pub state: KeyState,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it begins, or began, to sign.
+    pub not_before: DateTime<Utc>,
+    /// When the last token that it signed has expired; none while it signs.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// The life of a signing key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyState {
+    /// Published, and not signing yet.
+    Next,
+    /// Signs: there is always one.
+    Active,
+    /// Published until its last token has expired.
+    Retired,
+}
+
+impl KeyState {
+    /// As in the database and in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Next => "next",
+            Self::Active => "active",
+            Self::Retired => "retired",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        [Self::Next, Self::Active, Self::Retired].into_iter().find(|state| state.as_str() == text)
+    }
 }
 
 /// Why the signing keys cannot be used.
@@ -80,28 +135,45 @@ pub(crate) async fn any(store: &Store) -> Result<bool, StoreError> {
 }
 
 impl SigningKeys {
-    /// Reads the keys; makes one where there is none, or none of the algorithm that is set.
+    /// Reads the keys; makes one where there is none.
     pub async fn open(
         store: &Store,
         master_key: &MasterKey,
         config: &TokenConfig,
         now: DateTime<Utc>,
     ) -> Result<Self, KeysError> {
-        let mut rows = published(store, now).await?;
-        if !rows.iter().any(|row| row.state == "active" && row.algorithm == config.algorithm.as_str()) {
-            // The key that is there must open first: a wrong master key changes nothing.
+        let mut rows = live(store, now).await?;
+        if !rows.iter().any(|row| row.state == "active") {
+            // The keys that are there must open first: a wrong master key changes nothing.
             rows.iter().try_for_each(|row| unseal(row, master_key).map(drop))?;
-            make_active(store, master_key, config, now).await?;
-            rows = published(store, now).await?;
+            rotate::make_first(store, master_key, config, now).await?;
+            rows = live(store, now).await?;
         }
-        Ok(Self(ArcSwap::from_pointee(Snapshot::of(&rows, master_key)?)))
+        let snapshot = Snapshot::of(&rows, master_key, config)?;
+        let ttl = seconds(config.access_token_ttl);
+        if rows.iter().any(|row| row.state != "retired" && row.longest_ttl < ttl) {
+            allow_ttl(&mut store.write().await?, config.access_token_ttl).await?;
+        }
+        Ok(Self { snapshot: ArcSwap::from_pointee(snapshot), master_key: master_key.clone() })
+    }
+
+    /// Reads them again.
+    pub(crate) async fn reload(
+        &self,
+        store: &Store,
+        config: &TokenConfig,
+        now: DateTime<Utc>,
+    ) -> Result<(), KeysError> {
+        let rows = live(store, now).await?;
+        self.snapshot.store(Arc::new(Snapshot::of(&rows, &self.master_key, config)?));
+        Ok(())
     }
 
     /// The claims as a JWT, signed by the active key (RFC 9068 §2.1).
     ///
     /// `jsonwebtoken` would read the private key's PKCS #8 anew for each signature, hence the few lines here.
     pub fn sign(&self, claims: &Claims) -> Result<String, Error> {
-        let signer = &self.0.load().signer;
+        let signer = &self.snapshot.load().signer;
         let json = serde_json::to_vec(claims).map_err(|error| Error::Internal(error.to_string()))?;
         let mut token = signer.header.clone();
         pair::encode(&json, &mut token);
@@ -114,7 +186,27 @@ impl SigningKeys {
     /// The public keys.
     #[must_use]
     pub fn jwk_set(&self) -> Arc<JwkSet> {
-        Arc::clone(&self.0.load().set)
+        Arc::clone(&self.snapshot.load().set)
+    }
+
+    /// A key of the server itself, for one purpose; made where there is none yet.
+    pub(crate) async fn server_key(store: &Store, master_key: &MasterKey, name: &str) -> Result<[u8; 32], KeysError> {
+        let read = async || {
+            let mut conn = store.read().await?;
+            run::optional!(conn, (Vec<u8>,), sql::SERVER_KEY, name)
+        };
+        if read().await?.is_none() {
+            let sealed = master_key.seal(&secret::random::<32>()?, name)?;
+            let mut conn = store.write().await?;
+            // Of several servers that start together one makes it.
+            run::execute!(conn, sql::INSERT_SERVER_KEY, name, sealed)?;
+        }
+        let impossible = |problem: &str| StoreError::impossible("server_keys", name, problem);
+        let (sealed,) = read().await?.ok_or_else(|| impossible("it is gone"))?;
+        let wrong = |_| KeysError::WrongMasterKey { kid: name.to_owned() };
+        let key = master_key.open(&sealed, name).map_err(wrong)?;
+        let bytes = key.expose_secret().as_slice().try_into();
+        Ok(bytes.map_err(|_| impossible("it has not 32 bytes"))?)
     }
 }
 
@@ -125,14 +217,13 @@ impl fmt::Debug for SigningKeys {
 }
 
 impl Snapshot {
-    fn of(rows: &[sql::KeyRow], master_key: &MasterKey) -> Result<Self, KeysError> {
-        let impossible = |row: &sql::KeyRow, problem: &str| StoreError::impossible("signing_keys", &row.kid, problem);
+    fn of(rows: &[sql::KeyRow], master_key: &MasterKey, config: &TokenConfig) -> Result<Self, KeysError> {
         let mut signer = None;
-        let mut keys = Vec::new();
+        let mut jwks = Vec::new();
         for row in rows {
             let jwk: Value =
                 serde_json::from_str(&row.public_jwk).map_err(|_| impossible(row, "the JWK is no JSON"))?;
-            keys.push(jwk);
+            jwks.push(jwk);
             if row.state == "active" {
                 let pair = unseal(row, master_key)?;
                 let head = json!({"alg": row.algorithm, "kid": row.kid, "typ": "at+jwt"}).to_string();
@@ -143,199 +234,77 @@ impl Snapshot {
             }
         }
         let signer = signer.ok_or_else(|| StoreError::impossible("signing_keys", "", "no key is active"))?;
-        let published = json!({"keys": keys});
-        let set = serde_json::from_value(published.clone());
+        let published = json!({"keys": jwks});
+        let document = Document::of(&published, rotate::max_age(config));
+        let set = serde_json::from_value(published);
         let set = set.map_err(|error| StoreError::impossible("signing_keys", "", &error))?;
-        Ok(Self { signer, published, set: Arc::new(set) })
+        let keys = rows.iter().map(SigningKey::try_from).collect::<Result<_, _>>()?;
+        Ok(Self { signer, keys, published: document, set: Arc::new(set) })
     }
 }
 
-fn unseal(row: &sql::KeyRow, master_key: &MasterKey) -> Result<KeyPair, KeysError> {
-    let impossible = |problem: &str| StoreError::impossible("signing_keys", &row.kid, problem);
-    let wrong = |_| KeysError::WrongMasterKey { kid: row.kid.clone() };
-    let pkcs8 = master_key.open(&row.private_key, &row.kid).map_err(wrong)?;
-    let algorithm = Algorithm::parse(&row.algorithm).ok_or_else(|| impossible("the algorithm is not known"))?;
-    let pair = KeyPair::from_pkcs8(algorithm, &pkcs8).ok_or_else(|| impossible("the private key is malformed"))?;
-    Ok(pair)
+impl TryFrom<&sql::KeyRow> for SigningKey {
+    type Error = StoreError;
+
+    fn try_from(row: &sql::KeyRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            kid: row.kid.clone(),
+            algorithm: algorithm(row)?,
+            state: KeyState::parse(&row.state).ok_or_else(|| impossible(row, "the state is not known"))?,
+            created_at: row.created_at,
+            not_before: row.not_before,
+            expires_at: row.expires_at,
+        })
+    }
 }
 
-/// The keys whose tokens may still live.
-async fn published(store: &Store, now: DateTime<Utc>) -> Result<Vec<sql::KeyRow>, StoreError> {
+fn impossible(row: &sql::KeyRow, problem: &str) -> StoreError {
+    StoreError::impossible("signing_keys", &row.kid, problem)
+}
+
+fn algorithm(row: &sql::KeyRow) -> Result<Algorithm, StoreError> {
+    Algorithm::parse(&row.algorithm).ok_or_else(|| impossible(row, "the algorithm is not known"))
+}
+
+fn unseal(row: &sql::KeyRow, master_key: &MasterKey) -> Result<KeyPair, KeysError> {
+    let wrong = |_| KeysError::WrongMasterKey { kid: row.kid.clone() };
+    let pkcs8 = master_key.open(&row.private_key, &row.kid).map_err(wrong)?;
+    let pair = KeyPair::from_pkcs8(algorithm(row)?, &pkcs8);
+    Ok(pair.ok_or_else(|| impossible(row, "the private key is malformed"))?)
+}
+
+/// The keys whose tokens may live, now or later.
+async fn live(store: &Store, now: DateTime<Utc>) -> Result<Vec<sql::KeyRow>, StoreError> {
     let mut conn = store.read().await?;
     let mut rows = run::all!(conn, sql::KeyRow, sql::ALL)?;
     rows.retain(|row| row.expires_at.is_none_or(|expires_at| expires_at > now));
     Ok(rows)
 }
 
-/// Makes a key of the algorithm that is set and lets it sign from now on. Of several servers that do so at once one wins,
-/// and the others use its key.
-async fn make_active(
-    store: &Store,
-    master_key: &MasterKey,
-    config: &TokenConfig,
-    now: DateTime<Utc>,
-) -> Result<(), KeysError> {
-    let (pair, pkcs8) = KeyPair::generate(config.algorithm).map_err(KeysError::Make)?;
-    let jwk = pair.jwk();
-    let kid = jwk["kid"].as_str().unwrap_or_default().to_owned();
-    let sealed = master_key.seal(&pkcs8, &kid)?;
-    let made = store
-        .transact(async |conn| {
-            retire_others(conn, config, now).await?;
-            insert(conn, &kid, config.algorithm, &jwk, &sealed, now).await?;
-            Ok(audit::record(conn, Event::success("signing_key.created").subject(&kid), &Origin::system(), now).await?)
-        })
-        .await;
-    match made {
-        Ok(()) | Err(Error::Store(StoreError::Constraint("signing_keys_active_key"))) => Ok(()),
-        Err(Error::Store(error)) => Err(error.into()),
-        Err(other) => Err(KeysError::Make(other.to_string())),
-    }
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// Stops an active key of another algorithm. It stays published until the last token that it can have signed has expired.
-async fn retire_others(conn: &mut Conn, config: &TokenConfig, now: DateTime<Utc>) -> Result<(), StoreError> {
-    let of_clients = run::scalar!(conn, Option<i64>, sql::LONGEST_CLIENT_TTL)?;
-    let of_clients =
-        of_clients.and_then(|seconds| u64::try_from(seconds).ok()).map_or(Duration::ZERO, Duration::from_secs);
-    let expires_at = now + config.access_token_ttl.max(of_clients);
-    run::execute!(conn, sql::RETIRE_OTHERS, config.algorithm.as_str(), expires_at)?;
+fn duration(seconds: i64) -> Duration {
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+}
+
+/// Notes that tokens may live for this long from now on, before the first one is made.
+pub(crate) async fn allow_ttl(conn: &mut Conn, ttl: Duration) -> Result<(), StoreError> {
+    run::execute!(conn, sql::ALLOW_TTL, seconds(ttl))?;
     Ok(())
 }
 
-async fn insert(
-    conn: &mut Conn,
-    kid: &str,
-    algorithm: Algorithm,
-    jwk: &Value,
-    sealed: &[u8],
-    now: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    run::execute!(conn, sql::INSERT, kid, algorithm.as_str(), jwk.to_string(), sealed, "active", now)?;
-    Ok(())
+/// The longest that any token lives which is good now.
+pub(crate) async fn longest_ttl(conn: &mut Conn) -> Result<Duration, StoreError> {
+    let longest = run::scalar!(conn, Option<i64>, sql::LONGEST_TTL)?;
+    Ok(duration(longest.unwrap_or(0)))
 }
 
-/// The public keys
-///
-/// For services that check tokens by themselves (RFC 7517 §5).
-#[utoipa::path(
-    get,
-    path = "/.well-known/jwks.json",
-    tag = "oauth",
-    responses(
-        (status = 200, description = "The JWK set", body = Object),
-        (status = 304, description = "Not changed since the ETag of If-None-Match"),
-    )
-)]
-pub(crate) async fn jwks(app: web::Data<App>, req: HttpRequest) -> HttpResponse {
-    cacheable(&req, &app.keys.0.load().published)
+/// Removes the keys whose last token has expired.
+pub(crate) async fn delete_expired(conn: &mut Conn, now: DateTime<Utc>) -> Result<u64, StoreError> {
+    run::execute!(conn, sql::DELETE_EXPIRED, now)
 }
 
 #[cfg(test)]
-mod tests {
-    use chrono::TimeDelta;
-    use grantd_guard::Guard;
-
-    use super::*;
-    use crate::config::{Config, DatabaseConfig, DatabaseUrl};
-
-    struct Place {
-        _directory: tempfile::TempDir,
-        store: Store,
-        master_key: MasterKey,
-    }
-
-    impl Place {
-        async fn new() -> Self {
-            let directory = tempfile::tempdir().unwrap();
-            let url = DatabaseUrl::Sqlite(directory.path().join("grantd.db"));
-            let config = DatabaseConfig { url, connections: 1, timeout: Duration::from_secs(5) };
-            let store = Store::open(&config).await.unwrap();
-            Self { _directory: directory, store, master_key: MasterKey::generate().unwrap() }
-        }
-
-        async fn open(&self, algorithm: Algorithm, now: DateTime<Utc>) -> Result<SigningKeys, KeysError> {
-            SigningKeys::open(&self.store, &self.master_key, &config(algorithm), now).await
-        }
-    }
-
-    fn config(algorithm: Algorithm) -> TokenConfig {
-        // The database too, whatever the environment says: with Postgres a master key would be asked for.
-        let flags = ["--database-url", "sqlite://unused.db", "--access-token-ttl", "15m", "--signing-algorithm"];
-        Config::from_flags(flags.into_iter().chain([algorithm.as_str()])).unwrap().tokens
-    }
-
-    fn start() -> DateTime<Utc> {
-        DateTime::from_timestamp(1_800_000_000, 0).unwrap()
-    }
-
-    fn claims() -> Claims {
-        let iat = start().timestamp();
-        let claims = json!({
-            "iss": "https://id.example", "sub": "s", "aud": "a", "exp": iat + 900, "iat": iat, "jti": "j",
-            "client_id": "default", "scope": "account",
-        });
-        serde_json::from_value(claims).unwrap()
-    }
-
-    fn accepts(keys: &SigningKeys, token: &str) -> bool {
-        let guard = Guard::from_keys("https://id.example", ["a"], &keys.jwk_set()).unwrap();
-        guard.verify(token, start().timestamp() + 1).is_ok()
-    }
-
-    #[tokio::test]
-    async fn a_restart_has_the_same_key() {
-        let place = Place::new().await;
-        let first = place.open(Algorithm::ES256, start()).await.unwrap();
-        let again = place.open(Algorithm::ES256, start() + TimeDelta::days(1)).await.unwrap();
-        assert_eq!(first.0.load().published, again.0.load().published);
-        assert!(accepts(&again, &first.sign(&claims()).unwrap()));
-    }
-
-    #[tokio::test]
-    async fn servers_that_start_together_share_one_key() {
-        let place = Place::new().await;
-        let open = || place.open(Algorithm::ES256, start());
-        let (one, other, third) = tokio::join!(open(), open(), open());
-        let kids = [one, other, third].map(|keys| keys.unwrap().0.load().published.clone());
-        assert!(kids.iter().all(|kid| *kid == kids[0]));
-        assert_eq!(kids[0]["keys"].as_array().unwrap().len(), 1);
-    }
-
-    #[tokio::test]
-    async fn a_key_of_another_algorithm_is_published_until_its_tokens_have_expired() {
-        let place = Place::new().await;
-        let old = place.open(Algorithm::ES256, start()).await.unwrap().sign(&claims()).unwrap();
-        let keys = place.open(Algorithm::EdDSA, start()).await.unwrap();
-        assert!(accepts(&keys, &old) && accepts(&keys, &keys.sign(&claims()).unwrap()));
-        assert!(accepts(&place.open(Algorithm::EdDSA, start() + TimeDelta::seconds(899)).await.unwrap(), &old));
-        assert!(!accepts(&place.open(Algorithm::EdDSA, start() + TimeDelta::seconds(900)).await.unwrap(), &old));
-    }
-
-    #[tokio::test]
-    async fn tokens_of_a_client_that_live_longer_keep_a_retired_key_published() {
-        const CLIENT: &str = "INSERT INTO clients (client_id, name, grant_types, scopes, audiences, every_scope, \
-             access_token_ttl, disabled, created_at, updated_at) VALUES ('c', 'c', '', '', '', $1, 3600, $1, $2, $2)";
-        let place = Place::new().await;
-        let mut conn = place.store.write().await.unwrap();
-        run::execute!(conn, CLIENT, false, start()).unwrap();
-        drop(conn);
-        let old = place.open(Algorithm::ES256, start()).await.unwrap().sign(&claims()).unwrap();
-        place.open(Algorithm::EdDSA, start()).await.unwrap();
-        assert!(accepts(&place.open(Algorithm::EdDSA, start() + TimeDelta::seconds(3599)).await.unwrap(), &old));
-        assert!(!accepts(&place.open(Algorithm::EdDSA, start() + TimeDelta::seconds(3600)).await.unwrap(), &old));
-    }
-
-    #[tokio::test]
-    async fn a_wrong_master_key_is_told_and_changes_nothing() {
-        let mut place = Place::new().await;
-        let before = place.open(Algorithm::ES256, start()).await.unwrap();
-        let right = std::mem::replace(&mut place.master_key, MasterKey::generate().unwrap());
-        for algorithm in [Algorithm::ES256, Algorithm::EdDSA] {
-            assert!(matches!(place.open(algorithm, start()).await, Err(KeysError::WrongMasterKey { .. })));
-        }
-        place.master_key = right;
-        let after = place.open(Algorithm::ES256, start()).await.unwrap();
-        assert_eq!(before.0.load().published, after.0.load().published);
-    }
-}
+mod tests;

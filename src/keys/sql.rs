@@ -1,16 +1,33 @@
-//! The statements about signing keys.
+//! The statements about the server's keys.
 
 use chrono::{DateTime, Utc};
 
-pub(super) const ALL: &str =
-    "SELECT kid, algorithm, public_jwk, private_key, state, expires_at FROM signing_keys ORDER BY created_at, kid";
+pub(super) const ALL: &str = "SELECT kid, algorithm, public_jwk, private_key, state, created_at, not_before, expires_at, longest_ttl \
+     FROM signing_keys ORDER BY created_at, kid";
 pub(super) const INSERT: &str = "INSERT INTO signing_keys \
-     (kid, algorithm, public_jwk, private_key, state, created_at, not_before) VALUES ($1, $2, $3, $4, $5, $6, $6)";
+     (kid, algorithm, public_jwk, private_key, state, created_at, not_before, longest_ttl) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 /// Seconds: a client's tokens may live longer than is set for the server. NULL where no client has a lifetime of its own.
 pub(super) const LONGEST_CLIENT_TTL: &str = "SELECT MAX(access_token_ttl) FROM clients";
-/// The active key, where it is of another algorithm than `$1`.
-pub(super) const RETIRE_OTHERS: &str =
-    "UPDATE signing_keys SET state = 'retired', expires_at = $2 WHERE state = 'active' AND algorithm <> $1";
+/// Seconds: the longest that any token lives which is good now.
+pub(super) const LONGEST_TTL: &str = "SELECT MAX(longest_ttl) FROM signing_keys";
+pub(super) const ALLOW_TTL: &str =
+    "UPDATE signing_keys SET longest_ttl = $1 WHERE state <> 'retired' AND longest_ttl < $1";
+pub(super) const ACTIVE: &str = "SELECT kid, longest_ttl FROM signing_keys WHERE state = 'active'";
+pub(super) const RETIRE: &str =
+    "UPDATE signing_keys SET state = 'retired', expires_at = $2 WHERE kid = $1 AND state = 'active'";
+pub(super) const PROMOTE: &str =
+    "UPDATE signing_keys SET state = 'active', not_before = $2 WHERE kid = $1 AND state = 'next'";
+pub(super) const DELETE_NEXT: &str = "DELETE FROM signing_keys WHERE state = 'next'";
+pub(super) const DELETE: &str = "DELETE FROM signing_keys WHERE kid = $1 RETURNING state";
+pub(super) const DELETE_EXPIRED: &str = "DELETE FROM signing_keys WHERE state = 'retired' AND expires_at <= $1";
+pub(super) const RESEAL: &str = "UPDATE signing_keys SET private_key = $2 WHERE kid = $1";
+
+pub(super) const SERVER_KEYS: &str = "SELECT name, sealed FROM server_keys ORDER BY name";
+pub(super) const SERVER_KEY: &str = "SELECT sealed FROM server_keys WHERE name = $1";
+pub(super) const INSERT_SERVER_KEY: &str =
+    "INSERT INTO server_keys (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+pub(super) const RESEAL_SERVER_KEY: &str = "UPDATE server_keys SET sealed = $2 WHERE name = $1";
 
 #[derive(sqlx::FromRow)]
 pub(super) struct KeyRow {
@@ -19,5 +36,20 @@ pub(super) struct KeyRow {
     pub(super) public_jwk: String,
     pub(super) private_key: Vec<u8>,
     pub(super) state: String,
+    pub(super) created_at: DateTime<Utc>,
+    pub(super) not_before: DateTime<Utc>,
     pub(super) expires_at: Option<DateTime<Utc>>,
+    pub(super) longest_ttl: i64,
+}
+
+#[derive(sqlx::FromRow)]
+pub(super) struct ActiveRow {
+    pub(super) kid: String,
+    pub(super) longest_ttl: i64,
+}
+
+#[derive(sqlx::FromRow)]
+pub(super) struct ServerKeyRow {
+    pub(super) name: String,
+    pub(super) sealed: Vec<u8>,
 }

@@ -1,57 +1,107 @@
-//! Which client asks, and whether it is (RFC 6749 §2.3): `client_secret_basic`, `client_secret_post`, `none`.
+//! Which client asks, and whether it is (RFC 6749 §2.3): `client_secret_basic`, `client_secret_post`, `private_key_jwt`, `none`.
+
+use std::sync::Arc;
 
 use actix_web::{HttpRequest, http::header::AUTHORIZATION};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    OAuthError,
+    OAuthError, client_assertion,
     form::{self, Form},
 };
 use crate::{
     app::App,
-    clients::{self, Client, ClientId, Credentials},
+    clients::{self, Client, ClientId, ClientKind, Credentials},
     secret,
 };
 
 /// The methods that [`authenticate`] takes, by their names in the metadata.
-pub(super) const METHODS: [&str; 3] = ["client_secret_basic", "client_secret_post", "none"];
+pub(super) const METHODS: [&str; 4] = ["client_secret_basic", "client_secret_post", "private_key_jwt", "none"];
+
+/// Those of them that prove a client.
+pub(super) const CONFIDENTIAL_METHODS: [&str; 3] = ["client_secret_basic", "client_secret_post", "private_key_jwt"];
 
 /// Who a request says it is.
 struct Claimed {
     client_id: String,
-    /// None: a public client's word is enough.
-    secret: Option<SecretString>,
+    proof: Proof,
     /// Whether it came by HTTP Basic, whose challenge a failure then carries.
     basic: bool,
 }
 
+enum Proof {
+    /// A public client's word is enough.
+    Word,
+    Secret(SecretString),
+    Assertion(String),
+}
+
 /// The client of a request. One that names none is the client `default`.
-pub(super) async fn authenticate(app: &App, req: &HttpRequest, form: &Form) -> Result<Client, OAuthError> {
+pub(super) async fn authenticate(
+    app: &App,
+    req: &HttpRequest,
+    form: &Form,
+    now: DateTime<Utc>,
+) -> Result<Arc<Client>, OAuthError> {
     let claimed = claimed(req, form)?;
-    let found = clients::credentials(app, &claimed.client_id).await?;
-    match found {
-        Some(found) if proven(&found, claimed.secret.as_ref()) && !found.client.disabled => Ok(found.client),
-        _ => Err(OAuthError::invalid_client(claimed.basic)),
+    let refused = || OAuthError::invalid_client(claimed.basic);
+    let found = clients::credentials(app, &claimed.client_id).await?.ok_or_else(refused)?;
+    let proven = match &claimed.proof {
+        Proof::Word => found.secret_hash.is_none(),
+        Proof::Secret(secret) => is_secret(&found, secret, now),
+        Proof::Assertion(assertion) => client_assertion::proves(app, &found, assertion, now).await?,
+    };
+    if proven && !found.client.disabled { Ok(Arc::clone(&found.client)) } else { Err(refused()) }
+}
+
+/// The confidential client of a request without a form, which proves itself by HTTP Basic.
+pub(crate) async fn confidential_client(app: &App, req: &HttpRequest) -> Result<Arc<Client>, OAuthError> {
+    confidential(authenticate(app, req, &Form::default(), app.now()).await?)
+}
+
+/// The client, if it is no public one.
+pub(super) fn confidential(client: Arc<Client>) -> Result<Arc<Client>, OAuthError> {
+    match client.kind {
+        ClientKind::Confidential => Ok(client),
+        ClientKind::Public => Err(OAuthError::invalid_client(false)),
     }
 }
 
 fn claimed(req: &HttpRequest, form: &Form) -> Result<Claimed, OAuthError> {
     let in_form = form.optional("client_id")?;
     let secret = form.optional("client_secret")?;
-    let Some((client_id, basic_secret)) = basic(req)? else {
-        let default = ClientId::default_client();
-        let client_id = in_form.unwrap_or(default.as_str()).to_owned();
-        return Ok(Claimed { client_id, secret: secret.map(SecretString::from), basic: false });
-    };
-    if secret.is_some() {
+    let assertion = assertion(form)?;
+    let basic = basic(req)?;
+    if usize::from(secret.is_some()) + usize::from(assertion.is_some()) + usize::from(basic.is_some()) > 1 {
         return Err(OAuthError::invalid_request("the client authenticates in two ways at once"));
     }
+    let (client_id, proof, basic) = if let Some((client_id, secret)) = basic {
+        (client_id, secret.map_or(Proof::Word, Proof::Secret), true)
+    } else if let Some(assertion) = assertion {
+        let client_id = client_assertion::client_id(assertion).ok_or_else(|| OAuthError::invalid_client(false))?;
+        (client_id, Proof::Assertion(assertion.to_owned()), false)
+    } else {
+        let client_id = in_form.unwrap_or(ClientId::default_client().as_str()).to_owned();
+        (client_id, secret.map_or(Proof::Word, |secret| Proof::Secret(secret.into())), false)
+    };
     if in_form.is_some_and(|named| named != client_id) {
-        return Err(OAuthError::invalid_request("client_id is not the client of the Authorization header"));
+        return Err(OAuthError::invalid_request("client_id is not the client that authenticates"));
     }
-    Ok(Claimed { client_id, secret: basic_secret, basic: true })
+    Ok(Claimed { client_id, proof, basic })
+}
+
+fn assertion(form: &Form) -> Result<Option<&str>, OAuthError> {
+    let kind = form.optional("client_assertion_type")?;
+    let assertion = form.optional("client_assertion")?;
+    match (kind, assertion) {
+        (None, None) => Ok(None),
+        (Some(client_assertion::JWT_BEARER), Some(assertion)) => Ok(Some(assertion)),
+        (Some(_), Some(_)) => Err(OAuthError::invalid_request("the client_assertion_type is not known")),
+        _ => Err(OAuthError::invalid_request("client_assertion and client_assertion_type belong together")),
+    }
 }
 
 /// Id and secret of an `Authorization: Basic` header. An empty secret is none: so say libraries that know a public client.
@@ -77,12 +127,10 @@ fn basic(req: &HttpRequest) -> Result<Option<(String, Option<SecretString>)>, OA
     Ok(Some((id, (!secret.is_empty()).then(|| secret.into()))))
 }
 
-fn proven(found: &Credentials, secret: Option<&SecretString>) -> bool {
-    match (&found.secret_hash, secret) {
-        (Some(hash), Some(secret)) => {
-            verify_slices_are_equal(hash, &secret::fingerprint(secret.expose_secret())).is_ok()
-        }
-        (None, None) => true,
-        (Some(_), None) | (None, Some(_)) => false,
-    }
+fn is_secret(found: &Credentials, secret: &SecretString, now: DateTime<Utc>) -> bool {
+    let presented = secret::fingerprint(secret.expose_secret());
+    let old = found.old_secret.as_ref().filter(|(_, until)| *until > now).map(|(hash, _)| hash);
+    // Both, whichever it is: the time says nothing.
+    let hashes = [found.secret_hash.as_ref(), old].into_iter().flatten();
+    hashes.fold(false, |known, hash| known | verify_slices_are_equal(hash, &presented).is_ok())
 }

@@ -9,10 +9,13 @@ use actix_web::{
         header::{ALLOW, CACHE_CONTROL, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE},
     },
 };
+use grantd_guard::Refusal;
 use serde::Serialize;
 
 use crate::{error::Error, store::StoreError};
 
+/// The realm of challenges.
+const REALM: &str = "grantd";
 /// Seconds after which a request that found the server busy or its database away may come again.
 const RETRY_AFTER_SECONDS: &str = "1";
 
@@ -94,6 +97,11 @@ impl OAuthError {
 
     pub(crate) fn invalid_target() -> Self {
         Self::bad_request("invalid_target", "the resource is not among the audiences of this client")
+    }
+
+    /// For a token of another client (RFC 7009 §2.1).
+    pub(crate) fn not_this_clients() -> Self {
+        Self::bad_request("invalid_grant", "the token was issued to another client")
     }
 
     pub(crate) fn method_not_allowed(allow: &str) -> Self {
@@ -179,6 +187,30 @@ impl From<Error> for OAuthError {
                 Self::server_error()
             }
         }
+    }
+}
+
+/// For an access token with which somebody calls (RFC 6750 §3).
+impl From<Refusal> for OAuthError {
+    fn from(refusal: Refusal) -> Self {
+        let error = match refusal {
+            Refusal::NoCredentials => "invalid_client",
+            Refusal::Credentials(_) => "invalid_request",
+            Refusal::Token(_) => "invalid_token",
+            Refusal::Scope(_) => "insufficient_scope",
+            Refusal::Unavailable { .. } => {
+                return Self::unavailable("tokens cannot be checked; try again a little later");
+            }
+            _ => return Self::server_error(),
+        };
+        let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::UNAUTHORIZED);
+        let description = match &refusal {
+            Refusal::Scope(_) => "the token lacks a scope that is needed here".to_owned(),
+            refusal => refusal.detail(),
+        };
+        let mut answer = Self::new(status, error, description);
+        answer.headers.extend(refusal.challenge(REALM).map(|challenge| (WWW_AUTHENTICATE.as_str(), challenge)));
+        answer
     }
 }
 

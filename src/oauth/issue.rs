@@ -7,7 +7,13 @@ use super::{
     OAuthError,
     token::{TokenAnswer, TokenRequest},
 };
-use crate::{clients::GrantType, ids::TokenId, sessions::Session, users::User};
+use crate::{
+    app::App,
+    clients::{Client, GrantType},
+    ids::TokenId,
+    sessions::Session,
+    users::User,
+};
 
 /// The parameters `scope` and `resource`.
 pub(super) struct Asked {
@@ -57,17 +63,23 @@ impl Asked {
         request: &TokenRequest<'_>,
         session: Option<&Session>,
     ) -> Result<Vec<String>, OAuthError> {
-        let own = &request.client.audiences;
-        let mut all = if own.is_empty() { vec![request.app.audience.clone()] } else { own.clone() };
-        if let Some(of_session) = session.and_then(|session| session.resource.as_ref()) {
-            all.retain(|audience| of_session.contains(audience));
-        }
+        let all = audience_of(request.app, &request.client, session);
         let asked = self.resource.clone().unwrap_or_else(|| all.clone());
         if asked.is_empty() || asked.iter().any(|audience| !all.contains(audience)) {
             return Err(OAuthError::invalid_target());
         }
         Ok(asked)
     }
+}
+
+/// Whom the tokens of a session may be for: what was asked for at login, as far as the client has it.
+pub(super) fn audience_of(app: &App, client: &Client, session: Option<&Session>) -> Vec<String> {
+    let own = &client.audiences;
+    let mut all = if own.is_empty() { vec![app.audience.clone()] } else { own.clone() };
+    if let Some(of_session) = session.and_then(|session| session.resource.as_ref()) {
+        all.retain(|audience| of_session.contains(audience));
+    }
+    all
 }
 
 /// The answer: an access token, and the session's refresh token where the client may use one.
@@ -78,31 +90,60 @@ pub(super) fn answer(
     scope: Scopes,
     audience: Vec<String>,
 ) -> Result<TokenAnswer, OAuthError> {
+    let TokenRequest { app, client, .. } = request;
+    let claims = Claims {
+        sid: Some(session.id.to_string()),
+        username: Some(user.username.to_string()),
+        roles: Some(user.roles.iter().map(ToString::to_string).collect()),
+        auth_time: Some(session.created_at.timestamp()),
+        ..claims(request, user.id.to_string(), scope, audience)
+    };
+    let refreshes = client.grant_types.contains(&GrantType::RefreshToken);
+    let refresh_token = refreshes.then(|| app.refresh_tokens.make(&session.id, session.counter, &session.secret));
+    signed(request, claims, refresh_token.map(|token| token.expose_secret().to_owned()))
+}
+
+/// The answer for a client that acts for itself.
+pub(super) fn answer_for_client(
+    request: &TokenRequest<'_>,
+    scope: Scopes,
+    audience: Vec<String>,
+) -> Result<TokenAnswer, OAuthError> {
+    signed(request, claims(request, request.client.client_id.to_string(), scope, audience), None)
+}
+
+/// What every access token says (RFC 9068 §2.2).
+fn claims(request: &TokenRequest<'_>, sub: String, scope: Scopes, audience: Vec<String>) -> Claims {
     let TokenRequest { app, client, now, .. } = request;
     let lifetime = client.access_token_ttl.unwrap_or(app.config.tokens.access_token_ttl).as_secs();
     let iat = now.timestamp();
-    let claims = Claims {
+    Claims {
         iss: app.issuer.clone(),
-        sub: user.id.to_string(),
+        sub,
         aud: Audience::of(audience),
         exp: iat.saturating_add_unsigned(lifetime),
         iat,
         nbf: None,
         jti: TokenId::new(*now).to_string(),
         client_id: client.client_id.to_string(),
-        scope: scope.clone(),
-        sid: Some(session.id.to_string()),
-        username: Some(user.username.to_string()),
-        roles: Some(user.roles.iter().map(ToString::to_string).collect()),
-        auth_time: Some(session.created_at.timestamp()),
-    };
-    let refreshes = client.grant_types.contains(&GrantType::RefreshToken);
-    let refresh_token = refreshes.then(|| app.refresh_tokens.make(&session.id, session.counter, &session.secret));
-    Ok(TokenAnswer {
-        access_token: app.keys.sign(&claims)?,
-        token_type: "Bearer",
-        expires_in: lifetime,
         scope,
-        refresh_token: refresh_token.map(|token| token.expose_secret().to_owned()),
+        sid: None,
+        username: None,
+        roles: None,
+        auth_time: None,
+    }
+}
+
+fn signed(
+    request: &TokenRequest<'_>,
+    claims: Claims,
+    refresh_token: Option<String>,
+) -> Result<TokenAnswer, OAuthError> {
+    Ok(TokenAnswer {
+        access_token: request.app.keys.sign(&claims)?,
+        token_type: "Bearer",
+        expires_in: claims.exp.abs_diff(claims.iat),
+        scope: claims.scope,
+        refresh_token,
     })
 }

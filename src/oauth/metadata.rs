@@ -4,11 +4,15 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use grantd_guard::Scope;
 use serde::Serialize;
 
-use super::{client_auth::METHODS, token::GRANT_TYPES};
+use super::{
+    client_auth::{CONFIDENTIAL_METHODS, METHODS},
+    token::GRANT_TYPES,
+};
 use crate::{
     app::App,
+    clients::ALGORITHMS,
     http::{
-        cache::cacheable,
+        cache::{Document, MAX_AGE},
         problem::{Problem, ProblemBody},
     },
     roles,
@@ -20,12 +24,21 @@ use crate::{
 pub(crate) struct Metadata {
     issuer: String,
     token_endpoint: String,
+    introspection_endpoint: String,
+    revocation_endpoint: String,
+    /// What was revoked, for services that check tokens by themselves.
+    revocations_endpoint: String,
     jwks_uri: String,
     scopes_supported: Vec<Scope>,
     /// None: there is no authorization endpoint.
     response_types_supported: Vec<String>,
     grant_types_supported: Vec<&'static str>,
-    token_endpoint_auth_methods_supported: [&'static str; 3],
+    token_endpoint_auth_methods_supported: [&'static str; 4],
+    token_endpoint_auth_signing_alg_values_supported: [&'static str; 3],
+    introspection_endpoint_auth_methods_supported: [&'static str; 3],
+    introspection_endpoint_auth_signing_alg_values_supported: [&'static str; 3],
+    revocation_endpoint_auth_methods_supported: [&'static str; 4],
+    revocation_endpoint_auth_signing_alg_values_supported: [&'static str; 3],
     service_documentation: String,
 }
 
@@ -50,12 +63,35 @@ pub(crate) async fn handle(app: web::Data<App>, req: HttpRequest) -> Result<Http
     let metadata = Metadata {
         issuer: app.issuer.clone(),
         token_endpoint: url("/token"),
+        introspection_endpoint: url("/introspect"),
+        revocation_endpoint: url("/revoke"),
+        revocations_endpoint: url("/revocations"),
         jwks_uri: url("/.well-known/jwks.json"),
         scopes_supported: scopes.into_iter().map(|scope| scope.name).collect(),
         response_types_supported: Vec::new(),
         grant_types_supported: grants.collect(),
         token_endpoint_auth_methods_supported: METHODS,
+        token_endpoint_auth_signing_alg_values_supported: ALGORITHMS,
+        introspection_endpoint_auth_methods_supported: CONFIDENTIAL_METHODS,
+        introspection_endpoint_auth_signing_alg_values_supported: ALGORITHMS,
+        revocation_endpoint_auth_methods_supported: METHODS,
+        revocation_endpoint_auth_signing_alg_values_supported: ALGORITHMS,
         service_documentation: url("/docs"),
     };
-    Ok(cacheable(&req, &metadata))
+    Ok(Document::of(&metadata, MAX_AGE).answer(&req))
+}
+
+/// The same where RFC 8414 §3.1 puts it for an issuer with a path: the well-known path stands before it.
+pub(crate) async fn at_path(
+    app: web::Data<App>,
+    req: HttpRequest,
+    path: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let of_issuer =
+        app.issuer.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
+    if !of_issuer.is_empty() && path.trim_end_matches('/') == of_issuer.trim_end_matches('/') {
+        handle(app, req).await
+    } else {
+        Err(Problem::not_found("this is not the path of the issuer"))
+    }
 }

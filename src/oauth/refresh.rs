@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     audit::{self, Event, Origin},
+    changes,
     clients::{ClientKind, GrantType},
     error::Error,
     sessions::{self, RefreshClaim, Session, Standing, Use},
@@ -85,6 +86,7 @@ async fn end_reused(request: &TokenRequest<'_>, session: &Session) -> Result<Tok
         Ok::<_, Error>(())
     });
     ended.await?;
+    changes::catch_up(app, &app.store).await?;
     tracing::warn!(session = %session.id, "a refresh token was used again: its session has ended");
     Err(OAuthError::bad_refresh_token())
 }

@@ -1,5 +1,7 @@
 //! `POST /token`: the form, the client, the grant, the answer (RFC 6749 §3.2).
 
+use std::sync::Arc;
+
 use actix_web::{
     HttpRequest, HttpResponse,
     http::header::{CACHE_CONTROL, PRAGMA, USER_AGENT},
@@ -9,16 +11,16 @@ use chrono::{DateTime, Utc};
 use grantd_guard::Scopes;
 use serde::Serialize;
 
-use super::{OAuthError, client_auth, error::OAuthErrorBody, form::Form, password, refresh};
+use super::{OAuthError, client_auth, client_credentials, error::OAuthErrorBody, form::Form, password, refresh};
 use crate::{app::App, audit::Origin, clients::Client, principal};
 
 /// The grants that [`handle`] knows.
-pub(super) const GRANT_TYPES: [&str; 2] = ["password", "refresh_token"];
+pub(super) const GRANT_TYPES: [&str; 3] = ["password", "refresh_token", "client_credentials"];
 
 /// A request for a token, once its client is known.
 pub(super) struct TokenRequest<'r> {
     pub(super) app: &'r App,
-    pub(super) client: Client,
+    pub(super) client: Arc<Client>,
     pub(super) form: Form,
     pub(super) origin: Origin,
     pub(super) user_agent: Option<String>,
@@ -65,12 +67,16 @@ pub(crate) struct TokenForm {
     client_id: Option<String>,
     /// Of a confidential client, unless it comes in an `Authorization: Basic` header.
     client_secret: Option<String>,
+    /// `urn:ietf:params:oauth:client-assertion-type:jwt-bearer`, with a `client_assertion` (RFC 7523).
+    client_assertion_type: Option<String>,
+    /// A JWT that the client signed, in the place of its secret.
+    client_assertion: Option<String>,
 }
 
 /// Get a token
 ///
-/// A user name and a password for a short-lived signed access token (RFC 6749 §4.3), or a refresh token for the next one
-/// (§6).
+/// A user name and a password for a short-lived signed access token (RFC 6749 §4.3), a refresh token for the next one (§6),
+/// or a client's own credentials for a token of its own (§4.4).
 #[utoipa::path(
     post,
     path = "/token",
@@ -91,14 +97,15 @@ pub(crate) async fn handle(
     body: web::Payload,
 ) -> Result<HttpResponse, OAuthError> {
     let form = Form::read(&req, body).await?;
-    let client = client_auth::authenticate(&app, &req, &form).await?;
+    let now = app.now();
+    let client = client_auth::authenticate(&app, &req, &form, now).await?;
     let origin = Origin { client_id: Some(client.client_id.to_string()), ..principal::origin(&req, &app) };
     let user_agent = req.headers().get(USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let now = app.now();
     let request = TokenRequest { app: &app, client, form, origin, user_agent, now };
     let answer = match request.form.required("grant_type")? {
         "password" => password::grant(&request).await?,
         "refresh_token" => refresh::grant(&request).await?,
+        "client_credentials" => client_credentials::grant(&request)?,
         _ => return Err(OAuthError::unsupported_grant_type()),
     };
     let mut response = HttpResponse::Ok();

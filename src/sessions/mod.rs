@@ -6,7 +6,7 @@ mod sql;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use grantd_guard::Scopes;
+use grantd_guard::{RevocationKind, Scopes};
 
 pub use self::refresh_token::{RefreshClaim, RefreshTokens};
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     config::TokenConfig,
     error::Error,
     ids::{SessionId, UserId},
-    secret,
+    revocations, secret,
     store::{Conn, StoreError, run},
 };
 
@@ -68,6 +68,16 @@ pub(crate) enum Standing {
 }
 
 impl Session {
+    /// When the current refresh token expires.
+    pub(crate) fn lives_until(&self) -> DateTime<Utc> {
+        self.idle_expires_at
+    }
+
+    /// When the current refresh token was made.
+    pub(crate) fn last_rotated_at(&self) -> DateTime<Utc> {
+        self.rotated_at.unwrap_or(self.created_at)
+    }
+
     /// What a token with this counter is. `leeway`: how long a lost answer is believed; none: until the successor is used,
     /// for clients that prove who they are.
     pub(crate) fn standing(&self, counter: u64, leeway: Option<Duration>, now: DateTime<Utc>) -> Standing {
@@ -133,10 +143,18 @@ pub(crate) async fn begin(
     Ok(session)
 }
 
-/// Ends all sessions of a user, in a transaction that is under way.
+/// So many sessions are revoked one by one; of more, all the user's tokens are.
+const ONE_BY_ONE: usize = 100;
+
+/// Ends all sessions of a user and revokes their tokens, in a transaction that is under way, as the last thing there.
 pub(crate) async fn end_all_of_user(conn: &mut Conn, id: UserId, now: DateTime<Utc>) -> Result<(), Error> {
-    run::execute!(conn, sql::END_ALL_OF_USER, id, now)?;
-    Ok(())
+    let ended = run::all!(conn, (SessionId,), sql::END_ALL_OF_USER, id, now)?;
+    let (kind, ids) = if ended.len() > ONE_BY_ONE {
+        (RevocationKind::User, vec![id.to_string()])
+    } else {
+        (RevocationKind::Session, ended.iter().map(|(session,)| session.to_string()).collect())
+    };
+    revocations::record(conn, kind, &ids, now).await
 }
 
 /// The session of an id, ended or not.
@@ -167,9 +185,13 @@ pub(crate) async fn rotate(
     Ok(rows == 1)
 }
 
-/// Ends a session, in a transaction that is under way; `false`: it had ended before.
-pub(crate) async fn end(conn: &mut Conn, id: SessionId, now: DateTime<Utc>) -> Result<bool, StoreError> {
-    Ok(run::execute!(conn, sql::END, id, now)? == 1)
+/// Ends a session and revokes its tokens, in a transaction that is under way; `false`: it had ended before.
+pub(crate) async fn end(conn: &mut Conn, id: SessionId, now: DateTime<Utc>) -> Result<bool, Error> {
+    let ended = run::execute!(conn, sql::END, id, now)? == 1;
+    if ended {
+        revocations::record(conn, RevocationKind::Session, &[id.to_string()], now).await?;
+    }
+    Ok(ended)
 }
 
 #[cfg(test)]

@@ -1,21 +1,18 @@
 //! Refresh tokens: a claim on a session, with a MAC.
 //!
 //! `grt_`, then in base64url the version (1 byte), the session's id (16), the counter (8, big endian) and the MAC (32), then
-//! a checksum. The MAC is HMAC-SHA-256 under a key that is derived from the master key, over what stands before it and the
-//! session's secret: neither a leaked table nor a leaked key makes tokens.
+//! a checksum. The MAC is HMAC-SHA-256 under a key of the server that is kept sealed under the master key, over what stands
+//! before it and the session's secret: neither a leaked table nor a leaked key makes tokens.
 
 use aws_lc_rs::hmac;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use secrecy::SecretString;
 
-use crate::{
-    ids::SessionId,
-    secret::{self, MasterKey},
-};
+use crate::{ids::SessionId, secret};
 
 /// Scanners know it: never change it.
 const PREFIX: &str = "grt_";
-/// Of the key: a new way to derive it gets a new number.
+/// Of the form: another one gets a new number.
 const VERSION: u8 = 1;
 const CLAIM_LEN: usize = 1 + 16 + 8;
 const MAC_LEN: usize = 32;
@@ -35,10 +32,10 @@ pub struct RefreshClaim {
 }
 
 impl RefreshTokens {
-    /// Under a key of this master key.
+    /// Under this key.
     #[must_use]
-    pub fn new(master_key: &MasterKey) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, &master_key.derive("refresh token v1")))
+    pub fn new(key: &[u8; 32]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, key))
     }
 
     /// The token of a session at a counter. The same arguments give the same token.
@@ -94,7 +91,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_made_parses_and_counts_for_its_session_alone(id: [u8; 16], counter: u64, secret: [u8; 32], other: [u8; 32]) {
-            let tokens = RefreshTokens::new(&MasterKey::generate().unwrap());
+            let tokens = RefreshTokens::new(&secret::random().unwrap());
             let token = tokens.make(&id.into(), counter, &secret);
             let claim = RefreshClaim::parse(token.expose_secret()).unwrap();
             prop_assert!(claim.session == id.into() && claim.counter == counter);
@@ -102,7 +99,7 @@ mod tests {
             prop_assert!(secret == other || !tokens.verify(&claim, &other));
             let later = RefreshClaim { counter: counter.wrapping_add(1), ..claim.clone() };
             prop_assert!(!tokens.verify(&later, &secret));
-            prop_assert!(!RefreshTokens::new(&MasterKey::generate().unwrap()).verify(&claim, &secret));
+            prop_assert!(!RefreshTokens::new(&secret::random().unwrap()).verify(&claim, &secret));
         }
 
         #[test]
@@ -115,7 +112,7 @@ mod tests {
 
         #[test]
         fn one_changed_character_is_noticed(at in 0_usize..86, with in "[A-Za-z0-9_-]") {
-            let tokens = RefreshTokens::new(&MasterKey::generate().unwrap());
+            let tokens = RefreshTokens::new(&secret::random().unwrap());
             let token = tokens.make(&[7; 16].into(), 3, &[9; 32]);
             let token = token.expose_secret();
             prop_assert_eq!(token.len(), 86);

@@ -18,7 +18,8 @@ pub(super) const BY_ID: &str = "SELECT id, user_id, client_id, scope, resource, 
 pub(super) const ROTATE: &str = "UPDATE sessions SET counter = counter + 1, rotated_at = $3, last_used_at = $3, \
      idle_expires_at = $4, address = $5, user_agent = $6 WHERE id = $1 AND counter = $2 AND ended_at IS NULL";
 pub(super) const END: &str = "UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL";
-pub(super) const END_ALL_OF_USER: &str = "UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND ended_at IS NULL";
+pub(super) const END_ALL_OF_USER: &str =
+    "UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND ended_at IS NULL RETURNING id";
 
 #[derive(sqlx::FromRow)]
 pub(super) struct SessionRow {

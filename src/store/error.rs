@@ -57,13 +57,18 @@ impl StoreError {
 }
 
 /// The unique constraints by their name (Postgres) and by what SQLite says of them: columns, or the index's name.
-const CONSTRAINTS: [(&str, &str); 12] = [
+const CONSTRAINTS: [(&str, &str); 17] = [
     ("audit_events_pkey", "audit_events.id"),
+    ("changes_pkey", "changes.id"),
+    ("client_assertions_pkey", "client_assertions.client_id, client_assertions.jti_hash"),
     ("clients_pkey", "clients.client_id"),
+    ("revocations_pkey", "revocations.number"),
     ("roles_pkey", "roles.name"),
     ("scopes_pkey", "scopes.name"),
     ("sessions_pkey", "sessions.id"),
+    ("server_keys_pkey", "server_keys.name"),
     ("signing_keys_active_key", "signing_keys.state"),
+    ("signing_keys_next_key", "index 'signing_keys_next_key'"),
     ("signing_keys_pkey", "signing_keys.kid"),
     ("user_roles_pkey", "user_roles.user_id, user_roles.role"),
     ("user_roles_role_fkey", ""),

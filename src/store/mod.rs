@@ -133,6 +133,12 @@ impl Store {
         self.statements.load(Ordering::Relaxed)
     }
 
+    /// The same database for the server's own duties, whose statements are not counted among those of requests.
+    #[must_use]
+    pub fn aside(&self) -> Self {
+        Self { statements: Arc::default(), ..self.clone() }
+    }
+
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
         let mut conn = self.read().await?;

@@ -18,6 +18,7 @@ pub(crate) use self::{
 use crate::{
     app::App,
     audit::{self, Event, Origin},
+    changes,
     error::{Code, Error, FieldError},
     ids::UserId,
     passwords::Password,
@@ -263,7 +264,8 @@ async fn change(
     now: DateTime<Utc>,
     work: impl AsyncFn(&mut Conn) -> Result<(), Error>,
 ) -> Result<User, Error> {
-    app.store
+    let user = app
+        .store
         .transact(async |conn| {
             if run::execute!(conn, sql::TOUCH, id, now)? == 0 {
                 return Err(not_found(&id));
@@ -274,7 +276,9 @@ async fn change(
             audit::record(conn, Event::success(kind).subject(&id).details(details), origin, now).await?;
             Ok(user)
         })
-        .await
+        .await?;
+    changes::catch_up(app, &app.store).await?;
+    Ok(user)
 }
 
 /// Notes a login, unless the user was disabled or got another password since the password was checked: says whether.

@@ -147,7 +147,7 @@ async fn clients_are_made_shown_and_disabled(database: Database) {
         json!({
             "client_id": "back-office", "name": "Back office", "type": "confidential",
             "grant_types": ["password", "client_credentials"], "scopes": ["account"], "audiences": ["https://a.example"],
-            "access_token_ttl": "5m", "disabled": false,
+            "access_token_ttl": "5m", "jwks": null, "disabled": false,
         })
     );
     let public = ["client", "create", "app", "--type", "public", "--grant", "password"];

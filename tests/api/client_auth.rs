@@ -21,6 +21,7 @@ const PUBLIC: NewClient = NewClient {
     scopes: "account",
     audiences: &[],
     access_token_ttl: None,
+    jwks: None,
 };
 
 async fn start(database: Database) -> (TestServer, String) {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use grantd::{error::Error, store::StoreError};
+use grantd::{clients, error::Error, store::StoreError};
 
 use crate::harness::{Database, Form, NewClient, PASSWORD, TestServer, on_both_engines};
 
@@ -12,22 +12,34 @@ on_both_engines!(
     impossible_rows_are_errors_and_no_panics,
 );
 
-/// Each constraint, and a change that violates it in a database with two users, two clients and a session.
-const VIOLATIONS: [(&str, &str); 12] = [
+/// Each constraint, and a change that violates it in a database with two users, two clients, a session, two signing keys, a
+/// revocation and an assertion.
+const VIOLATIONS: [(&str, &str); 17] = [
     ("audit_events_pkey", "INSERT INTO audit_events SELECT * FROM audit_events"),
+    ("changes_pkey", "INSERT INTO changes SELECT * FROM changes"),
+    ("client_assertions_pkey", "INSERT INTO client_assertions SELECT * FROM client_assertions"),
     ("clients_pkey", "UPDATE clients SET client_id = 'default' WHERE client_id = 'app'"),
+    ("revocations_pkey", "INSERT INTO revocations SELECT * FROM revocations"),
     ("roles_pkey", "INSERT INTO roles SELECT * FROM roles"),
     ("scopes_pkey", "UPDATE scopes SET name = 'account' WHERE name = 'users:read'"),
     ("sessions_pkey", "INSERT INTO sessions SELECT * FROM sessions"),
+    ("server_keys_pkey", "INSERT INTO server_keys SELECT * FROM server_keys"),
     (
         "signing_keys_active_key",
-        "INSERT INTO signing_keys (kid, algorithm, public_jwk, private_key, state, created_at, not_before) \
-         SELECT 'another', algorithm, public_jwk, private_key, state, created_at, not_before FROM signing_keys",
+        "INSERT INTO signing_keys (kid, algorithm, public_jwk, private_key, state, created_at, not_before, longest_ttl) \
+         SELECT 'another', algorithm, public_jwk, private_key, state, created_at, not_before, 1 FROM signing_keys \
+         WHERE state = 'active'",
+    ),
+    (
+        "signing_keys_next_key",
+        "INSERT INTO signing_keys (kid, algorithm, public_jwk, private_key, state, created_at, not_before, longest_ttl) \
+         SELECT 'another', algorithm, public_jwk, private_key, state, created_at, not_before, 1 FROM signing_keys \
+         WHERE state = 'next'",
     ),
     (
         "signing_keys_pkey",
-        "INSERT INTO signing_keys (kid, algorithm, public_jwk, private_key, state, created_at, not_before) \
-         SELECT kid, algorithm, public_jwk, private_key, 'retired', created_at, not_before FROM signing_keys",
+        "INSERT INTO signing_keys (kid, algorithm, public_jwk, private_key, state, created_at, not_before, longest_ttl) \
+         SELECT kid, algorithm, public_jwk, private_key, 'retired', created_at, not_before, 1 FROM signing_keys",
     ),
     ("user_roles_pkey", "INSERT INTO user_roles SELECT * FROM user_roles"),
     ("user_roles_role_fkey", "INSERT INTO user_roles (user_id, role) SELECT id, 'nobody' FROM users"),
@@ -45,6 +57,15 @@ async fn set_up(database: Database) -> TestServer {
     server.try_create_user("maria", Some("maria@example.com"), PASSWORD, &[]).await.unwrap();
     server.create_client(NewClient { id: "app", confidential: false, ..NewClient::default() }).await;
     server.admin().await;
+    server
+        .within(async |app, now| {
+            grantd::keys::rotate(&app, None, false, &grantd::audit::Origin::system(), now).await.unwrap();
+            let id = "app".parse().unwrap();
+            clients::set_disabled(&app, &id, true, &grantd::audit::Origin::system(), now).await.unwrap();
+        })
+        .await;
+    let assertion = "INSERT INTO client_assertions SELECT 'app', secret, created_at FROM sessions";
+    server.database().execute(assertion).await.unwrap();
     server
 }
 

@@ -51,9 +51,13 @@ async fn it_describes_what_there_is() {
             "/.well-known/jwks.json",
             "/.well-known/oauth-authorization-server",
             "/healthz",
+            "/introspect",
             "/readyz",
+            "/revocations",
+            "/revoke",
             "/token",
             "/users/me",
+            "/verify",
         ]
     );
     // Every schema that is named is there.

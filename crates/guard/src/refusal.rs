@@ -14,11 +14,11 @@ pub enum Refusal {
     Credentials(#[from] CredentialsError),
     /// The token is refused: 401 `invalid_token`.
     #[error(transparent)]
-    Token(#[from] TokenError),
+    Token(TokenError),
     /// The token is good, and not for this: 403 `insufficient_scope`. What would be needed.
     #[error("the token lacks a scope that is needed here: {0}")]
     Scope(Scopes),
-    /// The issuer's keys were never there: 503.
+    /// The issuer's keys were never there, or it is not known what was revoked: 503.
     #[error("access tokens cannot be checked yet; try again later")]
     Unavailable {
         /// Seconds for `Retry-After`.
@@ -44,8 +44,18 @@ pub enum CredentialsError {
 impl From<AuthenticateError> for Refusal {
     fn from(error: AuthenticateError) -> Self {
         match error {
-            AuthenticateError::Token(error) => Self::Token(error),
+            AuthenticateError::Token(error) => error.into(),
             AuthenticateError::Unavailable { retry_after } => Self::Unavailable { retry_after },
+        }
+    }
+}
+
+impl From<TokenError> for Refusal {
+    fn from(error: TokenError) -> Self {
+        match error {
+            // Nothing is wrong with the token.
+            TokenError::RevocationsUnknown => Self::Unavailable { retry_after: 1 },
+            error => Self::Token(error),
         }
     }
 }

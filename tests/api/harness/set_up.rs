@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use grantd::{
     audit::Origin,
-    clients::{self, ClientKind},
+    clients::{self, ClientKind, Jwks},
     error::Error,
     passwords::Password,
     roles,
@@ -26,6 +26,8 @@ pub(crate) struct NewClient {
     pub(crate) scopes: &'static str,
     pub(crate) audiences: &'static [&'static str],
     pub(crate) access_token_ttl: Option<u64>,
+    /// A JWK set.
+    pub(crate) jwks: Option<&'static str>,
 }
 
 /// A confidential client with both grants and the scope `account`.
@@ -38,6 +40,7 @@ impl Default for NewClient {
             scopes: "account",
             audiences: &[],
             access_token_ttl: None,
+            jwks: None,
         }
     }
 }
@@ -126,6 +129,7 @@ impl TestServer {
             scopes: new.scopes.parse().unwrap(),
             audiences: new.audiences.iter().map(|audience| (*audience).to_owned()).collect(),
             access_token_ttl: new.access_token_ttl.map(Duration::from_secs),
+            jwks: new.jwks.map(|json| Jwks::parse(json).unwrap()),
         };
         let made = self.within(async move |app, now| clients::create(&app, &new, &Origin::system(), now).await).await;
         made.map(|(_, secret)| secret.map(|secret| secret.expose_secret().to_owned()).unwrap_or_default())

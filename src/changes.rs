@@ -1,0 +1,109 @@
+//! What a server keeps in memory of the database, and how it hears that it has changed: revocations, signing keys, clients.
+//!
+//! All servers look at one row several times a second. Whoever changes something raises its number there, in the same
+//! transaction.
+
+use tokio::sync::{Mutex, watch};
+
+use crate::{
+    app::App,
+    error::Error,
+    keys::KeysError,
+    revocations,
+    store::{Conn, Store, StoreError, run},
+};
+
+const READ: &str = "SELECT revocations, revocation_mark, signing_keys, clients FROM changes WHERE id = 1";
+const OF_KEYS: &str = "UPDATE changes SET signing_keys = signing_keys + 1 WHERE id = 1";
+const OF_CLIENTS: &str = "UPDATE changes SET clients = clients + 1 WHERE id = 1";
+
+/// How far this server has followed.
+#[derive(Debug)]
+pub struct Changes {
+    /// Held while it catches up, so that what is read last is what is kept.
+    seen: Mutex<Option<Row>>,
+    news: watch::Sender<Head>,
+}
+
+/// What those who wait for news look at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Head {
+    /// The number of the last revocation.
+    pub(crate) revocations: i64,
+    /// How often the signing keys were changed.
+    pub(crate) signing_keys: i64,
+}
+
+/// The row.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub(crate) struct Row {
+    pub(crate) revocations: i64,
+    pub(crate) revocation_mark: String,
+    pub(crate) signing_keys: i64,
+    clients: i64,
+}
+
+impl Changes {
+    pub(crate) fn new() -> Self {
+        Self { seen: Mutex::new(None), news: watch::Sender::default() }
+    }
+
+    /// To be told when there is something new.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Head> {
+        self.news.subscribe()
+    }
+}
+
+/// The row as it is now.
+pub(crate) async fn read(conn: &mut Conn) -> Result<Row, StoreError> {
+    run::optional!(conn, Row, READ)?.ok_or_else(|| StoreError::impossible("changes", "1", "it is gone"))
+}
+
+/// Reads what is new. `store`: the app's, or one whose statements are not counted.
+pub(crate) async fn catch_up(app: &App, store: &Store) -> Result<(), Error> {
+    let mut seen = app.changes.seen.lock().await;
+    let mut conn = store.read().await?;
+    let row = read(&mut conn).await?;
+    let before = seen.take();
+    let after = match &before {
+        // A database that was restored has another history.
+        Some(before) if before.revocations < row.revocations => Some(before.revocations),
+        Some(before) if before.revocation_mark == row.revocation_mark => Some(row.revocations),
+        _ => None,
+    };
+    let news = if after == Some(row.revocations) {
+        Vec::new()
+    } else {
+        revocations::all_after(&mut conn, after.unwrap_or(0), app.now()).await?
+    };
+    drop(conn);
+    if before.as_ref().is_some_and(|before| before.clients != row.clients) {
+        app.clients.forget();
+    }
+    if before.as_ref().is_some_and(|before| before.signing_keys != row.signing_keys) {
+        reload_keys(app, store).await?;
+    }
+    app.guard.hear_revocations(news, after.is_none());
+    app.changes.news.send_replace(Head { revocations: row.revocations, signing_keys: row.signing_keys });
+    *seen = Some(row);
+    Ok(())
+}
+
+/// Reads the signing keys again, for what is signed and what is verified.
+pub(crate) async fn reload_keys(app: &App, store: &Store) -> Result<(), Error> {
+    app.keys.reload(store, &app.config.tokens, app.now()).await?;
+    let replaced = app.guard.replace_keys(&app.keys.jwk_set());
+    Ok(replaced.map_err(|error| KeysError::Make(error.to_string()))?)
+}
+
+/// Says that the signing keys have changed, in a transaction that is under way.
+pub(crate) async fn of_keys(conn: &mut Conn) -> Result<(), StoreError> {
+    run::execute!(conn, OF_KEYS)?;
+    Ok(())
+}
+
+/// Says that clients have changed, in a transaction that is under way.
+pub(crate) async fn of_clients(conn: &mut Conn) -> Result<(), StoreError> {
+    run::execute!(conn, OF_CLIENTS)?;
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! `grantd keys …`
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use super::{
+    Outcome,
+    output::{self, Output},
+};
+use crate::{
+    app::App,
+    audit::Origin,
+    config::{self, Algorithm},
+    keys::{self, SigningKey},
+    secret::MasterKey,
+};
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// List the signing keys whose tokens may live
+    List,
+    /// Publish the key that signs next; it does so when every service can know it
+    Rotate {
+        #[arg(
+            long,
+            help = "What it signs with: ES256, RS256 or EdDSA; when absent, as set for the server",
+            value_parser = algorithm
+        )]
+        algorithm: Option<Algorithm>,
+        /// Let it sign at once: services that keep the public keys refuse its tokens until they ask again
+        #[arg(long)]
+        immediately: bool,
+    },
+    /// Take a compromised key away at once, and with it all its tokens
+    Retire {
+        /// Which
+        kid: String,
+    },
+    /// Seal everything in the database under another master key, which all servers need from then on
+    Rewrap {
+        /// The file with the new master key, as `grantd keygen` prints one
+        #[arg(long, value_name = "FILE")]
+        new_master_key_file: PathBuf,
+    },
+}
+
+fn algorithm(text: &str) -> Result<Algorithm, String> {
+    Algorithm::parse(text).ok_or_else(|| "allowed is ES256, RS256 or EdDSA".to_owned())
+}
+
+pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome {
+    let (origin, now) = (Origin::system(), app.now());
+    match command {
+        Command::List => {
+            let all = keys::list(app).await?;
+            output.table(&all, &["kid", "algorithm", "state", "signs from", "published until"], all.iter().map(row))
+        }
+        Command::Rotate { algorithm, immediately } => {
+            output.object(&keys::rotate(app, algorithm, immediately, &origin, now).await?)
+        }
+        Command::Retire { kid } => {
+            keys::delete(app, &kid, &origin, now).await?;
+            output.done("The key is gone, and its tokens are good for nothing.")
+        }
+        Command::Rewrap { new_master_key_file: file } => {
+            let problem = |problem: String| format!("--new-master-key-file: {}: {problem}", file.display());
+            config::only_ours(&file).map_err(problem)?;
+            let text = std::fs::read_to_string(&file).map_err(|error| problem(error.to_string()))?;
+            let new =
+                MasterKey::parse(&text).ok_or_else(|| problem("does not hold 32 bytes in base64url".to_owned()))?;
+            keys::rewrap(app, &new).await?;
+            if output.json {
+                return output.done("rewrapped");
+            }
+            output::print(
+                "Everything is sealed under the new master key. Put it in the place of the old one (GRANTD_MASTER_KEY, or \
+                 master.key beside the database) before a server is started, and start those again that run.",
+            )
+        }
+    }
+}
+
+fn row(key: &SigningKey) -> Vec<String> {
+    vec![
+        key.kid.clone(),
+        key.algorithm.as_str().to_owned(),
+        key.state.as_str().to_owned(),
+        key.not_before.to_rfc3339(),
+        key.expires_at.map(|at| at.to_rfc3339()).unwrap_or_default(),
+    ]
+}

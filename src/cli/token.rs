@@ -1,0 +1,152 @@
+//! `grantd token …`
+
+use std::io::{self, Read as _};
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use chrono::{DateTime, Utc};
+use clap::Subcommand;
+use grantd_guard::{Claims, Scope, Scopes};
+use serde_json::{Value, json};
+
+use super::{
+    Outcome,
+    output::{self, Output},
+};
+use crate::{app::App, ids::UserId, keys};
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Say what an access token from standard input says, whether this server would accept it, and if not, why
+    ///
+    /// The exit code is 0 when it is accepted, 1 when it is not.
+    Explain {
+        /// A scope that is needed; may be repeated
+        #[arg(long = "scope", value_name = "SCOPE")]
+        scopes: Vec<Scope>,
+        /// Whom it must be for; when absent, this server
+        #[arg(long = "token-audience", value_name = "URI")]
+        audience: Option<String>,
+    },
+}
+
+pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome {
+    let Command::Explain { scopes, audience } = command;
+    let mut text = String::new();
+    io::stdin().take(64 * 1024).read_to_string(&mut text)?;
+    let token = text.trim();
+    let token = token.strip_prefix("Bearer ").unwrap_or(token).trim();
+    let scopes: Scopes = scopes.into_iter().collect();
+    let explained = Explained::of(app, token, &scopes, audience.as_deref()).await?;
+    if output.json {
+        output.object(&explained.json())?;
+    } else {
+        output::print(&explained.text(app.now()))?;
+    }
+    if explained.refused.is_empty() { Ok(()) } else { Err("the token is not accepted".into()) }
+}
+
+struct Explained {
+    header: Option<Value>,
+    claims: Option<Value>,
+    key: String,
+    /// Every reason there is; none: it is accepted.
+    refused: Vec<String>,
+}
+
+impl Explained {
+    async fn of(
+        app: &App,
+        token: &str,
+        scopes: &Scopes,
+        audience: Option<&str>,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
+        let mut parts = token.split('.').map(part);
+        let (header, claims) = (parts.next().flatten(), parts.next().flatten());
+        let kid = header.as_ref().and_then(|header| header["kid"].as_str()).unwrap_or_default();
+        let keys = keys::list(app).await?;
+        let key = match keys.iter().find(|key| key.kid == kid) {
+            Some(key) => format!("{kid} ({}, {})", key.algorithm.as_str(), key.state.as_str()),
+            None if kid.is_empty() => "the token names none".to_owned(),
+            None => format!("{kid}, which this server does not have"),
+        };
+        let mut refused = Vec::new();
+        match app.guard.verify_for_anybody(token, app.now().timestamp()) {
+            Err(error) => refused.push(error.to_string()),
+            Ok(verified) => refused.extend(objections(app, &verified, scopes, audience).await?),
+        }
+        Ok(Self { header, claims, key, refused })
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "header": self.header, "claims": self.claims, "key": self.key, "accepted": self.refused.is_empty(),
+            "refused_because": self.refused,
+        })
+    }
+
+    fn text(&self, now: DateTime<Utc>) -> String {
+        let mut lines = Vec::new();
+        for (title, members) in [("Header", &self.header), ("Claims", &self.claims)] {
+            lines.push(format!("{title}:"));
+            match members.as_ref().and_then(Value::as_object) {
+                Some(members) => lines.extend(members.iter().map(|(name, value)| line(name, value, now))),
+                None => lines.push("  cannot be read".to_owned()),
+            }
+        }
+        lines.push(format!("Key: {}", self.key));
+        if self.refused.is_empty() {
+            lines.push("Accepted.".to_owned());
+        } else {
+            lines.push("Refused:".to_owned());
+            lines.extend(self.refused.iter().map(|reason| format!("  - {reason}")));
+        }
+        lines.join("\n")
+    }
+}
+
+/// One part of the compact form: a JSON object in base64url.
+fn part(text: &str) -> Option<Value> {
+    let json = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
+    serde_json::from_slice(&json).ok().filter(Value::is_object)
+}
+
+fn line(name: &str, value: &Value, now: DateTime<Utc>) -> String {
+    // As JSON: what a token says may hold anything, and goes to a terminal.
+    let shown = format!("  {name}: {value}");
+    let is_time = ["exp", "iat", "nbf", "auth_time"].contains(&name);
+    match value.as_i64().filter(|_| is_time).and_then(|seconds| DateTime::from_timestamp(seconds, 0)) {
+        Some(at) => format!("{shown} ({}, {})", at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true), ago(at, now)),
+        None => shown,
+    }
+}
+
+fn ago(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    let between = humantime::format_duration(std::time::Duration::from_secs((at - now).num_seconds().unsigned_abs()));
+    if at > now { format!("in {between}") } else { format!("{between} ago") }
+}
+
+/// What is wrong with a token that is genuine and lives.
+async fn objections(
+    app: &App,
+    claims: &Claims,
+    scopes: &Scopes,
+    audience: Option<&str>,
+) -> Result<Vec<String>, Box<dyn std::error::Error>> {
+    let mut objections = Vec::new();
+    let accepted = audience.map_or_else(|| app.guard.audiences().to_vec(), |audience| vec![audience.to_owned()]);
+    if !claims.aud.as_slice().iter().any(|audience| accepted.contains(audience)) {
+        objections.push(format!("it is for {}, not for {}", claims.aud.as_slice().join(", "), accepted.join(" or ")));
+    }
+    let missing = scopes.difference(&claims.scope);
+    if !missing.is_empty() {
+        objections.push(format!("it lacks the scope {missing}"));
+    }
+    if let Some(user) = UserId::parse(&claims.sub) {
+        match app.users.read(user).await? {
+            None => objections.push("its user does not exist any more".to_owned()),
+            Some(user) if user.disabled => objections.push("its user is disabled".to_owned()),
+            Some(_) => {}
+        }
+    }
+    Ok(objections)
+}

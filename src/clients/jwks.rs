@@ -1,0 +1,83 @@
+//! The public keys of a client, which prove it by `private_key_jwt` (RFC 7523).
+
+use jsonwebtoken::{
+    Algorithm, DecodingKey, Validation,
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet},
+};
+use serde::{Serialize, Serializer, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::error::{Code, FieldError};
+
+/// What may sign, by the names in the metadata.
+pub(crate) const ALGORITHMS: [&str; 3] = ["ES256", "RS256", "EdDSA"];
+/// The members of private and of symmetric keys (RFC 7518 §6).
+const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
+/// A JWK set of public keys.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Jwks {
+    shown: Value,
+    keys: Vec<(Jwk, Algorithm)>,
+}
+
+impl Jwks {
+    /// Reads a JWK set (RFC 7517 §5).
+    pub fn parse(json: &str) -> Result<Self, FieldError> {
+        let wrong = |message: &str| FieldError::new("jwks", Code::Format, message);
+        let shown: Value = serde_json::from_str(json).map_err(|_| wrong("is no JSON"))?;
+        let keys = shown.get("keys").and_then(Value::as_array).ok_or_else(|| wrong("is no JWK set"))?;
+        if keys.iter().any(|key| PRIVATE.iter().any(|member| key.get(member).is_some())) {
+            return Err(wrong("has a private or symmetric key: only public ones belong here"));
+        }
+        let set: JwkSet = serde_json::from_value(shown.clone()).map_err(|_| wrong("is no JWK set"))?;
+        let usable = |jwk: Jwk| {
+            let algorithm = algorithm(&jwk)?;
+            DecodingKey::from_jwk(&jwk).ok().map(|_| (jwk, algorithm))
+        };
+        let keys: Option<Vec<_>> = set.keys.into_iter().map(usable).collect();
+        match keys {
+            Some(keys) if !keys.is_empty() && keys.len() <= 16 => Ok(Self { shown, keys }),
+            _ => Err(wrong("must have 1 to 16 keys, of P-256, RSA or Ed25519")),
+        }
+    }
+
+    /// The claims of a JWT that one of the keys signed. Nothing of them was checked.
+    pub(crate) fn verify<T: DeserializeOwned>(&self, token: &str) -> Option<T> {
+        let header = jsonwebtoken::decode_header(token).ok()?;
+        if header.crit.is_some() {
+            return None;
+        }
+        let (jwk, algorithm) = self.keys.iter().find(|(jwk, algorithm)| {
+            *algorithm == header.alg && (header.kid.is_none() || jwk.common.key_id == header.kid)
+        })?;
+        let mut validation = Validation::new(*algorithm);
+        // The clock is the caller's.
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        validation.required_spec_claims.clear();
+        let key = DecodingKey::from_jwk(jwk).ok()?;
+        jsonwebtoken::decode::<T>(token, &key, &validation).ok().map(|token| token.claims)
+    }
+}
+
+fn algorithm(jwk: &Jwk) -> Option<Algorithm> {
+    match &jwk.algorithm {
+        AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => Some(Algorithm::ES256),
+        AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => Some(Algorithm::EdDSA),
+        AlgorithmParameters::RSA(_) => Some(Algorithm::RS256),
+        _ => None,
+    }
+}
+
+impl std::fmt::Display for Jwks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.shown.fmt(f)
+    }
+}
+
+impl Serialize for Jwks {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.shown.serialize(serializer)
+    }
+}

@@ -1,0 +1,85 @@
+//! `private_key_jwt` (RFC 7523 §2.2 and §3): a client proves itself by a JWT that it signed.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Deserialize;
+
+use super::OAuthError;
+use crate::{
+    app::App,
+    clients::Credentials,
+    secret,
+    store::{StoreError, run},
+};
+
+/// The one type of assertion that there is.
+pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+/// The longest that an assertion may be good for: it is made for one request.
+const LONGEST: TimeDelta = TimeDelta::minutes(5);
+/// How far the clocks of client and server may differ.
+const LEEWAY: TimeDelta = TimeDelta::seconds(30);
+/// As much as a `jti` may have, in bytes.
+const LONGEST_ID: usize = 512;
+
+const USE: &str = "INSERT INTO client_assertions (client_id, jti_hash, expires_at) VALUES ($1, $2, $3)";
+
+/// What an assertion says.
+#[derive(Deserialize)]
+struct Assertion {
+    iss: String,
+    sub: String,
+    aud: Audience,
+    jti: String,
+    exp: i64,
+    nbf: Option<i64>,
+    iat: Option<i64>,
+}
+
+/// One: an assertion that is good for several servers could be carried from one to the other.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Array([String; 1]),
+}
+
+/// The client that an assertion says it is of, to be believed once [`proves`] says so.
+pub(super) fn client_id(assertion: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Subject {
+        sub: String,
+    }
+    jsonwebtoken::dangerous::insecure_decode_claims::<Subject>(assertion).ok().map(|claims| claims.sub)
+}
+
+/// Whether the client signed this for this server a moment ago, and did not use it before.
+pub(super) async fn proves(
+    app: &App,
+    found: &Credentials,
+    assertion: &str,
+    now: DateTime<Utc>,
+) -> Result<bool, OAuthError> {
+    let client_id = found.client.client_id.as_str();
+    let Some(claims) = found.client.jwks.as_ref().and_then(|jwks| jwks.verify::<Assertion>(assertion)) else {
+        return Ok(false);
+    };
+    let Some(expires_at) = DateTime::from_timestamp(claims.exp, 0) else { return Ok(false) };
+    let (Audience::One(aud) | Audience::Array([aud])) = &claims.aud;
+    let latest = (now + LEEWAY).timestamp();
+    let is_good = claims.iss == client_id
+        && claims.sub == client_id
+        && *aud == app.issuer
+        && expires_at > now
+        && expires_at <= now + LONGEST + LEEWAY
+        && claims.nbf.is_none_or(|at| at <= latest)
+        && claims.iat.is_none_or(|at| at <= latest)
+        && (1..=LONGEST_ID).contains(&claims.jti.len());
+    if !is_good {
+        return Ok(false);
+    }
+    let mut conn = app.store.write().await?;
+    match run::execute!(conn, USE, client_id, secret::fingerprint(&claims.jti).to_vec(), expires_at) {
+        Ok(_) => Ok(true),
+        Err(StoreError::Constraint("client_assertions_pkey")) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}

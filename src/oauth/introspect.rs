@@ -1,0 +1,216 @@
+//! `POST /introspect` (RFC 7662): whether a token is good, for those who may know.
+
+use std::sync::Arc;
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{CACHE_CONTROL, PRAGMA},
+    web,
+};
+use chrono::{DateTime, Utc};
+use grantd_guard::{Audience, Claims, Scopes, TokenError};
+use serde::Serialize;
+
+use super::{OAuthError, client_auth, error::OAuthErrorBody, form::Form, issue};
+use crate::{
+    app::App,
+    clients::{self, Client, ClientKind},
+    principal,
+    sessions::{self, RefreshClaim, Standing},
+};
+
+/// Who asks, and thereby what may be seen.
+enum Caller {
+    /// Whoever has the scope `tokens:introspect` sees every token.
+    Everything,
+    /// A client sees the tokens that it was given, and those that are meant for it.
+    Client(Arc<Client>),
+}
+
+impl Caller {
+    fn may_see(&self, client_id: &str, audiences: &[String]) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Client(client) => {
+                client.client_id.as_str() == client_id || audiences.iter().any(|one| client.audiences.contains(one))
+            }
+        }
+    }
+}
+
+/// What is true of a token (RFC 7662 §2.2). Of one that is not active nothing else is said.
+#[derive(Default, Serialize, utoipa::ToSchema)]
+#[schema(as = Introspection)]
+pub(crate) struct Answer {
+    active: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<Scopes>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<String>,
+    /// Of users' tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<String>,
+    /// `Bearer`, or `refresh_token`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_type: Option<&'static str>,
+    /// Seconds since 1970, as are the next two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exp: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iat: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nbf: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sub: Option<String>,
+    /// One, or an array of several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    aud: Option<Audience>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iss: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jti: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sid: Option<String>,
+}
+
+/// The parameters of [`handle`], for the description of this server.
+#[derive(utoipa::ToSchema)]
+#[schema(as = IntrospectRequest)]
+#[expect(dead_code, reason = "the form is read parameter by parameter")]
+pub(crate) struct IntrospectForm {
+    /// An access token or a refresh token.
+    token: String,
+    /// Not needed: the token says what it is.
+    token_type_hint: Option<String>,
+    client_id: Option<String>,
+    client_secret: Option<String>,
+    client_assertion_type: Option<String>,
+    client_assertion: Option<String>,
+}
+
+/// Look at a token
+///
+/// For a confidential client: the tokens that it was given and those for its audiences. With the scope `tokens:introspect`:
+/// every token. What the caller may not see is not active.
+#[utoipa::path(
+    post,
+    path = "/introspect",
+    operation_id = "introspect",
+    tag = "oauth",
+    security(("oauth2" = ["tokens:introspect"]), ("bearer" = []), ("client" = [])),
+    request_body(content = IntrospectForm, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "What is true of the token", body = Answer),
+        (status = 400, description = "`invalid_request`", body = OAuthErrorBody<'_>),
+        (status = 401, description = "`invalid_client` or `invalid_token`", body = OAuthErrorBody<'_>),
+        (status = 403, description = "`insufficient_scope`", body = OAuthErrorBody<'_>),
+        (status = 413, description = "More than 16 KiB", body = OAuthErrorBody<'_>),
+        (status = 503, description = "`temporarily_unavailable`: the database is away", body = OAuthErrorBody<'_>, headers(("Retry-After" = u32))),
+    )
+)]
+pub(crate) async fn handle(
+    app: web::Data<App>,
+    req: HttpRequest,
+    body: web::Payload,
+) -> Result<HttpResponse, OAuthError> {
+    let form = Form::read(&req, body).await?;
+    let now = app.now();
+    let caller = caller(&app, &req, &form, now).await?;
+    let token = form.required("token")?;
+    let answer = match RefreshClaim::parse(token) {
+        Some(claim) => of_refresh_token(&app, &caller, &claim, now).await?,
+        None => of_access_token(&app, &caller, token, now)?,
+    };
+    let mut response = HttpResponse::Ok();
+    response.insert_header((CACHE_CONTROL, "no-store")).insert_header((PRAGMA, "no-cache"));
+    Ok(response.json(answer.unwrap_or_default()))
+}
+
+async fn caller(app: &App, req: &HttpRequest, form: &Form, now: DateTime<Utc>) -> Result<Caller, OAuthError> {
+    if principal::has_bearer(req) {
+        if ["client_secret", "client_assertion"].into_iter().any(|name| form.all(name).next().is_some()) {
+            return Err(OAuthError::invalid_request("the caller authenticates in two ways at once"));
+        }
+        principal::introspector(req, app)?;
+        return Ok(Caller::Everything);
+    }
+    let client = client_auth::confidential(client_auth::authenticate(app, req, form, now).await?)?;
+    if client.scopes.contains(principal::INTROSPECT.as_str()) {
+        Ok(Caller::Everything)
+    } else {
+        Ok(Caller::Client(client))
+    }
+}
+
+fn of_access_token(app: &App, caller: &Caller, token: &str, now: DateTime<Utc>) -> Result<Option<Answer>, OAuthError> {
+    let claims = match app.guard.verify_for_anybody(token, now.timestamp()) {
+        Ok(claims) => claims,
+        Err(TokenError::RevocationsUnknown) => {
+            return Err(grantd_guard::Refusal::from(TokenError::RevocationsUnknown).into());
+        }
+        Err(_) => return Ok(None),
+    };
+    Ok(caller.may_see(&claims.client_id, claims.aud.as_slice()).then(|| Answer::of(&claims)))
+}
+
+impl Answer {
+    fn of(claims: &Claims) -> Self {
+        let Claims { iss, sub, aud, exp, iat, nbf, jti, client_id, scope, sid, username, .. } = claims.clone();
+        Self {
+            active: true,
+            scope: Some(scope),
+            client_id: Some(client_id),
+            username,
+            token_type: Some("Bearer"),
+            exp: Some(exp),
+            iat: Some(iat),
+            nbf,
+            sub: Some(sub),
+            aud: Some(aud),
+            iss: Some(iss),
+            jti: Some(jti),
+            sid,
+        }
+    }
+}
+
+/// A refresh token is active as long as its client would get a token for it.
+async fn of_refresh_token(
+    app: &App,
+    caller: &Caller,
+    claim: &RefreshClaim,
+    now: DateTime<Utc>,
+) -> Result<Option<Answer>, OAuthError> {
+    let Some(session) = sessions::find(&mut app.store.read().await?, claim.session).await? else { return Ok(None) };
+    if !app.refresh_tokens.verify(claim, &session.secret) {
+        return Ok(None);
+    }
+    let Some(found) = clients::credentials(app, session.client_id.as_str()).await? else { return Ok(None) };
+    let client = &found.client;
+    let leeway = (client.kind == ClientKind::Public).then_some(app.config.tokens.refresh_leeway);
+    let is_current = matches!(session.standing(claim.counter, leeway, now), Standing::Current | Standing::LostAnswer);
+    let user = app.users.read(session.user_id).await?.filter(|user| !user.disabled);
+    let (Some(user), true, false) = (user, is_current, client.disabled) else { return Ok(None) };
+    let audience = issue::audience_of(app, client, Some(&session));
+    let scope =
+        session.scope.as_ref().unwrap_or(&client.scopes).intersection(&client.scopes).intersection(&user.scopes);
+    if !caller.may_see(client.client_id.as_str(), &audience) {
+        return Ok(None);
+    }
+    Ok(Some(Answer {
+        active: true,
+        scope: Some(scope),
+        client_id: Some(client.client_id.to_string()),
+        username: Some(user.username.to_string()),
+        token_type: Some("refresh_token"),
+        exp: Some(session.lives_until().timestamp()),
+        iat: Some(session.last_rotated_at().timestamp()),
+        nbf: None,
+        sub: Some(user.id.to_string()),
+        aud: Some(Audience::of(audience)),
+        iss: Some(app.issuer.clone()),
+        jti: Some(format!("{}.{}", session.id, claim.counter)),
+        sid: Some(session.id.to_string()),
+    }))
+}

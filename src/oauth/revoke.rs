@@ -1,0 +1,123 @@
+//! `POST /revoke` (RFC 7009): a client ends what it was given.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{CACHE_CONTROL, PRAGMA},
+    web,
+};
+use grantd_guard::{Claims, RevocationKind};
+
+use super::{OAuthError, client_auth, error::OAuthErrorBody, form::Form};
+use crate::{
+    app::App,
+    audit::{self, Event, Origin},
+    changes,
+    clients::Client,
+    error::Error,
+    ids::SessionId,
+    principal, revocations,
+    sessions::{self, RefreshClaim},
+};
+
+/// The parameters of [`handle`], for the description of this server.
+#[derive(utoipa::ToSchema)]
+#[schema(as = RevokeRequest)]
+#[expect(dead_code, reason = "the form is read parameter by parameter")]
+pub(crate) struct RevokeForm {
+    /// A refresh token or an access token.
+    token: String,
+    /// Not needed: the token says what it is.
+    token_type_hint: Option<String>,
+    /// Absent: the client `default`.
+    client_id: Option<String>,
+    client_secret: Option<String>,
+    client_assertion_type: Option<String>,
+    client_assertion: Option<String>,
+}
+
+/// End a token
+///
+/// Logs out: a refresh token or an access token of a user ends its session, with all its tokens. A client's own access token
+/// ends alone. A token that is unknown, or has ended already, is no error.
+#[utoipa::path(
+    post,
+    path = "/revoke",
+    operation_id = "revoke",
+    tag = "oauth",
+    security((), ("client" = [])),
+    request_body(content = RevokeForm, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "The token is good for nothing any more"),
+        (status = 400, description = "`invalid_request`, or `invalid_grant`: the token is another client's", body = OAuthErrorBody<'_>),
+        (status = 401, description = "`invalid_client`", body = OAuthErrorBody<'_>),
+        (status = 413, description = "More than 16 KiB", body = OAuthErrorBody<'_>),
+        (status = 503, description = "`temporarily_unavailable`: the database is away", body = OAuthErrorBody<'_>, headers(("Retry-After" = u32))),
+    )
+)]
+pub(crate) async fn handle(
+    app: web::Data<App>,
+    req: HttpRequest,
+    body: web::Payload,
+) -> Result<HttpResponse, OAuthError> {
+    let form = Form::read(&req, body).await?;
+    let now = app.now();
+    let client = client_auth::authenticate(&app, &req, &form, now).await?;
+    let origin = Origin { client_id: Some(client.client_id.to_string()), ..principal::origin(&req, &app) };
+    let token = form.required("token")?;
+    match RefreshClaim::parse(token) {
+        Some(claim) => refresh_token(&app, &client, &claim, origin).await?,
+        None => {
+            // Whoever it is for. One that does not verify is of no use to anybody already.
+            if let Ok(claims) = app.guard.verify_for_anybody(token, now.timestamp()) {
+                access_token(&app, &client, &claims, origin).await?;
+            }
+        }
+    }
+    let mut response = HttpResponse::Ok();
+    Ok(response.insert_header((CACHE_CONTROL, "no-store")).insert_header((PRAGMA, "no-cache")).finish())
+}
+
+async fn refresh_token(app: &App, client: &Client, claim: &RefreshClaim, origin: Origin) -> Result<(), OAuthError> {
+    let Some(session) = sessions::find(&mut app.store.read().await?, claim.session).await? else { return Ok(()) };
+    if !app.refresh_tokens.verify(claim, &session.secret) {
+        return Ok(());
+    }
+    if session.client_id != client.client_id {
+        return Err(OAuthError::not_this_clients());
+    }
+    Ok(end_session(app, session.id, &session.user_id.to_string(), origin).await?)
+}
+
+async fn access_token(app: &App, client: &Client, claims: &Claims, origin: Origin) -> Result<(), OAuthError> {
+    if claims.client_id != client.client_id.as_str() {
+        return Err(OAuthError::not_this_clients());
+    }
+    if let Some(session) = claims.sid.as_deref().and_then(SessionId::parse) {
+        return Ok(end_session(app, session, &claims.sub, origin).await?);
+    }
+    let origin = Origin { actor: Some(claims.sub.clone()), ..origin };
+    let now = app.now();
+    app.store
+        .transact(async |conn| {
+            let event = Event::success("token.revoked").subject(&claims.sub);
+            audit::record(conn, event.details(serde_json::json!({"jti": claims.jti})), &origin, now).await?;
+            revocations::record(conn, RevocationKind::Token, std::slice::from_ref(&claims.jti), now).await
+        })
+        .await?;
+    Ok(changes::catch_up(app, &app.store).await?)
+}
+
+async fn end_session(app: &App, id: SessionId, user: &str, origin: Origin) -> Result<(), Error> {
+    let origin = Origin { actor: Some(user.to_owned()), ..origin };
+    let now = app.now();
+    app.store
+        .transact(async |conn| {
+            if sessions::end(conn, id, now).await? {
+                let event = Event::success("session.ended").subject(&user);
+                audit::record(conn, event.details(serde_json::json!({"session": id})), &origin, now).await?;
+            }
+            Ok::<_, Error>(())
+        })
+        .await?;
+    changes::catch_up(app, &app.store).await
+}

@@ -1,0 +1,76 @@
+//! `GET /verify`: forward authentication, for proxies that ask before they let a request through (nginx `auth_request`, Traefik
+//! `forwardAuth`, Caddy `forward_auth`).
+
+use actix_web::{HttpRequest, HttpResponse, http::header::CACHE_CONTROL, web};
+use grantd_guard::{Refusal, Scopes, actix::bearer_token};
+
+use crate::{
+    app::App,
+    error::{Code, Error},
+    http::{
+        problem::{Problem, ProblemBody},
+        query::Query,
+    },
+};
+
+/// Check a request for a proxy
+///
+/// Takes the credentials of the original request. The proxy must overwrite the `X-Auth-…` headers of what it lets through with
+/// those of the answer; one for which there is nothing is absent.
+#[utoipa::path(
+    get,
+    path = "/verify",
+    operation_id = "verify",
+    tag = "oauth",
+    security(("oauth2" = []), ("bearer" = [])),
+    params(
+        ("scope" = Option<String>, Query, description = "Space-delimited; all of it is needed. Absent: any valid token will do"),
+        ("audience" = Option<String>, Query, description = "Whom the token must be for. Absent: this server"),
+    ),
+    responses(
+        (status = 204, description = "Let it through", headers(
+            ("X-Auth-Subject" = String, description = "A user's id, or a client's"),
+            ("X-Auth-Username" = String, description = "Of users"),
+            ("X-Auth-Client" = String),
+            ("X-Auth-Scope" = String),
+            ("X-Auth-Session" = String, description = "Of users"),
+        )),
+        (status = 400, description = "Two tokens, or a malformed Authorization header", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "No token, or a bad one", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 403, description = "A scope is missing", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "The scope is malformed", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The database is away for too long", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn handle(app: web::Data<App>, req: HttpRequest) -> Result<HttpResponse, Problem> {
+    let token = bearer_token(req.headers(), req.query_string()).map_err(Refusal::from)?;
+    let token = token.ok_or(Refusal::NoCredentials)?;
+    let query = Query::of(&req)?;
+    let one = |name| query.one(name).map_err(|error| Error::Invalid(vec![error]));
+    let malformed = |_| Error::invalid("scope", Code::Format, "is no list of scopes");
+    let needed: Scopes = one("scope")?.unwrap_or_default().parse().map_err(malformed)?;
+    let now = app.now().timestamp();
+    let verdict = match one("audience")? {
+        Some(audience) => app.guard.verify_for(&[audience.to_owned()], token, now),
+        None => app.guard.verify(token, now),
+    };
+    let claims = verdict.map_err(Refusal::from)?;
+    if !claims.scope.contains_all(&needed) {
+        return Err(Refusal::Scope(needed).into());
+    }
+    let mut answer = HttpResponse::NoContent();
+    answer.insert_header((CACHE_CONTROL, "no-store"));
+    let scope = claims.scope.to_string();
+    for (name, value) in [
+        ("X-Auth-Subject", Some(&claims.sub)),
+        ("X-Auth-Username", claims.username.as_ref()),
+        ("X-Auth-Client", Some(&claims.client_id)),
+        ("X-Auth-Scope", Some(&scope).filter(|scope| !scope.is_empty())),
+        ("X-Auth-Session", claims.sid.as_ref()),
+    ] {
+        if let Some(value) = value {
+            answer.insert_header((name, value.as_str()));
+        }
+    }
+    Ok(answer.finish())
+}

@@ -1,0 +1,149 @@
+//! `GET /revocations`: the feed.
+
+use std::time::Duration;
+
+use actix_web::{HttpRequest, HttpResponse, http::header::CACHE_CONTROL, web};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use tokio::time::{Instant, sleep_until};
+
+use super::{Cursor, Item, page};
+use crate::{
+    app::App,
+    changes::{self, Row},
+    error::{Code, Error, FieldError},
+    http::{
+        problem::{Problem, ProblemBody},
+        query::Query,
+    },
+    principal::Watcher,
+};
+
+/// Names the set of signing keys: whoever keeps them knows by it when to fetch them again.
+const KEYS_HEADER: &str = "Grantd-Keys";
+
+/// A part of the feed.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Revocations)]
+pub(crate) struct Answer {
+    items: Vec<Shown>,
+    /// The cursor for `after`.
+    next: String,
+}
+
+/// A revocation.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Revocation)]
+struct Shown {
+    /// What: `session`, `user`, `client` or `token`.
+    #[schema(example = "session")]
+    kind: &'static str,
+    /// Which: a `sid`, `sub`, `client_id` or `jti`.
+    id: String,
+    /// When: of a user and a client, tokens that were issued later count again.
+    revoked_at: DateTime<Utc>,
+    /// From when on no such token can live.
+    expires_at: DateTime<Utc>,
+}
+
+struct Asked {
+    after: Option<Cursor>,
+    wait: Duration,
+    limit: i64,
+}
+
+impl Asked {
+    fn read(req: &HttpRequest) -> Result<Self, Error> {
+        let query = Query::of(req)?;
+        let refused = || FieldError::new("after", Code::Unknown, "no cursor of this feed: begin without one");
+        let after =
+            query.one("after").and_then(|text| text.map(|text| Cursor::parse(text).ok_or_else(refused)).transpose());
+        let wait = query.number("wait", 0, 0..=30);
+        let limit = query.number("limit", 50, 1..=200);
+        match (after, wait, limit) {
+            (Ok(after), Ok(wait), Ok(limit)) => {
+                Ok(Self { after, wait: Duration::from_secs(wait.unsigned_abs()), limit })
+            }
+            (after, wait, limit) => {
+                Err(Error::Invalid([after.err(), wait.err(), limit.err()].into_iter().flatten().collect()))
+            }
+        }
+    }
+}
+
+/// What was revoked
+///
+/// For services that check tokens by themselves, in the order in which it happened; with `wait` it waits for the next one.
+/// For the scope `tokens:introspect`, or a confidential client by HTTP Basic. The header `Grantd-Keys` names the set of signing
+/// keys: when it changes, the keys should be fetched again.
+#[utoipa::path(
+    get,
+    path = "/revocations",
+    operation_id = "revocations",
+    tag = "oauth",
+    security(("oauth2" = ["tokens:introspect"]), ("bearer" = []), ("client" = [])),
+    params(
+        ("after" = Option<String>, Query, description = "`next` of the answer before; absent: from the oldest"),
+        ("wait" = Option<u32>, Query, description = "Seconds to wait for something new", minimum = 0, maximum = 30),
+        ("limit" = Option<u32>, Query, description = "The most items; 50 when absent", minimum = 1, maximum = 200),
+    ),
+    responses(
+        (status = 200, description = "The part of the feed after the cursor", body = Answer, headers(("Grantd-Keys" = String))),
+        (status = 400, description = "Two tokens, or a malformed Authorization header", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "No credentials, or bad ones", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 403, description = "The scope `tokens:introspect` is missing", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "A parameter is out of range, or the cursor is not one of this feed: begin without one", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The database is away", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn list(_watcher: Watcher, app: web::Data<App>, req: HttpRequest) -> Result<HttpResponse, Problem> {
+    let asked = Asked::read(&req)?;
+    let deadline = Instant::now() + asked.wait;
+    loop {
+        // Before it is read: what happens from here on wakes it.
+        let mut news = app.changes.subscribe();
+        let (head, items) = read(&app, &asked).await?;
+        let waits =
+            items.is_empty() && asked.after.as_ref().is_some_and(|after| after.signing_keys == head.signing_keys);
+        if !waits || Instant::now() >= deadline || app.is_stopping() {
+            return Ok(answer(&asked, &head, items));
+        }
+        tokio::select! {
+            _ = news.changed() => {}
+            () = sleep_until(deadline) => {}
+            () = app.stopping() => {}
+        }
+    }
+}
+
+/// The head is read first: what it names was committed, and so was all before it.
+async fn read(app: &App, asked: &Asked) -> Result<(Row, Vec<Item>), Error> {
+    let mut conn = app.store.read().await?;
+    let head = changes::read(&mut conn).await?;
+    if let Some(after) = &asked.after
+        && !after.is_known(&mut conn, &head).await?
+    {
+        return Err(Error::invalid("after", Code::Unknown, "no cursor of this feed: begin without one"));
+    }
+    let after = asked.after.as_ref().map_or(0, |after| after.number);
+    Ok((head, page(&mut conn, after, asked.limit, app.now()).await?))
+}
+
+fn answer(asked: &Asked, head: &Row, items: Vec<Item>) -> HttpResponse {
+    let is_whole = i64::try_from(items.len()).is_ok_and(|count| count < asked.limit);
+    let place = match items.last() {
+        Some(last) if !is_whole || last.number > head.revocations => (last.number, last.mark.clone()),
+        _ => (head.revocations, head.revocation_mark.clone()),
+    };
+    let next = Cursor { number: place.0, mark: place.1, signing_keys: head.signing_keys }.to_string();
+    let items = items.into_iter().map(|item| Shown {
+        kind: item.kind.as_str(),
+        id: item.id,
+        revoked_at: item.revoked_at,
+        expires_at: item.expires_at,
+    });
+    HttpResponse::Ok()
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .insert_header((KEYS_HEADER, head.signing_keys.to_string()))
+        .json(Answer { items: items.collect(), next })
+}
