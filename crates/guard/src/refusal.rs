@@ -18,8 +18,8 @@ pub enum Refusal {
     /// The token is good, and not for this: 403 `insufficient_scope`. What would be needed.
     #[error("the token lacks a scope that is needed here: {0}")]
     Scope(Scopes),
-    /// The issuer's keys were never there: 503.
-    #[error("access tokens cannot be checked yet; try again later")]
+    /// The issuer's keys were never there, or it has not been heard for too long what was revoked: 503.
+    #[error("access tokens cannot be checked now; try again later")]
     Unavailable {
         /// Seconds for `Retry-After`.
         retry_after: u32,
