@@ -69,7 +69,8 @@ impl Guard {
 
     /// Begins a guard that fetches its keys from the issuer; [`GuardBuilder::build`] ends it.
     ///
-    /// Nothing is fetched before the first token comes, so that a service starts while the issuer is down.
+    /// A service starts while the issuer is down: nothing is fetched before the first token comes, or else
+    /// (`GuardBuilder::follow_revocations`) nobody waits for it.
     #[cfg(feature = "issuer")]
     pub fn from_issuer(url: impl Into<String>) -> GuardBuilder {
         Self::builder(url)

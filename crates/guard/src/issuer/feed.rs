@@ -1,6 +1,9 @@
 //! Follows the issuer's feed of revocations.
 
-use std::{thread, time::Duration};
+use std::{
+    thread::{self, JoinHandle},
+    time::Duration,
+};
 
 use reqwest::{Url, header::HeaderValue};
 use tokio::{
@@ -28,7 +31,7 @@ const LONG_PAUSE: Duration = Duration::from_secs(10);
 pub(super) struct Feed(watch::Sender<State>);
 
 #[derive(Clone, Copy, Default)]
-struct State {
+pub(super) struct State {
     /// Whether the whole feed was heard once.
     heard: bool,
     /// Whether the last attempt failed.
@@ -42,6 +45,10 @@ impl State {
 }
 
 impl Feed {
+    pub(super) fn subscribe(&self) -> watch::Receiver<State> {
+        self.0.subscribe()
+    }
+
     pub(super) fn hears_soon(&self) -> bool {
         self.0.borrow().is_undecided()
     }
@@ -65,12 +72,11 @@ impl Feed {
 /// may end before that, and may not even be there yet.
 pub(super) fn start(
     guard: &Guard,
+    mut state: watch::Receiver<State>,
     client: Client,
     credentials: Credentials,
     max_staleness: Duration,
-) -> Result<(), BuildError> {
-    let Some(feed) = guard.source().and_then(|source| source.feed.as_ref()) else { return Ok(()) };
-    let mut state = feed.0.subscribe();
+) -> Result<JoinHandle<()>, BuildError> {
     let follower = Follower {
         guard: guard.downgrade(),
         issuer: guard.issuer().to_owned(),
@@ -98,8 +104,7 @@ pub(super) fn start(
         // A name that is still looked up is no reason to stay.
         runtime.shutdown_background();
     };
-    thread::Builder::new().name("revocations".to_owned()).spawn(run).map_err(failed)?;
-    Ok(())
+    thread::Builder::new().name("revocations".to_owned()).spawn(run).map_err(failed)
 }
 
 /// Short enough that quiet is not taken for silence.

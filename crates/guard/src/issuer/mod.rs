@@ -1,4 +1,4 @@
-//! Keys that come from the issuer: when they are fetched, and what holds while they cannot be.
+//! What comes from the issuer: when its keys are fetched, what holds while they cannot be, and what it revokes.
 
 #[cfg(test)]
 pub(crate) mod fake;
@@ -26,7 +26,7 @@ const MAX_AGE: i64 = 3600;
 /// How long keys are used where the issuer does not say.
 const DEFAULT_AGE: i64 = 300;
 /// How old the last news of revocations may be: as long as grantd's access tokens live, if nothing else is set.
-const MAX_STALENESS: Duration = Duration::from_secs(900);
+const MAX_STALENESS: Duration = Duration::from_mins(15);
 /// How long a request waits for the first news. Longer, and whoever sent it is gone.
 const FIRST_HEARING: Duration = Duration::from_secs(5);
 
@@ -50,34 +50,35 @@ impl GuardBuilder {
     /// of its own, and refuses tokens that count no more within moments instead of when they expire.
     ///
     /// Before it has heard all of it once, no token is accepted; nor while it heard nothing for longer than
-    /// [`max_staleness`](GuardBuilder::max_staleness), which is 15 minutes if nothing else was set. [`Guard::health`] tells
+    /// [`max_staleness`](GuardBuilder::max_staleness), which is 15 minutes if nothing else was set. (An answer may take 20
+    /// seconds, or a third of that time if it is less: much less than a minute lets little go wrong.) [`Guard::health`] tells
     /// how that goes. The thread ends when the last clone of the guard is dropped.
     pub fn follow_revocations(mut self, client_id: impl Into<String>, client_secret: impl Into<String>) -> Self {
         self.follow = Some(Credentials::new(client_id.into(), client_secret.into()));
         self
     }
 
-    /// A guard that fetches its keys from the issuer's metadata (RFC 8414) and JWK set (RFC 7517) when the first token comes,
-    /// or at once if it follows the issuer's revocations.
+    /// A guard that fetches its keys from the issuer's metadata (RFC 8414) and JWK set (RFC 7517): at the latest when the
+    /// first token comes.
     pub fn build(mut self) -> Result<Guard, BuildError> {
         self.check()?;
         if self.cool_down == 0 {
             return Err(BuildError::CoolDown);
         }
-        let allow_http = self.allow_http;
-        let follow = self.follow.take();
-        let max_staleness = self.max_staleness.unwrap_or(MAX_STALENESS);
-        if follow.is_some() {
-            self.max_staleness = Some(max_staleness);
-        }
         // A kept connection belongs to the runtime that made it, and that may be gone at the next fetch.
         let client = http::Client::new(&self.issuer, self.allow_http, 0)?;
-        let source = Source::new(client, self.cool_down, follow.is_some().then(Feed::default));
+        let Some(credentials) = self.follow.take() else {
+            let source = Source::new(client, self.cool_down, None);
+            return Ok(Guard::with_source(self, source));
+        };
+        let max_staleness = *self.max_staleness.get_or_insert(MAX_STALENESS);
+        // The follower has a runtime of its own.
+        let followers_client = http::Client::new(&self.issuer, self.allow_http, 1)?;
+        let feed = Feed::default();
+        let state = feed.subscribe();
+        let source = Source::new(client, self.cool_down, Some(feed));
         let guard = Guard::with_source(self, source);
-        if let Some(credentials) = follow {
-            let client = http::Client::new(guard.issuer(), allow_http, 1)?;
-            feed::start(&guard, client, credentials, max_staleness)?;
-        }
+        feed::start(&guard, state, followers_client, credentials, max_staleness)?;
         Ok(guard)
     }
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::testing::{self, NOW};
 
-const LONG: Option<Duration> = Some(Duration::from_secs(3600));
+const LONG: Option<Duration> = Some(Duration::from_hours(1));
 
 fn of(kind: RevocationKind, id: &str) -> Revocation {
     Revocation { kind, id: id.to_owned(), revoked_at: NOW, expires_at: NOW + 900 }
