@@ -25,6 +25,8 @@ pub struct GuardBuilder {
     pub(crate) cool_down: u32,
     #[cfg(feature = "issuer")]
     pub(crate) allow_http: bool,
+    #[cfg(feature = "issuer")]
+    pub(crate) follow: Option<crate::issuer::Credentials>,
 }
 
 impl GuardBuilder {
@@ -41,6 +43,8 @@ impl GuardBuilder {
             cool_down: 10,
             #[cfg(feature = "issuer")]
             allow_http: false,
+            #[cfg(feature = "issuer")]
+            follow: None,
         }
     }
 
@@ -75,8 +79,8 @@ impl GuardBuilder {
         self
     }
 
-    /// Accepts tokens only while [`Guard::hear_revocations`] was called within this time, and none before it was called
-    /// first: else it could not be known what was revoked.
+    /// Accepts tokens only while the guard heard within this time what was revoked, and none before it heard that first.
+    /// It hears by [`Guard::hear_revocations`], or asks the issuer itself (`follow_revocations`).
     pub fn max_staleness(mut self, most: Duration) -> Self {
         self.max_staleness = Some(most);
         self
@@ -85,6 +89,11 @@ impl GuardBuilder {
     /// A guard with keys that are at hand, as the issuer itself has them. [`Guard::replace_keys`] changes them.
     pub fn keys(self, keys: &JwkSet) -> Result<Guard, BuildError> {
         self.check()?;
+        // Nobody should believe that it follows.
+        #[cfg(feature = "issuer")]
+        if self.follow.is_some() {
+            return Err(BuildError::NobodyToFollow);
+        }
         Ok(Guard::with_keys(self, keys)?)
     }
 

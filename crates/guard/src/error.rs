@@ -127,6 +127,12 @@ pub enum BuildError {
     /// The HTTP client could not be made.
     #[error("the HTTP client could not be made: {0}")]
     Client(String),
+    /// Revocations are to be followed, and the keys are at hand: only a guard that fetches its keys knows where to ask.
+    #[error("only a guard that fetches its keys from the issuer can follow the issuer's revocations")]
+    NobodyToFollow,
+    /// The thread that follows the issuer's revocations could not be started.
+    #[error("the thread that follows the issuer's revocations could not be started: {0}")]
+    Thread(String),
     /// The keys are not usable.
     #[error(transparent)]
     Keys(#[from] KeyError),

@@ -3,14 +3,13 @@
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use jsonwebtoken::jwk::JwkSet;
 
 use crate::{
-    AuthenticateError, Claims, GuardBuilder, KeyError, Revocation, TokenError,
+    AuthenticateError, Claims, GuardBuilder, Health, KeyError, Revocation, TokenError,
     clock::Clock,
     issuer::Source,
     keys::{Key, Keys},
@@ -18,6 +17,8 @@ use crate::{
     revoked::Revoked,
     token::{MAX_TOKEN_BYTES, Parts},
 };
+
+type Verdict = Result<Arc<Claims>, TokenError>;
 
 /// Verifies access tokens of one issuer for one or more audiences. Clones are cheap and share everything.
 #[derive(Clone)]
@@ -36,6 +37,17 @@ struct Inner {
     revoked: Revoked,
     /// Where keys come from; none where they are given.
     source: Option<Source>,
+}
+
+/// A guard that may be gone.
+#[cfg(feature = "issuer")]
+pub(crate) struct WeakGuard(std::sync::Weak<Inner>);
+
+#[cfg(feature = "issuer")]
+impl WeakGuard {
+    pub(crate) fn upgrade(&self) -> Option<Guard> {
+        self.0.upgrade().map(Guard)
+    }
 }
 
 impl Guard {
@@ -57,7 +69,8 @@ impl Guard {
 
     /// Begins a guard that fetches its keys from the issuer; [`GuardBuilder::build`] ends it.
     ///
-    /// Nothing is fetched before the first token comes, so that a service starts while the issuer is down.
+    /// A service starts while the issuer is down: nothing is fetched before the first token comes, or else
+    /// (`GuardBuilder::follow_revocations`) nobody waits for it.
     #[cfg(feature = "issuer")]
     pub fn from_issuer(url: impl Into<String>) -> GuardBuilder {
         Self::builder(url)
@@ -73,6 +86,12 @@ impl Guard {
         let mut inner = Inner::new(builder, Keys::default());
         inner.source = Some(source);
         Self(Arc::new(inner))
+    }
+
+    /// What does not keep the guard alive.
+    #[cfg(feature = "issuer")]
+    pub(crate) fn downgrade(&self) -> WeakGuard {
+        WeakGuard(Arc::downgrade(&self.0))
     }
 
     /// Takes these keys and no others from now on. Tokens that were verified with a key that is gone are refused at once.
@@ -120,11 +139,17 @@ impl Guard {
         self.0.revoked.hear(news, whole, self.now());
     }
 
-    /// How long ago this guard last heard what was revoked; none: never. While a guard that follows its issuer cannot reach
-    /// it, this grows, until [`GuardBuilder::max_staleness`] has tokens refused.
+    /// As [`Guard::hear_revocations`], of news that have not all come yet.
+    #[cfg(feature = "issuer")]
+    pub(crate) fn learn_revocations(&self, news: impl IntoIterator<Item = Revocation>) {
+        self.0.revoked.learn(news, self.now());
+    }
+
+    /// Whether there are keys, and how well it is known what was revoked.
     #[must_use]
-    pub fn revocations_heard_ago(&self) -> Option<Duration> {
-        self.0.revoked.heard_ago()
+    pub fn health(&self) -> Health {
+        let failing = self.0.source.as_ref().is_some_and(Source::fails_to_follow);
+        Health { keys: !self.0.keys.load().is_empty(), revocations: self.0.revoked.health(failing) }
     }
 
     fn verify_signed(&self, token: &str, now: i64) -> Result<Arc<Claims>, TokenError> {
@@ -146,35 +171,47 @@ impl Guard {
         Ok(claims)
     }
 
-    /// Verifies a token now, and fetches the issuer's keys first where that is due: when there are none yet, when they are
-    /// older than the issuer said they may be, or when the token names one that is not among them.
+    /// Verifies a token now, and first waits for what is due: for the issuer's keys, when there are none yet, when they are
+    /// older than the issuer said they may be, or when the token names one that is not among them; and after the start of a
+    /// guard that follows the issuer's revocations for a few seconds until it has heard them.
     ///
     /// Needs to run in a Tokio runtime (as every actix service does) where the keys are the issuer's.
     pub async fn authenticate(&self, token: &str) -> Result<Arc<Claims>, AuthenticateError> {
-        if let Some(verdict) = self.authenticate_at_once(token) {
-            return verdict;
-        }
+        let now = self.now();
+        let mut verdict = self.verify(token, now);
         if let Some(source) = &self.0.source {
-            source.fetch(self).await;
+            if self.waits_for_keys(source, &verdict, now) {
+                source.fetch(self).await;
+                verdict = self.verify(token, self.now());
+            }
+            if waits_for_revocations(source, &verdict) {
+                source.first_hearing().await;
+                verdict = self.verify(token, self.now());
+            }
         }
-        self.with_availability(self.verify(token, self.now()))
+        self.with_availability(verdict)
     }
 
-    /// The verdict, unless keys should be fetched before it.
+    /// The verdict, unless something should be waited for before it.
+    #[cfg(feature = "actix")]
     pub(crate) fn authenticate_at_once(&self, token: &str) -> Option<Result<Arc<Claims>, AuthenticateError>> {
         let now = self.now();
         let verdict = self.verify(token, now);
         if let Some(source) = &self.0.source
-            && (verdict == Err(TokenError::UnknownKey) || (verdict.is_ok() && source.is_stale(now)))
-            && source.is_worth_waiting_for(self, now, verdict.is_err())
+            && (self.waits_for_keys(source, &verdict, now) || waits_for_revocations(source, &verdict))
         {
             return None;
         }
         Some(self.with_availability(verdict))
     }
 
+    fn waits_for_keys(&self, source: &Source, verdict: &Verdict, now: i64) -> bool {
+        (*verdict == Err(TokenError::UnknownKey) || (verdict.is_ok() && source.is_stale(now)))
+            && source.is_worth_waiting_for(self, now, verdict.is_err())
+    }
+
     /// While there never were keys, an unknown one says nothing about the token.
-    fn with_availability(&self, verdict: Result<Arc<Claims>, TokenError>) -> Result<Arc<Claims>, AuthenticateError> {
+    fn with_availability(&self, verdict: Verdict) -> Result<Arc<Claims>, AuthenticateError> {
         if let Some(source) = &self.0.source
             && verdict == Err(TokenError::UnknownKey)
             && source.never_reached()
@@ -223,6 +260,10 @@ impl Guard {
     pub(crate) fn remembered(&self) -> usize {
         self.0.remembered.len()
     }
+}
+
+fn waits_for_revocations(source: &Source, verdict: &Verdict) -> bool {
+    *verdict == Err(TokenError::RevocationsUnknown) && source.hears_soon()
 }
 
 impl Inner {

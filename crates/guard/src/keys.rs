@@ -78,7 +78,6 @@ impl Keys {
         self.0.get(kid)
     }
 
-    #[cfg(feature = "issuer")]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

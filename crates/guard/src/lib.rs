@@ -71,6 +71,36 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Revocations
+//!
+//! A token is good until it expires, unless the guard hears that it was revoked: it, its session, its user or its client.
+//! It hears that by choice, from the issuer's feed of revocations:
+//!
+//! ```no_run
+//! # #[cfg(feature = "issuer")]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use grantd_guard::Guard;
+//!
+//! let guard = Guard::from_issuer("https://id.example")
+//!     .audience("https://items.example")
+//!     // A confidential client of the issuer.
+//!     .follow_revocations("items", std::env::var("CLIENT_SECRET")?)
+//!     .build()?;
+//! println!("{:?}", guard.health());
+//! # Ok(()) }
+//! # #[cfg(not(feature = "issuer"))]
+//! # fn main() {}
+//! ```
+//!
+//! - Tokens that were verified before are refused too, as soon as the guard has heard: an instant after the issuer knows.
+//! - No token is accepted before all that is revoked was heard once. The first requests wait for that, at most five seconds;
+//!   once it is known that the issuer cannot be asked, the answer is 503.
+//! - While the issuer is away, what is known stays, and other tokens are accepted until the last news are older than
+//!   [`GuardBuilder::max_staleness`]: then the answer is 503. [`Guard::health`] tells how old they are.
+//! - When the issuer says that its keys changed, they are fetched at once: a key that was withdrawn goes with all its tokens.
+//!
+//! A guard with keys at hand can be told what was revoked: [`Guard::hear_revocations`].
+//!
 //! # What is checked
 //!
 //! RFC 9068 §4 and RFC 8725, with nothing left to the token's own word: `typ` is `at+jwt`; there is no `crit`; `alg` is the
@@ -82,7 +112,7 @@
 //! # Features
 //!
 //! - `actix` (default): extractors and middleware, in [`actix`].
-//! - `issuer` (default): [`Guard::from_issuer`].
+//! - `issuer` (default): [`Guard::from_issuer`], and following its revocations.
 //! - `utoipa`: schemas of [`Scope`] and [`Scopes`] for `OpenAPI` documents.
 
 mod builder;
@@ -90,6 +120,7 @@ mod claims;
 mod clock;
 mod error;
 mod guard;
+mod health;
 mod keys;
 mod refusal;
 mod remembered;
@@ -113,6 +144,7 @@ pub use builder::{GuardBuilder, MAX_LEEWAY};
 pub use claims::{Audience, Claims};
 pub use error::{AuthenticateError, BuildError, KeyError, TokenError};
 pub use guard::Guard;
+pub use health::{Health, RevocationsHealth};
 pub use refusal::{CredentialsError, Refusal};
 pub use revoked::{Revocation, RevocationKind};
 pub use scope::{InvalidScope, Scope, Scopes};

@@ -19,7 +19,7 @@ pub enum Refusal {
     #[error("the token lacks a scope that is needed here: {0}")]
     Scope(Scopes),
     /// The issuer's keys were never there, or it is not known what was revoked: 503.
-    #[error("access tokens cannot be checked yet; try again later")]
+    #[error("access tokens cannot be checked now; try again later")]
     Unavailable {
         /// Seconds for `Retry-After`.
         retry_after: u32,

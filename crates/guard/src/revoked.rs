@@ -2,11 +2,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{PoisonError, RwLock},
+    sync::{PoisonError, RwLock, RwLockWriteGuard},
     time::{Duration, Instant},
 };
 
-use crate::{Claims, TokenError};
+use crate::{Claims, RevocationsHealth, TokenError};
 
 /// Something whose tokens do not count any more. Times are whole seconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +77,19 @@ struct Until {
 }
 
 impl Known {
+    fn learn(&mut self, news: impl IntoIterator<Item = Revocation>, now: i64) {
+        let before = self.len();
+        news.into_iter().for_each(|revocation| self.add(revocation));
+        // Not each time that there is nothing new: it looks at all of them.
+        if self.len() != before {
+            self.forget_expired(now);
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.sessions.len() + self.tokens.len() + self.users.len() + self.clients.len()
+    }
+
     fn add(&mut self, revocation: Revocation) {
         let Revocation { kind, id, revoked_at, expires_at } = revocation;
         let of_time = |map: &mut HashMap<String, Until>, id| {
@@ -84,9 +97,13 @@ impl Known {
             until.revoked_at = until.revoked_at.max(revoked_at);
             until.expires_at = until.expires_at.max(expires_at);
         };
+        let for_good = |map: &mut HashMap<String, i64>, id| {
+            let until = map.entry(id).or_insert(expires_at);
+            *until = expires_at.max(*until);
+        };
         match kind {
-            RevocationKind::Session => drop(self.sessions.insert(id, expires_at)),
-            RevocationKind::Token => drop(self.tokens.insert(id, expires_at)),
+            RevocationKind::Session => for_good(&mut self.sessions, id),
+            RevocationKind::Token => for_good(&mut self.tokens, id),
             RevocationKind::User => of_time(&mut self.users, id),
             RevocationKind::Client => of_time(&mut self.clients, id),
         }
@@ -114,19 +131,20 @@ impl Revoked {
         Self { known: RwLock::default(), max_staleness }
     }
 
-    /// Takes news of the issuer. `whole`: they are all that there is, and what was known before is forgotten.
+    /// Takes all news of the issuer up to now. `whole`: they are all that there is, and what was known before is forgotten.
     pub(crate) fn hear(&self, news: impl IntoIterator<Item = Revocation>, whole: bool, now: i64) {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.write();
         if whole {
             *known = Known::default();
         }
-        let before = known.sessions.len() + known.tokens.len();
-        news.into_iter().for_each(|revocation| known.add(revocation));
-        // Not each time that there is nothing new: it looks at all of them.
-        if known.sessions.len() + known.tokens.len() != before || known.heard_at.is_none() {
-            known.forget_expired(now);
-        }
+        known.learn(news, now);
         known.heard_at = Some(Instant::now());
+    }
+
+    /// Takes some news of which there are more: they count, and how old the last news are stays as it is.
+    #[cfg(feature = "issuer")]
+    pub(crate) fn learn(&self, news: impl IntoIterator<Item = Revocation>, now: i64) {
+        self.write().learn(news, now);
     }
 
     /// Whether a token counts, as far as is known.
@@ -140,8 +158,21 @@ impl Revoked {
         if known.has(claims) { Err(TokenError::Revoked) } else { Ok(()) }
     }
 
-    /// How long ago the issuer last said what is revoked; none: never.
-    pub(crate) fn heard_ago(&self) -> Option<Duration> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).heard_at.map(|at| at.elapsed())
+    /// `failing`: whether whoever asks for news gets none.
+    pub(crate) fn health(&self, failing: bool) -> RevocationsHealth {
+        let heard_at = self.known.read().unwrap_or_else(PoisonError::into_inner).heard_at;
+        match heard_at {
+            Some(at) => RevocationsHealth::Heard { ago: at.elapsed(), failing },
+            None if self.max_staleness.is_some() => RevocationsHealth::Never { failing },
+            None => RevocationsHealth::NotFollowed,
+        }
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Known> {
+        // What is done under the lock cannot panic half way.
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! An issuer for tests: a real HTTP server on a port of its own that can be stopped, changed, held up, and that counts.
 
+mod feed;
+
 use std::{
     net::SocketAddr,
     sync::{
@@ -12,6 +14,7 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::ServerHandle, w
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
+pub(crate) use self::feed::{Feed, revoked};
 use crate::{Guard, GuardBuilder, testing::NOW};
 
 /// What the issuer answers, and how often it was asked.
@@ -26,11 +29,15 @@ pub(crate) struct Script {
     pub(crate) cache_control: &'static str,
     pub(crate) metadata_hits: usize,
     pub(crate) jwks_hits: usize,
+    /// What the last fetch of keys said about caches.
+    pub(crate) keys_asked_with: Option<String>,
 }
 
 pub(crate) struct FakeIssuer {
     address: SocketAddr,
     pub(crate) script: Arc<Mutex<Script>>,
+    /// What was revoked.
+    pub(crate) feed: Feed,
     /// A permit for each answer: none left, and the answer waits.
     gate: Arc<Semaphore>,
     handle: Option<ServerHandle>,
@@ -54,26 +61,37 @@ impl FakeIssuer {
             cache_control: "public, max-age=300",
             metadata_hits: 0,
             jwks_hits: 0,
+            keys_asked_with: None,
         }));
         let gate = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
         let clock = Arc::new(AtomicI64::new(NOW));
-        let mut issuer = Self { address: SocketAddr::from(([127, 0, 0, 1], 0)), script, gate, handle: None, clock };
+        let mut issuer = Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            script,
+            feed: Feed::default(),
+            gate,
+            handle: None,
+            clock,
+        };
         issuer.serve();
         {
             let mut script = issuer.script.lock().unwrap();
             script.issuer = format!("http://{}{path}", issuer.address);
             script.jwks_uri = format!("http://{}/jwks", issuer.address);
+            issuer.feed.set_endpoint(Some(format!("http://{}/revocations", issuer.address)));
         }
         issuer
     }
 
     /// Listens: on a free port, or again on the one it had.
     pub(crate) fn serve(&mut self) {
-        let (script, gate) = (Arc::clone(&self.script), Arc::clone(&self.gate));
+        let (script, gate, feed) = (Arc::clone(&self.script), Arc::clone(&self.gate), self.feed.clone());
         let server = HttpServer::new(move || {
             App::new()
                 .app_data(web::Data::from(Arc::clone(&script)))
                 .app_data(web::Data::from(Arc::clone(&gate)))
+                .app_data(web::Data::new(feed.clone()))
+                .route("/revocations", web::get().to(feed::answer))
                 .default_service(web::to(answer))
         })
         .workers(1)
@@ -138,14 +156,25 @@ impl Drop for FakeIssuer {
     }
 }
 
-async fn answer(req: HttpRequest, script: web::Data<Mutex<Script>>, gate: web::Data<Semaphore>) -> HttpResponse {
+async fn answer(
+    req: HttpRequest,
+    script: web::Data<Mutex<Script>>,
+    feed: web::Data<Feed>,
+    gate: web::Data<Semaphore>,
+) -> HttpResponse {
     let (status, cache_control, body) = {
         let mut script = script.lock().unwrap();
         let body = if req.path() == script.metadata_path {
             script.metadata_hits += 1;
-            json!({"issuer": script.issuer, "jwks_uri": script.jwks_uri}).to_string()
+            let mut metadata = json!({"issuer": script.issuer, "jwks_uri": script.jwks_uri});
+            if let Some(endpoint) = feed.endpoint() {
+                metadata["revocations_endpoint"] = json!(endpoint);
+            }
+            metadata.to_string()
         } else if req.path() == "/jwks" {
             script.jwks_hits += 1;
+            let said = req.headers().get("Cache-Control");
+            script.keys_asked_with = said.map(|value| value.to_str().unwrap().to_owned());
             script.jwks.clone()
         } else {
             return HttpResponse::NotFound().finish();

@@ -3,9 +3,10 @@
 use std::{error::Error, net::IpAddr, time::Duration};
 
 use jsonwebtoken::jwk::{Jwk, JwkSet};
-use reqwest::{Response, Url, header, redirect};
+use reqwest::{RequestBuilder, Response, Url, header, redirect};
 use serde::{Deserialize, de::DeserializeOwned};
 
+use super::{Freshness, page::Poll};
 use crate::{BuildError, KeyError};
 
 /// More than any metadata and any set of keys has.
@@ -14,7 +15,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const TIMEOUT: Duration = Duration::from_secs(5);
 const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
 
-/// Why there are no new keys. For the log.
+/// Why there are no new keys, or no news of revocations. For the log.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FetchError {
     #[error("{0}")]
@@ -27,8 +28,12 @@ pub(super) enum FetchError {
     Malformed { url: String, error: serde_json::Error },
     #[error("the metadata is that of the issuer {0:?}")]
     OtherIssuer(String),
-    #[error("the jwks_uri {0:?} is no URL that keys may be fetched from")]
-    JwksUri(String),
+    #[error("the metadata names {0:?}, which is no URL that may be asked")]
+    Endpoint(String),
+    #[error("this issuer has no feed of revocations: its metadata has no revocations_endpoint")]
+    NoFeed,
+    #[error("the issuer has other keys now, and they could not be fetched")]
+    OtherKeys,
     #[error(transparent)]
     Keys(#[from] KeyError),
 }
@@ -51,6 +56,8 @@ impl From<reqwest::Error> for FetchError {
 struct Metadata {
     issuer: String,
     jwks_uri: String,
+    /// grantd's own member.
+    revocations_endpoint: Option<String>,
 }
 
 /// A set whose keys are looked at one by one: RFC 7517 §5 has those skipped that are not understood.
@@ -59,6 +66,7 @@ struct Document {
     keys: Vec<serde_json::Value>,
 }
 
+/// Asks one issuer.
 pub(super) struct Client {
     http: reqwest::Client,
     issuer: String,
@@ -67,7 +75,8 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(issuer: &str, allow_http: bool) -> Result<Self, BuildError> {
+    /// `kept`: how many idle connections it keeps, each for as long as the runtime lives that made it.
+    pub(super) fn new(issuer: &str, allow_http: bool, kept: usize) -> Result<Self, BuildError> {
         let url =
             issuer_url(issuer, allow_http).map_err(|reason| BuildError::Issuer { url: issuer.to_owned(), reason })?;
         let mut http = reqwest::Client::builder()
@@ -76,8 +85,7 @@ impl Client {
             .timeout(TIMEOUT)
             // Metadata and keys are where they are said to be; a redirect could lead anywhere.
             .redirect(redirect::Policy::none())
-            // A kept connection belongs to the runtime that made it, and that may be gone at the next fetch.
-            .pool_max_idle_per_host(0);
+            .pool_max_idle_per_host(kept);
         if is_loopback(&url) {
             http = http.no_proxy();
         }
@@ -86,47 +94,74 @@ impl Client {
     }
 
     /// The keys, and for how many seconds they are good where the issuer says so.
-    pub(super) async fn fetch(&self) -> Result<(JwkSet, Option<i64>), FetchError> {
-        let jwks_uri = self.jwks_uri().await?;
-        let response = self.get(&jwks_uri).await?;
+    pub(super) async fn fetch(&self, freshness: Freshness) -> Result<(JwkSet, Option<i64>), FetchError> {
+        let jwks_uri = self.endpoint(|metadata| Ok(metadata.jwks_uri)).await?;
+        let mut request = self.request(&jwks_uri);
+        if freshness == Freshness::Now {
+            request = request.header(header::CACHE_CONTROL, "no-cache");
+        }
+        let response = good(request.send().await?)?;
         let max_age = max_age(response.headers());
         let document: Document = json(response).await?;
         let keys = document.keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok()).collect();
         Ok((JwkSet { keys }, max_age))
     }
 
+    /// Where the feed of revocations is.
+    pub(super) async fn revocations_endpoint(&self) -> Result<Url, FetchError> {
+        self.endpoint(|metadata| metadata.revocations_endpoint.ok_or(FetchError::NoFeed)).await
+    }
+
+    /// Asks for a page of the feed; none: the issuer does not know the cursor (any more).
+    pub(super) async fn poll(&self, endpoint: &Url, poll: &Poll<'_>) -> Result<Option<Response>, FetchError> {
+        let (user, password) = poll.credentials.encoded();
+        let request = self.request(&poll.url(endpoint)).basic_auth(user, Some(password)).timeout(poll.timeout());
+        let response = request.send().await?;
+        if response.status().as_u16() == 422 && poll.after.is_some() {
+            return Ok(None);
+        }
+        good(response).map(Some)
+    }
+
     /// Looks where the metadata may be; the first failure is the one to tell.
-    async fn jwks_uri(&self) -> Result<Url, FetchError> {
+    async fn endpoint(&self, member: fn(Metadata) -> Result<String, FetchError>) -> Result<Url, FetchError> {
         let mut first_error = None;
         for url in &self.metadata {
-            match self.jwks_uri_at(url).await {
-                Ok(jwks_uri) => return Ok(jwks_uri),
+            match self.endpoint_at(url, member).await {
+                Ok(endpoint) => return Ok(endpoint),
                 Err(error) => first_error = first_error.or(Some(error)),
             }
         }
-        Err(first_error.unwrap_or_else(|| FetchError::JwksUri(String::new())))
+        Err(first_error.unwrap_or_else(|| FetchError::Endpoint(String::new())))
     }
 
-    async fn jwks_uri_at(&self, url: &Url) -> Result<Url, FetchError> {
-        let metadata: Metadata = json(self.get(url).await?).await?;
+    async fn endpoint_at(
+        &self,
+        url: &Url,
+        member: fn(Metadata) -> Result<String, FetchError>,
+    ) -> Result<Url, FetchError> {
+        let metadata: Metadata = json(good(self.request(url).send().await?)?).await?;
         // RFC 8414 §3.3: else one issuer could speak for another.
         if metadata.issuer != self.issuer {
             return Err(FetchError::OtherIssuer(metadata.issuer));
         }
-        let jwks_uri = Url::parse(&metadata.jwks_uri).ok().filter(|url| is_allowed(url, self.allow_http));
-        jwks_uri.ok_or(FetchError::JwksUri(metadata.jwks_uri))
+        let endpoint = member(metadata)?;
+        Url::parse(&endpoint).ok().filter(|url| is_allowed(url, self.allow_http)).ok_or(FetchError::Endpoint(endpoint))
     }
 
-    async fn get(&self, url: &Url) -> Result<Response, FetchError> {
-        let response = self.http.get(url.clone()).header(header::ACCEPT, "application/json").send().await?;
-        match response.status().as_u16() {
-            200 => Ok(response),
-            status => Err(FetchError::Status { url: url.to_string(), status }),
-        }
+    fn request(&self, url: &Url) -> RequestBuilder {
+        self.http.get(url.clone()).header(header::ACCEPT, "application/json")
     }
 }
 
-async fn json<T: DeserializeOwned>(mut response: Response) -> Result<T, FetchError> {
+fn good(response: Response) -> Result<Response, FetchError> {
+    match response.status().as_u16() {
+        200 => Ok(response),
+        status => Err(FetchError::Status { url: response.url().to_string(), status }),
+    }
+}
+
+pub(super) async fn json<T: DeserializeOwned>(mut response: Response) -> Result<T, FetchError> {
     let url = response.url().to_string();
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {

@@ -1,23 +1,34 @@
-//! Keys that come from the issuer: when they are fetched, and what holds while they cannot be.
+//! What comes from the issuer: when its keys are fetched, what holds while they cannot be, and what it revokes.
 
 #[cfg(test)]
 pub(crate) mod fake;
+mod feed;
 mod http;
+mod page;
 
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, AtomicI64, Ordering},
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::Duration,
 };
 
 use jsonwebtoken::jwk::JwkSet;
 use tokio::sync::watch;
 
+use self::feed::Feed;
+pub(crate) use self::page::Credentials;
 use crate::{BuildError, Guard, GuardBuilder, KeyError, keys::Keys};
 
 /// The longest that keys are used without asking again, in seconds, so that a key that was withdrawn goes.
 const MAX_AGE: i64 = 3600;
 /// How long keys are used where the issuer does not say.
 const DEFAULT_AGE: i64 = 300;
+/// How old the last news of revocations may be: as long as grantd's access tokens live, if nothing else is set.
+const MAX_STALENESS: Duration = Duration::from_mins(15);
+/// How long a request waits for the first news. Longer, and whoever sent it is gone.
+const FIRST_HEARING: Duration = Duration::from_secs(5);
 
 impl GuardBuilder {
     /// Seconds between two attempts to fetch keys, failed ones too, whatever tokens come: nobody makes this service
@@ -28,20 +39,47 @@ impl GuardBuilder {
     }
 
     /// Fetches keys over plain HTTP also from hosts that are not this one. Whoever can change what is on the way can then
-    /// sign tokens: for networks that are trusted as a whole.
+    /// sign tokens, and whoever can read it has the secret of [`GuardBuilder::follow_revocations`]: for networks that are
+    /// trusted as a whole.
     pub fn allow_http(mut self) -> Self {
         self.allow_http = true;
         self
     }
 
-    /// A guard that fetches its keys from the issuer's metadata (RFC 8414) and JWK set (RFC 7517) when the first token comes.
-    pub fn build(self) -> Result<Guard, BuildError> {
+    /// Follows what the issuer revokes, as this confidential client of the issuer: the guard keeps asking for it on a thread
+    /// of its own, and refuses tokens that count no more within moments instead of when they expire.
+    ///
+    /// Before it has heard all of it once, no token is accepted; nor while it heard nothing for longer than
+    /// [`max_staleness`](GuardBuilder::max_staleness), which is 15 minutes if nothing else was set. (An answer may take 20
+    /// seconds, or a third of that time if it is less: much less than a minute lets little go wrong.) [`Guard::health`] tells
+    /// how that goes. The thread ends when the last clone of the guard is dropped.
+    pub fn follow_revocations(mut self, client_id: impl Into<String>, client_secret: impl Into<String>) -> Self {
+        self.follow = Some(Credentials::new(client_id.into(), client_secret.into()));
+        self
+    }
+
+    /// A guard that fetches its keys from the issuer's metadata (RFC 8414) and JWK set (RFC 7517): at the latest when the
+    /// first token comes.
+    pub fn build(mut self) -> Result<Guard, BuildError> {
         self.check()?;
         if self.cool_down == 0 {
             return Err(BuildError::CoolDown);
         }
-        let source = Source::new(http::Client::new(&self.issuer, self.allow_http)?, self.cool_down);
-        Ok(Guard::with_source(self, source))
+        // A kept connection belongs to the runtime that made it, and that may be gone at the next fetch.
+        let client = http::Client::new(&self.issuer, self.allow_http, 0)?;
+        let Some(credentials) = self.follow.take() else {
+            let source = Source::new(client, self.cool_down, None);
+            return Ok(Guard::with_source(self, source));
+        };
+        let max_staleness = *self.max_staleness.get_or_insert(MAX_STALENESS);
+        // The follower has a runtime of its own.
+        let followers_client = http::Client::new(&self.issuer, self.allow_http, 1)?;
+        let feed = Feed::default();
+        let state = feed.subscribe();
+        let source = Source::new(client, self.cool_down, Some(feed));
+        let guard = Guard::with_source(self, source);
+        feed::start(&guard, state, followers_client, credentials, max_staleness)?;
+        Ok(guard)
     }
 }
 
@@ -54,11 +92,11 @@ impl Guard {
         !source.never_reached()
     }
 
-    /// One fetch. Only when the new keys are whole do they take the place of the old ones.
-    async fn fetch_once(self) {
-        let Some(source) = self.source() else { return };
+    /// One fetch, and whether it went well. Only when the new keys are whole do they take the place of the old ones.
+    async fn fetch_once(self, freshness: Freshness) -> bool {
+        let Some(source) = self.source() else { return false };
         let began_at = self.now();
-        let fetched = match source.client.fetch().await {
+        let fetched = match source.client.fetch(freshness).await {
             Ok((set, max_age)) => self.take(&set).map(|()| max_age).map_err(http::FetchError::from),
             Err(error) => Err(error),
         };
@@ -73,6 +111,7 @@ impl Guard {
             }
         }
         source.landed(self.now(), fetched.is_err());
+        fetched.is_ok()
     }
 
     fn take(&self, set: &JwkSet) -> Result<(), KeyError> {
@@ -93,18 +132,29 @@ pub(crate) struct Source {
     max_age: AtomicI64,
     /// Held for a few assignments, never while anything is fetched.
     state: Mutex<State>,
+    /// How following the issuer's revocations goes; none where that is not wanted.
+    feed: Option<Feed>,
+}
+
+/// Which keys a fetch is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Freshness {
+    /// Those that a cache on the way may still have, and within the cool-down none.
+    Usual,
+    /// Those that the issuer has now, whatever the cool-down says.
+    Now,
 }
 
 #[derive(Default)]
 struct State {
-    /// The fetch that is under way: its sender is dropped when it is over.
-    flight: Option<watch::Receiver<()>>,
+    /// The fetch that is under way: its sender is dropped when it is over, and the value says whether it went well.
+    flight: Option<watch::Receiver<bool>>,
     attempted_at: Option<i64>,
     failing: bool,
 }
 
 impl Source {
-    fn new(client: http::Client, cool_down: u32) -> Self {
+    fn new(client: http::Client, cool_down: u32, feed: Option<Feed>) -> Self {
         Self {
             client,
             cool_down: cool_down.into(),
@@ -112,6 +162,7 @@ impl Source {
             fetched_at: AtomicI64::new(0),
             max_age: AtomicI64::new(0),
             state: Mutex::default(),
+            feed,
         }
     }
 
@@ -128,14 +179,44 @@ impl Source {
     /// Sees to it that keys are fetched, where that may be, and says whether a request should wait for them: one that
     /// cannot be judged without them (`urgent`) should, and others as long as the issuer is not known to be away.
     pub(crate) fn is_worth_waiting_for(&self, guard: &Guard, now: i64, urgent: bool) -> bool {
-        self.start(guard, now).is_some() && (urgent || !self.state().failing)
+        self.start(guard, now, Freshness::Usual).is_some() && (urgent || !self.state().failing)
     }
 
     /// Waits for the fetch that is under way, or for one that begins now; within the cool-down there is none.
     pub(crate) async fn fetch(&self, guard: &Guard) {
-        if let Some(mut flight) = self.start(guard, guard.now()) {
-            // An error is the news: it says that the sender is gone, and the fetch over.
-            while flight.changed().await.is_ok() {}
+        if let Some(flight) = self.start(guard, guard.now(), Freshness::Usual) {
+            landing(flight).await;
+        }
+    }
+
+    /// Fetches the keys that the issuer has now, and says whether that went well.
+    async fn fetch_anew(&self, guard: &Guard) -> bool {
+        // One that is under way may have asked before the keys changed; one that begins after it did not.
+        let under_way = self.state().flight.clone();
+        if let Some(flight) = under_way {
+            landing(flight).await;
+        }
+        match self.start(guard, guard.now(), Freshness::Now) {
+            Some(flight) => landing(flight).await,
+            None => false,
+        }
+    }
+
+    /// Whether the first news of revocations are on their way: they are not known yet, and no attempt has failed.
+    pub(crate) fn hears_soon(&self) -> bool {
+        self.feed.as_ref().is_some_and(Feed::hears_soon)
+    }
+
+    /// Whether revocations are followed, and the last attempt to hear them failed.
+    pub(crate) fn fails_to_follow(&self) -> bool {
+        self.feed.as_ref().is_some_and(Feed::is_failing)
+    }
+
+    /// Waits for the first news of revocations, or for a failure, but not for long.
+    pub(crate) async fn first_hearing(&self) {
+        if let Some(feed) = &self.feed {
+            // In time or not: the next look at the token tells.
+            tokio::time::timeout(FIRST_HEARING, feed.first_hearing()).await.ok();
         }
     }
 
@@ -145,24 +226,23 @@ impl Source {
         u32::try_from(left.clamp(1, self.cool_down)).unwrap_or(1)
     }
 
-    /// Joins the fetch that is under way or begins one; none within the cool-down.
-    fn start(&self, guard: &Guard, now: i64) -> Option<watch::Receiver<()>> {
+    /// Joins the fetch that is under way or begins one; none within the cool-down, unless the keys must be those of now.
+    fn start(&self, guard: &Guard, now: i64, freshness: Freshness) -> Option<watch::Receiver<bool>> {
         let mut state = self.state();
         if let Some(flight) = state.flight.as_ref().filter(|flight| flight.has_changed().is_ok()) {
             return Some(flight.clone());
         }
         let since = state.attempted_at.map(|at| now.saturating_sub(at));
-        if since.is_some_and(|since| (0..self.cool_down).contains(&since)) {
+        if freshness == Freshness::Usual && since.is_some_and(|since| (0..self.cool_down).contains(&since)) {
             return None;
         }
-        let (landed, flight) = watch::channel(());
+        let (landed, flight) = watch::channel(false);
         state.attempted_at = Some(now);
         state.flight = Some(flight.clone());
         let guard = guard.clone();
         // A task of its own: a client that goes away does not end the fetch for the others that wait for it.
         tokio::spawn(async move {
-            guard.fetch_once().await;
-            drop(landed);
+            landed.send_replace(guard.fetch_once(freshness).await);
         });
         Some(flight)
     }
@@ -181,6 +261,13 @@ impl Source {
         // What is done under the lock cannot panic half way.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Waits until a fetch is over, and says whether it went well.
+async fn landing(mut flight: watch::Receiver<bool>) -> bool {
+    // An error is the news: it says that the sender is gone.
+    while flight.changed().await.is_ok() {}
+    *flight.borrow()
 }
 
 #[cfg(test)]

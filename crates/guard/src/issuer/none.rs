@@ -23,6 +23,18 @@ impl Source {
         match *self {}
     }
 
+    pub(crate) fn hears_soon(&self) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn fails_to_follow(&self) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn first_hearing(&self) -> Ready<()> {
+        match *self {}
+    }
+
     pub(crate) fn fetch(&self, _guard: &Guard) -> Ready<()> {
         match *self {}
     }

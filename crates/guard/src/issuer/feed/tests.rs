@@ -1,0 +1,329 @@
+//! Against a real HTTP issuer. Nothing sleeps: what the follower does in its own time is waited for.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    AuthenticateError, GuardBuilder, RevocationKind, RevocationsHealth, TokenError,
+    issuer::{
+        Source,
+        fake::{FakeIssuer, revoked},
+    },
+    testing::{NOW, Signer},
+};
+
+const UNAVAILABLE: AuthenticateError = AuthenticateError::Unavailable { retry_after: 1 };
+const REVOKED: AuthenticateError = AuthenticateError::Token(TokenError::Revoked);
+
+async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let began_at = Instant::now();
+    while !condition() {
+        assert!(began_at.elapsed() < Duration::from_mins(1), "{what} does not happen");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// An issuer with a key, and a builder for a guard that follows it.
+fn start() -> (FakeIssuer, Signer, GuardBuilder) {
+    let issuer = FakeIssuer::start();
+    let signer = Signer::eddsa("k1");
+    issuer.publish([signer.jwk()]);
+    let builder = issuer.builder().follow_revocations("items", "secret");
+    (issuer, signer, builder)
+}
+
+fn token(issuer: &FakeIssuer, signer: &Signer, changes: &Value) -> String {
+    let mut claims = issuer.claims();
+    claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    signer.token(claims)
+}
+
+fn is_failing(guard: &Guard) -> bool {
+    matches!(
+        guard.health().revocations,
+        RevocationsHealth::Never { failing: true } | RevocationsHealth::Heard { failing: true, .. }
+    )
+}
+
+/// Whether it waits for news, after it took all that there were.
+fn is_quiet(issuer: &FakeIssuer) -> bool {
+    issuer.feed.open() == 1 && issuer.feed.asked().last().unwrap().query["wait"] == "20"
+}
+
+#[actix_web::test]
+async fn a_token_that_was_remembered_is_refused_once_its_session_is_revoked() {
+    let (issuer, signer, builder) = start();
+    let guard = builder.build().unwrap();
+    let (ours, other) =
+        (token(&issuer, &signer, &json!({"sid": "s1"})), token(&issuer, &signer, &json!({"sid": "s2"})));
+    guard.authenticate(&ours).await.unwrap();
+    guard.authenticate(&other).await.unwrap();
+    assert_eq!(guard.remembered(), 2);
+
+    issuer.feed.add([revoked("planet", "s2"), revoked("session", "s1")]);
+    eventually("the revocation", || guard.verify(&ours, NOW) == Err(TokenError::Revoked)).await;
+    assert_eq!(guard.authenticate(&ours).await, Err(REVOKED));
+    guard.authenticate(&other).await.unwrap();
+}
+
+#[actix_web::test]
+async fn users_and_clients_are_refused_by_when_the_token_was_issued() {
+    let (issuer, signer, builder) = start();
+    issuer.feed.add([revoked("user", "u1"), revoked("client", "c1"), revoked("token", "t1")]);
+    let guard = builder.build().unwrap();
+    let verdict = async |changes: Value| guard.authenticate(&token(&issuer, &signer, &changes)).await.map(drop);
+    for (claim, id) in [("sub", "u1"), ("client_id", "c1")] {
+        assert_eq!(verdict(json!({claim: id, "iat": NOW})).await, Err(REVOKED), "{claim}");
+        assert_eq!(verdict(json!({claim: id, "iat": NOW + 1})).await, Ok(()), "{claim}");
+    }
+    assert_eq!(verdict(json!({"jti": "t1", "iat": NOW + 1})).await, Err(REVOKED));
+}
+
+#[actix_web::test]
+async fn all_pages_are_read_before_a_token_is_accepted() {
+    let (issuer, signer, builder) = start();
+    issuer.feed.add((0..450).map(|number| revoked("session", &number.to_string())));
+    let guard = builder.build().unwrap();
+    for sid in ["0", "199", "200", "399", "400", "449"] {
+        assert_eq!(guard.authenticate(&token(&issuer, &signer, &json!({"sid": sid}))).await, Err(REVOKED), "{sid}");
+    }
+    eventually("quiet", || is_quiet(&issuer)).await;
+    let asked: Vec<_> = issuer.feed.asked().into_iter().map(|asked| asked.query).collect();
+    let asked: Vec<_> = asked.iter().map(|query| (query.get("after").map(String::as_str), &*query["wait"])).collect();
+    assert_eq!(asked, [(None, "0"), (Some("0/200"), "0"), (Some("0/400"), "0"), (Some("0/450"), "20")]);
+
+    // Many at once, later.
+    issuer.feed.add((450..900).map(|number| revoked("session", &number.to_string())));
+    for sid in ["450", "899"] {
+        let token = token(&issuer, &signer, &json!({"sid": sid}));
+        eventually("the revocation", || guard.verify(&token, NOW) == Err(TokenError::Revoked)).await;
+    }
+}
+
+#[actix_web::test]
+async fn a_refused_cursor_starts_over_and_forgets_what_is_no_longer_there() {
+    let (issuer, signer, builder) = start();
+    issuer.feed.add([revoked("session", "gone"), revoked("session", "kept")]);
+    let guard = builder.build().unwrap();
+    let [gone, kept, new] = ["gone", "kept", "new"].map(|sid| token(&issuer, &signer, &json!({"sid": sid})));
+    assert_eq!(guard.authenticate(&gone).await, Err(REVOKED));
+    guard.authenticate(&new).await.unwrap();
+
+    issuer.feed.replace([revoked("session", "kept"), revoked("session", "new")]);
+    eventually("the new feed", || {
+        // Never a moment in which nothing is known.
+        assert_eq!(guard.verify(&kept, NOW), Err(TokenError::Revoked));
+        guard.verify(&gone, NOW).is_ok()
+    })
+    .await;
+    assert_eq!(guard.authenticate(&new).await, Err(REVOKED));
+    assert!(!is_failing(&guard));
+}
+
+#[actix_web::test]
+async fn no_token_is_accepted_before_the_feed_was_heard_and_the_first_waits_for_it() {
+    let (issuer, signer, builder) = start();
+    issuer.feed.hold(true);
+    let guard = builder.build().unwrap();
+    assert_eq!(guard.health().revocations, RevocationsHealth::Never { failing: false });
+    let token = token(&issuer, &signer, &json!({}));
+    let waiting = tokio::spawn({
+        let (guard, token) = (guard.clone(), token.clone());
+        async move { guard.authenticate(&token).await }
+    });
+    eventually("keys, and a question", || guard.health().keys && issuer.feed.open() == 1).await;
+    assert_eq!(guard.verify(&token, NOW), Err(TokenError::RevocationsUnknown));
+    #[cfg(feature = "actix")]
+    assert_eq!(guard.authenticate_at_once(&token), None);
+    assert!(!waiting.is_finished());
+    issuer.feed.hold(false);
+    waiting.await.unwrap().unwrap();
+    assert!(matches!(guard.health().revocations, RevocationsHealth::Heard { failing: false, .. }));
+}
+
+#[actix_web::test]
+async fn nobody_waits_for_a_feed_that_failed() {
+    let (issuer, signer, builder) = start();
+    issuer.feed.set_status(401);
+    let guard = builder.build().unwrap();
+    eventually("the failure", || is_failing(&guard)).await;
+    assert_eq!(guard.health().revocations, RevocationsHealth::Never { failing: true });
+    assert!(guard.fetch_keys().await);
+    let token = token(&issuer, &signer, &json!({}));
+    // No time at all: the verdict is there when it is asked for.
+    let verdict = tokio::time::timeout(Duration::ZERO, guard.authenticate(&token)).await;
+    assert_eq!(verdict.unwrap(), Err(UNAVAILABLE));
+    issuer.feed.set_status(200);
+    eventually("an end of it", || guard.verify(&token, NOW).is_ok()).await;
+    eventually("health", || !is_failing(&guard)).await;
+}
+
+#[actix_web::test]
+async fn an_issuer_without_a_feed_cannot_be_followed() {
+    let (issuer, _, builder) = start();
+    let feed = issuer.feed.endpoint();
+    for endpoint in [None, Some("http://feed.example/".to_owned()), Some("revocations".to_owned())] {
+        issuer.feed.set_endpoint(endpoint);
+        let guard = builder.clone().build().unwrap();
+        eventually("the failure", || is_failing(&guard)).await;
+    }
+    assert!(issuer.feed.asked().is_empty());
+    // It may get one.
+    let guard = builder.build().unwrap();
+    eventually("the failure", || is_failing(&guard)).await;
+    issuer.feed.set_endpoint(feed);
+    eventually("news", || matches!(guard.health().revocations, RevocationsHealth::Heard { .. })).await;
+}
+
+#[actix_web::test]
+async fn while_the_feed_is_away_what_is_known_stays() {
+    let (issuer, signer, builder) = start();
+    issuer.feed.add([revoked("session", "s1")]);
+    let guard = builder.build().unwrap();
+    let [ours, other, later] = ["s1", "s2", "s3"].map(|sid| token(&issuer, &signer, &json!({"sid": sid})));
+    guard.authenticate(&other).await.unwrap();
+
+    issuer.feed.set_status(503);
+    eventually("the failure", || is_failing(&guard)).await;
+    assert!(matches!(guard.health().revocations, RevocationsHealth::Heard { failing: true, .. }));
+    guard.authenticate(&other).await.unwrap();
+    assert_eq!(guard.authenticate(&ours).await, Err(REVOKED));
+
+    issuer.feed.add([revoked("session", "s3")]);
+    issuer.feed.set_status(200);
+    eventually("an end of it", || !is_failing(&guard)).await;
+    assert_eq!(guard.authenticate(&later).await, Err(REVOKED));
+    assert_eq!(guard.authenticate(&ours).await, Err(REVOKED));
+}
+
+#[actix_web::test]
+async fn when_it_is_away_for_too_long_tokens_are_refused() {
+    let (issuer, signer, builder) = start();
+    let guard = builder.max_staleness(Duration::from_millis(50)).build().unwrap();
+    let token = token(&issuer, &signer, &json!({}));
+    eventually("news", || matches!(guard.health().revocations, RevocationsHealth::Heard { .. })).await;
+    issuer.feed.set_status(503);
+    eventually("the failure", || is_failing(&guard)).await;
+    assert!(guard.fetch_keys().await);
+    eventually("silence", || guard.verify(&token, NOW) == Err(TokenError::RevocationsUnknown)).await;
+    assert_eq!(guard.authenticate(&token).await, Err(UNAVAILABLE));
+}
+
+#[actix_web::test]
+async fn the_credentials_are_sent_and_not_shown() {
+    let (issuer, ..) = start();
+    let builder = issuer.builder().follow_revocations("svc:items", "p ä/+%");
+    assert!(!format!("{builder:?}").contains("p ä"));
+    let guard = builder.build().unwrap();
+    assert!(!format!("{guard:?}").contains("p ä"));
+    eventually("a question", || !issuer.feed.asked().is_empty()).await;
+    let expected = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, "svc%3Aitems:p+%C3%A4%2F%2B%25");
+    assert_eq!(issuer.feed.asked()[0].authorization, format!("Basic {expected}"));
+    assert_eq!(issuer.feed.asked()[0].query["limit"], "200");
+}
+
+#[actix_web::test]
+async fn the_follower_goes_with_the_guard() {
+    let (issuer, ..) = start();
+    let client = || Client::new(&issuer.url(), false, 0).unwrap();
+    let feed = Feed::default();
+    let state = feed.subscribe();
+    let guard = Guard::with_source(issuer.builder(), Source::new(client(), 10, Some(feed)));
+    let credentials = Credentials::new("items".to_owned(), "secret".to_owned());
+    let thread = super::start(&guard, state, client(), credentials, Duration::from_mins(15)).unwrap();
+    eventually("quiet", || is_quiet(&issuer)).await;
+    let clone = guard.clone();
+    drop(guard);
+    let asked = issuer.feed.asked().len();
+    issuer.feed.add([revoked("session", "s1")]);
+    eventually("the next question", || issuer.feed.asked().len() > asked && is_quiet(&issuer)).await;
+    assert!(!thread.is_finished());
+    drop(clone);
+    eventually("its end", || thread.is_finished()).await;
+    assert_eq!(issuer.feed.open(), 1, "the issuer still waits");
+}
+
+#[actix_web::test]
+async fn other_keys_are_fetched_at_once() {
+    let (issuer, old, builder) = start();
+    issuer.feed.set_keys(Some("1"));
+    let guard = builder.build().unwrap();
+    let of_old = token(&issuer, &old, &json!({}));
+    guard.authenticate(&of_old).await.unwrap();
+    eventually("quiet", || is_quiet(&issuer)).await;
+    let before = issuer.hits().1;
+
+    // The clock stands still: neither max-age nor the cool-down is over.
+    let new = Signer::eddsa("k2");
+    issuer.publish([new.jwk()]);
+    issuer.feed.set_keys(Some("2"));
+    eventually("the end of the key", || guard.verify(&of_old, NOW) == Err(TokenError::UnknownKey)).await;
+    guard.authenticate(&token(&issuer, &new, &json!({}))).await.unwrap();
+    assert_eq!(issuer.hits().1, before + 1);
+    assert_eq!(issuer.script.lock().unwrap().keys_asked_with.as_deref(), Some("no-cache"));
+
+    // The same keys, or none named, are no reason to ask.
+    issuer.feed.add([revoked("session", "s1")]);
+    eventually("the revocation", || guard.verify(&token(&issuer, &new, &json!({})), NOW).is_err()).await;
+    issuer.feed.set_keys(None);
+    issuer.feed.add([revoked("session", "s2")]);
+    let other = token(&issuer, &new, &json!({"sid": "s2"}));
+    eventually("the revocation", || guard.verify(&other, NOW).is_err()).await;
+    eventually("quiet", || is_quiet(&issuer)).await;
+    assert_eq!(issuer.hits().1, before + 1);
+}
+
+#[actix_web::test]
+async fn other_keys_that_cannot_be_fetched_are_tried_again() {
+    let (issuer, signer, builder) = start();
+    let guard = builder.build().unwrap();
+    let token = token(&issuer, &signer, &json!({}));
+    guard.authenticate(&token).await.unwrap();
+    eventually("quiet", || is_quiet(&issuer)).await;
+    let keys = issuer.script.lock().unwrap().jwks.clone();
+    issuer.script.lock().unwrap().jwks = "{}".to_owned();
+    issuer.feed.set_keys(Some("2"));
+    eventually("the failure", || is_failing(&guard)).await;
+    guard.authenticate(&token).await.unwrap();
+    issuer.script.lock().unwrap().jwks = keys;
+    eventually("an end of it", || !is_failing(&guard)).await;
+    guard.authenticate(&token).await.unwrap();
+}
+
+#[actix_web::test]
+async fn nothing_is_followed_unasked() {
+    let (issuer, signer, _) = start();
+    issuer.feed.add([revoked("session", "s1")]);
+    let guard = issuer.builder().build().unwrap();
+    guard.authenticate(&token(&issuer, &signer, &json!({"sid": "s1"}))).await.unwrap();
+    assert_eq!(guard.health().revocations, RevocationsHealth::NotFollowed);
+    assert!(issuer.feed.asked().is_empty());
+    // It can still be told.
+    let news =
+        Revocation { kind: RevocationKind::Session, id: "s1".to_owned(), revoked_at: NOW, expires_at: NOW + 900 };
+    guard.hear_revocations([news], false);
+    assert_eq!(guard.authenticate(&token(&issuer, &signer, &json!({"sid": "s1"}))).await, Err(REVOKED));
+}
+
+#[actix_web::test]
+async fn a_guard_is_built_outside_of_any_runtime() {
+    let (issuer, signer, builder) = start();
+    let guard = std::thread::spawn(move || builder.build().unwrap()).join().unwrap();
+    guard.authenticate(&token(&issuer, &signer, &json!({}))).await.unwrap();
+}
+
+#[test]
+fn keys_at_hand_have_nobody_to_follow() {
+    let keys = crate::testing::set([Signer::eddsa("k1").jwk()]);
+    let built = Guard::builder("https://id.example").audience("a").follow_revocations("c", "s").keys(&keys);
+    assert!(matches!(built, Err(BuildError::NobodyToFollow)));
+}
+
+#[test]
+fn the_issuer_waits_less_than_silence_may_last() {
+    for (max_staleness, expected) in [(900, 20), (60, 20), (30, 10), (3, 1), (0, 1), (u64::MAX, 20)] {
+        assert_eq!(wait(Duration::from_secs(max_staleness)), expected);
+    }
+}
