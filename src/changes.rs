@@ -48,6 +48,12 @@ impl Changes {
         Self { seen: Mutex::new(None), news: watch::Sender::default() }
     }
 
+    /// How many requests wait for news.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.news.receiver_count()
+    }
+
     /// To be told when there is something new.
     pub(crate) fn subscribe(&self) -> watch::Receiver<Head> {
         self.news.subscribe()

@@ -18,6 +18,8 @@ use crate::{
 
 /// Clocks differ: a revocation is known for so much longer than the tokens live that it refuses.
 const MARGIN: Duration = Duration::from_mins(1);
+/// The mark before the first revocation, as the migration writes it.
+const START: &str = "start";
 /// Rows that are read at once.
 const PAGE: i64 = 1000;
 
@@ -106,6 +108,9 @@ impl Cursor {
     async fn is_known(&self, conn: &mut Conn, head: &crate::changes::Row) -> Result<bool, StoreError> {
         if self.number == head.revocations {
             return Ok(self.mark == head.revocation_mark);
+        }
+        if self.number == 0 {
+            return Ok(self.mark == START);
         }
         let mark = run::optional!(conn, (String,), sql::MARK, self.number)?;
         Ok(mark.is_some_and(|(mark,)| mark == self.mark))

@@ -8,14 +8,20 @@ mod harness;
 
 // What callers see.
 mod client_auth;
+mod client_credentials;
 mod hostile;
 mod http;
+mod introspect;
 mod keys;
 mod openapi;
 mod refresh;
+mod revocations;
+mod revoke;
+mod rotation;
 mod token;
 mod token_refused;
 mod users_me;
+mod verify;
 
 // What operators see.
 mod cli;
@@ -25,6 +31,7 @@ mod start;
 mod tls;
 
 // What holds whatever happens.
+mod cleanup;
 mod constraints;
 mod database_down;
 mod equal_work;

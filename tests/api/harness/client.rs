@@ -74,7 +74,7 @@ impl Form {
 pub(crate) struct Request(reqwest::RequestBuilder);
 
 impl Request {
-    pub(super) fn new(client: &reqwest::Client, method: &str, url: &str) -> Self {
+    pub(crate) fn new(client: &reqwest::Client, method: &str, url: &str) -> Self {
         Self(client.request(method.parse().unwrap(), url))
     }
 

@@ -1,0 +1,61 @@
+//! What nobody can use any more is removed, and nothing else.
+
+use chrono::Duration;
+use grantd::cleanup;
+
+use crate::harness::{Database, Form, PASSWORD, TestServer, on_both_engines};
+
+on_both_engines!(old_rows_go_and_live_ones_stay, batches_are_small);
+
+async fn sweep(server: &TestServer) -> bool {
+    server.within(async |app, now| cleanup::sweep(&app.store, now).await.unwrap()).await
+}
+
+async fn count(server: &TestServer, table: &str) -> i64 {
+    server.database().number(&format!("SELECT count(*) FROM {table}")).await
+}
+
+async fn old_rows_go_and_live_ones_stay(database: Database) {
+    let server = TestServer::start(database).await;
+    server.create_user("maria", &[]).await;
+    let login = async || server.token(&Form::password("maria", PASSWORD)).send().await.json_with(200);
+    let ended = login().await;
+    let idle = login().await;
+    let form = Form::of(&[("token", ended["access_token"].as_str().unwrap())]);
+    server.request("POST", "/revoke").form(&form).send().await;
+    assert!(!sweep(&server).await);
+    assert_eq!((count(&server, "sessions").await, count(&server, "revocations").await), (2, 1));
+    // When the last access token of the ended session has expired.
+    server.advance(Duration::minutes(16));
+    sweep(&server).await;
+    assert_eq!((count(&server, "sessions").await, count(&server, "revocations").await), (1, 1));
+    server.advance(Duration::days(29));
+    let used = login().await;
+    sweep(&server).await;
+    assert_eq!((count(&server, "sessions").await, count(&server, "revocations").await), (2, 0));
+    server.advance(Duration::days(1) + Duration::minutes(16));
+    sweep(&server).await;
+    assert_eq!(count(&server, "sessions").await, 1);
+    let refresh = |body: &serde_json::Value| {
+        Form::of(&[("grant_type", "refresh_token"), ("refresh_token", body["refresh_token"].as_str().unwrap())])
+    };
+    server.token(&refresh(&used)).send().await.json_with(200);
+    // Of a session that is gone there is no theft to tell.
+    server.token(&refresh(&idle)).send().await.oauth_error(400, "invalid_grant");
+    assert_eq!(count(&server, "audit_events WHERE kind = 'refresh_token.reused'").await, 0);
+}
+
+async fn batches_are_small(database: Database) {
+    let server = TestServer::start(database).await;
+    server.admin().await;
+    let id = if server.database().is_postgres() { "gen_random_uuid()" } else { "randomblob(16)" };
+    let many = format!(
+        "INSERT INTO sessions (id, user_id, client_id, secret, counter, created_at, last_used_at, idle_expires_at, expires_at) \
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 450) \
+         SELECT {id}, user_id, client_id, secret, 0, created_at, created_at, created_at, created_at FROM sessions, n"
+    );
+    server.database().execute(&many).await.unwrap();
+    server.advance(Duration::minutes(16));
+    assert!(sweep(&server).await && sweep(&server).await && !sweep(&server).await);
+    assert_eq!(count(&server, "sessions").await, 1);
+}

@@ -1,0 +1,196 @@
+//! `POST /introspect`: what is true of a token, for those who may know.
+
+use chrono::Duration;
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{Answer, Database, Form, NewClient, PASSWORD, TestServer, beginning, on_both_engines},
+    token::claims,
+};
+
+on_both_engines!(
+    an_access_token_is_described,
+    a_refresh_token_is_described,
+    a_client_sees_what_concerns_it,
+    whoever_has_the_scope_sees_all,
+    who_may_not_ask,
+    what_is_not_good_is_not_active,
+);
+
+const WATCHER: NewClient = NewClient {
+    id: "watcher",
+    confidential: true,
+    grants: &["client_credentials"],
+    scopes: "tokens:introspect",
+    audiences: &[],
+    access_token_ttl: None,
+    jwks: None,
+};
+
+/// Whoever asks: a client and its secret.
+struct Caller(&'static str, String);
+
+async fn ask(server: &TestServer, caller: &Caller, token: &str) -> Value {
+    let form = Form::of(&[("token", token)]);
+    let answer = server.request("POST", "/introspect").form(&form).basic(caller.0, &caller.1).send().await;
+    assert_eq!((answer.header("cache-control"), answer.header("pragma")), ("no-store", "no-cache"));
+    answer.json_with(200)
+}
+
+fn inactive() -> Value {
+    json!({"active": false})
+}
+
+async fn start(database: Database) -> (TestServer, Caller) {
+    let server = TestServer::start(database).await;
+    let secret = server.create_client(WATCHER).await;
+    (server, Caller("watcher", secret))
+}
+
+async fn login(server: &TestServer) -> (String, String) {
+    let body = server.token(&Form::password("maria", PASSWORD)).send().await.json_with(200);
+    let text = |name: &str| body[name].as_str().unwrap().to_owned();
+    (text("access_token"), text("refresh_token"))
+}
+
+async fn an_access_token_is_described(database: Database) {
+    let (server, watcher) = start(database).await;
+    let user = server.create_user("maria", &[]).await;
+    let (access, _) = login(&server).await;
+    let of_token = claims(&access);
+    let now = beginning().timestamp();
+    assert_eq!(
+        ask(&server, &watcher, &access).await,
+        json!({
+            "active": true, "scope": "account", "client_id": "default", "username": "maria", "token_type": "Bearer",
+            "exp": now + 900, "iat": now, "sub": user.id.to_string(), "aud": server.url(), "iss": server.url(),
+            "jti": of_token["jti"], "sid": of_token["sid"],
+        })
+    );
+    let form = Form::of(&[("grant_type", "client_credentials")]);
+    let body = server.token(&form).basic(watcher.0, &watcher.1).send().await.json_with(200);
+    let own = ask(&server, &watcher, body["access_token"].as_str().unwrap()).await;
+    assert_eq!((&own["sub"], &own["active"]), (&json!("watcher"), &json!(true)));
+    assert!(own.get("username").is_none() && own.get("sid").is_none(), "{own}");
+    server.advance(Duration::seconds(900));
+    assert_eq!(ask(&server, &watcher, &access).await, inactive());
+}
+
+async fn a_refresh_token_is_described(database: Database) {
+    let (server, watcher) = start(database).await;
+    let user = server.create_user("maria", &[]).await;
+    let (access, first) = login(&server).await;
+    let now = beginning().timestamp();
+    let described = ask(&server, &watcher, &first).await;
+    let jti = described["jti"].clone();
+    assert_eq!(
+        described,
+        json!({
+            "active": true, "scope": "account", "client_id": "default", "username": "maria", "token_type": "refresh_token",
+            "exp": now + 30 * 86_400, "iat": now, "sub": user.id.to_string(), "aud": server.url(), "iss": server.url(),
+            "jti": jti, "sid": claims(&access)["sid"],
+        })
+    );
+    // Looking at it does not use it. Once it is used, it is active for as long as a lost answer would be given again.
+    let form = Form::of(&[("grant_type", "refresh_token"), ("refresh_token", &first)]);
+    let second = server.token(&form).send().await.json_with(200)["refresh_token"].clone();
+    assert_eq!(ask(&server, &watcher, &first).await["active"], true);
+    server.advance(Duration::seconds(30));
+    assert_eq!(ask(&server, &watcher, &first).await, inactive());
+    assert_eq!(ask(&server, &watcher, second.as_str().unwrap()).await["active"], true);
+    server.set_disabled(&user, true).await;
+    assert_eq!(ask(&server, &watcher, second.as_str().unwrap()).await, inactive());
+}
+
+async fn a_client_sees_what_concerns_it(database: Database) {
+    let server = TestServer::start(database).await;
+    server.create_user("maria", &[]).await;
+    let items: &[&str] = &["https://items.example"];
+    let shop = NewClient { id: "shop", confidential: false, audiences: items, ..NewClient::default() };
+    server.create_client(shop).await;
+    let service = NewClient { id: "items", audiences: items, ..NewClient::default() };
+    let service = Caller("items", server.create_client(service).await);
+    let stranger = Caller("back-office", server.create_client(NewClient::default()).await);
+    let of = async |answer: Answer| {
+        let body = answer.json_with(200);
+        [body["access_token"].as_str().unwrap().to_owned(), body["refresh_token"].as_str().unwrap().to_owned()]
+    };
+    let form = Form::password("maria", PASSWORD);
+    let of_shop = of(server.token(&form.clone().and("client_id", "shop")).send().await).await;
+    let of_default = of(server.token(&form).send().await).await;
+    let of_stranger = of(server.token(&form).basic(stranger.0, &stranger.1).send().await).await;
+    for token in &of_shop {
+        // It is for the service, and not the stranger's.
+        assert_eq!(ask(&server, &service, token).await["active"], true);
+        assert_eq!(ask(&server, &stranger, token).await, inactive());
+    }
+    for token in &of_default {
+        // A client without audiences has none here: the server's own is not its.
+        assert_eq!(ask(&server, &service, token).await, inactive());
+        assert_eq!(ask(&server, &stranger, token).await, inactive());
+    }
+    for token in &of_stranger {
+        assert_eq!(ask(&server, &stranger, token).await["active"], true);
+        assert_eq!(ask(&server, &service, token).await, inactive());
+    }
+}
+
+async fn whoever_has_the_scope_sees_all(database: Database) {
+    let (server, watcher) = start(database).await;
+    server.create_user("maria", &[]).await;
+    let (access, refresh) = login(&server).await;
+    let admin = server.admin().await;
+    let form = Form::of(&[("grant_type", "client_credentials")]);
+    let body = server.token(&form).basic(watcher.0, &watcher.1).send().await.json_with(200);
+    for bearer in [&admin, body["access_token"].as_str().unwrap()] {
+        for token in [&access, &refresh] {
+            let form = Form::of(&[("token", token), ("token_type_hint", "nonsense")]);
+            let answer = server.request("POST", "/introspect").form(&form).bearer(bearer).send().await;
+            assert_eq!(answer.json_with(200)["active"], true);
+        }
+    }
+}
+
+async fn who_may_not_ask(database: Database) {
+    let (server, watcher) = start(database).await;
+    server.create_user("maria", &[]).await;
+    let public = NewClient { id: "page", confidential: false, ..NewClient::default() };
+    server.create_client(public).await;
+    let (access, _) = login(&server).await;
+    let form = Form::of(&[("token", &access)]);
+    let post = |form: &Form| server.request("POST", "/introspect").form(form);
+    post(&form).send().await.oauth_error(401, "invalid_client");
+    post(&form.clone().and("client_id", "page")).send().await.oauth_error(401, "invalid_client");
+    let wrong = post(&form).basic("watcher", "grs_wrong").send().await;
+    wrong.oauth_error(401, "invalid_client");
+    assert_eq!(wrong.header("www-authenticate"), "Basic realm=\"grantd\"");
+    // A user's password is no client's secret.
+    post(&form).basic("maria", PASSWORD).send().await.oauth_error(401, "invalid_client");
+    let lacks = post(&form).bearer(&access).send().await;
+    lacks.oauth_error(403, "insufficient_scope");
+    assert!(lacks.header("www-authenticate").contains("scope=\"tokens:introspect\""));
+    let bad = post(&form).bearer("a.b.c").send().await;
+    bad.oauth_error(401, "invalid_token");
+    assert!(bad.header("www-authenticate").starts_with("Bearer realm=\"grantd\", error=\"invalid_token\""));
+    let admin = server.admin().await;
+    let two = post(&form.clone().and("client_secret", &watcher.1)).bearer(&admin).send().await;
+    two.oauth_error(400, "invalid_request");
+    post(&Form::of(&[])).basic(watcher.0, &watcher.1).send().await.oauth_error(400, "invalid_request");
+    server.request("GET", "/introspect").send().await.oauth_error(405, "invalid_request");
+}
+
+async fn what_is_not_good_is_not_active(database: Database) {
+    let (server, watcher) = start(database).await;
+    let user = server.create_user("maria", &[]).await;
+    let (access, refresh) = login(&server).await;
+    let (head, signature) = access.rsplit_once('.').unwrap();
+    let forged = format!("{head}.{}", signature.chars().rev().collect::<String>());
+    let typo = format!("{}x", &refresh[..refresh.len() - 1]);
+    for token in ["x", "a.b.c", "grt_", "grk_x", "grs_x", &forged, &typo, " ", "\u{fffd}"] {
+        assert_eq!(ask(&server, &watcher, token).await, inactive(), "{token}");
+    }
+    server.set_password(&user, "another password").await;
+    for token in [&access, &refresh] {
+        assert_eq!(ask(&server, &watcher, token).await, inactive());
+    }
+}

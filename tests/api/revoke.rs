@@ -1,0 +1,128 @@
+//! `POST /revoke`: logging out.
+
+use chrono::Duration;
+use serde_json::json;
+
+use crate::{
+    harness::{Database, Form, NewClient, PASSWORD, TestServer, on_both_engines},
+    token::claims,
+};
+
+on_both_engines!(
+    either_token_ends_the_session,
+    a_clients_own_token_ends_alone,
+    what_is_unknown_is_no_error,
+    only_the_client_that_it_was_issued_to,
+    the_form_and_the_client_are_checked,
+);
+
+struct Tokens {
+    access: String,
+    refresh: String,
+}
+
+async fn login(server: &TestServer) -> Tokens {
+    let body = server.token(&Form::password("maria", PASSWORD)).send().await.json_with(200);
+    let text = |name: &str| body[name].as_str().unwrap().to_owned();
+    Tokens { access: text("access_token"), refresh: text("refresh_token") }
+}
+
+fn form(token: &str) -> Form {
+    Form::of(&[("token", token)])
+}
+
+async fn revoke(server: &TestServer, token: &str) {
+    let answer = server.request("POST", "/revoke").form(&form(token)).send().await;
+    assert_eq!((answer.status, answer.body.len(), answer.header("cache-control")), (200, 0, "no-store"));
+}
+
+async fn is_over(server: &TestServer, tokens: &Tokens) {
+    let refused = server.get("/users/me").bearer(&tokens.access).send().await;
+    refused.problem(401, "invalid-token");
+    assert!(refused.header("www-authenticate").contains("revoked"), "{}", refused.header("www-authenticate"));
+    let form = Form::of(&[("grant_type", "refresh_token"), ("refresh_token", &tokens.refresh)]);
+    server.token(&form).send().await.oauth_error(400, "invalid_grant");
+}
+
+async fn either_token_ends_the_session(database: Database) {
+    let server = TestServer::start(database).await;
+    let user = server.create_user("maria", &[]).await;
+    let kept = login(&server).await;
+    for by_refresh_token in [true, false] {
+        let tokens = login(&server).await;
+        assert_eq!(server.get("/users/me").bearer(&tokens.access).send().await.status, 200);
+        revoke(&server, if by_refresh_token { &tokens.refresh } else { &tokens.access }).await;
+        is_over(&server, &tokens).await;
+        // Again it changes nothing, and is no theft.
+        revoke(&server, &tokens.refresh).await;
+        revoke(&server, &tokens.access).await;
+    }
+    let events = "SELECT count(*) FROM audit_events WHERE kind =";
+    assert_eq!(server.database().number(&format!("{events} 'session.ended' AND subject = '{}'", user.id)).await, 2);
+    assert_eq!(server.database().number(&format!("{events} 'refresh_token.reused'")).await, 0);
+    assert_eq!(server.get("/users/me").bearer(&kept.access).send().await.status, 200);
+    // A token that was used is still the session's.
+    let refreshed = Form::of(&[("grant_type", "refresh_token"), ("refresh_token", &kept.refresh)]);
+    server.token(&refreshed).send().await.json_with(200);
+    revoke(&server, &kept.refresh).await;
+    is_over(&server, &kept).await;
+}
+
+async fn a_clients_own_token_ends_alone(database: Database) {
+    let server = TestServer::start(database).await;
+    let machine = NewClient { id: "machine", grants: &["client_credentials"], ..NewClient::default() };
+    let secret = server.create_client(machine).await;
+    let token = async || {
+        let form = Form::of(&[("grant_type", "client_credentials")]);
+        let body = server.token(&form).basic("machine", &secret).send().await.json_with(200);
+        body["access_token"].as_str().unwrap().to_owned()
+    };
+    let (one, other) = (token().await, token().await);
+    let answer = server.request("POST", "/revoke").form(&form(&one)).basic("machine", &secret).send().await;
+    assert_eq!(answer.status, 200);
+    server.get("/verify").bearer(&one).send().await.problem(401, "invalid-token");
+    assert_eq!(server.get("/verify").bearer(&other).send().await.status, 204);
+    let details = server.database().text("SELECT details FROM audit_events WHERE kind = 'token.revoked'").await;
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&details).unwrap(), json!({"jti": claims(&one)["jti"]}));
+}
+
+async fn what_is_unknown_is_no_error(database: Database) {
+    let server = TestServer::start(database).await;
+    server.create_user("maria", &[]).await;
+    let tokens = login(&server).await;
+    let typo = format!("{}x", &tokens.refresh[..tokens.refresh.len() - 1]);
+    for token in ["x", "a.b.c", "grt_", "grs_x", &typo, &format!("{}x", tokens.access)] {
+        revoke(&server, token).await;
+    }
+    assert_eq!(server.get("/users/me").bearer(&tokens.access).send().await.status, 200);
+    server.advance(Duration::minutes(15));
+    // Of an expired access token nobody knows any more whether it is genuine: its session goes on.
+    revoke(&server, &tokens.access).await;
+    let form = Form::of(&[("grant_type", "refresh_token"), ("refresh_token", &tokens.refresh)]);
+    server.token(&form).send().await.json_with(200);
+}
+
+async fn only_the_client_that_it_was_issued_to(database: Database) {
+    let server = TestServer::start(database).await;
+    server.create_user("maria", &[]).await;
+    let secret = server.create_client(NewClient::default()).await;
+    let tokens = login(&server).await;
+    for token in [&tokens.access, &tokens.refresh] {
+        let other = server.request("POST", "/revoke").form(&form(token)).basic("back-office", &secret).send().await;
+        other.oauth_error(400, "invalid_grant");
+    }
+    assert_eq!(server.get("/users/me").bearer(&tokens.access).send().await.status, 200);
+}
+
+async fn the_form_and_the_client_are_checked(database: Database) {
+    let server = TestServer::start(database).await;
+    let post = |form: &Form| server.request("POST", "/revoke").form(form);
+    post(&Form::of(&[])).send().await.oauth_error(400, "invalid_request");
+    post(&form("x").and("token", "y")).send().await.oauth_error(400, "invalid_request");
+    post(&form("x").and("client_id", "nobody")).send().await.oauth_error(401, "invalid_client");
+    let json = server.request("POST", "/revoke").body("application/json", "{}").send().await;
+    json.oauth_error(400, "invalid_request");
+    let large = server.request("POST", "/revoke").form(&form(&"x".repeat(17_000))).send().await;
+    large.oauth_error(413, "invalid_request");
+    server.get("/revoke").send().await.oauth_error(405, "invalid_request");
+}

@@ -1,0 +1,239 @@
+//! Signing keys in the course of time: published before they sign, and until their last token has expired.
+
+use std::collections::BTreeSet;
+
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use chrono::Duration;
+use grantd::{audit::Origin, keys, secret::MasterKey};
+use serde_json::Value;
+
+use crate::harness::{
+    Database, Form, MASTER_KEY, NewClient, Request, TestServer, eventually, http_client, on_both_engines,
+};
+
+on_both_engines!(
+    keys_take_turns_on_schedule,
+    another_algorithm_is_a_rotation,
+    by_hand_and_at_once,
+    a_compromised_key_goes_with_its_tokens,
+    several_servers_agree,
+    no_token_is_refused_while_keys_change,
+    a_new_master_key_changes_nothing_else,
+    a_key_stays_for_the_longest_of_its_tokens,
+);
+
+fn header(token: &str) -> Value {
+    let header = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap();
+    serde_json::from_slice(&header).unwrap()
+}
+
+fn kid(token: &str) -> String {
+    header(token)["kid"].as_str().unwrap().to_owned()
+}
+
+async fn published(server: &TestServer) -> BTreeSet<String> {
+    let set = server.get("/.well-known/jwks.json").send().await.json_with(200);
+    set["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn is_good(server: &TestServer, token: &str) {
+    assert_eq!(server.get("/users/me").bearer(token).send().await.status, 200);
+}
+
+async fn eventually_published(server: &TestServer, count: usize) {
+    eventually("the keys were changed", async || published(server).await.len() == count).await;
+}
+
+async fn eventually_signs_with(server: &TestServer, expected: &str) {
+    eventually("another key signs", async || kid(&server.admin().await) == expected).await;
+}
+
+async fn keys_take_turns_on_schedule(database: Database) {
+    let server = TestServer::with(database, &["--signing-key-ttl", "1d"]).await;
+    let first = kid(&server.admin().await);
+    // Published for as long as others may keep an older set, and some seconds, before it signs.
+    server.advance(Duration::days(1) - Duration::seconds(311));
+    assert_eq!(published(&server).await.len(), 1);
+    server.advance(Duration::seconds(2));
+    eventually_published(&server, 2).await;
+    let both = published(&server).await;
+    let second = both.iter().find(|kid| **kid != first).unwrap().clone();
+    let old = server.admin().await;
+    assert_eq!(kid(&old), first);
+    server.advance(Duration::seconds(308));
+    assert_eq!(kid(&server.admin().await), first);
+    server.advance(Duration::seconds(2));
+    eventually_signs_with(&server, &second).await;
+    is_good(&server, &old).await;
+    // Until the last token has expired: fifteen minutes, and a minute for the road.
+    server.advance(Duration::minutes(14));
+    assert_eq!(published(&server).await, both);
+    server.advance(Duration::minutes(3));
+    eventually_published(&server, 1).await;
+    assert_eq!(published(&server).await, BTreeSet::from([second]));
+    let events = "SELECT count(*) FROM audit_events WHERE kind = 'signing_key.created'";
+    assert_eq!(server.database().number(events).await, 2);
+}
+
+async fn another_algorithm_is_a_rotation(database: Database) {
+    let issuer = ["--issuer", "http://id.example"];
+    let server = TestServer::with(database, &issuer).await;
+    let old = server.admin().await;
+    let database = server.stop();
+    let server = TestServer::with(database, &[&issuer[..], &["--signing-algorithm", "EdDSA"]].concat()).await;
+    eventually_published(&server, 2).await;
+    assert_eq!(header(&server.admin().await)["alg"], "ES256");
+    server.advance(Duration::seconds(311));
+    eventually("the other algorithm signs", async || header(&server.admin().await)["alg"] == "EdDSA").await;
+    is_good(&server, &old).await;
+    is_good(&server, &server.admin().await).await;
+}
+
+async fn rotate(server: &TestServer, immediately: bool) -> String {
+    let rotated =
+        server.within(async move |app, now| keys::rotate(&app, None, immediately, &Origin::system(), now).await);
+    rotated.await.unwrap().kid
+}
+
+async fn by_hand_and_at_once(database: Database) {
+    let server = TestServer::start(database).await;
+    let first = server.admin().await;
+    let waiting = rotate(&server, false).await;
+    assert_eq!(published(&server).await, BTreeSet::from([kid(&first), waiting.clone()]));
+    assert_ne!(kid(&server.admin().await), waiting);
+    // One waits at a time.
+    let other = rotate(&server, false).await;
+    assert_eq!(published(&server).await, BTreeSet::from([kid(&first), other]));
+    let now = rotate(&server, true).await;
+    let token = server.admin().await;
+    assert_eq!(kid(&token), now);
+    is_good(&server, &token).await;
+    is_good(&server, &first).await;
+}
+
+async fn delete(server: &TestServer, kid: &str) -> Result<(), grantd::error::Error> {
+    let kid = kid.to_owned();
+    server.within(async move |app, now| keys::delete(&app, &kid, &Origin::system(), now).await).await
+}
+
+async fn a_compromised_key_goes_with_its_tokens(database: Database) {
+    let server = TestServer::start(database).await;
+    let token = server.admin().await;
+    let compromised = kid(&token);
+    delete(&server, &compromised).await.unwrap();
+    server.get("/users/me").bearer(&token).send().await.problem(401, "invalid-token");
+    let next = server.admin().await;
+    assert_ne!(kid(&next), compromised);
+    is_good(&server, &next).await;
+    assert_eq!(published(&server).await, BTreeSet::from([kid(&next)]));
+    assert!(delete(&server, &compromised).await.is_err(), "it is gone");
+    // One that only waits leaves the others alone.
+    let waiting = rotate(&server, false).await;
+    delete(&server, &waiting).await.unwrap();
+    assert_eq!(kid(&server.admin().await), kid(&next));
+    let events = "SELECT count(*) FROM audit_events WHERE kind = 'signing_key.deleted'";
+    assert_eq!(server.database().number(events).await, 2);
+}
+
+async fn several_servers_agree(database: Database) {
+    let flags = ["--issuer", "http://id.example", "--signing-key-ttl", "1h"];
+    let server = TestServer::with(database, &flags).await;
+    let replica = async || {
+        let flags = [&flags[..], &["--master-key", MASTER_KEY]].concat();
+        TestServer::on(server.database().url(), &flags, server.clock.clone()).await.unwrap()
+    };
+    let others = [replica().await, replica().await];
+    for _ in 0..3 {
+        let before = kid(&server.admin().await);
+        server.advance(Duration::minutes(58));
+        eventually_published(&server, 2).await;
+        for other in &others {
+            eventually("all publish the same", async || published(other).await == published(&server).await).await;
+        }
+        server.advance(Duration::minutes(6));
+        eventually("another key signs", async || kid(&server.admin().await) != before).await;
+        let now = kid(&server.admin().await);
+        for other in &others {
+            eventually_signs_with(other, &now).await;
+            is_good(other, &server.admin().await).await;
+        }
+        let active = "SELECT count(*) FROM signing_keys WHERE state = 'active'";
+        assert_eq!(server.database().number(active).await, 1);
+        server.advance(Duration::minutes(20));
+        eventually_published(&server, 1).await;
+    }
+}
+
+/// Logins and uses without a pause, while keys change all the time.
+async fn no_token_is_refused_while_keys_change(database: Database) {
+    let server = TestServer::start(database).await;
+    let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let mut load = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let done = std::sync::Arc::clone(&done);
+        let client = http_client();
+        let url = server.url().to_owned();
+        load.spawn(async move {
+            let mut kids = BTreeSet::new();
+            let mut kept: Option<String> = None;
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                let request = Request::new(&client, "POST", &format!("{url}/token"));
+                let body = request.form(&Form::admin()).send().await.json_with(200);
+                let token = body["access_token"].as_str().unwrap().to_owned();
+                for token in [Some(&token), kept.as_ref()].into_iter().flatten() {
+                    let request = Request::new(&client, "GET", &format!("{url}/users/me"));
+                    assert_eq!(request.bearer(token).send().await.status, 200);
+                }
+                kids.insert(kid(&token));
+                kept.get_or_insert(token);
+            }
+            kids
+        });
+    }
+    for _ in 0..5 {
+        let next = rotate(&server, false).await;
+        server.advance(Duration::seconds(60));
+        assert_ne!(kid(&server.admin().await), next);
+        rotate(&server, true).await;
+    }
+    done.store(true, std::sync::atomic::Ordering::Relaxed);
+    let kids: BTreeSet<_> = load.join_all().await.into_iter().flatten().collect();
+    assert!(kids.len() >= 2, "{kids:?}");
+}
+
+async fn a_new_master_key_changes_nothing_else(database: Database) {
+    let issuer = ["--issuer", "http://id.example"];
+    let server = TestServer::with(database, &issuer).await;
+    let body = server.token(&Form::admin()).send().await.json_with(200);
+    let before = published(&server).await;
+    let new = MasterKey::generate().unwrap();
+    let key = new.clone();
+    server.within(async move |app, _| keys::rewrap(&app, &key).await).await.unwrap();
+    // The server that runs goes on.
+    is_good(&server, &server.admin().await).await;
+    let database = server.stop();
+    let url = database.url().to_owned();
+    let old = TestServer::on(&url, &issuer, grantd::clock::Clock::manual(crate::harness::beginning())).await;
+    assert!(old.err().unwrap().contains("GRANTD_MASTER_KEY"));
+    let text = secrecy::ExposeSecret::expose_secret(&new.to_text()).to_owned();
+    let server = TestServer::with(database, &[&issuer[..], &["--master-key", &text]].concat()).await;
+    assert_eq!(published(&server).await, before);
+    is_good(&server, body["access_token"].as_str().unwrap()).await;
+    let refresh = [("grant_type", "refresh_token"), ("refresh_token", body["refresh_token"].as_str().unwrap())];
+    server.token(&Form::of(&refresh)).send().await.json_with(200);
+}
+
+async fn a_key_stays_for_the_longest_of_its_tokens(database: Database) {
+    let server = TestServer::start(database).await;
+    let long = NewClient { id: "long", confidential: false, access_token_ttl: Some(7200), ..NewClient::default() };
+    server.create_client(long).await;
+    let body = server.token(&Form::admin().and("client_id", "long")).send().await.json_with(200);
+    let token = body["access_token"].as_str().unwrap();
+    // Also where the client's tokens have become shorter since.
+    server.database().execute("UPDATE clients SET access_token_ttl = 60 WHERE client_id = 'long'").await.unwrap();
+    rotate(&server, true).await;
+    server.advance(Duration::seconds(7199));
+    rotate(&server, false).await;
+    assert!(published(&server).await.contains(&kid(token)));
+    is_good(&server, token).await;
+}
