@@ -29,15 +29,25 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A request for a path, with a token or without.
 pub(crate) fn get(path: &str, token: Option<&str>) -> Vec<u8> {
     let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
-    format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{authorization}\r\n").into_bytes()
+    get_with(path, &authorization)
+}
+
+/// A request for a path, with header lines.
+pub(crate) fn get_with(path: &str, headers: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{headers}\r\n").into_bytes()
+}
+
+/// A form, with more header lines.
+pub(crate) fn post(path: &str, headers: &str, form: &str) -> Vec<u8> {
+    let length = form.len();
+    let head = format!("POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{headers}");
+    let kind = "Content-Type: application/x-www-form-urlencoded\r\n";
+    format!("{head}{kind}Content-Length: {length}\r\n\r\n{form}").into_bytes()
 }
 
 /// A login by the password grant. What is given here needs no escapes in a form.
 pub(crate) fn login(username: &str, password: &str) -> Vec<u8> {
-    let form = format!("grant_type=password&username={username}&password={password}");
-    let length = form.len();
-    let head = "POST /token HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-www-form-urlencoded\r\n";
-    format!("{head}Content-Length: {length}\r\n\r\n{form}").into_bytes()
+    post("/token", "", &format!("grant_type=password&username={username}&password={password}"))
 }
 
 /// A connection that waits for each answer.

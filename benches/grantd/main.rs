@@ -11,6 +11,7 @@
 //!
 //! - `plan.rs`: how long and how often; `measure.rs`: the measurements; `report.rs`: the table, the JSON, the targets
 //! - `load.rs`: the load generator; `latency.rs`: how long answers take; `hashing.rs`: the bare hash
+//! - `tokens.rs`: refreshes, introspections, and how fast the end of a session is known
 //! - `servers.rs`: grantd and the routes it is compared with; `process.rs`: programs that end when this one does;
 //!   `postgres.rs`: a database of Postgres to measure on
 
@@ -23,6 +24,7 @@ mod postgres;
 mod process;
 mod report;
 mod servers;
+mod tokens;
 
 use std::process::ExitCode;
 

@@ -9,7 +9,8 @@ use crate::{
     plan::Plan,
     postgres::Database,
     report::{Figure, Report, median, milliseconds, percentile},
-    servers::{Grantd, PASSWORD, Server, SetUp, USERNAME},
+    servers::{Grantd, PASSWORD, Server, SetUp, USERNAME, WATCHER},
+    tokens,
 };
 
 /// Clients of routes, and those who guess passwords.
@@ -56,6 +57,10 @@ pub(crate) fn all(engine: &Engine, plan: &Plan, report: &mut Report) -> Outcome<
     bench.flood(&server)?;
     bench.logins(server.address)?;
     bench.routes(server.address)?;
+    bench.refreshes(server.address, grantd.database())?;
+    let (other, _) = grantd.start()?;
+    bench.propagation(server.address, other.address)?;
+    drop(other);
     bench.login_time(server.address)
 }
 
@@ -155,18 +160,46 @@ impl Bench<'_> {
         let constant = Server::constant(self.plan.threads)?;
         let guarded = Server::guarded(self.plan.threads, &self.set_up.jwks)?;
         let (open, closed) = (load::get("/items", None), load::get("/items", Some(&self.set_up.token)));
-        let (mut ceilings, mut items, mut mes) = (Vec::new(), Vec::new(), Vec::new());
+        let look = tokens::introspection(WATCHER, &self.set_up.secret, &self.set_up.token);
+        let (mut ceilings, mut items, mut mes, mut looks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for round in 1..=self.plan.rounds {
             self.say(&format!("routes, round {round} of {}", self.plan.rounds));
             ceilings.push(load::per_second(constant.address, &open, CLIENTS, self.plan)?);
             items.push(load::per_second(guarded.address, &closed, CLIENTS, self.plan)?);
             mes.push(load::per_second(grantd, &self.me, CLIENTS, self.plan)?);
+            looks.push(load::per_second(grantd, &look, CLIENTS, self.plan)?);
         }
         let ceiling = median(&ceilings);
-        for (what, rates, least) in [("a route guarded by scope", items, 0.6), ("GET /users/me", mes, 0.25)] {
+        for (what, rates, least) in [
+            ("a route guarded by scope", items, 0.6),
+            ("GET /users/me", mes, 0.25),
+            ("introspections of an access token", looks, 0.5),
+        ] {
             let figure = self.figure(what, median(&rates), "/s").beside("a constant", ceiling);
             self.report.add(figure.ratio_at_least(least));
         }
+        Ok(())
+    }
+
+    fn refreshes(&mut self, grantd: SocketAddr, database: &str) -> Outcome<()> {
+        let (mut refreshes, mut updates) = (Vec::new(), Vec::new());
+        for round in 1..=self.plan.rounds {
+            self.say(&format!("refreshes, round {round} of {}", self.plan.rounds));
+            refreshes.push(tokens::refreshes(grantd, self.plan)?);
+            updates.push(tokens::updates(database, self.plan)?);
+        }
+        let figure = self.figure("refreshes", median(&refreshes), "/s").beside("bare UPDATE", median(&updates));
+        self.report.add(figure.ratio_at_least(0.6));
+        Ok(())
+    }
+
+    fn propagation(&mut self, ends: SocketAddr, followed: SocketAddr) -> Outcome<()> {
+        self.say("the end of a session, elsewhere");
+        let client = (WATCHER, self.set_up.secret.as_str());
+        let took = milliseconds(&tokens::propagation(ends, followed, client, self.plan.sessions)?);
+        let what = "from the end of a session to its refusal elsewhere";
+        self.report.add(self.figure(format!("{what}, p50"), percentile(&took, 50), "ms"));
+        self.report.add(self.figure(format!("{what}, p99"), percentile(&took, 99), "ms").at_most(1000.0));
         Ok(())
     }
 

@@ -23,6 +23,8 @@ pub(crate) struct Plan {
     pub(crate) starts: usize,
     /// Logins, one at a time, of each kind.
     pub(crate) logins: usize,
+    /// Sessions that are ended one after the other.
+    pub(crate) sessions: usize,
 }
 
 impl Plan {
@@ -38,6 +40,7 @@ impl Plan {
             steady: Duration::from_secs(3),
             starts: 9,
             logins: 50,
+            sessions: 200,
         };
         let mut args = args.iter().map(String::as_str);
         while let Some(arg) = args.next() {
@@ -63,5 +66,6 @@ impl Plan {
         self.steady = Duration::from_secs(2);
         self.starts = 3;
         self.logins = 10;
+        self.sessions = 30;
     }
 }

@@ -25,11 +25,13 @@ use crate::{
 pub(crate) const SERVE: &str = "--serve";
 /// Who logs in.
 pub(crate) const USERNAME: &str = "bench";
+/// The client that looks at tokens.
+pub(crate) const WATCHER: &str = "watcher";
 /// With this.
 pub(crate) const PASSWORD: &str = "correct-horse-battery";
 
 /// Not the address, so that tokens outlive a restart on another port.
-const ISSUER: &str = "http://grantd.bench";
+pub(crate) const ISSUER: &str = "http://grantd.bench";
 /// 32 bytes in base64url; they seal what is thrown away at the end.
 const MASTER_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY";
 
@@ -120,6 +122,8 @@ pub(crate) struct SetUp {
     pub(crate) token: String,
     /// The published keys.
     pub(crate) jwks: String,
+    /// The secret of a client that sees every token.
+    pub(crate) secret: String,
 }
 
 impl Grantd {
@@ -150,7 +154,11 @@ impl Grantd {
         let login: serde_json::Value = serde_json::from_str(&login)?;
         let token = login["access_token"].as_str().ok_or("the answer has no access_token")?.to_owned();
         let jwks = body(&mut connection, &load::get("/.well-known/jwks.json", None))?;
-        Ok(SetUp { token, jwks })
+        let client = ["client", "create", WATCHER, "--type", "confidential", "--grant", "client_credentials"];
+        let made = self.run(&[&client[..], &["--scope", "tokens:introspect", "--json"]].concat(), "")?;
+        let made: serde_json::Value = serde_json::from_str(&made)?;
+        let secret = made["client_secret"].as_str().ok_or("the client has no secret")?.to_owned();
+        Ok(SetUp { token, jwks, secret })
     }
 
     /// Starts the server. How long it took until it said that it is ready.
@@ -165,12 +173,18 @@ impl Grantd {
         Ok((server, began.elapsed()))
     }
 
-    fn run(&self, args: &[&str], input: &str) -> Outcome<()> {
-        let mut child = self.command()?.args(args).stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+    /// The database.
+    pub(crate) fn database(&self) -> &str {
+        &self.settings[0].1
+    }
+
+    fn run(&self, args: &[&str], input: &str) -> Outcome<String> {
+        let mut child = self.command()?.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         // Who refuses does not read; its exit code says so.
         let _ = child.stdin.take().map(|mut stdin| stdin.write_all(input.as_bytes()));
-        if child.wait()?.success() {
-            return Ok(());
+        let output = child.wait_with_output()?;
+        if output.status.success() {
+            return Ok(String::from_utf8(output.stdout)?);
         }
         Err(format!("`grantd {}` failed:\n{}", args.join(" "), self.end_of_log()).into())
     }
