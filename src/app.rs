@@ -23,7 +23,7 @@ use crate::{
     keys::{KeysError, SigningKeys},
     passwords::{Passwords, PasswordsError},
     secret::{self, MasterKey, NoRandomness},
-    sessions::RefreshTokens,
+    sessions::{RefreshTokens, Sessions},
     setup::{self, FirstStart},
     store::{Store, StoreError},
     users,
@@ -55,6 +55,8 @@ pub struct App {
     pub refresh_tokens: RefreshTokens,
     /// Reads users, many at once.
     pub users: users::Reader,
+    /// Reads sessions and rotates their refresh tokens, many at once.
+    pub sessions: Sessions,
     /// The clients that were read before.
     pub clients: clients::Cache,
     /// What was heard of changes in the database.
@@ -159,6 +161,7 @@ impl App {
             guard: guard.keys(&keys.jwk_set())?,
             refresh_tokens: RefreshTokens::new(&refresh_key),
             users: users::Reader::new(store.clone()),
+            sessions: Sessions::new(&store),
             clients: clients::Cache::default(),
             changes: Changes::new(),
             stopping: watch::Sender::new(false),

@@ -1,7 +1,8 @@
 //! The log: what is written, and how. It goes to standard error.
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, BufWriter, IsTerminal as _};
 
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::{
     filter::{LevelFilter, Targets},
     fmt,
@@ -10,14 +11,21 @@ use tracing_subscriber::{
 
 use crate::config::{LogConfig, LogFormat};
 
+/// What is still to be written is written when this is dropped.
+#[must_use]
+pub struct Log(#[expect(dead_code, reason = "it is there to be dropped")] WorkerGuard);
+
 /// Starts the log of this process. A second call changes nothing.
-pub fn init(config: &LogConfig) {
+pub fn init(config: &LogConfig) -> Log {
     let filter: Targets = config.filter.parse().unwrap_or_default();
     // Its lines about workers say nothing to those who run grantd.
     let filter = filter.with_target("actix_server", LevelFilter::WARN);
     let terminal = io::stderr().is_terminal();
     let format = config.format.unwrap_or(if terminal { LogFormat::Pretty } else { LogFormat::Json });
-    let lines = fmt::layer().with_writer(io::stderr);
+    // It writes what there is and then flushes: a line at a time where it is quiet. Whoever reads no lines does not hold up
+    // the server: they are lost.
+    let (writer, guard) = tracing_appender::non_blocking(BufWriter::new(io::stderr()));
+    let lines = fmt::layer().with_writer(writer);
     let lines = match format {
         LogFormat::Pretty => lines.with_ansi(terminal).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed(),
@@ -25,4 +33,5 @@ pub fn init(config: &LogConfig) {
     let registry = tracing_subscriber::registry().with(lines.with_filter(filter));
     // Only a second call fails, and the first one's log goes on.
     let _ = registry.try_init();
+    Log(guard)
 }

@@ -11,7 +11,7 @@ use crate::{clock::Clock, config::Config, server::Server, setup::FirstStart, tel
 
 /// Runs the server until it is told to stop.
 pub(super) async fn serve(config: Config) -> Outcome {
-    telemetry::init(&config.log);
+    let _log = telemetry::init(&config.log);
     let server = Server::start(config, Clock::system()).await?;
     // Before anything is said: who reads that the server listens may stop it in the same moment.
     let mut signals =

@@ -70,6 +70,9 @@ pub(crate) fn decode(text: &str) -> Result<String, OAuthError> {
     if !is_percent_encoded(text) {
         return Err(OAuthError::invalid_request("the form has a percent sign without two hexadecimal digits"));
     }
+    if !text.bytes().any(|byte| matches!(byte, b'%' | b'+' | 0)) {
+        return Ok(text.to_owned());
+    }
     let spaced = if text.contains('+') { Cow::Owned(text.replace('+', " ")) } else { Cow::Borrowed(text) };
     let decoded = percent_decode_str(&spaced).decode_utf8().map_err(|_| not_utf8())?;
     if decoded.contains('\0') {

@@ -16,7 +16,7 @@ use crate::{
     app::App,
     clients::{self, Client, ClientKind},
     principal,
-    sessions::{self, RefreshClaim, Standing},
+    sessions::{RefreshClaim, Standing},
 };
 
 /// Who asks, and thereby what may be seen.
@@ -182,7 +182,7 @@ async fn of_refresh_token(
     claim: &RefreshClaim,
     now: DateTime<Utc>,
 ) -> Result<Option<Answer>, OAuthError> {
-    let Some(session) = sessions::find(&mut app.store.read().await?, claim.session).await? else { return Ok(None) };
+    let Some(session) = app.sessions.read(claim.session).await? else { return Ok(None) };
     if !app.refresh_tokens.verify(claim, &session.secret) {
         return Ok(None);
     }

@@ -1,5 +1,7 @@
 //! The grant `refresh_token` (RFC 6749 §6, RFC 9700 §4.14): each use gives the next token and retires the one before.
 
+use std::sync::Arc;
+
 use super::{
     OAuthError,
     issue::{self, Asked},
@@ -43,11 +45,10 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
 
 /// The session that the token belongs to, if this server made the token and for this client.
 async fn find(request: &TokenRequest<'_>, claim: &RefreshClaim) -> Result<Session, OAuthError> {
-    let mut conn = request.app.store.read().await?;
-    let session = sessions::find(&mut conn, claim.session).await?.ok_or_else(OAuthError::bad_refresh_token)?;
+    let session = request.app.sessions.read(claim.session).await?.ok_or_else(OAuthError::bad_refresh_token)?;
     let ours = request.app.refresh_tokens.verify(claim, &session.secret);
     if ours && session.client_id == request.client.client_id {
-        Ok(session)
+        Ok(Arc::unwrap_or_clone(session))
     } else {
         Err(OAuthError::bad_refresh_token())
     }
@@ -62,15 +63,14 @@ fn leeway(request: &TokenRequest<'_>) -> Option<std::time::Duration> {
 }
 
 /// The user as the database has it now.
-async fn user(request: &TokenRequest<'_>, session: &Session) -> Result<std::sync::Arc<User>, OAuthError> {
+async fn user(request: &TokenRequest<'_>, session: &Session) -> Result<Arc<User>, OAuthError> {
     let user = request.app.users.read(session.user_id).await?;
     user.filter(|user| !user.disabled).ok_or_else(OAuthError::bad_refresh_token)
 }
 
 async fn rotate(request: &TokenRequest<'_>, session: &mut Session) -> Result<bool, OAuthError> {
     let by = Use { address: request.origin.address.as_deref(), user_agent: request.user_agent.as_deref() };
-    let mut conn = request.app.store.write().await?;
-    Ok(sessions::rotate(&mut conn, &request.app.config.tokens, session, &by, request.now).await?)
+    Ok(sessions::rotate(request.app, session, &by, request.now).await?)
 }
 
 /// Two have the token, and nobody can say which of them is the thief: the session ends for both.

@@ -78,7 +78,7 @@ pub(crate) async fn handle(
 }
 
 async fn refresh_token(app: &App, client: &Client, claim: &RefreshClaim, origin: Origin) -> Result<(), OAuthError> {
-    let Some(session) = sessions::find(&mut app.store.read().await?, claim.session).await? else { return Ok(()) };
+    let Some(session) = app.sessions.read(claim.session).await? else { return Ok(()) };
     if !app.refresh_tokens.verify(claim, &session.secret) {
         return Ok(());
     }

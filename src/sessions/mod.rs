@@ -1,6 +1,7 @@
 //! Sessions: one login of one user at one client, which the refresh token belongs to.
 
 mod refresh_token;
+mod shared;
 mod sql;
 
 use std::time::Duration;
@@ -8,8 +9,13 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use grantd_guard::{RevocationKind, Scopes};
 
-pub use self::refresh_token::{RefreshClaim, RefreshTokens};
+use self::shared::Rotation;
+pub use self::{
+    refresh_token::{RefreshClaim, RefreshTokens},
+    shared::Sessions,
+};
 use crate::{
+    app::App,
     clients::ClientId,
     config::TokenConfig,
     error::Error,
@@ -157,11 +163,6 @@ pub(crate) async fn end_all_of_user(conn: &mut Conn, id: UserId, now: DateTime<U
     revocations::record(conn, kind, &ids, now).await
 }
 
-/// The session of an id, ended or not.
-pub(crate) async fn find(conn: &mut Conn, id: SessionId) -> Result<Option<Session>, StoreError> {
-    run::optional!(conn, sql::SessionRow, sql::BY_ID, id)?.map(Session::try_from).transpose()
-}
-
 /// From where a session is used.
 pub(crate) struct Use<'u> {
     pub(crate) address: Option<&'u str>,
@@ -171,18 +172,22 @@ pub(crate) struct Use<'u> {
 /// Retires the current refresh token in favour of the next, in one statement; `false`: another request did so meanwhile,
 /// or the session has ended.
 pub(crate) async fn rotate(
-    conn: &mut Conn,
-    config: &TokenConfig,
+    app: &App,
     session: &mut Session,
     by: &Use<'_>,
     now: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
-    let idle_expires_at = (now + config.refresh_token_ttl).min(session.expires_at);
-    let counter = i64::try_from(session.counter).unwrap_or(i64::MAX);
-    let user_agent = kept(by.user_agent);
-    let rows = run::execute!(conn, sql::ROTATE, session.id, counter, now, idle_expires_at, by.address, user_agent)?;
-    session.counter += rows;
-    Ok(rows == 1)
+    let rotation = Rotation {
+        session: session.id,
+        counter: i64::try_from(session.counter).unwrap_or(i64::MAX),
+        idle_expires_at: (now + app.config.tokens.refresh_token_ttl).min(session.expires_at),
+        address: by.address.map(str::to_owned),
+        user_agent: kept(by.user_agent),
+        now,
+    };
+    let rotated = app.sessions.rotate(rotation).await?;
+    session.counter += u64::from(rotated);
+    Ok(rotated)
 }
 
 /// Ends a session and revokes its tokens, in a transaction that is under way; `false`: it had ended before.

@@ -68,7 +68,7 @@ impl RefreshClaim {
     /// Reads a token; none where it has a typo or is something else.
     #[must_use]
     pub fn parse(token: &str) -> Option<Self> {
-        let body = secret::without_checksum(token)?.strip_prefix(PREFIX)?;
+        let body = secret::without_checksum(token.starts_with(PREFIX).then_some(token)?)?.strip_prefix(PREFIX)?;
         let bytes: [u8; CLAIM_LEN + MAC_LEN] = BASE64_URL_SAFE_NO_PAD.decode(body).ok()?.try_into().ok()?;
         let (claim, mac) = bytes.split_at(CLAIM_LEN);
         let ([VERSION, session @ ..], counter) = claim.split_at(17) else { return None };

@@ -13,17 +13,41 @@ pub(super) const INSERT: &str = "INSERT INTO sessions \
      (id, user_id, client_id, scope, resource, secret, counter, created_at, last_used_at, idle_expires_at, expires_at, \
       address, user_agent) \
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9, $10, $11, $12)";
-pub(super) const BY_ID: &str = "SELECT id, user_id, client_id, scope, resource, secret, counter, rotated_at, created_at, \
-     idle_expires_at, expires_at, ended_at FROM sessions WHERE id = $1";
+macro_rules! columns {
+    () => {
+        "SELECT id, user_id, client_id, scope, resource, secret, counter, rotated_at, created_at, idle_expires_at, expires_at, \
+         ended_at FROM sessions "
+    };
+}
+
+pub(super) const BY_ID: &str = concat!(columns!(), "WHERE id = $1");
+/// As many at once as one statement asks for.
+pub(super) const BATCH: usize = 16;
+pub(super) const BY_IDS: &str =
+    concat!(columns!(), "WHERE id IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)");
 pub(super) const ROTATE: &str = "UPDATE sessions SET counter = counter + 1, rotated_at = $3, last_used_at = $3, \
-     idle_expires_at = $4, address = $5, user_agent = $6 WHERE id = $1 AND counter = $2 AND ended_at IS NULL";
+     idle_expires_at = $4, address = $5, user_agent = $6 WHERE id = $1 AND counter = $2 AND ended_at IS NULL \
+     RETURNING id, counter";
+/// As many rotations as one statement makes: session, counter, time, idle end, address and user agent of each.
+pub(super) const ROTATIONS: usize = 8;
+pub(super) const ROTATE_MANY: &str = "UPDATE sessions SET counter = counter + 1, rotated_at = v.column3, \
+     last_used_at = v.column3, idle_expires_at = v.column4, address = v.column5, user_agent = v.column6 \
+     FROM (VALUES ($1, $2, $3, $4, $5, $6), \
+     ($7, $8, $9, $10, $11, $12), \
+     ($13, $14, $15, $16, $17, $18), \
+     ($19, $20, $21, $22, $23, $24), \
+     ($25, $26, $27, $28, $29, $30), \
+     ($31, $32, $33, $34, $35, $36), \
+     ($37, $38, $39, $40, $41, $42), \
+     ($43, $44, $45, $46, $47, $48)) AS v \
+     WHERE id = v.column1 AND counter = v.column2 AND ended_at IS NULL RETURNING id, counter";
 pub(super) const END: &str = "UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL";
 pub(super) const END_ALL_OF_USER: &str =
     "UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND ended_at IS NULL RETURNING id";
 
 #[derive(sqlx::FromRow)]
 pub(super) struct SessionRow {
-    id: SessionId,
+    pub(super) id: SessionId,
     user_id: UserId,
     client_id: String,
     scope: Option<String>,

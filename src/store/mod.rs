@@ -3,6 +3,7 @@
 //! [`Store::read`] gives a connection that may only read, [`Store::write`] one for a change of a single statement,
 //! and [`Store::transact`] runs several as one. The macros of `run` send a statement over any of them.
 
+pub(crate) mod batch;
 mod connections;
 mod error;
 mod migrate;

@@ -206,6 +206,31 @@ macro_rules! all {
 }
 pub(crate) use all;
 
+/// All rows, of a type; the binds are repeated for each of many.
+macro_rules! all_of {
+    ($conn:expr, $row:ty, $sql:expr, $many:expr, |$one:ident| [$($bind:expr),+ $(,)?] $(,)?) => {{
+        let done = match $conn.raw() {
+            Ok(($crate::store::run::Raw::Sqlite(conn), patience)) => {
+                let mut query = sqlx::query_as::<_, $row>($sql);
+                for $one in $many {
+                    query = query$(.bind($bind))+;
+                }
+                $crate::store::run::within(patience, query.fetch_all(conn)).await
+            }
+            Ok(($crate::store::run::Raw::Postgres(conn), patience)) => {
+                let mut query = sqlx::query_as::<_, $row>($sql);
+                for $one in $many {
+                    query = query$(.bind($bind))+;
+                }
+                $crate::store::run::within(patience, query.fetch_all(conn)).await
+            }
+            Err(error) => Err(error),
+        };
+        $conn.settle(done)
+    }};
+}
+pub(crate) use all_of;
+
 /// The one value of the one row.
 macro_rules! scalar {
     ($conn:expr, $value:ty, $sql:expr $(, $bind:expr)* $(,)?) => {

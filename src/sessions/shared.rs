@@ -1,0 +1,112 @@
+//! The two statements of a refresh, which requests share: the session is read, and its token rotated.
+
+use std::{collections::HashMap, sync::Arc};
+
+use chrono::{DateTime, Utc};
+
+use super::{
+    Session,
+    sql::{BATCH, BY_ID, BY_IDS, ROTATE, ROTATE_MANY, ROTATIONS, SessionRow},
+};
+use crate::{
+    ids::SessionId,
+    store::{
+        Store, StoreError,
+        batch::{Answers, Batch, Batcher},
+        run,
+    },
+};
+
+/// Reads sessions and rotates their refresh tokens, many with one statement.
+#[derive(Clone, Debug)]
+pub struct Sessions {
+    reader: Batcher<ById>,
+    rotations: Batcher<Rotation>,
+}
+
+/// The use of a refresh token.
+pub(crate) struct Rotation {
+    pub(crate) session: SessionId,
+    /// Of the token that is retired.
+    pub(crate) counter: i64,
+    pub(crate) idle_expires_at: DateTime<Utc>,
+    pub(crate) address: Option<String>,
+    pub(crate) user_agent: Option<String>,
+    pub(crate) now: DateTime<Utc>,
+}
+
+impl Sessions {
+    pub(crate) fn new(store: &Store) -> Self {
+        Self { reader: Batcher::new(store.clone()), rotations: Batcher::new(store.clone()) }
+    }
+
+    /// A session as the database has it now, ended or not.
+    pub(crate) async fn read(&self, id: SessionId) -> Result<Option<Arc<Session>>, StoreError> {
+        self.reader.ask(id).await
+    }
+
+    /// Retires a refresh token in favour of the next; `false`: another request did so before, or the session has ended. Two that
+    /// do so together have both done it: the answer of one might as well have been lost.
+    pub(crate) async fn rotate(&self, rotation: Rotation) -> Result<bool, StoreError> {
+        self.rotations.ask(rotation).await
+    }
+}
+
+struct ById;
+
+impl Batch for ById {
+    type Asked = SessionId;
+    type Key = SessionId;
+    type Answer = Option<Arc<Session>>;
+    const MOST: usize = BATCH;
+    const AT_ONCE: usize = 4;
+
+    fn key(asked: &SessionId) -> SessionId {
+        *asked
+    }
+
+    async fn run(store: &Store, asked: Vec<SessionId>) -> Result<Answers<Self>, StoreError> {
+        let mut conn = store.read().await?;
+        let rows = match asked[..] {
+            [id] => run::all!(conn, SessionRow, BY_ID, id)?,
+            // The places that are left over repeat an id.
+            _ => run::all_of!(conn, SessionRow, BY_IDS, asked.iter().cycle().take(BATCH), |id| [*id])?,
+        };
+        let found = rows.into_iter().map(|row| (row.id, Session::try_from(row).map(|session| Some(Arc::new(session)))));
+        Ok(found.collect::<HashMap<_, _>>())
+    }
+}
+
+impl Batch for Rotation {
+    type Asked = Self;
+    type Key = (SessionId, i64);
+    type Answer = bool;
+    const MOST: usize = ROTATIONS;
+    /// SQLite has one that writes; while it does, the next ones gather.
+    const AT_ONCE: usize = 2;
+
+    fn key(asked: &Self) -> Self::Key {
+        (asked.session, asked.counter)
+    }
+
+    async fn run(store: &Store, asked: Vec<Self>) -> Result<Answers<Self>, StoreError> {
+        let mut conn = store.write().await?;
+        let rotated = if let [one] = &asked[..] {
+            let Self { session, counter, idle_expires_at, address, user_agent, now } = one;
+            run::all!(conn, (SessionId, i64), ROTATE, *session, *counter, *now, *idle_expires_at, address, user_agent)?
+        } else {
+            // The places that are left over repeat the first: a row is changed once.
+            let all = asked.iter().chain(std::iter::repeat(&asked[0])).take(ROTATIONS);
+            run::all_of!(conn, (SessionId, i64), ROTATE_MANY, all, |one| [
+                one.session,
+                one.counter,
+                one.now,
+                one.idle_expires_at,
+                one.address.as_deref(),
+                one.user_agent.as_deref()
+            ])?
+        };
+        // The statement gives the counter that is new.
+        Ok(rotated.into_iter().map(|(session, counter)| ((session, counter - 1), Ok(true))).collect())
+    }
+}
