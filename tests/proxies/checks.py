@@ -55,12 +55,16 @@ def post(path, **form):
     return json.loads(body) if body else None
 
 
+def token(**form):
+    return post("/token", **form)["access_token"]
+
+
 def user_token(**form):
-    return post("/token", grant_type="password", username="admin", password=os.environ["PASSWORD"], **form)["access_token"]
+    return token(grant_type="password", username="admin", password=os.environ["PASSWORD"], **form)
 
 
 def client_token(client):
-    return post("/token", grant_type="client_credentials", client_id=client, client_secret=SECRETS[client])["access_token"]
+    return token(grant_type="client_credentials", client_id=client, client_secret=SECRETS[client])
 
 
 def me(token):
@@ -153,7 +157,7 @@ for name, url in PROXIES.items():
 
     check(f"{name}: Connection names no header away", lambda: hop_by_hop(url))
 
-token = user_token()
+good = user_token()
 os.kill(int(os.environ["GRANTD_PID"]), signal.SIGTERM)
 for _ in range(150):
     try:
@@ -163,8 +167,8 @@ for _ in range(150):
     time.sleep(0.1)
 for name, url in PROXIES.items():
     away = 503 if name == "nginx" else 502
-    check(f"{name}: {away} without grantd", lambda: refused(f"{url}/items", away, token))
-    check(f"{name}: the same where no scope is needed", lambda: refused(url, away, token))
+    check(f"{name}: {away} without grantd", lambda: refused(f"{url}/items", away, good))
+    check(f"{name}: the same where no scope is needed", lambda: refused(url, away, good))
 
 print(f"{passed} passed, {failed} failed")
 sys.exit(failed > 0)
