@@ -5,9 +5,14 @@ import { auth, requiredScopes } from "express-oauth2-jwt-bearer";
 const issuer = process.env.ISSUER ?? "http://127.0.0.1:8080";
 const app = express();
 
-// Finds the keys by grantd's metadata. `strict`: only access tokens (`typ: at+jwt`) with all their claims.
 app.use(
-  auth({ issuerBaseURL: issuer, audience: process.env.AUDIENCE ?? issuer, tokenSigningAlg: "ES256", strict: true }),
+  auth({
+    issuerBaseURL: issuer, // The keys are found by grantd's metadata.
+    audience: process.env.AUDIENCE ?? issuer,
+    tokenSigningAlg: "ES256",
+    strict: true, // Only access tokens (`typ: at+jwt`) with all their claims.
+    dpop: { enabled: false }, // grantd's tokens are bearer tokens; else each 401 would offer DPoP too.
+  }),
 );
 
 app.get("/protected", ({ auth: { payload } }, response) => {
