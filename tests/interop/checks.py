@@ -1,4 +1,4 @@
-"""What other OAuth libraries make of grantd, and what the services of README.md answer to its tokens.
+"""What other OAuth libraries make of grantd, and what the services of README.md and examples/ answer to its tokens.
 
 `run` calls it in a directory that it has prepared. Prints one line per check.
 """
@@ -12,11 +12,15 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import flask
 import jwt
 from authlib.integrations.base_client import OAuthError
+from authlib.integrations.flask_oauth2 import ResourceProtector
 from authlib.integrations.requests_client import OAuth2Session as AuthlibSession
 from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
-from oauthlib.oauth2 import InvalidGrantError, LegacyApplicationClient
+from authlib.oauth2.rfc9068 import JWTBearerTokenValidator
+from joserfc.jwk import KeySet
+from oauthlib.oauth2 import BackendApplicationClient, InvalidGrantError, LegacyApplicationClient
 from requests_oauthlib import OAuth2Session
 
 ISSUER = os.environ["ISSUER"]
@@ -24,7 +28,15 @@ TOKEN = f"{ISSUER}/token"
 USER = {"username": "admin", "password": os.environ["PASSWORD"]}
 # A confidential client whose tokens are for other services.
 CLIENT = {"client_id": "back-office", "client_secret": os.environ["CLIENT_SECRET"]}
-SERVICES = {"FastAPI": os.environ["FASTAPI_URL"], "Express": os.environ["EXPRESS_URL"]}
+# That of a confidential client which may use every grant.
+ROBOT_SECRET = os.environ["ROBOT_SECRET"]
+SERVICES = {
+    "FastAPI": os.environ["FASTAPI_URL"],
+    "Express": os.environ["EXPRESS_URL"],
+    "examples/express": os.environ["EXPRESS_EXAMPLE_URL"],
+}
+FASTAPI_EXAMPLE = os.environ["FASTAPI_EXAMPLE_URL"]
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 passed = failed = 0
 
@@ -137,6 +149,47 @@ def metadata_is_valid():
 
 check("Authlib: the metadata (RFC 8414)", metadata_is_valid)
 
+# -- clients that act for themselves, and what becomes of their tokens
+
+
+def requests_oauthlib_credentials(**options):
+    session = OAuth2Session(client=BackendApplicationClient("robot", scope=["items:read"]))
+    token = session.fetch_token(TOKEN, client_secret=ROBOT_SECRET, **options)
+    equal((list(token["scope"]), "refresh_token" in token), (["items:read"], False))
+
+
+def authlib_credentials(method):
+    session = AuthlibSession("robot", ROBOT_SECRET, scope="items:read", token_endpoint_auth_method=method)
+    token = session.fetch_token(TOKEN, grant_type="client_credentials")
+    equal((token["scope"], "refresh_token" in token), ("items:read", False))
+    introspect = lambda: session.introspect_token(f"{ISSUER}/introspect", token=token["access_token"]).json()
+    equal(introspect()["sub"], "robot")
+    equal(session.revoke_token(f"{ISSUER}/revoke", token=token["access_token"]).status_code, 200)
+    equal(introspect(), {"active": False})
+
+
+check("requests-oauthlib: client credentials", requests_oauthlib_credentials)
+check(
+    "requests-oauthlib: client credentials, a secret in the form",
+    lambda: requests_oauthlib_credentials(include_client_id=True),
+)
+for method in ["client_secret_basic", "client_secret_post"]:
+    check(f"Authlib: {method}: a token, introspected and revoked", lambda: authlib_credentials(method))
+
+
+def javascript(script):
+    """Counts the checks of a script in JavaScript, which prints them as `check` does."""
+    global passed, failed
+    done = subprocess.run([os.environ["NODE"], script], check=False, capture_output=True, text=True, timeout=60)
+    print(done.stdout, end="")
+    passed += done.stdout.count("ok      ")
+    failed += done.stdout.count("FAILED  ")
+    check(f"{script}: runs to its end", lambda: equal((done.returncode, done.stderr), (0, "")))
+
+
+javascript("oauth4webapi.mjs")
+javascript("openid-client.mjs")
+
 # -- verifiers
 
 
@@ -186,7 +239,26 @@ for name, verify in {"PyJWT": pyjwt, "jose": jose}.items():
     check(f"{name}: refuses another audience", lambda: raises(Exception, lambda: verify(token(**CLIENT))))
     check(f"{name}: refuses changed claims", lambda: raises(Exception, lambda: verify(forged(claims={"sub": "other"}))))
 
-# -- the services of README.md
+
+def authlib_protects():
+    """A service with Authlib's own validator of RFC 9068."""
+
+    class Validator(JWTBearerTokenValidator):
+        def get_jwks(self):
+            return KeySet.import_key_set(get(f"{ISSUER}/.well-known/jwks.json")[2])
+
+    protect = ResourceProtector()
+    protect.register_token_validator(Validator(ISSUER, ISSUER))
+    app = flask.Flask("shop")
+    app.get("/items")(protect("items:read")(lambda: [{"name": "lamp"}]))
+    ask = lambda token: app.test_client().get("/items", headers={"Authorization": f"Bearer {token}"}).status_code
+    found = [ask(token(scope="items:read")), ask(token(scope="account")), ask(token(**CLIENT)), ask("something-else")]
+    equal(found, [200, 403, 401, 401])
+
+
+check("Authlib: its resource protector (RFC 9068)", authlib_protects)
+
+# -- the services of README.md, and examples/
 
 
 def answers(url, status, token=None, data=None, challenge=None):
@@ -224,6 +296,67 @@ for name, url in SERVICES.items():
         lambda: answers(items, 403, token(scope="account"), challenge='error="insufficient_scope"'),
     )
     check(f"{name}: 403 without the scope to write", lambda: answers(items, 403, token(scope="items:read"), item))
+
+url, mine, bad = FASTAPI_EXAMPLE, f"{FASTAPI_EXAMPLE}/users/me/items/", 'error="invalid_token"'
+check(
+    "examples/fastapi: 200 with the scopes",
+    lambda: equal(answers(mine, 200, token(scope="me items")), [{"item_id": "Foo", "owner": "admin"}]),
+)
+check(
+    "examples/fastapi: 200 with the user's scope",
+    lambda: equal(answers(f"{url}/users/me/", 200, token(scope="me")), {"username": "admin"}),
+)
+check("examples/fastapi: 200 with any token", lambda: answers(f"{url}/status/", 200, token()))
+check("examples/fastapi: 401 without a token", lambda: answers(mine, 401))
+check("examples/fastapi: 401 with something else", lambda: answers(mine, 401, "something-else", challenge=bad))
+check(
+    "examples/fastapi: 401 with a changed token",
+    lambda: answers(mine, 401, forged(claims={"sub": "other"}), challenge=bad),
+)
+check(
+    "examples/fastapi: 401 with an unknown key", lambda: answers(mine, 401, forged(header={"kid": "?"}), challenge=bad)
+)
+check("examples/fastapi: 401 with a token for others", lambda: answers(mine, 401, token(**CLIENT), challenge=bad))
+check(
+    "examples/fastapi: 403 without the scope",
+    lambda: answers(mine, 403, token(scope="me"), challenge='error="insufficient_scope", scope="items me"'),
+)
+
+
+def docs_log_in_at_grantd():
+    flows = get(f"{url}/openapi.json")[2]["components"]["securitySchemes"]["OAuth2PasswordBearer"]["flows"]
+    equal(flows["password"]["tokenUrl"], TOKEN)
+
+
+check("examples/fastapi: its /docs log in at grantd", docs_log_in_at_grantd)
+
+
+def difference_is_true():
+    """`tutorial.diff` taken back from main.py gives what it says it was made from; so it applies."""
+    folder = EXAMPLES / "fastapi"
+    undo = ["git", "apply", "--check", "--reverse", "-p0", folder / "tutorial.diff"]
+    done = subprocess.run(undo, cwd=folder, check=False, capture_output=True, text=True)
+    equal((done.returncode, done.stderr), (0, ""))
+
+
+check("examples/fastapi: tutorial.diff leads to main.py", difference_is_true)
+
+
+def shell():
+    done = subprocess.run(
+        ["sh", EXAMPLES / "shell/session.sh", USER["username"]],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        input=USER["password"] + "\n",
+        env=os.environ | {"GRANTD": ISSUER},
+    )
+    codes = [line.rpartition(" ")[2] for line in done.stdout.splitlines()]
+    equal((codes, done.stderr), (["in", "200", "200", "401"], ""))
+
+
+check("examples/shell: log in, call, refresh, log out", shell)
 
 # -- the commands of README.md
 

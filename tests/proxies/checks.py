@@ -1,0 +1,174 @@
+"""What comes through the proxies of deploy/, and what does not. `run` calls it when they stand."""
+
+import http.client
+import json
+import os
+import signal
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+ISSUER = os.environ["ISSUER"]
+PROXIES = {"nginx": os.environ["NGINX_URL"], "Caddy": os.environ["CADDY_URL"]}
+SECRETS = dict(zip(["robot", "idle-robot", "for-others"], os.environ["SECRETS"].split()))
+NAMES = ["subject", "username", "client", "scope", "session"]
+# What a client may send that would rather be somebody else; CGI and WSGI take `_` for `-`.
+FORGED = {f"X-Auth-{name}": "forged" for name in NAMES}
+FORGED |= {f"{prefix}{name}": "forged" for prefix in ("X_Auth_", "X-Auth_", "X_Auth-") for name in NAMES}
+
+passed = failed = 0
+
+
+def check(name, test):
+    """Runs a test, which fails with an exception."""
+    global passed, failed
+    try:
+        test()
+    except Exception as error:
+        failed += 1
+        print(f"FAILED  {name}: {type(error).__name__}: {error}")
+    else:
+        passed += 1
+        print(f"ok      {name}")
+
+
+def equal(found, expected):
+    assert found == expected, f"found {found!r} instead of {expected!r}"
+
+
+def call(url, token=None, headers=None, data=None):
+    """Status, headers and body of an answer."""
+    headers = (headers or {}) | ({"Authorization": f"Bearer {token}"} if token else {})
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=10) as answer:
+            return answer.status, answer.headers, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers, error.read()
+
+
+def post(path, **form):
+    status, _, body = call(f"{ISSUER}{path}", data=urllib.parse.urlencode(form).encode())
+    equal(status, 200)
+    return json.loads(body) if body else None
+
+
+def token(**form):
+    return post("/token", **form)["access_token"]
+
+
+def user_token(**form):
+    return token(grant_type="password", username="admin", password=os.environ["PASSWORD"], **form)
+
+
+def client_token(client):
+    return token(grant_type="client_credentials", client_id=client, client_secret=SECRETS[client])
+
+
+def me(token):
+    return json.loads(call(f"{ISSUER}/users/me", token)[2])
+
+
+def refused(url, status, token=None, challenge=None, **options):
+    found, headers, body = call(url, token, **options)
+    equal(found, status)
+    assert b'"length"' not in body, "the service was reached"
+    # One challenge, and it says why.
+    if challenge:
+        challenges = headers.get_all("WWW-Authenticate") or []
+        assert len(challenges) == 1 and challenge in challenges[0], f"WWW-Authenticate: {challenges}"
+
+
+def seen(url, token, **options):
+    """The X-Auth-… headers that reach the service, under any spelling."""
+    status, _, body = call(url, token, **options)
+    equal(status, 200)
+    headers = [(name.lower().replace("_", "-"), value) for name, value in json.loads(body)["headers"]]
+    found = [(name, value) for name, value in headers if name.startswith("x-auth")]
+    equal(len(found), len(dict(found)))
+    return dict(found)
+
+
+def user_arrives(url, **options):
+    token = user_token(scope="account items:read")
+    found = seen(url, token, **options)
+    assert len(found.pop("x-auth-session")) == 36
+    expected = {"username": "admin", "subject": me(token)["id"], "client": "default", "scope": "account items:read"}
+    equal(found, {f"x-auth-{name}": value for name, value in expected.items()})
+
+
+def client_arrives(url):
+    expected = {"x-auth-subject": "robot", "x-auth-client": "robot", "x-auth-scope": "items:read"}
+    equal(seen(url, client_token("robot"), headers=FORGED), expected)
+
+
+def body_passes(url):
+    status, _, body = call(url, user_token(), data=b"x" * 100_000)
+    equal((status, json.loads(body)["length"]), (200, 100_000))
+
+
+def revoked_is_refused(url, token, **client):
+    seen(url, token)
+    post("/revoke", token=token, **client)
+    refused(url, 401, token, 'error="invalid_token"')
+
+
+def own_error_passes(url):
+    status, _, body = call(url, user_token())
+    equal((status, b'"length"' in body), (500, True))
+
+
+def hop_by_hop(url):
+    """A header that `Connection` names ends at the proxy; what grantd said of a user must not end so."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
+    headers = {"Authorization": f"Bearer {user_token()}", "Connection": "close, X-Auth-Username"}
+    connection.request("GET", "/items", headers=headers)
+    with connection.getresponse() as answer:
+        assert answer.status == 400 or b"x-auth-username" in answer.read().lower(), f"{answer.status} without the name"
+
+
+for name, url in PROXIES.items():
+    items = f"{url}/items"
+    bad = 'error="invalid_token"'
+    lacking = 'error="insufficient_scope"'
+    robot = {"client_id": "robot", "client_secret": SECRETS["robot"]}
+    check(f"{name}: 401 without a token", lambda: refused(url, 401, challenge='Bearer realm="grantd"'))
+    check(f"{name}: 401 with something else", lambda: refused(url, 401, "something-else", bad))
+    check(f"{name}: 401 with forged headers alone", lambda: refused(items, 401, challenge="Bearer", headers=FORGED))
+    check(f"{name}: a user arrives", lambda: user_arrives(url))
+    check(f"{name}: a user with the scope arrives", lambda: user_arrives(items))
+    check(f"{name}: a user arrives in place of forged headers", lambda: user_arrives(items, headers=FORGED))
+    check(f"{name}: a client arrives, in no user's name", lambda: client_arrives(items))
+    check(f"{name}: the same where no scope is needed", lambda: client_arrives(url))
+    check(f"{name}: 403 without the scope", lambda: refused(items, 403, user_token(scope="account"), lacking))
+    check(f"{name}: the same for a client", lambda: refused(items, 403, client_token("idle-robot"), lacking))
+    check(f"{name}: 401 with a token for others", lambda: refused(url, 401, client_token("for-others"), bad))
+    query = "?audience=https://reports.example.com&scope="
+    check(f"{name}: the query changes nothing", lambda: refused(f"{url}/{query}", 401, client_token("for-others"), bad))
+    check(f"{name}: nor the needed scope", lambda: refused(items + query, 403, client_token("idle-robot"), lacking))
+    check(f"{name}: a body passes", lambda: body_passes(items))
+    check(f"{name}: the service's own 500 passes", lambda: own_error_passes(f"{url}/broken"))
+    check(f"{name}: 401 after the user's logout", lambda: revoked_is_refused(items, user_token()))
+    check(f"{name}: 401 after a client's revocation", lambda: revoked_is_refused(items, client_token("robot"), **robot))
+    check(f"{name}: 400 with a broken header", lambda: refused(url, 400, headers={"Authorization": "Bearer a b"}))
+    check(f"{name}: big cookies do not matter", lambda: user_arrives(items, headers={"Cookie": "a=" + "b" * 7000}))
+
+    check(f"{name}: Connection names no header away", lambda: hop_by_hop(url))
+
+good = user_token()
+os.kill(int(os.environ["GRANTD_PID"]), signal.SIGTERM)
+for _ in range(150):
+    try:
+        call(f"{ISSUER}/healthz")
+    except OSError:
+        break
+    time.sleep(0.1)
+for name, url in PROXIES.items():
+    away = 503 if name == "nginx" else 502
+    check(f"{name}: {away} without grantd", lambda: refused(f"{url}/items", away, good))
+    check(f"{name}: the same where no scope is needed", lambda: refused(url, away, good))
+
+print(f"{passed} passed, {failed} failed")
+sys.exit(failed > 0)
