@@ -326,6 +326,12 @@ check(
 def docs_log_in_at_grantd():
     flows = get(f"{url}/openapi.json")[2]["components"]["securitySchemes"]["OAuth2PasswordBearer"]["flows"]
     equal(flows["password"]["tokenUrl"], TOKEN)
+    # What the browser asks before Swagger UI's request, from the origin that this server was started with.
+    origin = "http://127.0.0.1:8000"
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,x-requested-with"}
+    request = urllib.request.Request(TOKEN, None, {"Origin": origin} | asked, method="OPTIONS")
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        equal(answer.headers["Access-Control-Allow-Origin"], origin)
 
 
 check("examples/fastapi: its /docs log in at grantd", docs_log_in_at_grantd)
