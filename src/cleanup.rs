@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use crate::{
     app::App,
     error::Error,
+    ids::SessionId,
     keys,
     store::{Conn, Store, StoreError, run},
 };
@@ -17,12 +18,15 @@ const PERIOD: Duration = Duration::from_mins(1);
 const BETWEEN_BATCHES: Duration = Duration::from_millis(100);
 /// Rows of a table that are removed at once.
 const BATCH: i64 = 200;
+/// Sessions that are looked at at once, and how often without a longer pause.
+const WINDOW: i64 = 1000;
+const WINDOWS: usize = 100;
 /// Revocations stay for so much longer, so that the cursors of services that were away for a while are known.
 const REVOCATIONS: Duration = Duration::from_hours(24);
 
-const EXPIRED_SESSIONS: &str = "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE idle_expires_at < $1 ORDER BY idle_expires_at LIMIT $2)";
-const ENDED_SESSIONS: &str =
-    "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE ended_at < $1 ORDER BY ended_at LIMIT $2)";
+const END_OF_WINDOW: &str = "SELECT id FROM sessions WHERE id > $1 ORDER BY id LIMIT 1 OFFSET $2";
+const OLD_SESSIONS: &str =
+    "DELETE FROM sessions WHERE id > $1 AND id <= $2 AND (idle_expires_at < $3 OR ended_at < $3)";
 const OLD_REVOCATIONS: &str = "DELETE FROM revocations WHERE number IN \
      (SELECT number FROM revocations WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)";
 const OLD_ASSERTIONS: &str = "DELETE FROM client_assertions WHERE jti_hash IN \
@@ -31,12 +35,13 @@ const OLD_ASSERTIONS: &str = "DELETE FROM client_assertions WHERE jti_hash IN \
 /// Cleans up for as long as the server runs.
 pub(crate) async fn run(app: Arc<App>) {
     let store = app.store.aside();
+    let mut sessions = Sessions::default();
     loop {
         rt::time::sleep(PERIOD).await;
-        loop {
-            match sweep(&store, app.now()).await {
-                Ok(full) if full => rt::time::sleep(BETWEEN_BATCHES).await,
-                Ok(_) => break,
+        for _ in 0..WINDOWS {
+            match sweep(&store, &mut sessions, app.now()).await {
+                Ok(true) => rt::time::sleep(BETWEEN_BATCHES).await,
+                Ok(false) => break,
                 Err(error) => {
                     tracing::warn!(%error, "old rows cannot be removed now");
                     break;
@@ -46,22 +51,41 @@ pub(crate) async fn run(app: Arc<App>) {
     }
 }
 
+/// How far the sessions were looked at: from the oldest to the newest, and again. No index says when they end, since each
+/// refresh would have to write it.
+#[derive(Debug)]
+pub struct Sessions {
+    after: SessionId,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self { after: SessionId::from([0; 16]) }
+    }
+}
+
+impl Sessions {
+    /// Looks at the next ones; says whether there are more after those.
+    async fn sweep(&mut self, conn: &mut Conn, before: DateTime<Utc>) -> Result<bool, StoreError> {
+        let end = run::optional!(conn, (SessionId,), END_OF_WINDOW, self.after, WINDOW - 1)?;
+        let last = end.map_or(SessionId::from([0xff; 16]), |(id,)| id);
+        run::execute!(conn, OLD_SESSIONS, self.after, last, before)?;
+        self.after = if end.is_some() { last } else { Self::default().after };
+        Ok(end.is_some())
+    }
+}
+
 /// Removes a batch of each; says whether there may be more. Whichever server comes first has done it.
-pub async fn sweep(store: &Store, now: DateTime<Utc>) -> Result<bool, Error> {
+pub async fn sweep(store: &Store, sessions: &mut Sessions, now: DateTime<Utc>) -> Result<bool, Error> {
     let mut conn = store.write().await?;
     // The tokens of a session may outlive it, and are refused for its sake.
-    let sessions = now - keys::longest_ttl(&mut conn).await?;
-    let mut full = false;
-    for (sql, before) in [
-        (EXPIRED_SESSIONS, sessions),
-        (ENDED_SESSIONS, sessions),
-        (OLD_REVOCATIONS, now - REVOCATIONS),
-        (OLD_ASSERTIONS, now),
-    ] {
-        full |= batch(&mut conn, sql, before).await? == BATCH.unsigned_abs();
+    let ended = now - keys::longest_ttl(&mut conn).await?;
+    let mut more = sessions.sweep(&mut conn, ended).await?;
+    for (sql, before) in [(OLD_REVOCATIONS, now - REVOCATIONS), (OLD_ASSERTIONS, now)] {
+        more |= batch(&mut conn, sql, before).await? == BATCH.unsigned_abs();
     }
     keys::delete_expired(&mut conn, now).await?;
-    Ok(full)
+    Ok(more)
 }
 
 async fn batch(conn: &mut Conn, sql: &'static str, before: DateTime<Utc>) -> Result<u64, StoreError> {

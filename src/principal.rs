@@ -14,6 +14,7 @@ use crate::{
     app::App,
     audit::Origin,
     client_address::client_address,
+    error::Error,
     http::{headers::RequestIdText, problem::Problem},
     ids::UserId,
     oauth,
@@ -50,7 +51,7 @@ async fn me(req: &HttpRequest) -> Result<Me, Problem> {
     let (Some(_), Some(id)) = (&claims.sid, UserId::parse(&claims.sub)) else {
         return Err(Problem::forbidden("this is for users; a client has no account"));
     };
-    match app.users.read(id).await.map_err(crate::error::Error::from)? {
+    match app.users.read(id).await.map_err(Error::from)? {
         Some(user) if !user.disabled => Ok(Me { user }),
         _ => Err(Refusal::Token(TokenError::Revoked).into()),
     }
@@ -101,8 +102,8 @@ pub(crate) fn introspector(req: &HttpRequest, app: &App) -> Result<(), Refusal> 
     }
 }
 
-fn app(req: &HttpRequest) -> Result<&web::Data<App>, Problem> {
-    req.app_data().ok_or_else(|| crate::error::Error::Internal("the routes have no App".to_owned()).into())
+fn app(req: &HttpRequest) -> Result<&web::Data<App>, Error> {
+    req.app_data().ok_or_else(|| Error::Internal("the routes have no App".to_owned()))
 }
 
 /// What the access token of a request says.

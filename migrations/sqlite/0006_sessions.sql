@@ -1,4 +1,5 @@
--- One login of one user at one client: what a refresh token belongs to. A refresh changes one row and adds none.
+-- One login of one user at one client: what a refresh token belongs to. A refresh changes one row and adds none. What it
+-- changes has no index, so that Postgres need not write one (a heap-only tuple).
 CREATE TABLE sessions (
     id              BLOB NOT NULL,
     user_id         BLOB NOT NULL,
@@ -31,6 +32,3 @@ CREATE TABLE sessions (
 
 CREATE INDEX sessions_user_id_idx ON sessions (user_id, id);
 CREATE INDEX sessions_client_id_idx ON sessions (client_id);
--- For cleaning up: what nobody can use any more.
-CREATE INDEX sessions_idle_expires_at_idx ON sessions (idle_expires_at);
-CREATE INDEX sessions_ended_at_idx ON sessions (ended_at) WHERE ended_at IS NOT NULL;

@@ -4,15 +4,16 @@ use actix_web::{
     Error, HttpMessage, HttpRequest, HttpResponse,
     body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
-    http::header::{
-        CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
-        X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    http::{
+        StatusCode,
+        header::{
+            CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
+            X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+        },
     },
     middleware::Next,
     web,
 };
-
-use tracing::Instrument as _;
 
 use super::{docs, problem::Problem};
 use crate::{app::App, ids::RequestId, oauth::OAuthError};
@@ -36,9 +37,7 @@ pub(super) async fn complete(
     let response = if head_bytes(&req) > MAX_HEAD_BYTES {
         req.error_response(Problem::head_too_large())
     } else {
-        // What the log says of the request's work carries its id.
-        let span = tracing::info_span!("request", request_id = id);
-        next.call(req).instrument(span).await?.map_into_boxed_body()
+        next.call(req).await?.map_into_boxed_body()
     };
     let mut response = in_form(response, &id);
     secure(&mut response, &id);
@@ -72,12 +71,14 @@ fn in_form(response: ServiceResponse, id: &str) -> ServiceResponse {
     let (req, response) = response.into_parts();
     let error = response.error();
     let mut answer = if let Some(problem) = error.and_then(Error::as_error::<Problem>) {
+        tell(problem.cause(), status, id);
         problem.render(id)
     } else if let Some(error) = error.and_then(Error::as_error::<OAuthError>) {
+        tell(error.cause(), status, id);
         error.render(id)
     } else {
         if let Some(error) = error {
-            tracing::debug!(%error, %status, "a request was refused before it reached a handler");
+            tracing::debug!(%error, %status, request_id = id, "a request was refused before it reached a handler");
         }
         if super::is_oauth(&req) {
             OAuthError::of_status(status).render(id)
@@ -87,6 +88,17 @@ fn in_form(response: ServiceResponse, id: &str) -> ServiceResponse {
     };
     keep(&mut answer, response.headers());
     ServiceResponse::new(req, answer)
+}
+
+/// Says in the log what the caller is not told.
+fn tell(cause: Option<&str>, status: StatusCode, request_id: &str) {
+    match cause {
+        Some(error) if status == StatusCode::SERVICE_UNAVAILABLE => {
+            tracing::warn!(error, request_id, "the database is away");
+        }
+        Some(error) => tracing::error!(error, request_id, "internal error"),
+        None => {}
+    }
 }
 
 /// Gives an answer the headers of the one whose place it takes: browsers' rules were written there already.

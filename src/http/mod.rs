@@ -81,7 +81,13 @@ pub(crate) fn server(
 fn cors(config: &HttpConfig) -> Cors {
     let cors = Cors::default()
         .allowed_methods(["GET", "POST", "PUT", "PATCH", "DELETE"])
-        .allowed_headers([AUTHORIZATION.as_str(), CONTENT_TYPE.as_str(), "X-Request-Id", "X-Requested-With", "X-API-Key"])
+        .allowed_headers([
+            AUTHORIZATION.as_str(),
+            CONTENT_TYPE.as_str(),
+            "X-Request-Id",
+            "X-Requested-With",
+            "X-API-Key",
+        ])
         .expose_headers([WWW_AUTHENTICATE.as_str(), RETRY_AFTER.as_str(), ETAG.as_str(), "X-Request-Id"])
         .max_age(3600);
     config.cors_origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))

@@ -34,6 +34,8 @@ pub(crate) struct Problem {
     errors: Vec<FieldError>,
     /// Names and values of headers that belong to it.
     headers: Vec<(&'static str, String)>,
+    /// What went wrong here, for the log alone.
+    cause: Option<Box<str>>,
 }
 
 /// The body of an error (RFC 9457 §3).
@@ -58,7 +60,7 @@ pub(crate) struct ProblemBody<'a> {
 
 impl Problem {
     fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, kind, title, detail: detail.into(), errors: Vec::new(), headers: Vec::new() }
+        Self { status, kind, title, detail: detail.into(), errors: Vec::new(), headers: Vec::new(), cause: None }
     }
 
     pub(crate) fn not_found(detail: impl Into<Cow<'static, str>>) -> Self {
@@ -90,15 +92,26 @@ impl Problem {
     /// For a client that did not prove itself, outside OAuth.
     pub(crate) fn of_client(error: &OAuthError) -> Self {
         if error.status_code() == StatusCode::SERVICE_UNAVAILABLE {
-            return Self::unavailable("the database is away; try again a little later");
+            let problem = Self::unavailable("the database is away; try again a little later");
+            return problem.because(&error.cause().unwrap_or_default());
         }
         if error.status_code().is_server_error() {
-            return Self::internal();
+            return Self::internal().because(&error.cause().unwrap_or_default());
         }
         let detail = "the client is unknown or public, or its credentials are wrong";
         let mut problem = Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "Authentication required", detail);
         problem.headers.push((WWW_AUTHENTICATE.as_str(), format!("Bearer realm=\"{REALM}\"")));
         problem.or_basic()
+    }
+
+    /// What went wrong on this side.
+    pub(crate) fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
+    }
+
+    fn because(mut self, cause: &dyn fmt::Display) -> Self {
+        self.cause = Some(cause.to_string().into());
+        self
     }
 
     fn unavailable(detail: &'static str) -> Self {
@@ -175,13 +188,9 @@ impl From<Error> for Problem {
             Error::Forbidden(rule) => Self::new(StatusCode::CONFLICT, "conflict", "Conflict", rule),
             Error::HashQueueFull => Self::unavailable("too many passwords are being checked; try again a little later"),
             Error::Store(StoreError::Unavailable(_) | StoreError::Repeat(_)) => {
-                tracing::warn!(%error, "the database is away");
-                Self::unavailable("the database is away; try again a little later")
+                Self::unavailable("the database is away; try again a little later").because(&error)
             }
-            Error::Store(_) | Error::Internal(_) => {
-                tracing::error!(%error, "internal error");
-                Self::internal()
-            }
+            Error::Store(_) | Error::Internal(_) => Self::internal().because(&error),
         }
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct OAuthError {
     reason: Option<&'static str>,
     /// Names and values of headers that belong to it.
     headers: Vec<(&'static str, String)>,
+    /// What went wrong here, for the log alone.
+    cause: Option<Box<str>>,
 }
 
 /// The body of an error (RFC 6749 §5.2).
@@ -46,7 +48,7 @@ pub(crate) struct OAuthErrorBody<'a> {
 
 impl OAuthError {
     fn new(status: StatusCode, error: &'static str, description: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, error, description: description.into(), reason: None, headers: Vec::new() }
+        Self { status, error, description: description.into(), reason: None, headers: Vec::new(), cause: None }
     }
 
     fn bad_request(error: &'static str, description: impl Into<Cow<'static, str>>) -> Self {
@@ -129,6 +131,16 @@ impl OAuthError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "")
     }
 
+    /// What went wrong on this side.
+    pub(crate) fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
+    }
+
+    fn because(mut self, cause: &dyn fmt::Display) -> Self {
+        self.cause = Some(cause.to_string().into());
+        self
+    }
+
     /// For an error that actix made at one of these paths.
     pub(crate) fn of_status(status: StatusCode) -> Self {
         match status {
@@ -174,18 +186,14 @@ impl From<Error> for OAuthError {
         match error {
             Error::HashQueueFull => Self::unavailable("too many logins at once; try again a little later"),
             Error::Store(StoreError::Unavailable(_) | StoreError::Repeat(_)) => {
-                tracing::warn!(%error, "the database is away");
-                Self::unavailable("the database is away; try again a little later")
+                Self::unavailable("the database is away; try again a little later").because(&error)
             }
             Error::Store(_)
             | Error::Invalid(_)
             | Error::Taken { .. }
             | Error::NotFound { .. }
             | Error::Forbidden(_)
-            | Error::Internal(_) => {
-                tracing::error!(%error, "internal error");
-                Self::server_error()
-            }
+            | Error::Internal(_) => Self::server_error().because(&error),
         }
     }
 }

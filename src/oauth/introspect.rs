@@ -41,15 +41,15 @@ impl Caller {
 /// What is true of a token (RFC 7662 §2.2). Of one that is not active nothing else is said.
 #[derive(Default, Serialize, utoipa::ToSchema)]
 #[schema(as = Introspection)]
-pub(crate) struct Answer {
+pub(crate) struct Answer<'a> {
     active: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    scope: Option<Scopes>,
+    scope: Option<&'a Scopes>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    client_id: Option<String>,
+    client_id: Option<&'a str>,
     /// Of users' tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
-    username: Option<String>,
+    username: Option<&'a str>,
     /// `Bearer`, or `refresh_token`.
     #[serde(skip_serializing_if = "Option::is_none")]
     token_type: Option<&'static str>,
@@ -61,17 +61,17 @@ pub(crate) struct Answer {
     #[serde(skip_serializing_if = "Option::is_none")]
     nbf: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    sub: Option<String>,
+    sub: Option<&'a str>,
     /// One, or an array of several.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
-    aud: Option<Audience>,
+    aud: Option<&'a Audience>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    iss: Option<String>,
+    iss: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    jti: Option<String>,
+    jti: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    sid: Option<String>,
+    sid: Option<&'a str>,
 }
 
 /// The parameters of [`handle`], for the description of this server.
@@ -101,7 +101,7 @@ pub(crate) struct IntrospectForm {
     security(("oauth2" = ["tokens:introspect"]), ("bearer" = []), ("client" = [])),
     request_body(content = IntrospectForm, content_type = "application/x-www-form-urlencoded"),
     responses(
-        (status = 200, description = "What is true of the token", body = Answer),
+        (status = 200, description = "What is true of the token", body = Answer<'_>),
         (status = 400, description = "`invalid_request`", body = OAuthErrorBody<'_>),
         (status = 401, description = "`invalid_client` or `invalid_token`", body = OAuthErrorBody<'_>),
         (status = 403, description = "`insufficient_scope`", body = OAuthErrorBody<'_>),
@@ -118,13 +118,20 @@ pub(crate) async fn handle(
     let now = app.now();
     let caller = caller(&app, &req, &form, now).await?;
     let token = form.required("token")?;
-    let answer = match RefreshClaim::parse(token) {
-        Some(claim) => of_refresh_token(&app, &caller, &claim, now).await?,
-        None => of_access_token(&app, &caller, token, now)?,
-    };
+    match RefreshClaim::parse(token) {
+        Some(claim) => of_refresh_token(&app, &caller, &claim, now).await,
+        None => of_access_token(&app, &caller, token, now),
+    }
+}
+
+fn respond(answer: &Answer<'_>) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     response.insert_header((CACHE_CONTROL, "no-store")).insert_header((PRAGMA, "no-cache"));
-    Ok(response.json(answer.unwrap_or_default()))
+    response.json(answer)
+}
+
+fn inactive() -> HttpResponse {
+    respond(&Answer::default())
 }
 
 async fn caller(app: &App, req: &HttpRequest, form: &Form, now: DateTime<Utc>) -> Result<Caller, OAuthError> {
@@ -143,34 +150,36 @@ async fn caller(app: &App, req: &HttpRequest, form: &Form, now: DateTime<Utc>) -
     }
 }
 
-fn of_access_token(app: &App, caller: &Caller, token: &str, now: DateTime<Utc>) -> Result<Option<Answer>, OAuthError> {
+fn of_access_token(app: &App, caller: &Caller, token: &str, now: DateTime<Utc>) -> Result<HttpResponse, OAuthError> {
     let claims = match app.guard.verify_for_anybody(token, now.timestamp()) {
         Ok(claims) => claims,
         Err(TokenError::RevocationsUnknown) => {
             return Err(grantd_guard::Refusal::from(TokenError::RevocationsUnknown).into());
         }
-        Err(_) => return Ok(None),
+        Err(_) => return Ok(inactive()),
     };
-    Ok(caller.may_see(&claims.client_id, claims.aud.as_slice()).then(|| Answer::of(&claims)))
+    if !caller.may_see(&claims.client_id, claims.aud.as_slice()) {
+        return Ok(inactive());
+    }
+    Ok(respond(&Answer::of(&claims)))
 }
 
-impl Answer {
-    fn of(claims: &Claims) -> Self {
-        let Claims { iss, sub, aud, exp, iat, nbf, jti, client_id, scope, sid, username, .. } = claims.clone();
+impl<'a> Answer<'a> {
+    fn of(claims: &'a Claims) -> Self {
         Self {
             active: true,
-            scope: Some(scope),
-            client_id: Some(client_id),
-            username,
+            scope: Some(&claims.scope),
+            client_id: Some(&claims.client_id),
+            username: claims.username.as_deref(),
             token_type: Some("Bearer"),
-            exp: Some(exp),
-            iat: Some(iat),
-            nbf,
-            sub: Some(sub),
-            aud: Some(aud),
-            iss: Some(iss),
-            jti: Some(jti),
-            sid,
+            exp: Some(claims.exp),
+            iat: Some(claims.iat),
+            nbf: claims.nbf,
+            sub: Some(&claims.sub),
+            aud: Some(&claims.aud),
+            iss: Some(&claims.iss),
+            jti: Some(&claims.jti),
+            sid: claims.sid.as_deref(),
         }
     }
 }
@@ -181,36 +190,37 @@ async fn of_refresh_token(
     caller: &Caller,
     claim: &RefreshClaim,
     now: DateTime<Utc>,
-) -> Result<Option<Answer>, OAuthError> {
-    let Some(session) = app.sessions.read(claim.session).await? else { return Ok(None) };
+) -> Result<HttpResponse, OAuthError> {
+    let Some(session) = app.sessions.read(claim.session).await? else { return Ok(inactive()) };
     if !app.refresh_tokens.verify(claim, &session.secret) {
-        return Ok(None);
+        return Ok(inactive());
     }
-    let Some(found) = clients::credentials(app, session.client_id.as_str()).await? else { return Ok(None) };
+    let Some(found) = clients::credentials(app, session.client_id.as_str()).await? else { return Ok(inactive()) };
     let client = &found.client;
     let leeway = (client.kind == ClientKind::Public).then_some(app.config.tokens.refresh_leeway);
     let is_current = matches!(session.standing(claim.counter, leeway, now), Standing::Current | Standing::LostAnswer);
     let user = app.users.read(session.user_id).await?.filter(|user| !user.disabled);
-    let (Some(user), true, false) = (user, is_current, client.disabled) else { return Ok(None) };
+    let (Some(user), true, false) = (user, is_current, client.disabled) else { return Ok(inactive()) };
     let audience = issue::audience_of(app, client, Some(&session));
     let scope =
         session.scope.as_ref().unwrap_or(&client.scopes).intersection(&client.scopes).intersection(&user.scopes);
     if !caller.may_see(client.client_id.as_str(), &audience) {
-        return Ok(None);
+        return Ok(inactive());
     }
-    Ok(Some(Answer {
+    let (sub, sid, aud) = (user.id.to_string(), session.id.to_string(), Audience::of(audience));
+    Ok(respond(&Answer {
         active: true,
-        scope: Some(scope),
-        client_id: Some(client.client_id.to_string()),
-        username: Some(user.username.to_string()),
+        scope: Some(&scope),
+        client_id: Some(client.client_id.as_str()),
+        username: Some(user.username.as_str()),
         token_type: Some("refresh_token"),
         exp: Some(session.lives_until().timestamp()),
         iat: Some(session.last_rotated_at().timestamp()),
         nbf: None,
-        sub: Some(user.id.to_string()),
-        aud: Some(Audience::of(audience)),
-        iss: Some(app.issuer.clone()),
-        jti: Some(format!("{}.{}", session.id, claim.counter)),
-        sid: Some(session.id.to_string()),
+        sub: Some(&sub),
+        aud: Some(&aud),
+        iss: Some(&app.issuer),
+        jti: Some(&format!("{sid}.{}", claim.counter)),
+        sid: Some(&sid),
     }))
 }

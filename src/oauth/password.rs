@@ -41,10 +41,12 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
             }
         };
         if let Some(session) = begin(request, &asked, &login).await? {
+            app.sessions.keep(&session);
             if verdict == Verdict::RightButOutdated
                 && let Err(error) = users::rehash(app, &login, &password).await
             {
-                tracing::warn!(%error, "an outdated password hash was not replaced");
+                let request_id = request.origin.request_id.as_deref();
+                tracing::warn!(%error, request_id, "an outdated password hash was not replaced");
             }
             return issue::answer(request, &login.user, &session, scope, audience);
         }

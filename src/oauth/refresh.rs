@@ -25,8 +25,9 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
         RefreshClaim::parse(request.form.required("refresh_token")?).ok_or_else(OAuthError::bad_refresh_token)?;
     let asked = Asked::read(request)?;
     // Twice: another request may use the same token at the same time. It wins, and this one finds its successor.
-    for _ in 0..2 {
-        let mut session = find(request, &claim).await?;
+    // And a session that is kept may have ended meanwhile.
+    for known in [request.app.sessions.kept(claim.session, claim.counter), None, None] {
+        let mut session = find(request, &claim, known).await?;
         match session.standing(claim.counter, leeway(request), request.now) {
             Standing::Unknown | Standing::Over => return Err(OAuthError::bad_refresh_token()),
             Standing::Reused => return end_reused(request, &session).await,
@@ -44,8 +45,15 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
 }
 
 /// The session that the token belongs to, if this server made the token and for this client.
-async fn find(request: &TokenRequest<'_>, claim: &RefreshClaim) -> Result<Session, OAuthError> {
-    let session = request.app.sessions.read(claim.session).await?.ok_or_else(OAuthError::bad_refresh_token)?;
+async fn find(
+    request: &TokenRequest<'_>,
+    claim: &RefreshClaim,
+    known: Option<Arc<Session>>,
+) -> Result<Session, OAuthError> {
+    let session = match known {
+        Some(known) => known,
+        None => request.app.sessions.read(claim.session).await?.ok_or_else(OAuthError::bad_refresh_token)?,
+    };
     let ours = request.app.refresh_tokens.verify(claim, &session.secret);
     if ours && session.client_id == request.client.client_id {
         Ok(Arc::unwrap_or_clone(session))
@@ -87,6 +95,6 @@ async fn end_reused(request: &TokenRequest<'_>, session: &Session) -> Result<Tok
     });
     ended.await?;
     changes::catch_up(app, &app.store).await?;
-    tracing::warn!(session = %session.id, "a refresh token was used again: its session has ended");
+    tracing::warn!(session = %session.id, request_id = origin.request_id, "a refresh token was used again: its session has ended");
     Err(OAuthError::bad_refresh_token())
 }

@@ -185,8 +185,12 @@ pub(crate) async fn rotate(
         user_agent: kept(by.user_agent),
         now,
     };
+    let idle_expires_at = rotation.idle_expires_at;
     let rotated = app.sessions.rotate(rotation).await?;
-    session.counter += u64::from(rotated);
+    if rotated {
+        *session = Session { counter: session.counter + 1, rotated_at: Some(now), idle_expires_at, ..session.clone() };
+        app.sessions.keep(session);
+    }
     Ok(rotated)
 }
 

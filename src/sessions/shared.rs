@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use chrono::{DateTime, Utc};
+use quick_cache::sync::Cache;
 
 use super::{
     Session,
@@ -17,11 +18,16 @@ use crate::{
     },
 };
 
+/// Sessions that are kept in memory: a few hundred bytes each.
+const KEPT: usize = 10_000;
+
 /// Reads sessions and rotates their refresh tokens, many with one statement.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Sessions {
     reader: Batcher<ById>,
     rotations: Batcher<Rotation>,
+    /// As they were when this server rotated them last.
+    kept: Cache<SessionId, Arc<Session>>,
 }
 
 /// The use of a refresh token.
@@ -37,12 +43,23 @@ pub(crate) struct Rotation {
 
 impl Sessions {
     pub(crate) fn new(store: &Store) -> Self {
-        Self { reader: Batcher::new(store.clone()), rotations: Batcher::new(store.clone()) }
+        Self { reader: Batcher::new(store.clone()), rotations: Batcher::new(store.clone()), kept: Cache::new(KEPT) }
     }
 
     /// A session as the database has it now, ended or not.
     pub(crate) async fn read(&self, id: SessionId) -> Result<Option<Arc<Session>>, StoreError> {
         self.reader.ask(id).await
+    }
+
+    /// A session as this server left it, where that is with this counter: as long as the database has the same one, nothing but
+    /// its end can have changed, and a rotation finds out.
+    pub(crate) fn kept(&self, id: SessionId, counter: u64) -> Option<Arc<Session>> {
+        self.kept.get(&id).filter(|session| session.counter == counter)
+    }
+
+    /// Keeps a session as it is after its token was rotated.
+    pub(crate) fn keep(&self, session: &Session) {
+        self.kept.insert(session.id, Arc::new(session.clone()));
     }
 
     /// Retires a refresh token in favour of the next; `false`: another request did so before, or the session has ended. Two that
@@ -59,7 +76,7 @@ impl Batch for ById {
     type Key = SessionId;
     type Answer = Option<Arc<Session>>;
     const MOST: usize = BATCH;
-    const AT_ONCE: usize = 4;
+    const AT_ONCE: [usize; 2] = [4, 4];
 
     fn key(asked: &SessionId) -> SessionId {
         *asked
@@ -82,8 +99,9 @@ impl Batch for Rotation {
     type Key = (SessionId, i64);
     type Answer = bool;
     const MOST: usize = ROTATIONS;
-    /// SQLite has one that writes; while it does, the next ones gather.
-    const AT_ONCE: usize = 2;
+    /// SQLite has one that writes: while it does, the next ones gather. Postgres gathers by itself those that are to be
+    /// written to the disk.
+    const AT_ONCE: [usize; 2] = [1, 8];
 
     fn key(asked: &Self) -> Self::Key {
         (asked.session, asked.counter)

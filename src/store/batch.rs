@@ -23,8 +23,8 @@ pub(crate) trait Batch: 'static {
     type Answer: Clone + Default + Send;
     /// As many requests as one statement takes.
     const MOST: usize;
-    /// Statements that may be under way at once.
-    const AT_ONCE: usize;
+    /// Statements that may be under way at once, on SQLite and on Postgres. More wait less, and share less.
+    const AT_ONCE: [usize; 2];
 
     fn key(asked: &Self::Asked) -> Self::Key;
 
@@ -59,7 +59,7 @@ impl<B: Batch> Batcher<B> {
         let begins = {
             let mut queue = self.queue();
             queue.waiting.push((asked, answer));
-            let begins = queue.under_way < B::AT_ONCE;
+            let begins = queue.under_way < B::AT_ONCE[usize::from(self.store.is_postgres())];
             queue.under_way += usize::from(begins);
             begins
         };

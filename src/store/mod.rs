@@ -134,6 +134,11 @@ impl Store {
         self.statements.load(Ordering::Relaxed)
     }
 
+    /// Whether it is Postgres.
+    pub(crate) fn is_postgres(&self) -> bool {
+        matches!(self.engine, Engine::Postgres(_))
+    }
+
     /// The same database for the server's own duties, whose statements are not counted among those of requests.
     #[must_use]
     pub fn aside(&self) -> Self {
