@@ -35,6 +35,7 @@ pub(super) enum Command {
     /// Take a compromised key away at once, and with it all its tokens
     Retire {
         /// Which
+        #[arg(allow_hyphen_values = true)]
         kid: String,
     },
     /// Seal everything in the database under another master key, which all servers need from then on

@@ -100,7 +100,7 @@ impl Explained {
             lines.push("Refused:".to_owned());
             lines.extend(self.refused.iter().map(|reason| format!("  - {reason}")));
         }
-        lines.join("\n")
+        lines.iter().map(|line| plain(line)).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -110,8 +110,12 @@ fn part(text: &str) -> Option<Value> {
     serde_json::from_slice(&json).ok().filter(Value::is_object)
 }
 
+/// What a token says may be anything, and goes to a terminal: nothing in it moves the cursor.
+fn plain(line: &str) -> String {
+    line.chars().map(|c| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() }).collect()
+}
+
 fn line(name: &str, value: &Value, now: DateTime<Utc>) -> String {
-    // As JSON: what a token says may hold anything, and goes to a terminal.
     let shown = format!("  {name}: {value}");
     let is_time = ["exp", "iat", "nbf", "auth_time"].contains(&name);
     match value.as_i64().filter(|_| is_time).and_then(|seconds| DateTime::from_timestamp(seconds, 0)) {

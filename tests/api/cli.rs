@@ -13,6 +13,7 @@ on_both_engines!(
     what_is_refused_ends_with_one_and_changes_nothing,
     commands_work_beside_a_running_server,
     migrate_brings_an_empty_database_up_to_date,
+    keys_are_listed_rotated_and_retired,
 );
 
 /// Runs a command with `--json` that must succeed; gives what it printed.
@@ -161,10 +162,15 @@ async fn clients_are_made_shown_and_disabled(database: Database) {
     let ids = json_of(&database, &["client", "list"], "");
     let ids: Vec<_> = ids.as_array().unwrap().iter().map(|client| client["client_id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["app", "back-office", "default"]);
+    let rotated = json_of(&database, &["client", "secret", "back-office", "--old-valid-for", "1h"], "");
+    let new_secret = rotated["client_secret"].as_str().unwrap();
+    let (code, said) = failure(&database, &["client", "secret", "app"], "");
+    assert!(code == Some(1) && said.contains("public"), "{said}");
 
     let server = server(database).await;
     let body = server.token(&Form::admin()).basic("back-office", secret).send().await.json_with(200);
     assert_eq!(body["expires_in"], 300);
+    assert_eq!(server.token(&Form::admin()).basic("back-office", new_secret).send().await.status, 200);
     server.token(&Form::admin().and("client_id", "app")).send().await.oauth_error(401, "invalid_client");
 }
 
@@ -225,6 +231,48 @@ async fn migrate_brings_an_empty_database_up_to_date(database: Database) {
     }
 }
 
+async fn keys_are_listed_rotated_and_retired(database: Database) {
+    set_up(&database);
+    let states = |list: &Value| -> Vec<(String, String)> {
+        let text = |key: &Value, name: &str| key[name].as_str().unwrap().to_owned();
+        list.as_array().unwrap().iter().map(|key| (text(key, "algorithm"), text(key, "state"))).collect()
+    };
+    let pair = |algorithm: &str, state: &str| (algorithm.to_owned(), state.to_owned());
+    let list = || json_of(&database, &["keys", "list"], "");
+    assert_eq!(states(&list()), [pair("ES256", "active")]);
+    let next = json_of(&database, &["keys", "rotate", "--algorithm", "EdDSA"], "");
+    assert_eq!((&next["state"], &next["expires_at"]), (&json!("next"), &Value::Null));
+    assert!(next["not_before"].as_str() > next["created_at"].as_str(), "{next}");
+    assert_eq!(states(&list()), [pair("ES256", "active"), pair("EdDSA", "next")]);
+    let active = json_of(&database, &["keys", "rotate", "--immediately"], "");
+    assert_eq!(active["state"], "active");
+    assert_eq!(states(&list()), [pair("ES256", "retired"), pair("ES256", "active")]);
+    json_of(&database, &["keys", "retire", active["kid"].as_str().unwrap()], "");
+    assert!(!list().to_string().contains(active["kid"].as_str().unwrap()));
+    assert_eq!(states(&list()), [pair("ES256", "retired"), pair("ES256", "active")]);
+    let (code, said) = failure(&database, &["keys", "retire", "nothing"], "");
+    assert!(code == Some(1) && said.contains("signing key"), "{said}");
+    for wrong in [&["keys", "rotate", "--algorithm", "HS256"][..], &["keys", "rewrap"]] {
+        assert_eq!(failure(&database, wrong, "").0, Some(2));
+    }
+
+    // A new master key: everything is as before with it, and nothing goes without it.
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("new.key");
+    std::fs::write(&file, json_of(&database, &["keygen"], "")["master_key"].as_str().unwrap()).unwrap();
+    let file = file.to_str().unwrap();
+    let (code, said) = failure(&database, &["keys", "rewrap", "--new-master-key-file", file], "");
+    assert!(code == Some(1) && said.contains("--new-master-key-file"), "others may read it: {said}");
+    std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let before = list();
+    json_of(&database, &["keys", "rewrap", "--new-master-key-file", file], "");
+    let (code, said) = failure(&database, &["keys", "list"], "");
+    assert!(code == Some(1) && said.contains("GRANTD_MASTER_KEY"), "{said}");
+    let key = std::fs::read_to_string(file).unwrap();
+    let with_it = grantd(database.url(), &["keys", "list", "--json"], "", &[("GRANTD_MASTER_KEY", &key)]);
+    assert_eq!(serde_json::from_slice::<Value>(&with_it.stdout).unwrap(), before);
+}
+
 #[test]
 fn wrong_usage_ends_with_two() {
     let database = Database::sqlite();
@@ -260,7 +308,8 @@ fn wrong_usage_ends_with_two() {
 
 #[test]
 fn help_and_completions_know_every_command() {
-    let commands = ["serve", "migrate", "keygen", "config", "user", "role", "scope", "client", "completions"];
+    let commands =
+        ["serve", "migrate", "keygen", "config", "user", "role", "scope", "client", "keys", "token", "completions"];
     let run = |arguments: &[&str]| {
         let output = grantd("sqlite:///none/grantd.db", arguments, "", &[]);
         assert!(output.status.success(), "{arguments:?}");

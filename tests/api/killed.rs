@@ -7,7 +7,7 @@ use crate::{
     token::claims,
 };
 
-on_both_engines!(no_user_and_no_session_is_lost);
+on_both_engines!(no_user_and_no_session_is_lost, a_refresh_that_was_cut_short_is_done_again);
 
 /// The same at each start, so that tokens of one process are good for the next.
 const VARIABLES: [(&str, &str); 2] =
@@ -64,4 +64,41 @@ async fn no_user_and_no_session_is_lost(database: Database) {
         let form = Form::password(&format!("user-{round}"), PASSWORD);
         assert_eq!(server.request("POST", "/token").form(&form).send().await.status, 200);
     }
+}
+
+/// The client never knows whether its refresh was done when the server died. It comes again with the token that it has, and
+/// its session goes on.
+async fn a_refresh_that_was_cut_short_is_done_again(database: Database) {
+    let mut token: Option<String> = None;
+    for _ in 0..5 {
+        let server = Grantd::start(database.url(), &VARIABLES);
+        if token.is_none() {
+            let body = server.request("POST", "/token").form(&Form::admin()).send().await.json_with(200);
+            token = Some(body["refresh_token"].as_str().unwrap().to_owned());
+        }
+        let before = database.number("SELECT counter FROM sessions").await;
+        let first = token.clone().unwrap();
+        let (client, url) = (crate::harness::http_client(), server.url().to_owned());
+        let refreshing = tokio::spawn(async move {
+            let mut current = first;
+            loop {
+                let form = Form::of(&[("grant_type", "refresh_token"), ("refresh_token", &current)]);
+                let request = crate::harness::Request::new(&client, "POST", &format!("{url}/token")).form(&form);
+                match request.try_send().await {
+                    Ok(answer) => {
+                        answer.json_with(200)["refresh_token"].as_str().unwrap().clone_into(&mut current);
+                    }
+                    Err(_killed) => return current,
+                }
+            }
+        });
+        crate::harness::eventually("some refreshes were answered", async || {
+            database.number("SELECT counter FROM sessions").await >= before + 20
+        })
+        .await;
+        server.kill();
+        token = Some(refreshing.await.unwrap());
+    }
+    assert_eq!(database.number("SELECT count(*) FROM sessions WHERE ended_at IS NULL").await, 1);
+    assert_eq!(database.number("SELECT count(*) FROM audit_events WHERE kind = 'refresh_token.reused'").await, 0);
 }

@@ -29,6 +29,7 @@ mod first_start;
 mod settings;
 mod start;
 mod tls;
+mod token_explain;
 
 // What holds whatever happens.
 mod cleanup;

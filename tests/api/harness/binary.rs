@@ -82,6 +82,11 @@ impl Grantd {
         lines.find(|line| line.contains(text)).unwrap_or_else(|| panic!("it never said {text:?}"))
     }
 
+    /// Where it listens.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Begins a request.
     pub(crate) fn request(&self, method: &str, path: &str) -> Request {
         Request::new(&self.client, method, &format!("{}{path}", self.url))
