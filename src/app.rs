@@ -25,7 +25,7 @@ use crate::{
     secret::{self, MasterKey, NoRandomness},
     sessions::{RefreshTokens, Sessions},
     setup::{self, FirstStart},
-    store::{Store, StoreError},
+    store::{Store, StoreError, batch::Batcher},
     users,
 };
 
@@ -59,6 +59,7 @@ pub struct App {
     pub sessions: Sessions,
     /// The clients that were read before.
     pub clients: clients::Cache,
+    pub(crate) client_reader: Batcher<clients::ById>,
     /// What was heard of changes in the database.
     pub changes: Changes,
     stopping: watch::Sender<bool>,
@@ -163,6 +164,7 @@ impl App {
             users: users::Reader::new(store.clone()),
             sessions: Sessions::new(&store),
             clients: clients::Cache::default(),
+            client_reader: Batcher::new(store.clone()),
             changes: Changes::new(),
             stopping: watch::Sender::new(false),
             config,

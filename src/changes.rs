@@ -70,8 +70,7 @@ pub(crate) async fn catch_up(app: &App, store: &Store) -> Result<(), Error> {
     let mut seen = app.changes.seen.lock().await;
     let mut conn = store.read().await?;
     let row = read(&mut conn).await?;
-    let before = seen.take();
-    let after = match &before {
+    let after = match &*seen {
         // A database that was restored has another history.
         Some(before) if before.revocations < row.revocations => Some(before.revocations),
         Some(before) if before.revocation_mark == row.revocation_mark => Some(row.revocations),
@@ -83,20 +82,28 @@ pub(crate) async fn catch_up(app: &App, store: &Store) -> Result<(), Error> {
         revocations::all_after(&mut conn, after.unwrap_or(0), app.now()).await?
     };
     drop(conn);
-    if before.as_ref().is_some_and(|before| before.clients != row.clients) {
+    // Before anything else can fail.
+    app.guard.hear_revocations(news, after.is_none());
+    if seen.as_ref().is_none_or(|before| before.clients != row.clients) {
         app.clients.forget();
     }
-    if before.as_ref().is_some_and(|before| before.signing_keys != row.signing_keys) {
-        reload_keys(app, store).await?;
+    if seen.as_ref().is_none_or(|before| before.signing_keys != row.signing_keys) {
+        reload(app, store).await?;
     }
-    app.guard.hear_revocations(news, after.is_none());
-    app.changes.news.send_replace(Head { revocations: row.revocations, signing_keys: row.signing_keys });
+    let head = Head { revocations: row.revocations, signing_keys: row.signing_keys };
+    // Last: what failed before, or was given up half way, is done again the next time.
     *seen = Some(row);
+    app.changes.news.send_if_modified(|known| std::mem::replace(known, head) != head);
     Ok(())
 }
 
 /// Reads the signing keys again, for what is signed and what is verified.
 pub(crate) async fn reload_keys(app: &App, store: &Store) -> Result<(), Error> {
+    let _one_at_a_time = app.changes.seen.lock().await;
+    reload(app, store).await
+}
+
+async fn reload(app: &App, store: &Store) -> Result<(), Error> {
     app.keys.reload(store, &app.config.tokens, app.now()).await?;
     let replaced = app.guard.replace_keys(&app.keys.jwk_set());
     Ok(replaced.map_err(|error| KeysError::Make(error.to_string()))?)

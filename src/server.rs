@@ -5,7 +5,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use actix_web::{HttpServer, dev, rt};
@@ -24,6 +24,8 @@ use crate::{
 const STOP_SECONDS: u64 = 10;
 /// How often a changed certificate is looked for.
 const CERTIFICATE_CHECK: Duration = Duration::from_secs(10);
+/// How long a failed change of the keys rests before it is tried again.
+const KEYS_REST: Duration = Duration::from_secs(10);
 /// How often the database is asked whether anything has changed: a revocation reaches all servers within this.
 const FOLLOW: Duration = Duration::from_millis(200);
 
@@ -102,14 +104,17 @@ async fn follow(app: Arc<App>) {
     let store = app.store.aside();
     let mut ticks = rt::time::interval(FOLLOW);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut failing = false;
+    let (mut failing, mut keys_failed_at) = (false, None::<Instant>);
     loop {
         ticks.tick().await;
-        let done = async {
-            changes::catch_up(&app, &store).await?;
-            keys::tick(&app, &store).await
-        };
-        let done = done.await;
+        let mut done = changes::catch_up(&app, &store).await;
+        if done.is_ok() && keys_failed_at.is_none_or(|at| at.elapsed() > KEYS_REST) {
+            done = keys::tick(&app, &store).await;
+            keys_failed_at = done.is_err().then(Instant::now);
+        } else if done.is_ok() && keys_failed_at.is_some() {
+            // It is not known to be over.
+            continue;
+        }
         match &done {
             Err(error) if !failing => tracing::warn!(%error, "changes in the database cannot be followed"),
             Ok(()) if failing => tracing::info!("changes in the database are followed again"),

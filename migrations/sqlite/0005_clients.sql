@@ -18,6 +18,9 @@ CREATE TABLE clients (
     every_scope      INTEGER NOT NULL,
     -- Seconds; NULL: as set for the server.
     access_token_ttl INTEGER,
+    -- When it was last disabled: its sessions that began before have ended, also once it is enabled again. (So that one
+    -- statement ends them, however many there are.)
+    sessions_ended_at TEXT,
     disabled         INTEGER NOT NULL,
     created_at       TEXT NOT NULL,
     updated_at       TEXT NOT NULL,

@@ -2,7 +2,7 @@
 
 use jsonwebtoken::{
     Algorithm, DecodingKey, Validation,
-    jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet},
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse},
 };
 use serde::{Serialize, Serializer, de::DeserializeOwned};
 use serde_json::Value;
@@ -48,26 +48,36 @@ impl Jwks {
         if header.crit.is_some() {
             return None;
         }
-        let (jwk, algorithm) = self.keys.iter().find(|(jwk, algorithm)| {
-            *algorithm == header.alg && (header.kid.is_none() || jwk.common.key_id == header.kid)
-        })?;
-        let mut validation = Validation::new(*algorithm);
+        let mut validation = Validation::new(header.alg);
         // The clock is the caller's.
         validation.validate_exp = false;
         validation.validate_aud = false;
         validation.required_spec_claims.clear();
-        let key = DecodingKey::from_jwk(jwk).ok()?;
-        jsonwebtoken::decode::<T>(token, &key, &validation).ok().map(|token| token.claims)
+        let may_have_signed = |(jwk, algorithm): &&(Jwk, Algorithm)| {
+            let is_named = header.kid.is_none() || jwk.common.key_id.is_none() || jwk.common.key_id == header.kid;
+            *algorithm == header.alg && is_named
+        };
+        self.keys.iter().filter(may_have_signed).find_map(|(jwk, _)| {
+            let key = DecodingKey::from_jwk(jwk).ok()?;
+            jsonwebtoken::decode::<T>(token, &key, &validation).ok().map(|token| token.claims)
+        })
     }
 }
 
+/// What a key signs with; none for one that is not for signatures, or says something else of itself.
 fn algorithm(jwk: &Jwk) -> Option<Algorithm> {
-    match &jwk.algorithm {
-        AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => Some(Algorithm::ES256),
-        AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => Some(Algorithm::EdDSA),
-        AlgorithmParameters::RSA(_) => Some(Algorithm::RS256),
-        _ => None,
-    }
+    let (of_kind, name) = match &jwk.algorithm {
+        AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
+            (Algorithm::ES256, KeyAlgorithm::ES256)
+        }
+        AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
+            (Algorithm::EdDSA, KeyAlgorithm::EdDSA)
+        }
+        AlgorithmParameters::RSA(_) => (Algorithm::RS256, KeyAlgorithm::RS256),
+        _ => return None,
+    };
+    let is_for_signatures = jwk.common.public_key_use.as_ref().is_none_or(|of| *of == PublicKeyUse::Signature);
+    (is_for_signatures && jwk.common.key_algorithm.is_none_or(|said| said == name)).then_some(of_kind)
 }
 
 impl std::fmt::Display for Jwks {

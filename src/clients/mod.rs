@@ -21,7 +21,11 @@ use crate::{
     error::{Code, Error, FieldError},
     keys, revocations, roles,
     secret::{self, CLIENT_SECRET},
-    store::{Conn, StoreError, run},
+    store::{
+        Conn, Store, StoreError,
+        batch::{Answers, Batch},
+        run,
+    },
 };
 
 /// How a client gets tokens (RFC 6749 §1.3).
@@ -103,6 +107,9 @@ pub struct Client {
     pub jwks: Option<Jwks>,
     /// A disabled client gets nothing.
     pub disabled: bool,
+    /// When it was last disabled: sessions that began before have ended.
+    #[serde(skip)]
+    pub(crate) sessions_ended_at: Option<DateTime<Utc>>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
     /// When it was last changed.
@@ -203,6 +210,8 @@ pub async fn create(
         .transact(async |conn| {
             roles::check_known(conn, &new.scopes).await?;
             if let Some(ttl) = new.access_token_ttl {
+                // A key that is being made meanwhile knows of it, or is known here.
+                changes::of_keys(conn).await?;
                 keys::allow_ttl(conn, ttl).await?;
             }
             insert(conn, new, secret.as_ref(), false, now).await?;
@@ -258,7 +267,38 @@ async fn read_client(conn: &mut Conn, id: &str) -> Result<Client, Error> {
     Ok(Arc::unwrap_or_clone(read(conn, id).await?.ok_or_else(|| not_found(id))?.client))
 }
 
-/// A client and what proves that somebody is it, as it was when this server last heard of a change.
+/// A client and what proves that somebody is it, as the database has it now: for whoever is given a token.
+pub(crate) async fn credentials_now(app: &App, id: &str) -> Result<Option<Arc<Credentials>>, StoreError> {
+    app.client_reader.ask(id.to_owned()).await
+}
+
+/// Reads a client for all who ask for the same at the same time.
+pub(crate) struct ById;
+
+impl Batch for ById {
+    type Asked = String;
+    type Key = String;
+    type Answer = Option<Arc<Credentials>>;
+    const MOST: usize = 1;
+    const AT_ONCE: [usize; 2] = [4, 4];
+
+    fn key(asked: &String) -> String {
+        asked.clone()
+    }
+
+    async fn run(store: &Store, asked: Vec<String>) -> Result<Answers<Self>, StoreError> {
+        let mut conn = store.read().await?;
+        let mut found = Answers::<Self>::new();
+        for id in asked {
+            let credentials = read(&mut conn, &id).await?.map(Arc::new);
+            found.insert(id, Ok(credentials));
+        }
+        Ok(found)
+    }
+}
+
+/// A client and what proves that somebody is it, as it was when this server last heard of a change: a moment ago. For who only
+/// looks at tokens.
 pub(crate) async fn credentials(app: &App, id: &str) -> Result<Option<Arc<Credentials>>, StoreError> {
     let generation = match app.clients.get(id) {
         Ok(known) => return Ok(Some(known)),

@@ -10,7 +10,7 @@ use crate::{error::FieldError, store::StoreError};
 macro_rules! columns {
     () => {
         "client_id, name, secret_hash, old_secret_hash, old_secret_until, grant_types, scopes, audiences, access_token_ttl, \
-         jwks, disabled, created_at, updated_at"
+         jwks, disabled, sessions_ended_at, created_at, updated_at"
     };
 }
 
@@ -23,7 +23,8 @@ pub(super) const INSERT: &str = "INSERT INTO clients \
 /// A public client has no secret to rotate.
 pub(super) const ROTATE_SECRET: &str = "UPDATE clients SET old_secret_hash = secret_hash, old_secret_until = $3, \
      secret_hash = $2, updated_at = $4 WHERE client_id = $1 AND secret_hash IS NOT NULL";
-pub(super) const SET_DISABLED: &str = "UPDATE clients SET disabled = $2, updated_at = $3 WHERE client_id = $1";
+pub(super) const SET_DISABLED: &str = "UPDATE clients SET disabled = $2, updated_at = $3, \
+     sessions_ended_at = CASE WHEN $2 THEN $3 ELSE sessions_ended_at END WHERE client_id = $1";
 /// `$3` is true: the clients that may ask for every scope.
 pub(super) const GIVE_SCOPE: &str =
     "UPDATE clients SET scopes = trim(scopes || ' ' || $1), updated_at = $2 WHERE every_scope = $3";
@@ -41,6 +42,7 @@ pub(super) struct ClientRow {
     access_token_ttl: Option<i64>,
     jwks: Option<String>,
     disabled: bool,
+    sessions_ended_at: Option<DateTime<Utc>>,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
 }
@@ -68,6 +70,7 @@ impl TryFrom<ClientRow> for Credentials {
             access_token_ttl: ttl.map(Duration::from_secs),
             jwks: row.jwks.as_deref().map(Jwks::parse).transpose().map_err(of_field)?,
             disabled: row.disabled,
+            sessions_ended_at: row.sessions_ended_at,
             created_at: row.created_at,
             updated_at: row.updated_at,
         };

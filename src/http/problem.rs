@@ -98,6 +98,9 @@ impl Problem {
         if error.status_code().is_server_error() {
             return Self::internal().because(&error.cause().unwrap_or_default());
         }
+        if error.status_code() == StatusCode::BAD_REQUEST {
+            return Self::of_status(StatusCode::BAD_REQUEST);
+        }
         let detail = "the client is unknown or public, or its credentials are wrong";
         let mut problem = Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "Authentication required", detail);
         problem.headers.push((WWW_AUTHENTICATE.as_str(), format!("Bearer realm=\"{REALM}\"")));
@@ -200,6 +203,9 @@ impl From<Refusal> for Problem {
         let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let kind = refusal.problem_type().trim_start_matches("/problems/");
         let mut problem = Self::new(status, kind, refusal.title(), refusal.detail());
+        if let Refusal::Unavailable { retry_after } = refusal {
+            problem.headers.push((RETRY_AFTER.as_str(), retry_after.to_string()));
+        }
         if let Some(challenge) = refusal.challenge(REALM) {
             problem.headers.push((WWW_AUTHENTICATE.as_str(), challenge));
         }

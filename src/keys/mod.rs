@@ -33,6 +33,8 @@ use crate::{
 pub struct SigningKeys {
     snapshot: ArcSwap<Snapshot>,
     master_key: MasterKey,
+    /// When they were first read.
+    opened_at: DateTime<Utc>,
 }
 
 /// The keys as the database had them.
@@ -150,11 +152,8 @@ impl SigningKeys {
             rows = live(store, now).await?;
         }
         let snapshot = Snapshot::of(&rows, master_key, config)?;
-        let ttl = seconds(config.access_token_ttl);
-        if rows.iter().any(|row| row.state != "retired" && row.longest_ttl < ttl) {
-            allow_ttl(&mut store.write().await?, config.access_token_ttl).await?;
-        }
-        Ok(Self { snapshot: ArcSwap::from_pointee(snapshot), master_key: master_key.clone() })
+        allow_own_ttl(store, &rows, config).await?;
+        Ok(Self { snapshot: ArcSwap::from_pointee(snapshot), master_key: master_key.clone(), opened_at: now })
     }
 
     /// Reads them again.
@@ -165,6 +164,7 @@ impl SigningKeys {
         now: DateTime<Utc>,
     ) -> Result<(), KeysError> {
         let rows = live(store, now).await?;
+        allow_own_ttl(store, &rows, config).await?;
         self.snapshot.store(Arc::new(Snapshot::of(&rows, &self.master_key, config)?));
         Ok(())
     }
@@ -287,6 +287,15 @@ fn seconds(duration: Duration) -> i64 {
 
 fn duration(seconds: i64) -> Duration {
     Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+}
+
+/// Notes how long this server's tokens may live, where a key does not know.
+async fn allow_own_ttl(store: &Store, rows: &[sql::KeyRow], config: &TokenConfig) -> Result<(), StoreError> {
+    let ttl = seconds(config.access_token_ttl);
+    if rows.iter().any(|row| row.state != "retired" && row.longest_ttl < ttl) {
+        allow_ttl(&mut store.write().await?, config.access_token_ttl).await?;
+    }
+    Ok(())
 }
 
 /// Notes that tokens may live for this long from now on, before the first one is made.

@@ -44,14 +44,15 @@ enum Due {
     Reload,
 }
 
-fn due(keys: &[SigningKey], config: &TokenConfig, now: DateTime<Utc>) -> Option<Due> {
+/// `opened_at`: when this server first read the keys. An algorithm that an operator chose since stays.
+fn due(keys: &[SigningKey], config: &TokenConfig, opened_at: DateTime<Utc>, now: DateTime<Utc>) -> Option<Due> {
     let of_state = |state| keys.iter().find(move |key| key.state == state);
     let active = of_state(KeyState::Active)?;
     match of_state(KeyState::Next) {
         Some(next) if next.not_before <= now => {
             Some(Due::Promote { active: active.kid.clone(), next: next.kid.clone() })
         }
-        None if active.algorithm != config.algorithm
+        None if (active.algorithm != config.algorithm && active.created_at <= opened_at)
             || now + lead(config) >= active.not_before + config.signing_key_ttl =>
         {
             Some(Due::Make)
@@ -63,9 +64,10 @@ fn due(keys: &[SigningKey], config: &TokenConfig, now: DateTime<Utc>) -> Option<
 /// Does what is due. Another server may do the same at the same time: one of them wins.
 pub(crate) async fn tick(app: &App, store: &Store) -> Result<(), Error> {
     let now = app.now();
-    let due = due(&app.keys.snapshot.load().keys, &app.config.tokens, now);
+    let due = due(&app.keys.snapshot.load().keys, &app.config.tokens, app.keys.opened_at, now);
     match due {
         None => return Ok(()),
+        Some(Due::Reload) => return changes::reload_keys(app, store).await,
         Some(Due::Make) => {
             let made = Made::new(app, app.config.tokens.algorithm).await?;
             let not_before = now + lead(&app.config.tokens);
@@ -81,18 +83,35 @@ pub(crate) async fn tick(app: &App, store: &Store) -> Result<(), Error> {
             }
         }
         Some(Due::Promote { active, next }) => {
-            let promoted = store.transact(async |conn| promote(conn, &active, &next, now).await).await?;
-            if promoted {
+            let key = &app.keys.master_key;
+            if store.transact(async |conn| promote(conn, key, &active, &next, now).await).await? {
                 tracing::info!(kid = next, "another key signs from now on");
             }
         }
-        Some(Due::Reload) => {}
     }
-    changes::reload_keys(app, store).await
+    changes::catch_up(app, store).await
+}
+
+/// Holds the row that every change of the keys holds, and makes sure that the database is still sealed under this server's
+/// master key: what it sealed now would be of no use after a [`rewrap`].
+async fn lock(conn: &mut Conn, master_key: &MasterKey) -> Result<(), Error> {
+    changes::of_keys(conn).await?;
+    for row in run::all!(conn, sql::ServerKeyRow, sql::SERVER_KEYS)? {
+        let wrong = |_| KeysError::WrongMasterKey { kid: row.name.clone() };
+        master_key.open(&row.sealed, &row.name).map_err(wrong)?;
+    }
+    Ok(())
 }
 
 /// `false`: another server was faster.
-async fn promote(conn: &mut Conn, active: &str, next: &str, now: DateTime<Utc>) -> Result<bool, Error> {
+async fn promote(
+    conn: &mut Conn,
+    master_key: &MasterKey,
+    active: &str,
+    next: &str,
+    now: DateTime<Utc>,
+) -> Result<bool, Error> {
+    lock(conn, master_key).await?;
     let Some(row) = run::optional!(conn, sql::ActiveRow, sql::ACTIVE)? else { return Ok(false) };
     if row.kid != active || !retire(conn, &row, now).await? {
         return Ok(false);
@@ -101,7 +120,6 @@ async fn promote(conn: &mut Conn, active: &str, next: &str, now: DateTime<Utc>) 
         // It was deleted a moment ago: nothing is changed, and the next look finds out.
         return Err(Error::Store(StoreError::Constraint("signing_keys_active_key")));
     }
-    changes::of_keys(conn).await?;
     Ok(true)
 }
 
@@ -116,6 +134,8 @@ struct Made {
     algorithm: Algorithm,
     jwk: String,
     sealed: Vec<u8>,
+    /// Under which it is sealed.
+    master_key: MasterKey,
 }
 
 impl Made {
@@ -131,7 +151,7 @@ impl Made {
             let jwk = pair.jwk();
             let kid = jwk["kid"].as_str().unwrap_or_default().to_owned();
             let sealed = master_key.seal(&pkcs8, &kid)?;
-            Ok(Self { kid, algorithm, jwk: jwk.to_string(), sealed })
+            Ok(Self { kid, algorithm, jwk: jwk.to_string(), sealed, master_key })
         });
         made.await.unwrap_or_else(|panicked| Err(KeysError::Make(panicked.to_string())))
     }
@@ -145,8 +165,11 @@ impl Made {
         origin: &Origin,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
+        lock(conn, &self.master_key).await?;
         let of_clients = run::scalar!(conn, Option<i64>, sql::LONGEST_CLIENT_TTL)?;
-        let longest_ttl = seconds(config.access_token_ttl).max(of_clients.unwrap_or(0));
+        // The settings of other servers may say more than this one's, as the keys know.
+        let of_keys = run::scalar!(conn, Option<i64>, sql::LONGEST_TTL)?;
+        let longest_ttl = [Some(seconds(config.access_token_ttl)), of_clients, of_keys].into_iter().flatten().max();
         run::execute!(
             conn,
             sql::INSERT,
@@ -159,7 +182,6 @@ impl Made {
             not_before,
             longest_ttl
         )?;
-        changes::of_keys(conn).await?;
         Ok(audit::record(conn, Event::success("signing_key.created").subject(&self.kid), origin, now).await?)
     }
 }
@@ -195,6 +217,7 @@ pub async fn rotate(
     let (state, not_before) = if immediately { (KeyState::Active, now) } else { (KeyState::Next, now + lead(config)) };
     app.store
         .transact(async |conn| {
+            lock(conn, &app.keys.master_key).await?;
             run::execute!(conn, sql::DELETE_NEXT)?;
             if immediately && let Some(active) = run::optional!(conn, sql::ActiveRow, sql::ACTIVE)? {
                 retire(conn, &active, now).await?;
@@ -211,12 +234,15 @@ pub async fn delete(app: &App, kid: &str, origin: &Origin, now: DateTime<Utc>) -
     let made = Made::new(app, app.config.tokens.algorithm).await?;
     app.store
         .transact(async |conn| {
-            let state = run::optional!(conn, (String,), sql::DELETE, kid)?;
-            let (state,) = state.ok_or_else(|| not_found(kid))?;
-            if state == KeyState::Active.as_str() {
+            lock(conn, &app.keys.master_key).await?;
+            let keys = run::all!(conn, sql::KeyRow, sql::ALL)?;
+            let key = keys.iter().find(|key| key.kid == kid).ok_or_else(|| not_found(kid))?;
+            if key.state == KeyState::Active.as_str() {
+                // Retired first: the new one takes over how long tokens may live.
+                run::execute!(conn, sql::RETIRE, kid, now)?;
                 made.insert(conn, &app.config.tokens, KeyState::Active, now, origin, now).await?;
             }
-            changes::of_keys(conn).await?;
+            run::execute!(conn, sql::DELETE, kid)?;
             Ok(audit::record(conn, Event::success("signing_key.deleted").subject(&kid), origin, now).await?)
         })
         .await?;
@@ -243,6 +269,7 @@ pub async fn rewrap(app: &App, new: &MasterKey) -> Result<(), Error> {
     let old = &app.keys.master_key;
     app.store
         .transact(async |conn| {
+            lock(conn, old).await?;
             for row in run::all!(conn, sql::KeyRow, sql::ALL)? {
                 unseal(&row, old)?;
                 let plain = old.open(&row.private_key, &row.kid).map_err(|_| impossible(&row, "it does not open"))?;
@@ -307,11 +334,13 @@ mod tests {
             (vec![active.clone(), old.clone()], 899, None),
             (vec![active.clone(), old], 900, Some(Due::Reload)),
         ] {
-            assert_eq!(due(&keys, &config, at(now)), expected, "{keys:?} at {now}");
+            assert_eq!(due(&keys, &config, at(0), at(now)), expected, "{keys:?} at {now}");
         }
         // Another algorithm is a rotation.
         let other = self::config(&["--signing-key-ttl", "1d", "--signing-algorithm", "EdDSA"]);
-        assert_eq!(due(&[active], &other, at(1)), Some(Due::Make));
+        assert_eq!(due(std::slice::from_ref(&active), &other, at(0), at(1)), Some(Due::Make));
+        // Unless an operator chose it while this server ran.
+        assert_eq!(due(&[active], &other, at(-1), at(1)), None);
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(super) const RETIRE: &str =
 pub(super) const PROMOTE: &str =
     "UPDATE signing_keys SET state = 'active', not_before = $2 WHERE kid = $1 AND state = 'next'";
 pub(super) const DELETE_NEXT: &str = "DELETE FROM signing_keys WHERE state = 'next'";
-pub(super) const DELETE: &str = "DELETE FROM signing_keys WHERE kid = $1 RETURNING state";
+pub(super) const DELETE: &str = "DELETE FROM signing_keys WHERE kid = $1";
 pub(super) const DELETE_EXPIRED: &str = "DELETE FROM signing_keys WHERE state = 'retired' AND expires_at <= $1";
 pub(super) const RESEAL: &str = "UPDATE signing_keys SET private_key = $2 WHERE kid = $1";
 

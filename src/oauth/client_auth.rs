@@ -21,8 +21,9 @@ use crate::{
 /// The methods that [`authenticate`] takes, by their names in the metadata.
 pub(super) const METHODS: [&str; 4] = ["client_secret_basic", "client_secret_post", "private_key_jwt", "none"];
 
-/// Those of them that prove a client.
-pub(super) const CONFIDENTIAL_METHODS: [&str; 3] = ["client_secret_basic", "client_secret_post", "private_key_jwt"];
+/// Those of them that prove a client, and a token with the scope for it (RFC 8414 §2 has its type among them).
+pub(super) const INTROSPECTION_METHODS: [&str; 4] =
+    ["client_secret_basic", "client_secret_post", "private_key_jwt", "Bearer"];
 
 /// Who a request says it is.
 struct Claimed {
@@ -39,7 +40,7 @@ enum Proof {
     Assertion(String),
 }
 
-/// The client of a request. One that names none is the client `default`.
+/// The client of a request that is given something, or ends it. One that names none is the client `default`.
 pub(super) async fn authenticate(
     app: &App,
     req: &HttpRequest,
@@ -47,27 +48,45 @@ pub(super) async fn authenticate(
     now: DateTime<Utc>,
 ) -> Result<Arc<Client>, OAuthError> {
     let claimed = claimed(req, form)?;
+    let found = clients::credentials_now(app, &claimed.client_id).await?;
+    proven(app, found, &claimed, now).await
+}
+
+/// The client of a request that only looks: it is not read from the database each time.
+pub(super) async fn authenticate_reader(
+    app: &App,
+    req: &HttpRequest,
+    form: &Form,
+    now: DateTime<Utc>,
+) -> Result<Arc<Client>, OAuthError> {
+    let claimed = claimed(req, form)?;
+    let found = clients::credentials(app, &claimed.client_id).await?;
+    let client = proven(app, found, &claimed, now).await?;
+    match client.kind {
+        ClientKind::Confidential => Ok(client),
+        ClientKind::Public => Err(OAuthError::invalid_client(true)),
+    }
+}
+
+/// The confidential client of a request without a form, which proves itself by HTTP Basic.
+pub(crate) async fn confidential_client(app: &App, req: &HttpRequest) -> Result<Arc<Client>, OAuthError> {
+    authenticate_reader(app, req, &Form::default(), app.now()).await
+}
+
+async fn proven(
+    app: &App,
+    found: Option<Arc<Credentials>>,
+    claimed: &Claimed,
+    now: DateTime<Utc>,
+) -> Result<Arc<Client>, OAuthError> {
     let refused = || OAuthError::invalid_client(claimed.basic);
-    let found = clients::credentials(app, &claimed.client_id).await?.ok_or_else(refused)?;
+    let found = found.ok_or_else(refused)?;
     let proven = match &claimed.proof {
         Proof::Word => found.secret_hash.is_none(),
         Proof::Secret(secret) => is_secret(&found, secret, now),
         Proof::Assertion(assertion) => client_assertion::proves(app, &found, assertion, now).await?,
     };
     if proven && !found.client.disabled { Ok(Arc::clone(&found.client)) } else { Err(refused()) }
-}
-
-/// The confidential client of a request without a form, which proves itself by HTTP Basic.
-pub(crate) async fn confidential_client(app: &App, req: &HttpRequest) -> Result<Arc<Client>, OAuthError> {
-    confidential(authenticate(app, req, &Form::default(), app.now()).await?)
-}
-
-/// The client, if it is no public one.
-pub(super) fn confidential(client: Arc<Client>) -> Result<Arc<Client>, OAuthError> {
-    match client.kind {
-        ClientKind::Confidential => Ok(client),
-        ClientKind::Public => Err(OAuthError::invalid_client(false)),
-    }
 }
 
 fn claimed(req: &HttpRequest, form: &Form) -> Result<Claimed, OAuthError> {

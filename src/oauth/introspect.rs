@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::{OAuthError, client_auth, error::OAuthErrorBody, form::Form, issue};
 use crate::{
     app::App,
-    clients::{self, Client, ClientKind},
+    clients::{self, Client, ClientKind, GrantType},
     principal,
     sessions::{RefreshClaim, Standing},
 };
@@ -142,7 +142,7 @@ async fn caller(app: &App, req: &HttpRequest, form: &Form, now: DateTime<Utc>) -
         principal::introspector(req, app)?;
         return Ok(Caller::Everything);
     }
-    let client = client_auth::confidential(client_auth::authenticate(app, req, form, now).await?)?;
+    let client = client_auth::authenticate_reader(app, req, form, now).await?;
     if client.scopes.contains(principal::INTROSPECT.as_str()) {
         Ok(Caller::Everything)
     } else {
@@ -204,7 +204,11 @@ async fn of_refresh_token(
     let audience = issue::audience_of(app, client, Some(&session));
     let scope =
         session.scope.as_ref().unwrap_or(&client.scopes).intersection(&client.scopes).intersection(&user.scopes);
-    if !caller.may_see(client.client_id.as_str(), &audience) {
+    let is_of_use = client.grant_types.contains(&GrantType::RefreshToken)
+        && !session.ended_with(client)
+        && !scope.is_empty()
+        && !audience.is_empty();
+    if !is_of_use || !caller.may_see(client.client_id.as_str(), &audience) {
         return Ok(inactive());
     }
     let (sub, sid, aud) = (user.id.to_string(), session.id.to_string(), Audience::of(audience));

@@ -5,7 +5,7 @@ use grantd_guard::Scope;
 use serde::Serialize;
 
 use super::{
-    client_auth::{CONFIDENTIAL_METHODS, METHODS},
+    client_auth::{INTROSPECTION_METHODS, METHODS},
     token::GRANT_TYPES,
 };
 use crate::{
@@ -35,7 +35,7 @@ pub(crate) struct Metadata {
     grant_types_supported: Vec<&'static str>,
     token_endpoint_auth_methods_supported: [&'static str; 4],
     token_endpoint_auth_signing_alg_values_supported: [&'static str; 3],
-    introspection_endpoint_auth_methods_supported: [&'static str; 3],
+    introspection_endpoint_auth_methods_supported: [&'static str; 4],
     introspection_endpoint_auth_signing_alg_values_supported: [&'static str; 3],
     revocation_endpoint_auth_methods_supported: [&'static str; 4],
     revocation_endpoint_auth_signing_alg_values_supported: [&'static str; 3],
@@ -72,7 +72,7 @@ pub(crate) async fn handle(app: web::Data<App>, req: HttpRequest) -> Result<Http
         grant_types_supported: grants.collect(),
         token_endpoint_auth_methods_supported: METHODS,
         token_endpoint_auth_signing_alg_values_supported: ALGORITHMS,
-        introspection_endpoint_auth_methods_supported: CONFIDENTIAL_METHODS,
+        introspection_endpoint_auth_methods_supported: INTROSPECTION_METHODS,
         introspection_endpoint_auth_signing_alg_values_supported: ALGORITHMS,
         revocation_endpoint_auth_methods_supported: METHODS,
         revocation_endpoint_auth_signing_alg_values_supported: ALGORITHMS,

@@ -24,42 +24,56 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
     let claim =
         RefreshClaim::parse(request.form.required("refresh_token")?).ok_or_else(OAuthError::bad_refresh_token)?;
     let asked = Asked::read(request)?;
+    if let Some(known) = request.app.sessions.kept(claim.session, claim.counter)
+        // It may have changed meanwhile: whatever is wrong is looked at anew.
+        && let Ok(Some(answer)) = attempt(request, &claim, &asked, known).await
+    {
+        return Ok(answer);
+    }
     // Twice: another request may use the same token at the same time. It wins, and this one finds its successor.
-    // And a session that is kept may have ended meanwhile.
-    for known in [request.app.sessions.kept(claim.session, claim.counter), None, None] {
-        let mut session = find(request, &claim, known).await?;
-        match session.standing(claim.counter, leeway(request), request.now) {
-            Standing::Unknown | Standing::Over => return Err(OAuthError::bad_refresh_token()),
-            Standing::Reused => return end_reused(request, &session).await,
-            Standing::Current | Standing::LostAnswer => {}
-        }
-        // Before the token is used up: what is refused here leaves it as it is.
-        let user = user(request, &session).await?;
-        let scope = asked.granted(request, Some(&session), &user)?;
-        let audience = asked.audience(request, Some(&session))?;
-        if session.counter != claim.counter || rotate(request, &mut session).await? {
-            return issue::answer(request, &user, &session, scope, audience);
+    for _ in 0..2 {
+        let session = request.app.sessions.read(claim.session).await?.ok_or_else(OAuthError::bad_refresh_token)?;
+        if let Some(answer) = attempt(request, &claim, &asked, session).await? {
+            return Ok(answer);
         }
     }
     Err(OAuthError::bad_refresh_token())
 }
 
-/// The session that the token belongs to, if this server made the token and for this client.
-async fn find(
+/// None: the session was changed since it was read.
+async fn attempt(
     request: &TokenRequest<'_>,
     claim: &RefreshClaim,
-    known: Option<Arc<Session>>,
-) -> Result<Session, OAuthError> {
-    let session = match known {
-        Some(known) => known,
-        None => request.app.sessions.read(claim.session).await?.ok_or_else(OAuthError::bad_refresh_token)?,
-    };
-    let ours = request.app.refresh_tokens.verify(claim, &session.secret);
-    if ours && session.client_id == request.client.client_id {
-        Ok(Arc::unwrap_or_clone(session))
-    } else {
-        Err(OAuthError::bad_refresh_token())
+    asked: &Asked,
+    session: Arc<Session>,
+) -> Result<Option<TokenAnswer>, OAuthError> {
+    if !is_ours(request, claim, &session) {
+        return Err(OAuthError::bad_refresh_token());
     }
+    match session.standing(claim.counter, leeway(request), request.now) {
+        Standing::Unknown | Standing::Over => return Err(OAuthError::bad_refresh_token()),
+        Standing::Reused => {
+            end_reused(request, &session).await?;
+            return Err(OAuthError::bad_refresh_token());
+        }
+        Standing::Current | Standing::LostAnswer => {}
+    }
+    // Before the token is used up: what is refused here leaves it as it is.
+    let user = user(request, &session).await?;
+    let scope = asked.granted(request, Some(&session), &user)?;
+    let audience = asked.audience(request, Some(&session))?;
+    let mut session = Arc::unwrap_or_clone(session);
+    if session.counter != claim.counter || rotate(request, &mut session).await? {
+        return issue::answer(request, &user, &session, scope, audience).map(Some);
+    }
+    Ok(None)
+}
+
+/// Whether this server made the token, for this client, and the client was not disabled since.
+fn is_ours(request: &TokenRequest<'_>, claim: &RefreshClaim, session: &Session) -> bool {
+    request.app.refresh_tokens.verify(claim, &session.secret)
+        && session.client_id == request.client.client_id
+        && !session.ended_with(&request.client)
 }
 
 /// A client that proves who it is may come again until the next token is used; a public one for a short time.
@@ -82,7 +96,7 @@ async fn rotate(request: &TokenRequest<'_>, session: &mut Session) -> Result<boo
 }
 
 /// Two have the token, and nobody can say which of them is the thief: the session ends for both.
-async fn end_reused(request: &TokenRequest<'_>, session: &Session) -> Result<TokenAnswer, OAuthError> {
+async fn end_reused(request: &TokenRequest<'_>, session: &Session) -> Result<(), OAuthError> {
     let TokenRequest { app, origin, now, .. } = request;
     let origin = Origin { actor: Some(session.user_id.to_string()), ..origin.clone() };
     let ended = app.store.transact(async |conn| {
@@ -96,5 +110,5 @@ async fn end_reused(request: &TokenRequest<'_>, session: &Session) -> Result<Tok
     ended.await?;
     changes::catch_up(app, &app.store).await?;
     tracing::warn!(session = %session.id, request_id = origin.request_id, "a refresh token was used again: its session has ended");
-    Err(OAuthError::bad_refresh_token())
+    Ok(())
 }

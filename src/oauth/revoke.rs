@@ -1,11 +1,13 @@
 //! `POST /revoke` (RFC 7009): a client ends what it was given.
 
+use std::sync::Arc;
+
 use actix_web::{
     HttpRequest, HttpResponse,
     http::header::{CACHE_CONTROL, PRAGMA},
     web,
 };
-use grantd_guard::{Claims, RevocationKind};
+use grantd_guard::{Claims, Refusal, RevocationKind, TokenError};
 
 use super::{OAuthError, client_auth, error::OAuthErrorBody, form::Form};
 use crate::{
@@ -67,14 +69,31 @@ pub(crate) async fn handle(
     match RefreshClaim::parse(token) {
         Some(claim) => refresh_token(&app, &client, &claim, origin).await?,
         None => {
-            // Whoever it is for. One that does not verify is of no use to anybody already.
-            if let Ok(claims) = app.guard.verify_for_anybody(token, now.timestamp()) {
+            if let Some(claims) = genuine(&app, token).await? {
                 access_token(&app, &client, &claims, origin).await?;
             }
         }
     }
     let mut response = HttpResponse::Ok();
     Ok(response.insert_header((CACHE_CONTROL, "no-store")).insert_header((PRAGMA, "no-cache")).finish())
+}
+
+/// What an access token says, whoever it is for; none: it is of no use to anybody already.
+async fn genuine(app: &App, token: &str) -> Result<Option<Arc<Claims>>, OAuthError> {
+    let verify = || app.guard.verify_for_anybody(token, app.now().timestamp());
+    let verdict = match verify() {
+        // Another server may have made the key a moment ago.
+        Err(TokenError::UnknownKey) => {
+            changes::catch_up(app, &app.store).await?;
+            verify()
+        }
+        verdict => verdict,
+    };
+    match verdict {
+        Ok(claims) => Ok(Some(claims)),
+        Err(error @ TokenError::RevocationsUnknown) => Err(Refusal::from(error).into()),
+        Err(_) => Ok(None),
+    }
 }
 
 async fn refresh_token(app: &App, client: &Client, claim: &RefreshClaim, origin: Origin) -> Result<(), OAuthError> {

@@ -16,7 +16,7 @@ pub use self::{
 };
 use crate::{
     app::App,
-    clients::ClientId,
+    clients::{Client, ClientId},
     config::TokenConfig,
     error::Error,
     ids::{SessionId, UserId},
@@ -74,6 +74,11 @@ pub(crate) enum Standing {
 }
 
 impl Session {
+    /// Whether it ended because its client was disabled.
+    pub(crate) fn ended_with(&self, client: &Client) -> bool {
+        client.sessions_ended_at.is_some_and(|at| self.created_at <= at)
+    }
+
     /// When the current refresh token expires.
     pub(crate) fn lives_until(&self) -> DateTime<Utc> {
         self.idle_expires_at

@@ -18,6 +18,8 @@ use crate::{
     },
 };
 
+/// How often a rotation is tried when the engine asks to have it repeated.
+const TRIES: usize = 5;
 /// Sessions that are kept in memory: a few hundred bytes each.
 const KEPT: usize = 10_000;
 
@@ -107,14 +109,28 @@ impl Batch for Rotation {
         (asked.session, asked.counter)
     }
 
-    async fn run(store: &Store, asked: Vec<Self>) -> Result<Answers<Self>, StoreError> {
+    async fn run(store: &Store, mut asked: Vec<Self>) -> Result<Answers<Self>, StoreError> {
+        // So that servers that do so at the same time take the rows in one order.
+        asked.sort_by_key(|rotation| rotation.session);
+        for _ in 1..TRIES {
+            match Self::run_once(store, &asked).await {
+                Err(error) if error.asks_for_retry() => {}
+                done => return done,
+            }
+        }
+        Self::run_once(store, &asked).await
+    }
+}
+
+impl Rotation {
+    async fn run_once(store: &Store, asked: &[Self]) -> Result<Answers<Self>, StoreError> {
         let mut conn = store.write().await?;
-        let rotated = if let [one] = &asked[..] {
+        let rotated = if let [one] = asked {
             let Self { session, counter, idle_expires_at, address, user_agent, now } = one;
             run::all!(conn, (SessionId, i64), ROTATE, *session, *counter, *now, *idle_expires_at, address, user_agent)?
         } else {
-            // The places that are left over repeat the first: a row is changed once.
-            let all = asked.iter().chain(std::iter::repeat(&asked[0])).take(ROTATIONS);
+            // The places that are left over repeat the last: a row is changed once.
+            let all = asked.iter().chain(asked.last().into_iter().cycle()).take(ROTATIONS);
             run::all_of!(conn, (SessionId, i64), ROTATE_MANY, all, |one| [
                 one.session,
                 one.counter,

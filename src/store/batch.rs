@@ -143,7 +143,12 @@ struct Leaving<'q, B: Batch> {
 impl<B: Batch> Drop for Leaving<'_, B> {
     fn drop(&mut self) {
         if self.counted {
-            lock(self.queue).under_way -= 1;
+            let mut queue = lock(self.queue);
+            queue.under_way -= 1;
+            if queue.under_way == 0 {
+                // Nobody is left to answer them.
+                queue.waiting.clear();
+            }
         }
     }
 }

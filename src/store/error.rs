@@ -51,7 +51,7 @@ impl StoreError {
         }
     }
 
-    pub(super) fn asks_for_retry(&self) -> bool {
+    pub(crate) fn asks_for_retry(&self) -> bool {
         matches!(self, Self::Repeat(_))
     }
 }

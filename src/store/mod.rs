@@ -194,7 +194,11 @@ async fn open_sqlite(path: &Path, config: &DatabaseConfig) -> Result<Engine, Sto
 async fn open_postgres(url: &str, config: &DatabaseConfig) -> Result<Engine, StoreError> {
     let options = PgConnectOptions::from_str(url)?
         .application_name("grantd")
-        .options([("statement_timeout", config.timeout.as_millis().to_string())])
+        .options([
+            ("statement_timeout", config.timeout.as_millis().to_string()),
+            // A server that fell silent in a transaction holds what others wait for.
+            ("idle_in_transaction_session_timeout", (2 * config.timeout).as_millis().to_string()),
+        ])
         .log_slow_statements(LevelFilter::Warn, config.timeout / 2)
         .log_statements(LevelFilter::Trace);
     let connections = Connections::new(options.clone(), config.connections, config.timeout)?;

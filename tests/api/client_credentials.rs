@@ -22,6 +22,7 @@ on_both_engines!(
     a_client_proves_itself_by_a_signature,
     an_assertion_that_is_not_good_is_refused,
     a_disabled_client_gets_and_uses_nothing,
+    the_sessions_of_a_disabled_client_have_ended,
 );
 
 const MACHINE: NewClient = NewClient {
@@ -194,6 +195,22 @@ async fn a_client_proves_itself_by_a_signature(database: Database) {
     }
     let no_kid = signer.sign(&json!({"alg": "ES256"}), &assertion(&server, "5", &json!({})));
     assert_eq!(server.token(&with(&no_kid).and("client_id", "machine")).send().await.status, 200);
+    // Of two keys of one kind either may have signed, whichever comes first.
+    let (one, two) = (Signer::new(), Signer::new());
+    let keys = |signer: &Signer| serde_json::from_str::<Value>(signer.jwks()).unwrap()["keys"][0].clone();
+    let (mut first, mut second) = (keys(&one), keys(&two));
+    first["kid"] = "a".into();
+    second.as_object_mut().unwrap().remove("kid");
+    let both = Box::leak(json!({"keys": [first, second]}).to_string().into_boxed_str());
+    server.create_client(NewClient { id: "both", jwks: Some(both), ..MACHINE }).await;
+    for (jti, signer, header) in [
+        ("a", &one, json!({"alg": "ES256"})),
+        ("b", &two, json!({"alg": "ES256"})),
+        ("c", &two, json!({"alg": "ES256", "kid": "b"})),
+    ] {
+        let claims = assertion(&server, jti, &json!({"iss": "both", "sub": "both"}));
+        assert_eq!(server.token(&with(&signer.sign(&header, &claims))).send().await.status, 200, "{jti}");
+    }
     // The secret is still good, and other endpoints take the assertion too.
     assert_eq!(server.token(&form()).basic("machine", &secret).send().await.status, 200);
     let token = signer.sign(&header(), &assertion(&server, "6", &json!({})));
@@ -253,8 +270,33 @@ async fn an_assertion_that_is_not_good_is_refused(database: Database) {
     for jwks in ["", "{}", r#"{"keys": []}"#, r#"{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}"#] {
         assert!(clients::Jwks::parse(jwks).is_err(), "{jwks}");
     }
+    for other in ["\"use\":\"enc\",\"kty\"", "\"alg\":\"ES384\",\"kty\""] {
+        assert!(clients::Jwks::parse(&signer.jwks().replacen("\"kty\"", other, 1)).is_err(), "{other}");
+    }
     let private = signer.jwks().replacen("\"kty\"", "\"d\":\"AAAA\",\"kty\"", 1);
     assert!(clients::Jwks::parse(&private).is_err() && clients::Jwks::parse(signer.jwks()).is_ok());
+}
+
+async fn the_sessions_of_a_disabled_client_have_ended(database: Database) {
+    let server = TestServer::start(database).await;
+    let secret = server.create_client(NewClient::default()).await;
+    let login = async || server.token(&Form::admin()).basic("back-office", &secret).send().await.json_with(200);
+    let refresh = async |body: &Value| {
+        let token = body["refresh_token"].as_str().unwrap();
+        let form = Form::of(&[("grant_type", "refresh_token"), ("refresh_token", token)]);
+        server.token(&form).basic("back-office", &secret).send().await
+    };
+    let before = refresh(&login().await).await.json_with(200);
+    server.set_client_disabled("back-office", true).await;
+    refresh(&before).await.oauth_error(401, "invalid_client");
+    server.advance(Duration::seconds(1));
+    server.set_client_disabled("back-office", false).await;
+    refresh(&before).await.oauth_error(400, "invalid_grant");
+    let after = login().await;
+    refresh(&after).await.json_with(200);
+    let ask = Form::of(&[("token", before["refresh_token"].as_str().unwrap())]);
+    let looked = server.request("POST", "/introspect").form(&ask).basic("back-office", &secret).send().await;
+    assert_eq!(looked.json_with(200), json!({"active": false}));
 }
 
 async fn a_disabled_client_gets_and_uses_nothing(database: Database) {

@@ -44,7 +44,7 @@ async fn the_metadata_names_what_is_there(database: Database) {
             "grant_types_supported": ["password", "refresh_token", "client_credentials"],
             "token_endpoint_auth_methods_supported": methods,
             "token_endpoint_auth_signing_alg_values_supported": algorithms,
-            "introspection_endpoint_auth_methods_supported": &methods[..3],
+            "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt", "Bearer"],
             "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
             "revocation_endpoint_auth_methods_supported": methods,
             "revocation_endpoint_auth_signing_alg_values_supported": algorithms,

@@ -20,6 +20,7 @@ on_both_engines!(
     no_token_is_refused_while_keys_change,
     a_new_master_key_changes_nothing_else,
     a_key_stays_for_the_longest_of_its_tokens,
+    a_key_knows_how_long_the_tokens_of_all_servers_live,
 );
 
 fn header(token: &str) -> Value {
@@ -209,8 +210,12 @@ async fn a_new_master_key_changes_nothing_else(database: Database) {
     let new = MasterKey::generate().unwrap();
     let key = new.clone();
     server.within(async move |app, _| keys::rewrap(&app, &key).await).await.unwrap();
-    // The server that runs goes on.
+    // The server that runs goes on, and changes nothing that only the old key would open.
     is_good(&server, &server.admin().await).await;
+    let refused =
+        server.within(async |app, now| keys::rotate(&app, None, true, &Origin::system(), now).await.map(drop));
+    assert!(refused.await.is_err());
+    assert_eq!(published(&server).await, before);
     let database = server.stop();
     let url = database.url().to_owned();
     let old = TestServer::on(&url, &issuer, grantd::clock::Clock::manual(crate::harness::beginning())).await;
@@ -236,4 +241,17 @@ async fn a_key_stays_for_the_longest_of_its_tokens(database: Database) {
     rotate(&server, false).await;
     assert!(published(&server).await.contains(&kid(token)));
     is_good(&server, token).await;
+}
+
+/// As when the command line is used where the server's settings are not.
+async fn a_key_knows_how_long_the_tokens_of_all_servers_live(database: Database) {
+    let issuer = ["--issuer", "http://id.example"];
+    let server = TestServer::with(database, &[&issuer[..], &["--access-token-ttl", "1h"]].concat()).await;
+    let other = TestServer::on(server.database().url(), &issuer, server.clock.clone()).await.unwrap();
+    let longest = "SELECT longest_ttl FROM signing_keys WHERE state = 'active'";
+    rotate(&other, true).await;
+    assert_eq!(server.database().number(longest).await, 3600);
+    let active = kid(&other.admin().await);
+    delete(&other, &active).await.unwrap();
+    assert_eq!(server.database().number(longest).await, 3600);
 }
