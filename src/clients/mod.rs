@@ -126,12 +126,17 @@ fn duration_text<S: Serializer>(duration: &Option<Duration>, serializer: S) -> R
 }
 
 /// A client, and what its secret is checked against; none for a public one.
-#[derive(Debug)]
 pub(crate) struct Credentials {
     pub(crate) client: Arc<Client>,
     pub(crate) secret_hash: Option<Vec<u8>>,
     /// The secret before, and until when it lives on.
     pub(crate) old_secret: Option<(Vec<u8>, DateTime<Utc>)>,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("client", &self.client).finish_non_exhaustive()
+    }
 }
 
 /// A client to be made.
