@@ -1,6 +1,6 @@
 //! Who a request acts for. A handler's arguments say what it needs; a check that is forgotten does not compile.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, marker::PhantomData, pin::Pin, sync::Arc};
 
 use actix_web::{
     FromRequest, HttpMessage, HttpRequest,
@@ -8,7 +8,10 @@ use actix_web::{
     http::header::{AUTHORIZATION, HeaderValue},
     web,
 };
-use grantd_guard::{Claims, Refusal, Scope, TokenError, actix::bearer_token};
+use grantd_guard::{
+    Claims, Refusal, Scope, TokenError,
+    actix::{RequiredScopes, bearer_token},
+};
 
 use crate::{
     app::App,
@@ -55,6 +58,46 @@ async fn me(req: &HttpRequest) -> Result<Me, Problem> {
         Some(user) if !user.disabled => Ok(Me { user }),
         _ => Err(Refusal::Token(TokenError::Revoked).into()),
     }
+}
+
+grantd_guard::scopes! {
+    /// See the signing keys.
+    pub(crate) KeysRead = "keys:read";
+    /// Change the signing keys.
+    pub(crate) KeysWrite = "keys:write";
+}
+
+/// Whoever has the scopes `S`, a user who is not disabled or a client. The body is looked at by the handler, and thus later.
+pub(crate) struct Permit<S> {
+    /// Who it is, for the audit log.
+    pub(crate) origin: Origin,
+    scopes: PhantomData<S>,
+}
+
+impl<S: RequiredScopes> FromRequest for Permit<S> {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let req = req.clone();
+        Box::pin(async move { permit(&req).await })
+    }
+}
+
+async fn permit<S: RequiredScopes>(req: &HttpRequest) -> Result<Permit<S>, Problem> {
+    let app = app(req)?;
+    let claims = claims(req, app)?;
+    if let Some(id) = UserId::parse(&claims.sub) {
+        let user = app.users.read(id).await.map_err(Error::from)?;
+        if user.is_none_or(|user| user.disabled) {
+            return Err(Refusal::Token(TokenError::Revoked).into());
+        }
+    }
+    if !S::are_in(&claims.scope) {
+        return Err(Refusal::Scope(S::needed()).into());
+    }
+    let (actor, client_id) = (Some(claims.sub.clone()), Some(claims.client_id.clone()));
+    Ok(Permit { origin: Origin { actor, client_id, ..origin(req, app) }, scopes: PhantomData })
 }
 
 /// Who may see what is true of every token: an access token with the scope `tokens:introspect`, or a confidential client.

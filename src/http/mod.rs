@@ -1,5 +1,6 @@
 //! Every route, and what a request passes on its way there.
 
+pub(crate) mod body;
 pub(crate) mod cache;
 mod docs;
 pub(crate) mod headers;
@@ -43,7 +44,10 @@ fn routes(routes: &mut web::ServiceConfig) {
         .service(at("/verify", vec![get(oauth::verify::handle)]))
         .service(at("/.well-known/oauth-authorization-server", vec![get(oauth::metadata::handle)]))
         .service(at("/.well-known/oauth-authorization-server/{path:.*}", vec![get(oauth::metadata::at_path)]))
-        .service(at("/.well-known/jwks.json", vec![get(keys::jwks)]))
+        .service(at("/.well-known/jwks.json", vec![get(keys::routes::jwks)]))
+        // Administration.
+        .service(at("/admin/signing-keys", vec![get(keys::routes::list), post(keys::routes::rotate)]))
+        .service(at("/admin/signing-keys/{kid}", vec![delete(keys::routes::delete)]))
         // One's own account.
         .service(at("/users/me", vec![get(users::show)]))
         // For those who run the server, and those who write against it.
@@ -122,6 +126,15 @@ where
     F::Output: actix_web::Responder + 'static,
 {
     Method { names: "POST", route: web::post().to(handler) }
+}
+
+fn delete<F, Args>(handler: F) -> Method
+where
+    F: actix_web::Handler<Args>,
+    Args: actix_web::FromRequest + 'static,
+    F::Output: actix_web::Responder + 'static,
+{
+    Method { names: "DELETE", route: web::delete().to(handler) }
 }
 
 /// A path and its methods; every other method is answered 405 with `Allow`.

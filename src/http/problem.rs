@@ -78,6 +78,15 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "forbidden", "Forbidden", detail)
     }
 
+    pub(crate) fn malformed_body(detail: &'static str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "malformed-body", "Malformed body", detail)
+    }
+
+    pub(crate) fn unsupported_media_type() -> Self {
+        let detail = "the content type must be application/json";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Unsupported media type", detail)
+    }
+
     pub(crate) fn head_too_large() -> Self {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         Self::new(status, "head-too-large", "Request head too large", "16 KiB are allowed for the request's head")

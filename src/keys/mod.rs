@@ -2,7 +2,7 @@
 
 mod pair;
 mod rotate;
-mod routes;
+pub(crate) mod routes;
 mod sql;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -16,11 +16,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use self::pair::KeyPair;
+pub(crate) use self::rotate::tick;
 pub use self::rotate::{delete, list, rewrap, rotate};
-pub(crate) use self::{
-    rotate::tick,
-    routes::{__path_jwks, jwks},
-};
 use crate::{
     config::{Algorithm, TokenConfig},
     error::Error,

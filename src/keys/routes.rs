@@ -1,8 +1,24 @@
-//! What is public of the signing keys.
+//! What is public of the signing keys, and how operators change them.
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{CACHE_CONTROL, LOCATION},
+    web,
+};
+use serde::{Deserialize, Serialize};
 
-use crate::app::App;
+use super::SigningKey;
+use crate::{
+    app::App,
+    config::Algorithm,
+    error::{Code, Error, FieldError},
+    http::{
+        body,
+        problem::{Problem, ProblemBody},
+        query::Query,
+    },
+    principal::{KeysRead, KeysWrite, Permit},
+};
 
 /// The public keys
 ///
@@ -18,4 +34,124 @@ use crate::app::App;
 )]
 pub(crate) async fn jwks(app: web::Data<App>, req: HttpRequest) -> HttpResponse {
     app.keys.snapshot.load().published.answer(&req)
+}
+
+/// The keys, all on one page: there are never many.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = SigningKeys)]
+struct List {
+    items: Vec<SigningKey>,
+    next_cursor: Option<String>,
+}
+
+/// The signing keys
+///
+/// Those whose tokens may live, by age.
+#[utoipa::path(
+    get,
+    path = "/admin/signing-keys",
+    operation_id = "list_signing_keys",
+    tag = "administration",
+    security(("oauth2" = ["keys:read"]), ("bearer" = [])),
+    params(
+        ("limit" = Option<u32>, Query, description = "1 to 200; there are never so many", minimum = 1, maximum = 200),
+        ("cursor" = Option<String>, Query, description = "There is no second page"),
+    ),
+    responses(
+        (status = 200, description = "The keys", body = List),
+        (status = 400, description = "Two tokens, or a malformed Authorization header", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "No token, or a bad one", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 403, description = "The scope `keys:read` is missing", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "A parameter is out of range", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The database is away", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn list(_: Permit<KeysRead>, app: web::Data<App>, req: HttpRequest) -> Result<HttpResponse, Problem> {
+    let query = Query::of(&req)?;
+    let cursor = query.one("cursor").and_then(|cursor| match cursor {
+        Some(_) => Err(FieldError::new("cursor", Code::Unknown, "there is no second page")),
+        None => Ok(()),
+    });
+    let wrong: Vec<_> = [query.number("limit", 50, 1..=200).err(), cursor.err()].into_iter().flatten().collect();
+    if !wrong.is_empty() {
+        return Err(Error::Invalid(wrong).into());
+    }
+    let list = List { items: super::list(&app).await?, next_cursor: None };
+    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(list))
+}
+
+/// What key to make.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[schema(as = NewSigningKey)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Asked {
+    /// Absent: as set for the server.
+    #[schema(value_type = Option<Algorithm>)]
+    algorithm: Option<String>,
+    /// Whether it signs at once: services that keep the public keys refuse its tokens until they ask again.
+    #[serde(default)]
+    immediately: bool,
+}
+
+/// Make the key that signs next
+///
+/// It is published now, and signs once every service can know it.
+#[utoipa::path(
+    post,
+    path = "/admin/signing-keys",
+    operation_id = "rotate_signing_keys",
+    tag = "administration",
+    security(("oauth2" = ["keys:write"]), ("bearer" = [])),
+    request_body(content = Asked),
+    responses(
+        (status = 201, description = "The key", body = SigningKey, headers(("Location" = String))),
+        (status = 400, description = "Two tokens, a malformed Authorization header, or a malformed body", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "No token, or a bad one", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 403, description = "The scope `keys:write` is missing", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 413, description = "More than 64 KiB", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 415, description = "Not `application/json`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "An algorithm that is not known", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The database is away", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn rotate(
+    permit: Permit<KeysWrite>,
+    app: web::Data<App>,
+    req: HttpRequest,
+    body: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let asked: Asked = body::json(&req, body).await?;
+    let unknown = || Error::invalid("algorithm", Code::Unknown, "must be ES256, RS256 or EdDSA");
+    let algorithm = asked.algorithm.map(|name| Algorithm::parse(&name).ok_or_else(unknown)).transpose()?;
+    let key = super::rotate(&app, algorithm, asked.immediately, &permit.origin, app.now()).await?;
+    let location = format!("/admin/signing-keys/{}", key.kid);
+    Ok(HttpResponse::Created().insert_header((LOCATION, location)).insert_header((CACHE_CONTROL, "no-store")).json(key))
+}
+
+/// Take a compromised key away
+///
+/// It is gone at once, and its tokens are good for nothing. In the place of the active one another signs at once.
+#[utoipa::path(
+    delete,
+    path = "/admin/signing-keys/{kid}",
+    operation_id = "delete_signing_key",
+    tag = "administration",
+    security(("oauth2" = ["keys:write"]), ("bearer" = [])),
+    params(("kid" = String, Path, description = "Which")),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 400, description = "Two tokens, or a malformed Authorization header", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "No token, or a bad one", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 403, description = "The scope `keys:write` is missing", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such key", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The database is away", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(crate) async fn delete(
+    permit: Permit<KeysWrite>,
+    app: web::Data<App>,
+    kid: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    super::delete(&app, &kid, &permit.origin, app.now()).await?;
+    Ok(HttpResponse::NoContent().finish())
 }

@@ -50,6 +50,8 @@ async fn it_describes_what_there_is() {
         [
             "/.well-known/jwks.json",
             "/.well-known/oauth-authorization-server",
+            "/admin/signing-keys",
+            "/admin/signing-keys/{kid}",
             "/healthz",
             "/introspect",
             "/readyz",

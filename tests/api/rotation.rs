@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::Duration;
 use grantd::{audit::Origin, keys, secret::MasterKey};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::{
-    Database, Form, MASTER_KEY, NewClient, Request, TestServer, eventually, http_client, on_both_engines,
+    Database, Form, MASTER_KEY, NewClient, PASSWORD, Request, TestServer, eventually, http_client, on_both_engines,
 };
 
 on_both_engines!(
@@ -21,6 +21,8 @@ on_both_engines!(
     a_new_master_key_changes_nothing_else,
     a_key_stays_for_the_longest_of_its_tokens,
     a_key_knows_how_long_the_tokens_of_all_servers_live,
+    operators_do_it_over_http,
+    who_may_not_and_what_is_refused,
 );
 
 fn header(token: &str) -> Value {
@@ -254,4 +256,92 @@ async fn a_key_knows_how_long_the_tokens_of_all_servers_live(database: Database)
     let active = kid(&other.admin().await);
     delete(&other, &active).await.unwrap();
     assert_eq!(server.database().number(longest).await, 3600);
+}
+
+async fn operators_do_it_over_http(database: Database) {
+    let server = TestServer::start(database).await;
+    let admin = server.admin().await;
+    let list = async || server.get("/admin/signing-keys").bearer(&admin).send().await.json_with(200);
+    let before = list().await;
+    assert_eq!((&before["next_cursor"], &before["items"][0]["state"]), (&Value::Null, &json!("active")));
+    let made = server.request("POST", "/admin/signing-keys").bearer(&admin).body("application/json", "{}").send().await;
+    let next = made.json_with(201);
+    assert_eq!(made.header("location"), format!("/admin/signing-keys/{}", next["kid"].as_str().unwrap()));
+    assert_eq!(
+        next,
+        json!({
+            "kid": next["kid"], "algorithm": "ES256", "state": "next", "created_at": "2026-01-31T12:00:00Z",
+            "not_before": "2026-01-31T12:05:10Z", "expires_at": null,
+        })
+    );
+    let now = list().await["items"].as_array().unwrap().clone();
+    assert!(now.len() == 2 && now.contains(&before["items"][0]) && now.contains(&next), "{now:?}");
+    let body = r#"{"algorithm": "EdDSA", "immediately": true}"#;
+    let made = server.request("POST", "/admin/signing-keys").bearer(&admin).body("application/json", body).send().await;
+    assert_eq!(made.json_with(201)["state"], "active");
+    let token = server.admin().await;
+    assert_eq!(header(&token)["alg"], "EdDSA");
+    let path = format!("/admin/signing-keys/{}", kid(&token));
+    assert_eq!(server.request("DELETE", &path).bearer(&admin).send().await.status, 204);
+    server.get("/users/me").bearer(&token).send().await.problem(401, "invalid-token");
+    server.request("DELETE", &path).bearer(&admin).send().await.problem(404, "not-found");
+    // Who did it is in the audit log.
+    let deleted = "SELECT count(*) FROM audit_events WHERE kind = 'signing_key.deleted' AND actor IS NOT NULL";
+    assert_eq!(server.database().number(deleted).await, 1);
+}
+
+async fn who_may_not_and_what_is_refused(database: Database) {
+    let server = TestServer::start(database).await;
+    let user = server.create_user("maria", &[]).await;
+    let admin = server.admin().await;
+    let maria = server.login("maria", PASSWORD).await;
+    let machine =
+        NewClient { id: "machine", grants: &["client_credentials"], scopes: "keys:read", ..NewClient::default() };
+    let secret = server.create_client(machine).await;
+    let form = Form::of(&[("grant_type", "client_credentials")]);
+    let reader = server.token(&form).basic("machine", &secret).send().await.json_with(200);
+    let reader = reader["access_token"].as_str().unwrap();
+    let kid = kid(&admin);
+    let before = published(&server).await;
+    for (method, path, scope) in [
+        ("GET", "/admin/signing-keys".to_owned(), "keys:read"),
+        ("POST", "/admin/signing-keys".to_owned(), "keys:write"),
+        ("DELETE", format!("/admin/signing-keys/{kid}"), "keys:write"),
+    ] {
+        // 401 and 403 come before any look at the body.
+        let ask = || server.request(method, &path).body("text/plain", "{broken");
+        ask().send().await.problem(401, "unauthorized");
+        let lacks = ask().bearer(&maria).send().await;
+        lacks.problem(403, "insufficient-scope");
+        assert!(lacks.header("www-authenticate").contains(&format!("scope=\"{scope}\"")));
+        let by_reader = ask().bearer(reader).send().await;
+        assert_eq!(by_reader.status, if scope == "keys:read" { 200 } else { 403 }, "{method}");
+    }
+    for (content_type, body, status, kind) in [
+        ("application/json", "{broken", 400, "malformed-body"),
+        ("application/json", "[]", 400, "malformed-body"),
+        ("application/json", "", 400, "malformed-body"),
+        ("application/json", r#"{"other": 1}"#, 400, "malformed-body"),
+        ("application/json", r#"{"immediately": true, "immediately": true}"#, 400, "malformed-body"),
+        ("application/json", r#"{"immediately": "yes"}"#, 400, "malformed-body"),
+        ("text/plain", "{}", 415, "unsupported-media-type"),
+        ("application/json", r#"{"algorithm": "HS256"}"#, 422, "validation"),
+    ] {
+        let answer = server.request("POST", "/admin/signing-keys").bearer(&admin).body(content_type, body).send().await;
+        answer.problem(status, kind);
+    }
+    for wrong in ["limit=0", "limit=x", "cursor=x"] {
+        let answer = server.get(&format!("/admin/signing-keys?{wrong}")).bearer(&admin).send().await;
+        assert_eq!(answer.problem(422, "validation")["errors"][0]["field"], wrong.split('=').next().unwrap());
+    }
+    let large = format!("{{{}}}", " ".repeat(70_000));
+    let answer =
+        server.request("POST", "/admin/signing-keys").bearer(&admin).body("application/json", large).send().await;
+    answer.problem(413, "too-large");
+    assert_eq!(published(&server).await, before);
+    let other = server.request("PUT", "/admin/signing-keys").bearer(&admin).send().await;
+    other.problem(405, "method-not-allowed");
+    assert_eq!(other.header("allow"), "GET, HEAD, POST");
+    server.set_disabled(&user, true).await;
+    server.get("/admin/signing-keys").bearer(&maria).send().await.problem(401, "invalid-token");
 }
