@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Subcommand;
 
 use super::{
@@ -87,7 +88,11 @@ fn row(key: &SigningKey) -> Vec<String> {
         key.kid.clone(),
         key.algorithm.as_str().to_owned(),
         key.state.as_str().to_owned(),
-        key.not_before.to_rfc3339(),
-        key.expires_at.map(|at| at.to_rfc3339()).unwrap_or_default(),
+        time(key.not_before),
+        key.expires_at.map(time).unwrap_or_default(),
     ]
+}
+
+fn time(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
