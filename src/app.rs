@@ -224,9 +224,7 @@ async fn key_beside(path: &Path, store: &Store) -> Result<MasterKey, StartError>
         }
         write_new_key(path, &MasterKey::generate()?).map_err(|error| problem(error.to_string()))?;
     }
-    config::only_ours(path).map_err(problem)?;
-    let text = fs::read_to_string(path).map_err(|error| problem(error.to_string()))?;
-    MasterKey::parse(&text).ok_or_else(|| problem("does not hold 32 bytes in base64url".to_owned()))
+    config::read_master_key(path).map_err(problem)
 }
 
 /// Whole or not at all, and never over a file that another server has just made.

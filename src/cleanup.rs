@@ -82,12 +82,8 @@ pub async fn sweep(store: &Store, sessions: &mut Sessions, now: DateTime<Utc>) -
     let ended = now - keys::longest_ttl(&mut conn).await?;
     let mut more = sessions.sweep(&mut conn, ended).await?;
     for (sql, before) in [(OLD_REVOCATIONS, now - REVOCATIONS), (OLD_ASSERTIONS, now)] {
-        more |= batch(&mut conn, sql, before).await? == BATCH.unsigned_abs();
+        more |= run::execute!(conn, sql, before, BATCH)? == BATCH.unsigned_abs();
     }
     keys::delete_expired(&mut conn, now).await?;
     Ok(more)
-}
-
-async fn batch(conn: &mut Conn, sql: &'static str, before: DateTime<Utc>) -> Result<u64, StoreError> {
-    run::execute!(conn, sql, before, BATCH)
 }

@@ -8,6 +8,9 @@ target=${CARGO_TARGET_DIR:-$root/target}
 export GRANTD=${GRANTD:-$target/debug/grantd}
 [ -x "$GRANTD" ] || (cd "$root" && cargo build --locked)
 
+# checking.py, without a trace of it in the checkout.
+export PYTHONPATH=$root/tests PYTHONDONTWRITEBYTECODE=1
+
 work=$(mktemp -d)
 started=()
 finish() {

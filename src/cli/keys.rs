@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Subcommand;
 
 use super::{
@@ -12,9 +11,8 @@ use super::{
 use crate::{
     app::App,
     audit::Origin,
-    config::{self, Algorithm},
+    config::{self, Algorithm, parse},
     keys::{self, SigningKey},
-    secret::MasterKey,
 };
 
 #[derive(Subcommand)]
@@ -26,7 +24,7 @@ pub(super) enum Command {
         #[arg(
             long,
             help = "What it signs with: ES256, RS256 or EdDSA; when absent, as set for the server",
-            value_parser = algorithm
+            value_parser = parse::algorithm
         )]
         algorithm: Option<Algorithm>,
         /// Let it sign at once: services that keep the public keys refuse its tokens until they ask again
@@ -47,10 +45,6 @@ pub(super) enum Command {
     },
 }
 
-fn algorithm(text: &str) -> Result<Algorithm, String> {
-    Algorithm::parse(text).ok_or_else(|| "allowed is ES256, RS256 or EdDSA".to_owned())
-}
-
 pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome {
     let (origin, now) = (Origin::system(), app.now());
     match command {
@@ -67,11 +61,7 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
         }
         Command::Rewrap { new_master_key_file: file } => {
             let problem = |problem: String| format!("--new-master-key-file: {}: {problem}", file.display());
-            config::only_ours(&file).map_err(problem)?;
-            let text = std::fs::read_to_string(&file).map_err(|error| problem(error.to_string()))?;
-            let new =
-                MasterKey::parse(&text).ok_or_else(|| problem("does not hold 32 bytes in base64url".to_owned()))?;
-            keys::rewrap(app, &new).await?;
+            keys::rewrap(app, &config::read_master_key(&file).map_err(problem)?).await?;
             if output.json {
                 return output.done("rewrapped");
             }
@@ -88,11 +78,7 @@ fn row(key: &SigningKey) -> Vec<String> {
         key.kid.clone(),
         key.algorithm.as_str().to_owned(),
         key.state.as_str().to_owned(),
-        time(key.not_before),
-        key.expires_at.map(time).unwrap_or_default(),
+        output::time(key.not_before),
+        key.expires_at.map(output::time).unwrap_or_default(),
     ]
-}
-
-fn time(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write as _};
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
@@ -89,6 +90,11 @@ pub(super) fn print(text: &str) -> Outcome {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         done => Ok(done?),
     }
+}
+
+/// A time as people read it in a table, and as JSON has it.
+pub(super) fn time(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 #[cfg(test)]

@@ -119,7 +119,7 @@ fn line(name: &str, value: &Value, now: DateTime<Utc>) -> String {
     let shown = format!("  {name}: {value}");
     let is_time = ["exp", "iat", "nbf", "auth_time"].contains(&name);
     match value.as_i64().filter(|_| is_time).and_then(|seconds| DateTime::from_timestamp(seconds, 0)) {
-        Some(at) => format!("{shown} ({}, {})", at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true), ago(at, now)),
+        Some(at) => format!("{shown} ({}, {})", output::time(at), ago(at, now)),
         None => shown,
     }
 }

@@ -88,6 +88,7 @@ pub mod parse {
     use std::path::PathBuf;
 
     use super::Duration;
+    use crate::config::Algorithm;
 
     /// Any path. An empty one counts as not set: so compose files leave things out.
     pub fn path(text: &str) -> Result<PathBuf, String> {
@@ -116,6 +117,11 @@ pub mod parse {
             _ => return Err(allowed.to_owned()),
         };
         number.parse::<u64>().ok().and_then(|n| n.checked_mul(factor)).ok_or_else(|| allowed.to_owned())
+    }
+
+    /// What signs tokens, by its name in a JOSE header.
+    pub fn algorithm(text: &str) -> Result<Algorithm, String> {
+        Algorithm::parse(text).ok_or_else(|| "allowed is ES256, RS256 or EdDSA".to_owned())
     }
 
     /// `true` or `false`.

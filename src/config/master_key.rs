@@ -62,6 +62,13 @@ impl KeySettings {
     }
 }
 
+/// The key in a file that nobody else may read; or what is wrong with it.
+pub(crate) fn read_master_key(path: &Path) -> Result<MasterKey, String> {
+    only_ours(path)?;
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    MasterKey::parse(&text).ok_or_else(|| "does not hold 32 bytes in base64url".to_owned())
+}
+
 /// Whether others may read a file that holds a secret.
 pub(crate) fn only_ours(path: &Path) -> Result<(), String> {
     use std::os::unix::fs::PermissionsExt as _;

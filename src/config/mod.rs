@@ -16,7 +16,7 @@ use std::{ffi::OsString, fmt};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 
-pub(crate) use self::master_key::only_ours;
+pub(crate) use self::master_key::{only_ours, read_master_key};
 use self::{
     check::Check, database::DatabaseSettings, hash::HashSettings, http::HttpSettings, log::LogSettings,
     master_key::KeySettings, setup::SetupSettings, tokens::TokenSettings,

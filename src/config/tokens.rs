@@ -105,9 +105,7 @@ impl TokenSettings {
         let refresh = check.value("GRANTD_REFRESH_TOKEN_TTL", &self.refresh_token_ttl, parse::duration);
         let session = check.value("GRANTD_SESSION_TTL", &self.session_ttl, parse::duration);
         let leeway = check.value("GRANTD_REFRESH_LEEWAY", &self.refresh_leeway, parse::duration);
-        let algorithm = check.value("GRANTD_SIGNING_ALGORITHM", &self.signing_algorithm, |text| {
-            Algorithm::parse(text).ok_or_else(|| "allowed is ES256, RS256 or EdDSA".to_owned())
-        });
+        let algorithm = check.value("GRANTD_SIGNING_ALGORITHM", &self.signing_algorithm, parse::algorithm);
         let key_ttl = check.value("GRANTD_SIGNING_KEY_TTL", &self.signing_key_ttl, parse::duration);
         let password_grant = check.value("GRANTD_PASSWORD_GRANT", &self.password_grant, parse::boolean);
         Some(TokenConfig {

@@ -6,8 +6,9 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use secrecy::ExposeSecret as _;
 
-use super::{KeyState, KeysError, SigningKey, duration, impossible, live, pair::KeyPair, seconds, sql, unseal};
+use super::{KeyState, KeysError, SigningKey, duration, live, pair::KeyPair, seconds, sql, unseal};
 use crate::{
     app::App,
     audit::{self, Event, Origin},
@@ -272,14 +273,12 @@ pub async fn rewrap(app: &App, new: &MasterKey) -> Result<(), Error> {
             lock(conn, old).await?;
             for row in run::all!(conn, sql::KeyRow, sql::ALL)? {
                 unseal(&row, old)?;
-                let plain = old.open(&row.private_key, &row.kid).map_err(|_| impossible(&row, "it does not open"))?;
-                let sealed = reseal(new, &plain, &row.kid)?;
+                let sealed = reseal(old, new, &row.private_key, &row.kid)?;
                 run::execute!(conn, sql::RESEAL, row.kid.as_str(), sealed)?;
             }
             for row in run::all!(conn, sql::ServerKeyRow, sql::SERVER_KEYS)? {
-                let wrong = |_| KeysError::WrongMasterKey { kid: row.name.clone() };
-                let plain = old.open(&row.sealed, &row.name).map_err(wrong)?;
-                run::execute!(conn, sql::RESEAL_SERVER_KEY, row.name.as_str(), reseal(new, &plain, &row.name)?)?;
+                let sealed = reseal(old, new, &row.sealed, &row.name)?;
+                run::execute!(conn, sql::RESEAL_SERVER_KEY, row.name.as_str(), sealed)?;
             }
             let event = Event::success("signing_key.rewrapped");
             Ok(audit::record(conn, event, &Origin::system(), app.now()).await?)
@@ -287,9 +286,9 @@ pub async fn rewrap(app: &App, new: &MasterKey) -> Result<(), Error> {
         .await
 }
 
-fn reseal(new: &MasterKey, plain: &secrecy::SecretBox<Vec<u8>>, context: &str) -> Result<Vec<u8>, Error> {
-    use secrecy::ExposeSecret as _;
-    Ok(new.seal(plain.expose_secret(), context)?)
+fn reseal(old: &MasterKey, new: &MasterKey, sealed: &[u8], name: &str) -> Result<Vec<u8>, Error> {
+    let plain = old.open(sealed, name).map_err(|_| KeysError::WrongMasterKey { kid: name.to_owned() })?;
+    Ok(new.seal(plain.expose_secret(), name)?)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use actix_web::{
     HttpResponse, ResponseError,
     http::{
         StatusCode,
-        header::{ALLOW, CACHE_CONTROL, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE},
+        header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE},
     },
 };
 use grantd_guard::Refusal;
@@ -152,11 +152,10 @@ impl OAuthError {
 
     /// The answer, which names the request where that helps to find it in the log.
     pub(crate) fn render(&self, request_id: &str) -> HttpResponse {
-        let mut answer = HttpResponse::build(self.status);
+        let mut answer = super::uncached(self.status);
         for (name, value) in &self.headers {
             answer.insert_header((*name, value.as_str()));
         }
-        answer.insert_header((CACHE_CONTROL, "no-store")).insert_header((PRAGMA, "no-cache"));
         let internal = format!("an internal error; the log has more under request id {request_id}");
         let description = if self.error == "server_error" { &internal } else { &*self.description };
         answer.json(OAuthErrorBody { error: self.error, error_description: description, reason: self.reason })

@@ -1,17 +1,15 @@
 //! The form that OAuth endpoints take (RFC 6749 §3.2, appendix B).
 
-use std::{borrow::Cow, time::Duration};
+use std::borrow::Cow;
 
 use actix_web::{HttpMessage, HttpRequest, web};
 use percent_encoding::percent_decode_str;
-use tokio::time::timeout;
 
 use super::OAuthError;
+use crate::http::body::{self, Unread};
 
 /// As much as a form may have, in bytes.
 const MAX_BYTES: usize = 16 * 1024;
-/// For the whole of it.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// The parameters of a form. It may hold secrets and therefore shows nothing of itself.
 #[derive(Default)]
@@ -23,10 +21,11 @@ impl Form {
         if !req.content_type().eq_ignore_ascii_case("application/x-www-form-urlencoded") {
             return Err(OAuthError::invalid_request("the content type must be application/x-www-form-urlencoded"));
         }
-        let bytes =
-            timeout(LONGEST_WAIT, body.to_bytes_limited(MAX_BYTES)).await.map_err(|_| OAuthError::too_slow())?;
-        let bytes = bytes.map_err(|_| OAuthError::too_large())?;
-        let bytes = bytes.map_err(|_| OAuthError::invalid_request("the body could not be read"))?;
+        let bytes = body::read(body, MAX_BYTES).await.map_err(|unread| match unread {
+            Unread::TooSlow => OAuthError::too_slow(),
+            Unread::TooLarge => OAuthError::too_large(),
+            Unread::Broken => OAuthError::invalid_request("the body could not be read"),
+        })?;
         Self::parse(&bytes)
     }
 

@@ -2,16 +2,12 @@
 
 use std::sync::Arc;
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::header::{CACHE_CONTROL, PRAGMA},
-    web,
-};
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use chrono::{DateTime, Utc};
-use grantd_guard::{Audience, Claims, Scopes, TokenError};
+use grantd_guard::{Audience, Claims, Scopes};
 use serde::Serialize;
 
-use super::{OAuthError, client_auth, error::OAuthErrorBody, form::Form, issue};
+use super::{OAuthError, client_auth, error::OAuthErrorBody, form::Form, if_good, issue, uncached};
 use crate::{
     app::App,
     clients::{self, Client, ClientKind, GrantType},
@@ -125,9 +121,7 @@ pub(crate) async fn handle(
 }
 
 fn respond(answer: &Answer<'_>) -> HttpResponse {
-    let mut response = HttpResponse::Ok();
-    response.insert_header((CACHE_CONTROL, "no-store")).insert_header((PRAGMA, "no-cache"));
-    response.json(answer)
+    uncached(StatusCode::OK).json(answer)
 }
 
 fn inactive() -> HttpResponse {
@@ -151,13 +145,7 @@ async fn caller(app: &App, req: &HttpRequest, form: &Form, now: DateTime<Utc>) -
 }
 
 fn of_access_token(app: &App, caller: &Caller, token: &str, now: DateTime<Utc>) -> Result<HttpResponse, OAuthError> {
-    let claims = match app.guard.verify_for_anybody(token, now.timestamp()) {
-        Ok(claims) => claims,
-        Err(TokenError::RevocationsUnknown) => {
-            return Err(grantd_guard::Refusal::from(TokenError::RevocationsUnknown).into());
-        }
-        Err(_) => return Ok(inactive()),
-    };
+    let Some(claims) = if_good(app.guard.verify_for_anybody(token, now.timestamp()))? else { return Ok(inactive()) };
     if !caller.may_see(&claims.client_id, claims.aud.as_slice()) {
         return Ok(inactive());
     }

@@ -15,4 +15,31 @@ pub(crate) mod revoke;
 pub(crate) mod token;
 pub(crate) mod verify;
 
+use std::sync::Arc;
+
+use actix_web::{
+    HttpResponse, HttpResponseBuilder,
+    http::{
+        StatusCode,
+        header::{CACHE_CONTROL, PRAGMA},
+    },
+};
+use grantd_guard::{Claims, Refusal, TokenError};
+
 pub(crate) use self::{client_auth::confidential_client, error::OAuthError};
+
+/// An answer that nobody may keep (RFC 6749 §5.1).
+fn uncached(status: StatusCode) -> HttpResponseBuilder {
+    let mut answer = HttpResponse::build(status);
+    answer.insert_header((CACHE_CONTROL, "no-store")).insert_header((PRAGMA, "no-cache"));
+    answer
+}
+
+/// The claims of a token that somebody asks about; none: it is of no use to anybody.
+fn if_good(verdict: Result<Arc<Claims>, TokenError>) -> Result<Option<Arc<Claims>>, OAuthError> {
+    match verdict {
+        Ok(claims) => Ok(Some(claims)),
+        Err(error @ TokenError::RevocationsUnknown) => Err(Refusal::from(error).into()),
+        Err(_) => Ok(None),
+    }
+}

@@ -12,7 +12,7 @@ use crate::{
     changes,
     clients::{ClientKind, GrantType},
     error::Error,
-    sessions::{self, RefreshClaim, Session, Standing, Use},
+    sessions::{self, RefreshClaim, Session, Standing},
     users::User,
 };
 
@@ -91,8 +91,8 @@ async fn user(request: &TokenRequest<'_>, session: &Session) -> Result<Arc<User>
 }
 
 async fn rotate(request: &TokenRequest<'_>, session: &mut Session) -> Result<bool, OAuthError> {
-    let by = Use { address: request.origin.address.as_deref(), user_agent: request.user_agent.as_deref() };
-    Ok(sessions::rotate(request.app, session, &by, request.now).await?)
+    let (address, user_agent) = (request.origin.address.as_deref(), request.user_agent.as_deref());
+    Ok(sessions::rotate(request.app, session, address, user_agent, request.now).await?)
 }
 
 /// Two have the token, and nobody can say which of them is the thief: the session ends for both.

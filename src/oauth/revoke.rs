@@ -2,14 +2,10 @@
 
 use std::sync::Arc;
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::header::{CACHE_CONTROL, PRAGMA},
-    web,
-};
-use grantd_guard::{Claims, Refusal, RevocationKind, TokenError};
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
+use grantd_guard::{Claims, RevocationKind, TokenError};
 
-use super::{OAuthError, client_auth, error::OAuthErrorBody, form::Form};
+use super::{OAuthError, client_auth, error::OAuthErrorBody, form::Form, if_good, uncached};
 use crate::{
     app::App,
     audit::{self, Event, Origin},
@@ -74,8 +70,7 @@ pub(crate) async fn handle(
             }
         }
     }
-    let mut response = HttpResponse::Ok();
-    Ok(response.insert_header((CACHE_CONTROL, "no-store")).insert_header((PRAGMA, "no-cache")).finish())
+    Ok(uncached(StatusCode::OK).finish())
 }
 
 /// What an access token says, whoever it is for; none: it is of no use to anybody already.
@@ -89,11 +84,7 @@ async fn genuine(app: &App, token: &str) -> Result<Option<Arc<Claims>>, OAuthErr
         }
         verdict => verdict,
     };
-    match verdict {
-        Ok(claims) => Ok(Some(claims)),
-        Err(error @ TokenError::RevocationsUnknown) => Err(Refusal::from(error).into()),
-        Err(_) => Ok(None),
-    }
+    if_good(verdict)
 }
 
 async fn refresh_token(app: &App, client: &Client, claim: &RefreshClaim, origin: Origin) -> Result<(), OAuthError> {

@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header::{CACHE_CONTROL, PRAGMA, USER_AGENT},
+    http::{StatusCode, header::USER_AGENT},
     web,
 };
 use chrono::{DateTime, Utc};
 use grantd_guard::Scopes;
 use serde::Serialize;
 
-use super::{OAuthError, client_auth, client_credentials, error::OAuthErrorBody, form::Form, password, refresh};
+use super::{
+    OAuthError, client_auth, client_credentials, error::OAuthErrorBody, form::Form, password, refresh, uncached,
+};
 use crate::{app::App, audit::Origin, clients::Client, principal};
 
 /// The grants that [`handle`] knows.
@@ -108,7 +110,5 @@ pub(crate) async fn handle(
         "client_credentials" => client_credentials::grant(&request)?,
         _ => return Err(OAuthError::unsupported_grant_type()),
     };
-    let mut response = HttpResponse::Ok();
-    response.insert_header((CACHE_CONTROL, "no-store")).insert_header((PRAGMA, "no-cache"));
-    Ok(response.json(answer))
+    Ok(uncached(StatusCode::OK).json(answer))
 }

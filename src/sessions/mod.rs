@@ -168,26 +168,21 @@ pub(crate) async fn end_all_of_user(conn: &mut Conn, id: UserId, now: DateTime<U
     revocations::record(conn, kind, &ids, now).await
 }
 
-/// From where a session is used.
-pub(crate) struct Use<'u> {
-    pub(crate) address: Option<&'u str>,
-    pub(crate) user_agent: Option<&'u str>,
-}
-
-/// Retires the current refresh token in favour of the next, in one statement; `false`: another request did so meanwhile,
+/// Retires the current refresh token in favour of the next, in one statement, and notes from where; `false`: another request did so meanwhile,
 /// or the session has ended.
 pub(crate) async fn rotate(
     app: &App,
     session: &mut Session,
-    by: &Use<'_>,
+    address: Option<&str>,
+    user_agent: Option<&str>,
     now: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
     let rotation = Rotation {
         session: session.id,
         counter: i64::try_from(session.counter).unwrap_or(i64::MAX),
         idle_expires_at: (now + app.config.tokens.refresh_token_ttl).min(session.expires_at),
-        address: by.address.map(str::to_owned),
-        user_agent: kept(by.user_agent),
+        address: address.map(str::to_owned),
+        user_agent: kept(user_agent),
         now,
     };
     let idle_expires_at = rotation.idle_expires_at;

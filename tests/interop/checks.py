@@ -7,7 +7,6 @@ import base64
 import json
 import os
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -19,6 +18,7 @@ from authlib.integrations.flask_oauth2 import ResourceProtector
 from authlib.integrations.requests_client import OAuth2Session as AuthlibSession
 from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
 from authlib.oauth2.rfc9068 import JWTBearerTokenValidator
+from checking import check, count, equal, finish
 from joserfc.jwk import KeySet
 from oauthlib.oauth2 import BackendApplicationClient, InvalidGrantError, LegacyApplicationClient
 from requests_oauthlib import OAuth2Session
@@ -37,25 +37,6 @@ SERVICES = {
 }
 FASTAPI_EXAMPLE = os.environ["FASTAPI_EXAMPLE_URL"]
 EXAMPLES = Path(__file__).parents[2] / "examples"
-
-passed = failed = 0
-
-
-def check(name, test):
-    """Runs a test, which fails with an exception."""
-    global passed, failed
-    try:
-        test()
-    except Exception as error:
-        failed += 1
-        print(f"FAILED  {name}: {type(error).__name__}: {error}")
-    else:
-        passed += 1
-        print(f"ok      {name}")
-
-
-def equal(found, expected):
-    assert found == expected, f"found {found!r} instead of {expected!r}"
 
 
 def raises(error, call):
@@ -179,11 +160,8 @@ for method in ["client_secret_basic", "client_secret_post"]:
 
 def javascript(script):
     """Counts the checks of a script in JavaScript, which prints them as `check` does."""
-    global passed, failed
     done = subprocess.run([os.environ["NODE"], script], check=False, capture_output=True, text=True, timeout=60)
-    print(done.stdout, end="")
-    passed += done.stdout.count("ok      ")
-    failed += done.stdout.count("FAILED  ")
+    count(done.stdout)
     check(f"{script}: runs to its end", lambda: equal((done.returncode, done.stderr), (0, "")))
 
 
@@ -378,5 +356,4 @@ def curl():
 check("curl: a token, and a call with it", curl)
 check("the server's log names no password", lambda: equal(USER["password"] in Path("grantd.log").read_text(), False))
 
-print(f"{passed} passed, {failed} failed")
-sys.exit(failed > 0)
+finish()

@@ -4,11 +4,12 @@ import http.client
 import json
 import os
 import signal
-import sys
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
+
+from checking import check, equal, finish
 
 ISSUER = os.environ["ISSUER"]
 PROXIES = {"nginx": os.environ["NGINX_URL"], "Caddy": os.environ["CADDY_URL"]}
@@ -17,25 +18,6 @@ NAMES = ["subject", "username", "client", "scope", "session"]
 # What a client may send that would rather be somebody else; CGI and WSGI take `_` for `-`.
 FORGED = {f"X-Auth-{name}": "forged" for name in NAMES}
 FORGED |= {f"{prefix}{name}": "forged" for prefix in ("X_Auth_", "X-Auth_", "X_Auth-") for name in NAMES}
-
-passed = failed = 0
-
-
-def check(name, test):
-    """Runs a test, which fails with an exception."""
-    global passed, failed
-    try:
-        test()
-    except Exception as error:
-        failed += 1
-        print(f"FAILED  {name}: {type(error).__name__}: {error}")
-    else:
-        passed += 1
-        print(f"ok      {name}")
-
-
-def equal(found, expected):
-    assert found == expected, f"found {found!r} instead of {expected!r}"
 
 
 def call(url, token=None, headers=None, data=None):
@@ -170,5 +152,4 @@ for name, url in PROXIES.items():
     check(f"{name}: {away} without grantd", lambda: refused(f"{url}/items", away, good))
     check(f"{name}: the same where no scope is needed", lambda: refused(url, away, good))
 
-print(f"{passed} passed, {failed} failed")
-sys.exit(failed > 0)
+finish()
