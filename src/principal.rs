@@ -54,10 +54,13 @@ async fn me(req: &HttpRequest) -> Result<Me, Problem> {
     let (Some(_), Some(id)) = (&claims.sid, UserId::parse(&claims.sub)) else {
         return Err(Problem::forbidden("this is for users; a client has no account"));
     };
-    match app.users.read(id).await.map_err(Error::from)? {
-        Some(user) if !user.disabled => Ok(Me { user }),
-        _ => Err(Refusal::Token(TokenError::Revoked).into()),
-    }
+    Ok(Me { user: live_user(app, id).await? })
+}
+
+/// A user who is there and not disabled.
+async fn live_user(app: &App, id: UserId) -> Result<Arc<User>, Problem> {
+    let user = app.users.read(id).await.map_err(Error::from)?;
+    Ok(user.filter(|user| !user.disabled).ok_or(Refusal::Token(TokenError::Revoked))?)
 }
 
 grantd_guard::scopes! {
@@ -88,10 +91,7 @@ async fn permit<S: RequiredScopes>(req: &HttpRequest) -> Result<Permit<S>, Probl
     let app = app(req)?;
     let claims = claims(req, app)?;
     if let Some(id) = UserId::parse(&claims.sub) {
-        let user = app.users.read(id).await.map_err(Error::from)?;
-        if user.is_none_or(|user| user.disabled) {
-            return Err(Refusal::Token(TokenError::Revoked).into());
-        }
+        live_user(app, id).await?;
     }
     if !S::are_in(&claims.scope) {
         return Err(Refusal::Scope(S::needed()).into());
