@@ -1,4 +1,4 @@
-//! What a server keeps in memory of the database, and how it hears that it has changed: revocations, signing keys, clients.
+//! What a server keeps in memory of the database, and how it hears that it has changed: revocations, signing keys, clients, what roles give.
 //!
 //! All servers look at one row several times a second. Whoever changes something raises its number there, in the same
 //! transaction.
@@ -13,9 +13,10 @@ use crate::{
     store::{Conn, Store, StoreError, run},
 };
 
-const READ: &str = "SELECT revocations, revocation_mark, signing_keys, clients FROM changes WHERE id = 1";
+const READ: &str = "SELECT revocations, revocation_mark, signing_keys, clients, roles FROM changes WHERE id = 1";
 const OF_KEYS: &str = "UPDATE changes SET signing_keys = signing_keys + 1 WHERE id = 1";
 const OF_CLIENTS: &str = "UPDATE changes SET clients = clients + 1 WHERE id = 1";
+const OF_ROLES: &str = "UPDATE changes SET roles = roles + 1 WHERE id = 1";
 
 /// How far this server has followed.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub(crate) struct Head {
     pub(crate) revocations: i64,
     /// How often the signing keys were changed.
     pub(crate) signing_keys: i64,
+    /// How often what roles give was changed.
+    roles: i64,
 }
 
 /// The row.
@@ -41,6 +44,7 @@ pub(crate) struct Row {
     pub(crate) revocation_mark: String,
     pub(crate) signing_keys: i64,
     clients: i64,
+    roles: i64,
 }
 
 impl Changes {
@@ -52,6 +56,11 @@ impl Changes {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.news.receiver_count()
+    }
+
+    /// How often what roles give was changed, as far as is known: what is read from now on was read after that.
+    pub(crate) fn of_roles(&self) -> i64 {
+        self.news.borrow().roles
     }
 
     /// To be told when there is something new.
@@ -85,12 +94,12 @@ pub(crate) async fn catch_up(app: &App, store: &Store) -> Result<(), Error> {
     // Before anything else can fail.
     app.guard.hear_revocations(news, after.is_none());
     if seen.as_ref().is_none_or(|before| before.clients != row.clients) {
-        app.clients.forget();
+        app.clients.forget(row.clients);
     }
     if seen.as_ref().is_none_or(|before| before.signing_keys != row.signing_keys) {
         reload(app, store).await?;
     }
-    let head = Head { revocations: row.revocations, signing_keys: row.signing_keys };
+    let head = Head { revocations: row.revocations, signing_keys: row.signing_keys, roles: row.roles };
     // Last: what failed before, or was given up half way, is done again the next time.
     *seen = Some(row);
     app.changes.news.send_if_modified(|known| std::mem::replace(known, head) != head);
@@ -118,5 +127,11 @@ pub(crate) async fn of_keys(conn: &mut Conn) -> Result<(), StoreError> {
 /// Says that clients have changed, in a transaction that is under way.
 pub(crate) async fn of_clients(conn: &mut Conn) -> Result<(), StoreError> {
     run::execute!(conn, OF_CLIENTS)?;
+    Ok(())
+}
+
+/// Says that what roles give has changed, in a transaction that is under way.
+pub(crate) async fn of_roles(conn: &mut Conn) -> Result<(), StoreError> {
+    run::execute!(conn, OF_ROLES)?;
     Ok(())
 }

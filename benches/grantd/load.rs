@@ -161,8 +161,9 @@ impl Head {
     /// `None` while there is more to come. An answer without `Content-Length` has no body here.
     fn parse(bytes: &[u8]) -> Outcome<Option<Self>> {
         let (mut length, mut status, mut body) = (0, None, 0);
-        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-            length += line.len();
+        for end in memchr::memchr_iter(b'\n', bytes) {
+            let line = &bytes[length..=end];
+            length = end + 1;
             match line {
                 b"\r\n" => {
                     let status = status.ok_or("the answer has no status")?;

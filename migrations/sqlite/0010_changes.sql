@@ -4,11 +4,12 @@ CREATE TABLE changes (
     -- The number and the mark of the last revocation.
     revocations     INTEGER NOT NULL,
     revocation_mark TEXT NOT NULL,
-    -- How often the signing keys, and the clients, were changed.
+    -- How often the signing keys, the clients, and what roles give, were changed.
     signing_keys    INTEGER NOT NULL,
     clients         INTEGER NOT NULL,
+    roles           INTEGER NOT NULL,
     CONSTRAINT changes_pkey PRIMARY KEY (id),
     CONSTRAINT changes_id_check CHECK (id = 1)
 ) STRICT;
 
-INSERT INTO changes (id, revocations, revocation_mark, signing_keys, clients) VALUES (1, 0, 'start', 0, 0);
+INSERT INTO changes (id, revocations, revocation_mark, signing_keys, clients, roles) VALUES (1, 0, 'start', 0, 0, 0);

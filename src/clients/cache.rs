@@ -14,29 +14,30 @@ pub struct Cache(RwLock<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Raised when all are forgotten: what was read before comes too late.
-    generation: u64,
+    /// How often clients had been changed (see [`crate::changes`]) before these were read.
+    as_of: i64,
     known: HashMap<String, Arc<Credentials>>,
 }
 
 impl Cache {
-    /// A client, or the generation for [`Cache::keep`].
-    pub(super) fn get(&self, id: &str) -> Result<Arc<Credentials>, u64> {
+    /// A client, unless it must be read first; and the number of changes that it is as of.
+    pub(super) fn get(&self, id: &str) -> (Option<Arc<Credentials>>, i64) {
         let state = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        state.known.get(id).cloned().ok_or(state.generation)
+        (state.known.get(id).cloned(), state.as_of)
     }
 
-    pub(super) fn keep(&self, credentials: &Arc<Credentials>, generation: u64) {
+    /// Keeps what was read after [`Cache::get`] gave that number, unless it comes too late.
+    pub(super) fn keep(&self, credentials: &Arc<Credentials>, as_of: i64) {
         let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if state.generation == generation {
+        if state.as_of == as_of {
             state.known.insert(credentials.client.client_id.to_string(), Arc::clone(credentials));
         }
     }
 
-    /// Has all read again.
-    pub(crate) fn forget(&self) {
+    /// Has all read again, since clients were changed so often.
+    pub(crate) fn forget(&self, as_of: i64) {
         let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        state.generation += 1;
+        state.as_of = as_of;
         state.known.clear();
     }
 }

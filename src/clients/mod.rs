@@ -305,15 +305,20 @@ impl Batch for ById {
 /// A client and what proves that somebody is it, as it was when this server last heard of a change: a moment ago. For who only
 /// looks at tokens.
 pub(crate) async fn credentials(app: &App, id: &str) -> Result<Option<Arc<Credentials>>, StoreError> {
-    let generation = match app.clients.get(id) {
-        Ok(known) => return Ok(Some(known)),
-        Err(generation) => generation,
-    };
+    Ok(credentials_as_of(app, id).await?.map(|(credentials, _)| credentials))
+}
+
+/// As [`credentials`], with the number of changes of clients that this is as of: it is true as long as there was no other.
+pub(crate) async fn credentials_as_of(app: &App, id: &str) -> Result<Option<(Arc<Credentials>, i64)>, StoreError> {
+    let (known, as_of) = app.clients.get(id);
+    if let Some(known) = known {
+        return Ok(Some((known, as_of)));
+    }
     let found = read(&mut app.store.read().await?, id).await?.map(Arc::new);
     if let Some(found) = &found {
-        app.clients.keep(found, generation);
+        app.clients.keep(found, as_of);
     }
-    Ok(found)
+    Ok(found.map(|found| (found, as_of)))
 }
 
 /// One client.

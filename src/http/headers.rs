@@ -1,5 +1,7 @@
 //! What every answer has: a request id, the security headers, and for errors one of the two forms.
 
+use std::time::Instant;
+
 use actix_web::{
     Error, HttpMessage, HttpRequest, HttpResponse,
     body::{BoxBody, MessageBody},
@@ -15,7 +17,7 @@ use actix_web::{
     web,
 };
 
-use super::{docs, problem::Problem};
+use super::{docs, problem::Problem, request_log};
 use crate::{app::App, ids::RequestId, oauth::OAuthError};
 
 /// As much as a request's head may have, in bytes.
@@ -27,11 +29,12 @@ const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-
 #[derive(Clone)]
 pub(crate) struct RequestIdText(pub(crate) String);
 
-/// Names the request, answers it, and completes the answer.
+/// Names the request, answers it, completes the answer, and notes it in the log.
 pub(super) async fn complete(
     req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
+    let began = Instant::now();
     let id = request_id(req.request());
     req.extensions_mut().insert(RequestIdText(id.clone()));
     let response = if head_bytes(&req) > MAX_HEAD_BYTES {
@@ -41,6 +44,7 @@ pub(super) async fn complete(
     };
     let mut response = in_form(response, &id);
     secure(&mut response, &id);
+    request_log::log(&response, &id, began);
     Ok(response)
 }
 

@@ -59,8 +59,8 @@ fn routes(routes: &mut web::ServiceConfig) {
         .default_service(web::to(nothing_here));
 }
 
-/// The server, from the outside in: the log, the id and the headers, browsers' rules, then the route. (The last `wrap` is the first that
-/// a request meets.)
+/// The server, from the outside in: the id, the headers and the log, browsers' rules, then the route. (The last `wrap` is the first
+/// that a request meets.)
 pub(crate) fn server(
     app: Arc<App>,
 ) -> ActixApp<
@@ -79,7 +79,6 @@ pub(crate) fn server(
         .configure(routes)
         .wrap(Condition::new(has_cors, cors))
         .wrap(from_fn(headers::complete))
-        .wrap(from_fn(request_log::log))
 }
 
 fn cors(config: &HttpConfig) -> Cors {

@@ -52,6 +52,24 @@ pub(super) async fn authenticate(
     proven(app, found, &claimed, now).await
 }
 
+/// The client of a request, as this server remembers it, with the number of changes that it is as of (see
+/// [`clients::credentials_as_of`]). None: it is to be looked at anew.
+pub(super) async fn recall(
+    app: &App,
+    req: &HttpRequest,
+    form: &Form,
+    now: DateTime<Utc>,
+) -> Option<(Arc<Client>, i64)> {
+    let claimed = claimed(req, form).ok()?;
+    if let Proof::Assertion(_) = claimed.proof {
+        // It is good for one look.
+        return None;
+    }
+    let (found, as_of) = clients::credentials_as_of(app, &claimed.client_id).await.ok()??;
+    let client = proven(app, Some(found), &claimed, now).await.ok()?;
+    Some((client, as_of))
+}
+
 /// The client of a request that only looks: it is not read from the database each time.
 pub(super) async fn authenticate_reader(
     app: &App,

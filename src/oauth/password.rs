@@ -1,5 +1,7 @@
 //! The grant `password` (RFC 6749 §4.3): a user's name and password for a token.
 
+use std::sync::Arc;
+
 use super::{
     OAuthError,
     issue::{self, Asked},
@@ -10,7 +12,7 @@ use crate::{
     clients::GrantType,
     error::Code,
     passwords::{Password, Verdict},
-    sessions::{self, NewSession, Session},
+    sessions::{self, Kept, NewSession, Session},
     users::{self, Login},
 };
 
@@ -31,6 +33,7 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
     let audience = asked.audience(request, None)?;
     // Twice: the password's hash may have been renewed by another login while this one was under way.
     for _ in 0..2 {
+        let roles = app.changes.of_roles();
         let (login, verdict) = check(request, username, &password).await?;
         let scope = match asked.granted(request, None, &login.user) {
             Ok(scope) => scope,
@@ -41,14 +44,16 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
             }
         };
         if let Some(session) = begin(request, &asked, &login).await? {
-            app.sessions.keep(&session);
             if verdict == Verdict::RightButOutdated
                 && let Err(error) = users::rehash(app, &login, &password).await
             {
                 let request_id = request.origin.request_id.as_deref();
                 tracing::warn!(%error, request_id, "an outdated password hash was not replaced");
             }
-            return issue::answer(request, &login.user, &session, scope, audience);
+            let user = Arc::new(login.user);
+            let answer = issue::answer(request, &user, &session, scope, audience)?;
+            app.sessions.keep(Kept { session: Arc::new(session), user, roles });
+            return Ok(answer);
         }
     }
     fail(request, Event::failure("login.failed"), "changed_meanwhile").await?;
@@ -101,7 +106,7 @@ async fn begin(request: &TokenRequest<'_>, asked: &Asked, login: &Login) -> Resu
         scope: asked.scope.as_ref(),
         resource: asked.resource.as_deref(),
         address: request.origin.address.as_deref(),
-        user_agent: request.user_agent.as_deref(),
+        user_agent: request.user_agent,
     };
     let origin = Origin { actor: Some(login.user.id.to_string()), ..request.origin.clone() };
     let begun = app.store.transact(async |conn| {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     OAuthError,
+    form::Form,
     issue::{self, Asked},
     token::{TokenAnswer, TokenRequest},
 };
@@ -12,9 +13,25 @@ use crate::{
     changes,
     clients::{ClientKind, GrantType},
     error::Error,
-    sessions::{self, RefreshClaim, Session, Standing},
-    users::User,
+    sessions::{self, Basis, Kept, RefreshClaim, Session, Standing},
 };
+
+/// Whether a request asks for this grant.
+pub(super) fn is_asked(form: &Form) -> bool {
+    form.optional("grant_type").is_ok_and(|grant| grant == Some(GrantType::RefreshToken.as_str()))
+}
+
+/// Gives a token with nothing but the statement that rotates the old one: client, session and user are what this server
+/// remembers of them, and the statement sees to it that none of them was changed. None: everything is to be read.
+pub(super) async fn from_memory(request: &TokenRequest<'_>, clients: i64) -> Option<TokenAnswer> {
+    if !request.client.grant_types.contains(&GrantType::RefreshToken) {
+        return None;
+    }
+    let claim = RefreshClaim::parse(request.form.required("refresh_token").ok()?)?;
+    let kept = request.app.sessions.kept(claim.session, claim.counter)?;
+    let asked = Asked::read(request).ok()?;
+    attempt(request, &claim, &asked, kept, Some(clients)).await.ok()?
+}
 
 /// Gives a token, or says why not.
 pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAuthError> {
@@ -24,28 +41,26 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
     let claim =
         RefreshClaim::parse(request.form.required("refresh_token")?).ok_or_else(OAuthError::bad_refresh_token)?;
     let asked = Asked::read(request)?;
-    if let Some(known) = request.app.sessions.kept(claim.session, claim.counter)
-        // It may have changed meanwhile: whatever is wrong is looked at anew.
-        && let Ok(Some(answer)) = attempt(request, &claim, &asked, known).await
-    {
-        return Ok(answer);
-    }
-    // Twice: another request may use the same token at the same time. It wins, and this one finds its successor.
-    for _ in 0..2 {
+    // More than once: others may use the same token at the same time. One wins, and the rest find its successor.
+    for _ in 0..3 {
         let session = request.app.sessions.read(claim.session).await?.ok_or_else(OAuthError::bad_refresh_token)?;
-        if let Some(answer) = attempt(request, &claim, &asked, session).await? {
+        let roles = request.app.changes.of_roles();
+        let user = request.app.users.read(session.user_id).await?.ok_or_else(OAuthError::bad_refresh_token)?;
+        if let Some(answer) = attempt(request, &claim, &asked, Kept { session, user, roles }, None).await? {
             return Ok(answer);
         }
     }
     Err(OAuthError::bad_refresh_token())
 }
 
-/// None: the session was changed since it was read.
+/// None: something was changed since it was read. `clients`: the number of changes that the client is as of, where session,
+/// user and client are remembered.
 async fn attempt(
     request: &TokenRequest<'_>,
     claim: &RefreshClaim,
     asked: &Asked,
-    session: Arc<Session>,
+    Kept { session, user, roles }: Kept,
+    clients: Option<i64>,
 ) -> Result<Option<TokenAnswer>, OAuthError> {
     if !is_ours(request, claim, &session) {
         return Err(OAuthError::bad_refresh_token());
@@ -58,15 +73,20 @@ async fn attempt(
         }
         Standing::Current | Standing::LostAnswer => {}
     }
+    if user.disabled {
+        return Err(OAuthError::bad_refresh_token());
+    }
     // Before the token is used up: what is refused here leaves it as it is.
-    let user = user(request, &session).await?;
     let scope = asked.granted(request, Some(&session), &user)?;
     let audience = asked.audience(request, Some(&session))?;
     let mut session = Arc::unwrap_or_clone(session);
-    if session.counter != claim.counter || rotate(request, &mut session).await? {
-        return issue::answer(request, &user, &session, scope, audience).map(Some);
+    let basis = clients.map(|clients| Basis { user: user.revision, clients, roles });
+    if session.counter == claim.counter && !rotate(request, &mut session, basis).await? {
+        return Ok(None);
     }
-    Ok(None)
+    let answer = issue::answer(request, &user, &session, scope, audience)?;
+    request.app.sessions.keep(Kept { session: Arc::new(session), user, roles });
+    Ok(Some(answer))
 }
 
 /// Whether this server made the token, for this client, and the client was not disabled since.
@@ -84,15 +104,9 @@ fn leeway(request: &TokenRequest<'_>) -> Option<std::time::Duration> {
     }
 }
 
-/// The user as the database has it now.
-async fn user(request: &TokenRequest<'_>, session: &Session) -> Result<Arc<User>, OAuthError> {
-    let user = request.app.users.read(session.user_id).await?;
-    user.filter(|user| !user.disabled).ok_or_else(OAuthError::bad_refresh_token)
-}
-
-async fn rotate(request: &TokenRequest<'_>, session: &mut Session) -> Result<bool, OAuthError> {
-    let (address, user_agent) = (request.origin.address.as_deref(), request.user_agent.as_deref());
-    Ok(sessions::rotate(request.app, session, address, user_agent, request.now).await?)
+async fn rotate(request: &TokenRequest<'_>, session: &mut Session, basis: Option<Basis>) -> Result<bool, OAuthError> {
+    let (address, user_agent) = (request.origin.address.as_deref(), request.user_agent);
+    Ok(sessions::rotate(request.app, session, basis, address, user_agent, request.now).await?)
 }
 
 /// Two have the token, and nobody can say which of them is the thief: the session ends for both.

@@ -23,9 +23,9 @@ pub(super) const GRANT_TYPES: [&str; 3] = ["password", "refresh_token", "client_
 pub(super) struct TokenRequest<'r> {
     pub(super) app: &'r App,
     pub(super) client: Arc<Client>,
-    pub(super) form: Form,
+    pub(super) form: &'r Form,
     pub(super) origin: Origin,
-    pub(super) user_agent: Option<String>,
+    pub(super) user_agent: Option<&'r str>,
     pub(super) now: DateTime<Utc>,
 }
 
@@ -100,11 +100,20 @@ pub(crate) async fn handle(
 ) -> Result<HttpResponse, OAuthError> {
     let form = Form::read(&req, body).await?;
     let now = app.now();
-    let client = client_auth::authenticate(&app, &req, &form, now).await?;
-    let origin = Origin { client_id: Some(client.client_id.to_string()), ..principal::origin(&req, &app) };
-    let user_agent = req.headers().get(USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let request = TokenRequest { app: &app, client, form, origin, user_agent, now };
-    let answer = match request.form.required("grant_type")? {
+    let origin = principal::origin(&req, &app);
+    let user_agent = req.headers().get(USER_AGENT).and_then(|value| value.to_str().ok());
+    let request = |client: Arc<Client>| {
+        let origin = Origin { client_id: Some(client.client_id.to_string()), ..origin.clone() };
+        TokenRequest { app: &app, client, form: &form, origin, user_agent, now }
+    };
+    if refresh::is_asked(&form)
+        && let Some((client, as_of)) = client_auth::recall(&app, &req, &form, now).await
+        && let Some(answer) = refresh::from_memory(&request(client), as_of).await
+    {
+        return Ok(uncached(StatusCode::OK).json(answer));
+    }
+    let request = request(client_auth::authenticate(&app, &req, &form, now).await?);
+    let answer = match form.required("grant_type")? {
         "password" => password::grant(&request).await?,
         "refresh_token" => refresh::grant(&request).await?,
         "client_credentials" => client_credentials::grant(&request)?,

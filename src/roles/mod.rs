@@ -12,7 +12,7 @@ pub(crate) use self::name::is_plain_name;
 use crate::{
     app::App,
     audit::{self, Event, Origin},
-    clients,
+    changes, clients,
     error::{Code, Error, FieldError},
     store::{Conn, StoreError, run},
 };
@@ -98,6 +98,7 @@ pub async fn put_scope(
             let new = insert_scope(conn, name, description.unwrap_or_default(), false, now).await?;
             if new {
                 run::execute!(conn, sql::GIVE_SCOPE_TO_ROLES, name.as_str(), true)?;
+                changes::of_roles(conn).await?;
                 clients::give_scope(conn, name, now).await?;
             } else if let Some(description) = description {
                 run::execute!(conn, sql::DESCRIBE_SCOPE, name.as_str(), description)?;
@@ -147,6 +148,7 @@ pub async fn put_role(
             check_known(conn, scopes).await?;
             let new = RoleToPut { name, description, scopes, every_scope: false, built_in: false };
             put_role_row(conn, &new, now).await?;
+            changes::of_roles(conn).await?;
             let kind = if before.is_none() { "role.created" } else { "role.changed" };
             let details = serde_json::json!({"scopes": scopes});
             audit::record(conn, Event::success(kind).subject(name).details(details), origin, now).await?;

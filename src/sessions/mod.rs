@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use grantd_guard::{RevocationKind, Scopes};
 
 use self::shared::Rotation;
+pub(crate) use self::shared::{Basis, Kept};
 pub use self::{
     refresh_token::{RefreshClaim, RefreshTokens},
     shared::Sessions,
@@ -168,11 +169,12 @@ pub(crate) async fn end_all_of_user(conn: &mut Conn, id: UserId, now: DateTime<U
     revocations::record(conn, kind, &ids, now).await
 }
 
-/// Retires the current refresh token in favour of the next, in one statement, and notes from where; `false`: another request did so meanwhile,
-/// or the session has ended.
+/// Retires the current refresh token in favour of the next, in one statement, and notes from where; `false`: another request
+/// did so meanwhile, the session has ended, or its basis was changed.
 pub(crate) async fn rotate(
     app: &App,
     session: &mut Session,
+    basis: Option<Basis>,
     address: Option<&str>,
     user_agent: Option<&str>,
     now: DateTime<Utc>,
@@ -183,13 +185,13 @@ pub(crate) async fn rotate(
         idle_expires_at: (now + app.config.tokens.refresh_token_ttl).min(session.expires_at),
         address: address.map(str::to_owned),
         user_agent: kept(user_agent),
+        basis,
         now,
     };
     let idle_expires_at = rotation.idle_expires_at;
     let rotated = app.sessions.rotate(rotation).await?;
     if rotated {
         *session = Session { counter: session.counter + 1, rotated_at: Some(now), idle_expires_at, ..session.clone() };
-        app.sessions.keep(session);
     }
     Ok(rotated)
 }

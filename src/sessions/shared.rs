@@ -16,6 +16,7 @@ use crate::{
         batch::{Answers, Batch, Batcher},
         run,
     },
+    users::User,
 };
 
 /// How often a rotation is tried when the engine asks to have it repeated.
@@ -28,8 +29,26 @@ const KEPT: usize = 10_000;
 pub struct Sessions {
     reader: Batcher<ById>,
     rotations: Batcher<Rotation>,
-    /// As they were when this server rotated them last.
-    kept: Cache<SessionId, Arc<Session>>,
+    kept: Cache<SessionId, Kept>,
+}
+
+/// A session as it was when this server last gave a token for it, and its user as of then.
+#[derive(Clone)]
+pub(crate) struct Kept {
+    pub(crate) session: Arc<Session>,
+    pub(crate) user: Arc<User>,
+    /// How often what roles give had been changed before the user was read.
+    pub(crate) roles: i64,
+}
+
+/// What a rotation is based on, where it was not read just now: it is made only if none of it was changed.
+#[derive(Clone, Copy)]
+pub(crate) struct Basis {
+    /// How often the user was changed.
+    pub(crate) user: i64,
+    /// How often clients were (see [`crate::changes`]), and what roles give.
+    pub(crate) clients: i64,
+    pub(crate) roles: i64,
 }
 
 /// The use of a refresh token.
@@ -40,7 +59,15 @@ pub(crate) struct Rotation {
     pub(crate) idle_expires_at: DateTime<Utc>,
     pub(crate) address: Option<String>,
     pub(crate) user_agent: Option<String>,
+    /// None: everything was read just now.
+    pub(crate) basis: Option<Basis>,
     pub(crate) now: DateTime<Utc>,
+}
+
+impl Basis {
+    fn numbers(basis: Option<Self>) -> [Option<i64>; 3] {
+        [basis.map(|basis| basis.user), basis.map(|basis| basis.clients), basis.map(|basis| basis.roles)]
+    }
 }
 
 impl Sessions {
@@ -55,13 +82,13 @@ impl Sessions {
 
     /// A session as this server left it, where that is with this counter: as long as the database has the same one, nothing but
     /// its end can have changed, and a rotation finds out.
-    pub(crate) fn kept(&self, id: SessionId, counter: u64) -> Option<Arc<Session>> {
-        self.kept.get(&id).filter(|session| session.counter == counter)
+    pub(crate) fn kept(&self, id: SessionId, counter: u64) -> Option<Kept> {
+        self.kept.get(&id).filter(|kept| kept.session.counter == counter)
     }
 
-    /// Keeps a session as it is after its token was rotated.
-    pub(crate) fn keep(&self, session: &Session) {
-        self.kept.insert(session.id, Arc::new(session.clone()));
+    /// Keeps a session as it is after a token was given for it.
+    pub(crate) fn keep(&self, kept: Kept) {
+        self.kept.insert(kept.session.id, kept);
     }
 
     /// Retires a refresh token in favour of the next; `false`: another request did so before, or the session has ended. Two that
@@ -126,8 +153,22 @@ impl Rotation {
     async fn run_once(store: &Store, asked: &[Self]) -> Result<Answers<Self>, StoreError> {
         let mut conn = store.write().await?;
         let rotated = if let [one] = asked {
-            let Self { session, counter, idle_expires_at, address, user_agent, now } = one;
-            run::all!(conn, (SessionId, i64), ROTATE, *session, *counter, *now, *idle_expires_at, address, user_agent)?
+            let Self { session, counter, idle_expires_at, address, user_agent, basis, now } = one;
+            let [user, clients, roles] = Basis::numbers(*basis);
+            run::all!(
+                conn,
+                (SessionId, i64),
+                ROTATE,
+                *session,
+                *counter,
+                *now,
+                *idle_expires_at,
+                address,
+                user_agent,
+                user,
+                clients,
+                roles
+            )?
         } else {
             // The places that are left over repeat the last: a row is changed once.
             let all = asked.iter().chain(asked.last().into_iter().cycle()).take(ROTATIONS);
@@ -137,7 +178,10 @@ impl Rotation {
                 one.now,
                 one.idle_expires_at,
                 one.address.as_deref(),
-                one.user_agent.as_deref()
+                one.user_agent.as_deref(),
+                Basis::numbers(one.basis)[0],
+                Basis::numbers(one.basis)[1],
+                Basis::numbers(one.basis)[2],
             ])?
         };
         // The statement gives the counter that is new.

@@ -25,22 +25,29 @@ pub(super) const BY_ID: &str = concat!(columns!(), "WHERE id = $1");
 pub(super) const BATCH: usize = 16;
 pub(super) const BY_IDS: &str =
     concat!(columns!(), "WHERE id IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)");
+/// Where `$7` is not null: unless the user, a client or what roles give was changed since.
 pub(super) const ROTATE: &str = "UPDATE sessions SET counter = counter + 1, rotated_at = $3, last_used_at = $3, \
      idle_expires_at = $4, address = $5, user_agent = $6 WHERE id = $1 AND counter = $2 AND ended_at IS NULL \
+     AND ($7 IS NULL OR EXISTS (SELECT 1 FROM users u, changes c WHERE u.id = user_id AND u.revision = $7 \
+     AND c.id = 1 AND c.clients = $8 AND c.roles = $9)) \
      RETURNING id, counter";
-/// As many rotations as one statement makes: session, counter, time, idle end, address and user agent of each.
+/// As many rotations as one statement makes: session, counter, time, idle end, address, user agent and what it is based on of
+/// each.
 pub(super) const ROTATIONS: usize = 8;
 pub(super) const ROTATE_MANY: &str = "UPDATE sessions SET counter = counter + 1, rotated_at = v.column3, \
      last_used_at = v.column3, idle_expires_at = v.column4, address = v.column5, user_agent = v.column6 \
-     FROM (VALUES ($1, $2, $3, $4, $5, $6), \
-     ($7, $8, $9, $10, $11, $12), \
-     ($13, $14, $15, $16, $17, $18), \
-     ($19, $20, $21, $22, $23, $24), \
-     ($25, $26, $27, $28, $29, $30), \
-     ($31, $32, $33, $34, $35, $36), \
-     ($37, $38, $39, $40, $41, $42), \
-     ($43, $44, $45, $46, $47, $48)) AS v \
-     WHERE id = v.column1 AND counter = v.column2 AND ended_at IS NULL RETURNING id, counter";
+     FROM (VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9), \
+     ($10, $11, $12, $13, $14, $15, $16, $17, $18), \
+     ($19, $20, $21, $22, $23, $24, $25, $26, $27), \
+     ($28, $29, $30, $31, $32, $33, $34, $35, $36), \
+     ($37, $38, $39, $40, $41, $42, $43, $44, $45), \
+     ($46, $47, $48, $49, $50, $51, $52, $53, $54), \
+     ($55, $56, $57, $58, $59, $60, $61, $62, $63), \
+     ($64, $65, $66, $67, $68, $69, $70, $71, $72)) AS v \
+     WHERE id = v.column1 AND counter = v.column2 AND ended_at IS NULL \
+     AND (v.column7 IS NULL OR EXISTS (SELECT 1 FROM users u, changes c WHERE u.id = user_id AND u.revision = v.column7 \
+     AND c.id = 1 AND c.clients = v.column8 AND c.roles = v.column9)) \
+     RETURNING id, counter";
 pub(super) const END: &str = "UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL";
 pub(super) const END_ALL_OF_USER: &str =
     "UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND ended_at IS NULL RETURNING id";

@@ -50,6 +50,9 @@ pub struct User {
     pub updated_at: DateTime<Utc>,
     /// When the user last gave the right password for a token.
     pub last_login_at: Option<DateTime<Utc>>,
+    /// How often the user was changed.
+    #[serde(skip)]
+    pub(crate) revision: i64,
 }
 
 /// Scopes as an array of names, as JSON bodies outside OAuth have them.

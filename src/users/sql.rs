@@ -8,7 +8,7 @@ use crate::{ids::UserId, store::StoreError};
 /// The columns of [`UserRow`], with the roles and what they give.
 macro_rules! columns {
     () => {
-        "u.id, u.username, u.email, u.display_name, u.disabled, u.created_at, u.updated_at, u.last_login_at, \
+        "u.id, u.username, u.email, u.display_name, u.disabled, u.created_at, u.updated_at, u.last_login_at, u.revision, \
          (SELECT string_agg(ur.role, ' ') FROM user_roles ur WHERE ur.user_id = u.id) AS roles, \
          (SELECT string_agg(r.scopes, ' ') FROM user_roles ur JOIN roles r ON r.name = ur.role \
           WHERE ur.user_id = u.id) AS scopes"
@@ -36,7 +36,7 @@ pub(super) const INSERT: &str = "INSERT INTO users \
      (id, username, email, display_name, password_hash, disabled, created_at, updated_at) \
      VALUES ($1, $2, $3, $4, $5, $6, $7, $7)";
 
-pub(super) const TOUCH: &str = "UPDATE users SET updated_at = $2 WHERE id = $1";
+pub(super) const TOUCH: &str = "UPDATE users SET updated_at = $2, revision = revision + 1 WHERE id = $1";
 pub(super) const SET_DISABLED: &str = "UPDATE users SET disabled = $2 WHERE id = $1";
 pub(super) const SET_PASSWORD: &str = "UPDATE users SET password_hash = $2 WHERE id = $1";
 pub(super) const REPLACE_HASH: &str = "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2";
@@ -59,6 +59,7 @@ pub(crate) struct UserRow {
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
     last_login_at: Option<DateTime<Utc>>,
+    revision: i64,
     roles: Option<String>,
     scopes: Option<String>,
 }
@@ -96,6 +97,7 @@ impl TryFrom<UserRow> for User {
             created_at: row.created_at,
             updated_at: row.updated_at,
             last_login_at: row.last_login_at,
+            revision: row.revision,
         })
     }
 }
