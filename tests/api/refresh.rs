@@ -20,6 +20,7 @@ on_both_engines!(
     sessions_expire,
     what_is_no_refresh_token_is_refused,
     many_at_once_leave_one_lineage,
+    what_another_server_changes_counts_at_once,
 );
 
 fn refresh(token: &str) -> Form {
@@ -306,4 +307,40 @@ async fn whatever_comes_in_whatever_order_a_session_keeps_its_rules() {
             }
         }
     }
+}
+
+/// What a server remembers of a session, its user and its client is no older than the statement that rotates the token.
+async fn what_another_server_changes_counts_at_once(database: Database) {
+    let server = TestServer::start(database).await;
+    let other = TestServer::on(server.database().url(), &[], server.clock.clone()).await.unwrap();
+    server.create_scopes(&["items:read", "items:write"]).await;
+    server.put_role("clerk", "items:read").await;
+    let maria = server.create_user("maria", &["clerk"]).await;
+    server
+        .create_client(NewClient {
+            id: "app",
+            confidential: false,
+            scopes: "account items:read items:write",
+            ..NewClient::default()
+        })
+        .await;
+    let of_app = |form: Form| form.and("client_id", "app");
+    let body = server.token(&of_app(Form::password("maria", PASSWORD))).send().await.json_with(200);
+    let mut token = refresh_token(&body);
+    let mut scope_now = async |expected: &str| {
+        let body = server.token(&of_app(refresh(&token))).send().await.json_with(200);
+        assert_eq!(body["scope"], expected);
+        token = refresh_token(&body);
+    };
+    for _ in 0..3 {
+        scope_now("account items:read").await;
+        other.put_role("clerk", "items:read items:write").await;
+        scope_now("account items:read items:write").await;
+        other.set_roles(&maria, &[]).await;
+        scope_now("account").await;
+        other.put_role("clerk", "items:read").await;
+        other.set_roles(&maria, &["clerk"]).await;
+    }
+    other.set_client_disabled("app", true).await;
+    server.token(&of_app(refresh(&token))).send().await.oauth_error(401, "invalid_client");
 }
