@@ -9,7 +9,7 @@ use crate::{
     app::App,
     error::Error,
     keys::KeysError,
-    revocations,
+    revocations, roles,
     store::{Conn, Store, StoreError, run},
 };
 
@@ -104,6 +104,15 @@ pub(crate) async fn catch_up(app: &App, store: &Store) -> Result<(), Error> {
     *seen = Some(row);
     app.changes.news.send_if_modified(|known| std::mem::replace(known, head) != head);
     Ok(())
+}
+
+/// Makes a change that other servers hear of, in one transaction, and hears of it first.
+///
+/// It leaves at least one enabled user with the scope `users:write`, where there was one.
+pub(crate) async fn make<T>(app: &App, work: impl AsyncFn(&mut Conn) -> Result<T, Error>) -> Result<T, Error> {
+    let made = app.store.transact(async |conn| roles::keeping_an_administrator(conn, &work).await).await?;
+    catch_up(app, &app.store).await?;
+    Ok(made)
 }
 
 /// Reads the signing keys again, for what is signed and what is verified.

@@ -25,6 +25,9 @@ pub enum Error {
         /// As it was asked for.
         name: String,
     },
+    /// Who asks for it lacks these scopes, which it would give or change.
+    #[error("it takes the scopes {0}")]
+    Lacking(grantd_guard::Scopes),
     /// A rule forbids it; says which.
     #[error("{0}")]
     Forbidden(&'static str),

@@ -16,6 +16,7 @@ pub use http::openapi::document as openapi;
 
 // What grantd does.
 pub mod audit;
+pub mod authority;
 pub mod cleanup;
 pub mod clients;
 pub mod keys;

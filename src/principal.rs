@@ -16,10 +16,11 @@ use grantd_guard::{
 use crate::{
     app::App,
     audit::Origin,
+    authority::Authority,
     client_address::client_address,
     error::Error,
     http::{headers::RequestIdText, problem::Problem},
-    ids::UserId,
+    ids::{SessionId, UserId},
     oauth,
     users::User,
 };
@@ -32,6 +33,10 @@ pub(crate) const INTROSPECT: Scope = Scope::from_static("tokens:introspect");
 pub(crate) struct Me {
     /// As the database has it now.
     pub(crate) user: Arc<User>,
+    /// That of the token.
+    pub(crate) session: SessionId,
+    /// Over the own account everybody has all of it.
+    pub(crate) authority: Authority,
 }
 
 impl FromRequest for Me {
@@ -51,10 +56,13 @@ async fn me(req: &HttpRequest) -> Result<Me, Problem> {
         return Err(Refusal::Scope([ACCOUNT].into_iter().collect()).into());
     }
     // A client's own token names no session, and its subject is no user.
-    let (Some(_), Some(id)) = (&claims.sid, UserId::parse(&claims.sub)) else {
+    let (Some(session), Some(id)) = (claims.sid.as_deref().and_then(SessionId::parse), UserId::parse(&claims.sub))
+    else {
         return Err(Problem::forbidden("this is for users; a client has no account"));
     };
-    Ok(Me { user: live_user(app, id).await? })
+    let user = live_user(app, id).await?;
+    let authority = Authority::of(origin_of(req, app, &claims), user.scopes.clone());
+    Ok(Me { user, session, authority })
 }
 
 /// A user who is there and not disabled.
@@ -64,6 +72,18 @@ async fn live_user(app: &App, id: UserId) -> Result<Arc<User>, Problem> {
 }
 
 grantd_guard::scopes! {
+    /// See users.
+    pub(crate) UsersRead = "users:read";
+    /// Make, change and delete users.
+    pub(crate) UsersWrite = "users:write";
+    /// See roles and scopes.
+    pub(crate) RolesRead = "roles:read";
+    /// Make, change and delete roles and scopes.
+    pub(crate) RolesWrite = "roles:write";
+    /// See clients.
+    pub(crate) ClientsRead = "clients:read";
+    /// Make, change and delete clients.
+    pub(crate) ClientsWrite = "clients:write";
     /// See the signing keys.
     pub(crate) KeysRead = "keys:read";
     /// Change the signing keys.
@@ -72,8 +92,8 @@ grantd_guard::scopes! {
 
 /// Whoever has the scopes `S`, a user who is not disabled or a client. The body is looked at by the handler, and thus later.
 pub(crate) struct Permit<S> {
-    /// Who it is, for the audit log.
-    pub(crate) origin: Origin,
+    /// Who it is, and what they may give to others.
+    pub(crate) authority: Authority,
     scopes: PhantomData<S>,
 }
 
@@ -90,14 +110,15 @@ impl<S: RequiredScopes> FromRequest for Permit<S> {
 async fn permit<S: RequiredScopes>(req: &HttpRequest) -> Result<Permit<S>, Problem> {
     let app = app(req)?;
     let claims = claims(req, app)?;
-    if let Some(id) = UserId::parse(&claims.sub) {
-        live_user(app, id).await?;
-    }
-    if !S::are_in(&claims.scope) {
+    // What was taken from a user a moment ago is still in the token, and counts no more.
+    let scopes = match UserId::parse(&claims.sub) {
+        Some(id) => claims.scope.intersection(&live_user(app, id).await?.scopes),
+        None => claims.scope.clone(),
+    };
+    if !S::are_in(&scopes) {
         return Err(Refusal::Scope(S::needed()).into());
     }
-    let (actor, client_id) = (Some(claims.sub.clone()), Some(claims.client_id.clone()));
-    Ok(Permit { origin: Origin { actor, client_id, ..origin(req, app) }, scopes: PhantomData })
+    Ok(Permit { authority: Authority::of(origin_of(req, app, &claims), scopes), scopes: PhantomData })
 }
 
 /// Who may see what is true of every token: an access token with the scope `tokens:introspect`, or a confidential client.
@@ -153,6 +174,12 @@ fn app(req: &HttpRequest) -> Result<&web::Data<App>, Error> {
 pub(crate) fn claims(req: &HttpRequest, app: &App) -> Result<Arc<Claims>, Refusal> {
     let token = bearer_token(req.headers(), req.query_string())?.ok_or(Refusal::NoCredentials)?;
     Ok(app.guard.verify(token, app.now().timestamp())?)
+}
+
+/// Whose token a request has, and from where it comes.
+fn origin_of(req: &HttpRequest, app: &App, claims: &Claims) -> Origin {
+    let (actor, client_id) = (Some(claims.sub.clone()), Some(claims.client_id.clone()));
+    Origin { actor, client_id, ..origin(req, app) }
 }
 
 /// From where a request comes, for the audit log.

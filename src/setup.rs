@@ -5,7 +5,7 @@ use grantd_guard::{Scope, Scopes};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    audit::Origin,
+    authority::Authority,
     clients::{self, ClientId, ClientKind, GrantType, NewClient},
     config::SetupConfig,
     error::Error,
@@ -56,7 +56,7 @@ pub(crate) async fn first_start(
             }
             make_default_client(conn, now).await?;
             if let Some((new, hash)) = &admin {
-                users::insert(conn, new, hash, &Origin::system(), now).await?;
+                users::insert(conn, new, hash, &Authority::system(), now).await?;
             }
             Ok(true)
         })

@@ -19,3 +19,5 @@ CREATE TABLE users (
 -- Unique, and searched, without regard to the case of ASCII letters.
 CREATE UNIQUE INDEX users_username_key ON users (lower(username));
 CREATE UNIQUE INDEX users_email_key ON users (lower(email));
+-- Pages of those who are disabled, and of those who are not.
+CREATE INDEX users_disabled_idx ON users (disabled, id);

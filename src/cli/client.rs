@@ -10,13 +10,13 @@ use grantd_guard::Scope;
 use secrecy::ExposeSecret;
 
 use super::{
-    Outcome,
+    Outcome, PAGE, every,
     output::{self, Output},
 };
 use crate::{
     app::App,
-    audit::Origin,
-    clients::{self, Client, ClientId, ClientKind, GrantType, Jwks, NewClient},
+    authority::Authority,
+    clients::{self, Client, ClientId, ClientKind, ClientPatch, GrantType, Jwks, NewClient},
     config::parse,
 };
 
@@ -73,6 +73,34 @@ pub(super) enum Command {
         /// Its id
         client_id: ClientId,
     },
+    /// Change what is known of a client, and what it may do
+    Change {
+        /// Its id
+        client_id: ClientId,
+        /// For people
+        #[arg(long)]
+        name: Option<String>,
+        /// All grants that it may use from now on; may be repeated
+        #[arg(long = "grant", value_name = "GRANT")]
+        grants: Vec<GrantType>,
+        /// All scopes that it may ask for from now on; may be repeated
+        #[arg(long = "scope", value_name = "SCOPE")]
+        scopes: Vec<Scope>,
+        /// All that its tokens are for from now on; may be repeated
+        #[arg(long = "token-audience", value_name = "URI")]
+        audiences: Vec<String>,
+        /// How long its access tokens live
+        #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+        token_ttl: Option<Duration>,
+        /// A file with the JWK set of the public keys that prove it by `private_key_jwt`
+        #[arg(long, value_name = "FILE")]
+        jwks: Option<PathBuf>,
+    },
+    /// Delete a client, and with it its sessions and tokens
+    Delete {
+        /// Its id
+        client_id: ClientId,
+    },
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -82,7 +110,7 @@ pub(super) enum Kind {
 }
 
 pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome {
-    let (origin, now) = (Origin::system(), app.now());
+    let (by, now) = (Authority::system(), app.now());
     match command {
         Command::Create { client_id, name, kind, grants, scopes, audiences, token_ttl, jwks } => {
             let new = NewClient {
@@ -98,26 +126,48 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
                 access_token_ttl: token_ttl,
                 jwks: jwks.as_deref().map(read_jwks).transpose()?,
             };
-            let (client, secret) = clients::create(app, &new, &origin, now).await?;
+            let (client, secret) = clients::create(app, &new, &by, now).await?;
             created(&client, secret.as_ref().map(ExposeSecret::expose_secret), output)
         }
         Command::Secret { client_id, old_valid_for } => {
             let old_valid_for = old_valid_for.unwrap_or_default();
-            let secret = clients::rotate_secret(app, &client_id, old_valid_for, &origin, now).await?;
+            let secret = clients::rotate_secret(app, client_id.as_str(), old_valid_for, &by, now).await?;
             output.object(&serde_json::json!({"client_secret": secret.expose_secret()}))?;
             if output.json { Ok(()) } else { output::print("\nThe secret is not shown again.") }
         }
         Command::List => {
-            let all = clients::list(app).await?;
+            let all = every(
+                async |after: Option<String>| clients::list(app, &after.unwrap_or_default(), PAGE).await,
+                |client| client.client_id.to_string(),
+            )
+            .await?;
             let rows = all.iter().map(row);
             output.table(&all, &["client_id", "type", "grants", "scopes", "audiences", ""], rows)
         }
         Command::Show { client_id } => output.object(&clients::find(app, client_id.as_str()).await?),
         Command::Disable { client_id } => {
-            output.object(&clients::set_disabled(app, &client_id, true, &origin, now).await?)
+            let patch = ClientPatch { disabled: Some(true), ..ClientPatch::default() };
+            output.object(&clients::patch(app, client_id.as_str(), &patch, &by, now).await?)
         }
         Command::Enable { client_id } => {
-            output.object(&clients::set_disabled(app, &client_id, false, &origin, now).await?)
+            let patch = ClientPatch { disabled: Some(false), ..ClientPatch::default() };
+            output.object(&clients::patch(app, client_id.as_str(), &patch, &by, now).await?)
+        }
+        Command::Change { client_id, name, grants, scopes, audiences, token_ttl, jwks } => {
+            let patch = ClientPatch {
+                name,
+                grant_types: (!grants.is_empty()).then(|| grants.into_iter().collect()),
+                scopes: (!scopes.is_empty()).then(|| scopes.into_iter().collect()),
+                audiences: (!audiences.is_empty()).then_some(audiences),
+                access_token_ttl: token_ttl.map(Some),
+                jwks: jwks.as_deref().map(read_jwks).transpose()?.map(Some),
+                disabled: None,
+            };
+            output.object(&clients::patch(app, client_id.as_str(), &patch, &by, now).await?)
+        }
+        Command::Delete { client_id } => {
+            clients::delete(app, client_id.as_str(), &by, now).await?;
+            output.done("The client is gone, and its sessions and tokens are good for nothing.")
         }
     }
 }
@@ -143,7 +193,7 @@ fn row(client: &Client) -> Vec<String> {
     let grants: Vec<_> = client.grant_types.iter().map(|grant| grant.as_str()).collect();
     vec![
         client.client_id.to_string(),
-        if client.kind == ClientKind::Public { "public" } else { "confidential" }.to_owned(),
+        client.kind.as_str().to_owned(),
         grants.join(" "),
         client.scopes.to_string(),
         client.audiences.join(" "),

@@ -2,12 +2,12 @@
 
 use clap::Subcommand;
 
-use super::{Outcome, output::Output, password::PasswordArgs};
+use super::{Outcome, PAGE, every, output::Output, password::PasswordArgs};
 use crate::{
     app::App,
-    audit::Origin,
+    authority::Authority,
     roles::RoleName,
-    users::{self, Email, NewUser, User, Username},
+    users::{self, Email, Filter, NewUser, User, UserPatch, Username},
 };
 
 #[derive(Subcommand)]
@@ -28,8 +28,18 @@ pub(super) enum Command {
         #[command(flatten)]
         password: PasswordArgs,
     },
-    /// List all users
-    List,
+    /// List users, all or some
+    List {
+        /// How the name begins or, with an @ in it, the e-mail
+        #[arg(long)]
+        q: Option<String>,
+        /// A role that they have
+        #[arg(long)]
+        role: Option<RoleName>,
+        /// Whether they are disabled
+        #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+        disabled: Option<bool>,
+    },
     /// Show one user
     Show {
         /// Name, e-mail or id
@@ -60,49 +70,77 @@ pub(super) enum Command {
         /// Name, e-mail or id
         user: String,
     },
+    /// Change what is known of a user
+    Change {
+        /// Name, e-mail or id
+        user: String,
+        /// What the user logs in with from now on
+        #[arg(long)]
+        username: Option<Username>,
+        /// An address; the empty text takes it away
+        #[arg(long)]
+        email: Option<String>,
+        /// What the user is called; the empty text takes it away
+        #[arg(long, value_name = "NAME")]
+        display_name: Option<String>,
+    },
+    /// Delete a user, and with it sessions and tokens
+    Delete {
+        /// Name, e-mail or id
+        user: String,
+    },
 }
 
-/// How many users one statement reads.
-const PAGE: i64 = 500;
-
 pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome {
-    let (origin, now) = (Origin::system(), app.now());
+    let (by, now) = (Authority::system(), app.now());
     let user = match command {
-        Command::List => return list(app, output).await,
+        Command::List { q, role, disabled } => {
+            let role = role.map(|role| role.as_str().to_owned());
+            return list(app, &Filter { q, role, disabled }, output).await;
+        }
         Command::Create { username, email, display_name, roles, password } => {
             let new = NewUser { username, email, display_name, password: password.read()?, roles };
-            users::create(app, &new, &origin, now).await?
+            users::create(app, &new, &by, now).await?
         }
         Command::Show { user } => users::find(app, &user).await?,
         Command::Passwd { user, password } => {
             let id = users::find(app, &user).await?.id;
-            users::set_password(app, id, &password.read()?, &origin, now).await?
+            users::set_password(app, id, &password.read()?, &by, now).await?
         }
         Command::Roles { user, roles } => {
             let id = users::find(app, &user).await?.id;
-            users::set_roles(app, id, &roles, &origin, now).await?
+            users::set_roles(app, id, &roles, &by, now).await?
         }
         Command::Disable { user } => {
             let id = users::find(app, &user).await?.id;
-            users::set_disabled(app, id, true, &origin, now).await?
+            let patch = UserPatch { disabled: Some(true), ..UserPatch::default() };
+            users::patch(app, id, &patch, &by, now).await?
         }
         Command::Enable { user } => {
             let id = users::find(app, &user).await?.id;
-            users::set_disabled(app, id, false, &origin, now).await?
+            let patch = UserPatch { disabled: Some(false), ..UserPatch::default() };
+            users::patch(app, id, &patch, &by, now).await?
+        }
+        Command::Change { user, username, email, display_name } => {
+            let id = users::find(app, &user).await?.id;
+            let given = |text: String| (!text.is_empty()).then_some(text);
+            let email =
+                email.map(given).map(|email| email.map(|text| text.parse::<Email>()).transpose()).transpose()?;
+            let patch = UserPatch { username, email, display_name: display_name.map(given), disabled: None };
+            users::patch(app, id, &patch, &by, now).await?
+        }
+        Command::Delete { user } => {
+            let id = users::find(app, &user).await?.id;
+            users::delete(app, id, &by, now).await?;
+            return output.done("The user is gone, and sessions and tokens are good for nothing.");
         }
     };
     output.object(&user)
 }
 
-async fn list(app: &App, output: Output) -> Outcome {
-    let mut all: Vec<User> = Vec::new();
-    loop {
-        let page = users::list(app, all.last().map(|user| user.id), PAGE).await?;
-        if page.is_empty() {
-            break;
-        }
-        all.extend(page);
-    }
+async fn list(app: &App, filter: &Filter, output: Output) -> Outcome {
+    let all: Vec<User> =
+        every(async |after| users::list(app, filter, after, PAGE).await, |user| filter.after(user)).await?;
     let rows = all.iter().map(|user| {
         vec![
             user.username.to_string(),

@@ -1,26 +1,29 @@
 //! Clients: the applications that ask for tokens. Only an administrator makes them (RFC 9700 §2.4).
 
 mod cache;
+mod change;
 mod jwks;
 mod name;
+pub(crate) mod routes;
 mod sql;
 
 use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use grantd_guard::{RevocationKind, Scope, Scopes};
-use secrecy::{ExposeSecret, SecretString};
+use grantd_guard::Scopes;
 use serde::{Serialize, Serializer};
 
+pub(crate) use self::change::{give_scope, insert, take_scope};
 pub(crate) use self::jwks::ALGORITHMS;
-pub use self::{cache::Cache, jwks::Jwks, name::ClientId};
+pub use self::{
+    cache::Cache,
+    change::{ClientPatch, NewClient, create, delete, patch, rotate_secret},
+    jwks::Jwks,
+    name::ClientId,
+};
 use crate::{
     app::App,
-    audit::{self, Event, Origin},
-    changes,
     error::{Code, Error, FieldError},
-    keys, revocations, roles,
-    secret::{self, CLIENT_SECRET},
     store::{
         Conn, Store, StoreError,
         batch::{Answers, Batch},
@@ -29,7 +32,7 @@ use crate::{
 };
 
 /// How a client gets tokens (RFC 6749 §1.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GrantType {
     /// A user's name and password.
@@ -54,6 +57,26 @@ impl GrantType {
     }
 }
 
+impl ClientKind {
+    /// As in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Confidential => "confidential",
+            Self::Public => "public",
+        }
+    }
+}
+
+impl FromStr for ClientKind {
+    type Err = FieldError;
+
+    fn from_str(text: &str) -> Result<Self, FieldError> {
+        let found = [Self::Confidential, Self::Public].into_iter().find(|kind| kind.as_str() == text);
+        found.ok_or_else(|| FieldError::new("type", Code::Unknown, "must be confidential or public"))
+    }
+}
+
 impl FromStr for GrantType {
     type Err = FieldError;
 
@@ -71,7 +94,7 @@ impl fmt::Display for GrantType {
 }
 
 /// Whether a client can keep a secret (RFC 6749 §2.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ClientKind {
     /// It has a secret and proves it.
@@ -80,11 +103,8 @@ pub enum ClientKind {
     Public,
 }
 
-/// What an access token's lifetime may be: with more, a key that was retired would have to be published for ever.
-const LIFETIMES: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(365 * 24);
-
 /// A client.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Client {
     /// Its name in tokens and requests.
     pub client_id: ClientId,
@@ -97,13 +117,16 @@ pub struct Client {
     pub grant_types: BTreeSet<GrantType>,
     /// What it may ask for.
     #[serde(serialize_with = "crate::users::scope_names")]
+    #[schema(value_type = Vec<String>)]
     pub scopes: Scopes,
     /// Whom its tokens are for; none: the server's default audience.
     pub audiences: Vec<String>,
     /// How long its access tokens live; `None`: as set for the server.
     #[serde(serialize_with = "duration_text")]
+    #[schema(value_type = Option<String>, example = "15m")]
     pub access_token_ttl: Option<Duration>,
     /// The public keys that prove it by `private_key_jwt`.
+    #[schema(value_type = Option<Object>)]
     pub jwks: Option<Jwks>,
     /// A disabled client gets nothing.
     pub disabled: bool,
@@ -139,125 +162,9 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// A client to be made.
-#[derive(Clone, Debug)]
-pub struct NewClient {
-    /// Its name.
-    pub client_id: ClientId,
-    /// For people.
-    pub name: String,
-    /// Whether it gets a secret.
-    pub kind: ClientKind,
-    /// The grants that it may use.
-    pub grant_types: BTreeSet<GrantType>,
-    /// What it may ask for.
-    pub scopes: Scopes,
-    /// Whom its tokens are for.
-    pub audiences: Vec<String>,
-    /// How long its access tokens live.
-    pub access_token_ttl: Option<Duration>,
-    /// The public keys that prove it by `private_key_jwt`.
-    pub jwks: Option<Jwks>,
-}
-
-impl NewClient {
-    fn check(&self) -> Result<(), Error> {
-        let mut errors = Vec::new();
-        if self.name.contains('\0') {
-            errors.push(FieldError::new("name", Code::Format, "must not have U+0000"));
-        } else if !(1..=200).contains(&self.name.chars().count()) {
-            errors.push(FieldError::new("name", Code::Length, "must have 1 to 200 characters"));
-        }
-        if self.grant_types.is_empty() {
-            errors.push(FieldError::new("grant_types", Code::Required, "at least one grant is needed"));
-        }
-        if self.kind == ClientKind::Public && self.grant_types.contains(&GrantType::ClientCredentials) {
-            let message = "a public client has no credentials of its own";
-            errors.push(FieldError::new("grant_types", Code::Format, message));
-        }
-        if self.kind == ClientKind::Public && self.jwks.is_some() {
-            errors.push(FieldError::new("jwks", Code::Format, "a public client has no keys of its own"));
-        }
-        if self.access_token_ttl.is_some_and(|ttl| !LIFETIMES.contains(&ttl)) {
-            errors.push(FieldError::new("access_token_ttl", Code::Length, "must be from 1 second to 1 year"));
-        }
-        errors.extend(self.audiences.iter().find_map(|audience| check_audience(audience).err()));
-        if errors.is_empty() { Ok(()) } else { Err(Error::Invalid(errors)) }
-    }
-}
-
-/// A URI or a name: printable ASCII without space, quote and backslash, so that a list of them is space-delimited.
-fn check_audience(audience: &str) -> Result<(), FieldError> {
-    if audience.is_empty() || audience.len() > 500 {
-        return Err(FieldError::new("audiences", Code::Length, "an audience has 1 to 500 characters"));
-    }
-    if audience.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\') {
-        Ok(())
-    } else {
-        Err(FieldError::new("audiences", Code::Format, "an audience is a URI or a name, without spaces"))
-    }
-}
-
-/// Makes a client; a confidential one gets the secret that is returned, and that nothing shows again.
-pub async fn create(
-    app: &App,
-    new: &NewClient,
-    origin: &Origin,
-    now: DateTime<Utc>,
-) -> Result<(Client, Option<SecretString>), Error> {
-    new.check()?;
-    let secret = match new.kind {
-        ClientKind::Confidential => Some(secret::generate(CLIENT_SECRET)?),
-        ClientKind::Public => None,
-    };
-    let client = app
-        .store
-        .transact(async |conn| {
-            roles::check_known(conn, &new.scopes).await?;
-            if let Some(ttl) = new.access_token_ttl {
-                // A key that is being made meanwhile knows of it, or is known here.
-                changes::of_keys(conn).await?;
-                keys::allow_ttl(conn, ttl).await?;
-            }
-            insert(conn, new, secret.as_ref(), false, now).await?;
-            let event = Event::success("client.created").subject(&new.client_id);
-            audit::record(conn, event, origin, now).await?;
-            read_client(conn, new.client_id.as_str()).await
-        })
-        .await?;
-    Ok((client, secret))
-}
-
-/// Makes a client in a transaction that is under way.
-pub(crate) async fn insert(
-    conn: &mut Conn,
-    new: &NewClient,
-    secret: Option<&SecretString>,
-    every_scope: bool,
-    now: DateTime<Utc>,
-) -> Result<(), Error> {
-    let grant_types: Vec<_> = new.grant_types.iter().map(|grant| grant.as_str()).collect();
-    let ttl = new.access_token_ttl.map(|ttl| i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX));
-    run::execute!(
-        conn,
-        sql::INSERT,
-        new.client_id.as_str(),
-        new.name.as_str(),
-        secret.map(|secret| secret::fingerprint(secret.expose_secret()).to_vec()),
-        grant_types.join(" "),
-        new.scopes.to_string(),
-        new.audiences.join(" "),
-        every_scope,
-        ttl,
-        new.jwks.as_ref().map(ToString::to_string),
-        false,
-        now
-    )
-    .map_err(|error| match error {
-        StoreError::Constraint("clients_pkey") => Error::Taken { field: "client_id" },
-        other => Error::Store(other),
-    })?;
-    Ok(())
+/// What is no id names no client.
+fn known(id: &str) -> Result<ClientId, Error> {
+    id.parse().map_err(|_| not_found(id))
 }
 
 fn not_found(id: &(impl ToString + ?Sized)) -> Error {
@@ -323,70 +230,14 @@ pub(crate) async fn credentials_as_of(app: &App, id: &str) -> Result<Option<(Arc
 
 /// One client.
 pub async fn find(app: &App, id: &str) -> Result<Client, Error> {
+    let id = known(id)?;
+    let id = id.as_str();
     read_client(&mut app.store.read().await?, id).await
 }
 
-/// All clients, by id.
-pub async fn list(app: &App) -> Result<Vec<Client>, Error> {
+/// Clients in the order of their ids, after one of them (the empty text: from the first): at most `limit`.
+pub async fn list(app: &App, after: &str, limit: i64) -> Result<Vec<Client>, Error> {
     let mut conn = app.store.read().await?;
-    let rows = run::all!(conn, sql::ClientRow, sql::LIST)?;
+    let rows = run::all!(conn, sql::ClientRow, sql::AFTER, after, limit)?;
     rows.into_iter().map(|row| Ok(Arc::unwrap_or_clone(Credentials::try_from(row)?.client))).collect()
-}
-
-/// Disables or enables a client. A disabled one gets nothing.
-pub async fn set_disabled(
-    app: &App,
-    id: &ClientId,
-    disabled: bool,
-    origin: &Origin,
-    now: DateTime<Utc>,
-) -> Result<Client, Error> {
-    let client = app
-        .store
-        .transact(async |conn| {
-            run::execute!(conn, sql::SET_DISABLED, id.as_str(), disabled, now)?;
-            let client = read_client(conn, id.as_str()).await?;
-            let kind = if disabled { "client.disabled" } else { "client.enabled" };
-            audit::record(conn, Event::success(kind).subject(id), origin, now).await?;
-            changes::of_clients(conn).await?;
-            if disabled {
-                revocations::record(conn, RevocationKind::Client, &[id.to_string()], now).await?;
-            }
-            Ok(client)
-        })
-        .await?;
-    changes::catch_up(app, &app.store).await?;
-    Ok(client)
-}
-
-/// Gives a confidential client a new secret, which is returned and which nothing shows again. The one before lives on for as
-/// long as is said.
-pub async fn rotate_secret(
-    app: &App,
-    id: &ClientId,
-    old_valid_for: Duration,
-    origin: &Origin,
-    now: DateTime<Utc>,
-) -> Result<SecretString, Error> {
-    let secret = secret::generate(CLIENT_SECRET)?;
-    let hash = secret::fingerprint(secret.expose_secret()).to_vec();
-    app.store
-        .transact(async |conn| {
-            let until = now + old_valid_for.min(*LIFETIMES.end());
-            if run::execute!(conn, sql::ROTATE_SECRET, id.as_str(), hash.as_slice(), until, now)? == 0 {
-                read_client(conn, id.as_str()).await?;
-                return Err(Error::Forbidden("a public client has no secret"));
-            }
-            changes::of_clients(conn).await?;
-            Ok(audit::record(conn, Event::success("client.secret_rotated").subject(id), origin, now).await?)
-        })
-        .await?;
-    changes::catch_up(app, &app.store).await?;
-    Ok(secret)
-}
-
-/// Gives a new scope to the clients that may ask for every one.
-pub(crate) async fn give_scope(conn: &mut Conn, scope: &Scope, now: DateTime<Utc>) -> Result<(), StoreError> {
-    run::execute!(conn, sql::GIVE_SCOPE, scope.as_str(), now, true)?;
-    changes::of_clients(conn).await
 }

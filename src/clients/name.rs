@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::{Code, FieldError},
     roles::is_plain_name,
+    secret::{self, NoRandomness},
 };
 
 /// The id of a client: `[a-z][a-z0-9-]{1,62}`, and never a UUID, so that no client's `sub` is a user's.
@@ -20,6 +21,11 @@ impl ClientId {
     #[must_use]
     pub fn default_client() -> Self {
         Self(Cow::Borrowed("default"))
+    }
+
+    /// For a client whose maker has no wish.
+    pub(crate) fn random() -> Result<Self, NoRandomness> {
+        Ok(Self(Cow::Owned(format!("client-{:016x}", u64::from_ne_bytes(secret::random()?)))))
     }
 
     /// The id.

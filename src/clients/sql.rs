@@ -15,7 +15,18 @@ macro_rules! columns {
 }
 
 pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM clients WHERE client_id = $1");
-pub(super) const LIST: &str = concat!("SELECT ", columns!(), " FROM clients ORDER BY client_id");
+pub(super) const AFTER: &str =
+    concat!("SELECT ", columns!(), " FROM clients WHERE client_id > $1 ORDER BY client_id LIMIT $2");
+/// So that nobody else changes it until the transaction is over.
+pub(super) const HOLD: &str = "UPDATE clients SET updated_at = updated_at WHERE client_id = $1";
+/// `$9`: whether the scopes stay; those that were chosen do not grow with new ones.
+pub(super) const UPDATE: &str = "UPDATE clients SET name = $2, grant_types = $3, scopes = $4, audiences = $5, \
+     access_token_ttl = $6, jwks = $7, updated_at = $8, every_scope = CASE WHEN $9 THEN every_scope ELSE FALSE END \
+     WHERE client_id = $1";
+pub(super) const DELETE: &str = "DELETE FROM clients WHERE client_id = $1";
+/// A name stands there once, between spaces.
+pub(super) const TAKE_SCOPE: &str = "UPDATE clients SET scopes = trim(replace(' ' || scopes || ' ', ' ' || $1 || ' ', ' ')), updated_at = $2 \
+     WHERE replace(' ' || scopes || ' ', ' ' || $1 || ' ', ' ') <> ' ' || scopes || ' '";
 pub(super) const INSERT: &str = "INSERT INTO clients \
      (client_id, name, secret_hash, grant_types, scopes, audiences, every_scope, access_token_ttl, jwks, disabled, \
       created_at, updated_at) \

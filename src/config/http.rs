@@ -28,6 +28,10 @@ pub(super) struct HttpSettings {
     /// Origins of single-page applications that may call from a browser
     #[arg(long, env = "GRANTD_CORS_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
     cors_origins: Vec<String>,
+    /// Whether anybody may make an account for themselves, with the role `member`
+    #[arg(long, env = "GRANTD_REGISTRATION", value_name = "BOOL", default_value = "false",
+          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    registration: String,
     /// The certificate chain, in PEM; with it the server speaks TLS
     #[arg(long, env = "GRANTD_TLS_CERT", value_name = "FILE", value_parser = parse::path)]
     tls_cert: Option<PathBuf>,
@@ -51,6 +55,8 @@ pub struct HttpConfig {
     pub trusted_proxies: Vec<IpNet>,
     /// Who may call from a browser.
     pub cors_origins: Vec<String>,
+    /// Whether anybody may make an account for themselves.
+    pub registration: bool,
     /// Certificate chain and key.
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Threads that answer requests: one per core.
@@ -112,6 +118,7 @@ impl HttpSettings {
             }
         };
         let insecure = check.value("GRANTD_ALLOW_INSECURE", &self.allow_insecure, parse::boolean);
+        let registration = check.value("GRANTD_REGISTRATION", &self.registration, parse::boolean);
         let public = listen.iter().find(|address| !address.ip().is_loopback());
         if let Some(address) = public {
             if issuer == Some(None) {
@@ -132,7 +139,15 @@ impl HttpSettings {
             check.problem("GRANTD_LISTEN", "at least one address is needed");
         }
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        Some(HttpConfig { listen, issuer: issuer?, trusted_proxies: proxies, cors_origins: origins, tls, workers })
+        Some(HttpConfig {
+            listen,
+            issuer: issuer?,
+            trusted_proxies: proxies,
+            cors_origins: origins,
+            registration: registration?,
+            tls,
+            workers,
+        })
     }
 }
 

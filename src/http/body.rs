@@ -7,10 +7,11 @@ use actix_web::{
     http::StatusCode,
     web::{self, Bytes},
 };
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use tokio::time::timeout;
 
 use super::problem::Problem;
+use crate::error::{Code, Error, FieldError};
 
 /// As much as a body in JSON may have, in bytes.
 const MAX_BYTES: usize = 64 * 1024;
@@ -30,9 +31,23 @@ pub(crate) async fn read(body: web::Payload, most: usize) -> Result<Bytes, Unrea
     bytes.map_err(|_| Unread::TooLarge)?.map_err(|_| Unread::Broken)
 }
 
+/// What a body in JSON may be called.
+const JSON: [&str; 1] = ["application/json"];
+/// What a merge patch may be called (RFC 7396 §4).
+const MERGE_PATCH: [&str; 2] = ["application/merge-patch+json", "application/json"];
+
 /// The object of a body. Its type refuses unknown members (`deny_unknown_fields`); serde refuses repeated ones.
 pub(crate) async fn json<T: DeserializeOwned>(req: &HttpRequest, body: web::Payload) -> Result<T, Problem> {
-    if !req.content_type().eq_ignore_ascii_case("application/json") {
+    object(req, body, &JSON).await
+}
+
+/// The object of a merge patch (RFC 7396).
+pub(crate) async fn merge_patch<T: DeserializeOwned>(req: &HttpRequest, body: web::Payload) -> Result<T, Problem> {
+    object(req, body, &MERGE_PATCH).await
+}
+
+async fn object<T: DeserializeOwned>(req: &HttpRequest, body: web::Payload, types: &[&str]) -> Result<T, Problem> {
+    if !types.iter().any(|known| req.content_type().eq_ignore_ascii_case(known)) {
         return Err(Problem::unsupported_media_type());
     }
     let bytes = read(body, MAX_BYTES).await.map_err(|unread| match unread {
@@ -44,21 +59,85 @@ pub(crate) async fn json<T: DeserializeOwned>(req: &HttpRequest, body: web::Payl
     if !bytes.trim_ascii_start().starts_with(b"{") {
         return Err(Problem::malformed_body("the body must be a JSON object"));
     }
-    serde_json::from_slice(&bytes).map_err(|error| Problem::malformed_body(describe(&error)))
+    let mut json = serde_json::Deserializer::from_slice(&bytes);
+    let object = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let field = error.path().to_string();
+        match describe(error.inner()) {
+            Wrong::Body(detail) => Problem::malformed_body(detail),
+            Wrong::Type => Error::Invalid(vec![FieldError::new(field, Code::Format, "has the wrong type")]).into(),
+        }
+    })?;
+    json.end().map_err(|_| Problem::malformed_body("something follows the JSON object"))?;
+    Ok(object)
+}
+
+enum Wrong {
+    Body(&'static str),
+    /// A member's type.
+    Type,
 }
 
 /// What is wrong, without a repetition of input.
-fn describe(error: &serde_json::Error) -> &'static str {
+fn describe(error: &serde_json::Error) -> Wrong {
     let text = error.to_string();
     if text.starts_with("unknown field") {
-        "the body has a member that is not known here"
+        Wrong::Body("the body has a member that is not known here")
     } else if text.starts_with("duplicate field") {
-        "a member of the body is repeated"
-    } else if text.starts_with("missing field") {
-        "a member of the body is missing"
+        Wrong::Body("a member of the body is repeated")
     } else if error.is_data() {
-        "a member of the body has the wrong type"
+        Wrong::Type
     } else {
-        "the body is no JSON"
+        Wrong::Body("the body is no JSON")
+    }
+}
+
+/// For a member that may be absent, and null, and these are two things (RFC 7396 §1).
+pub(crate) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(from).map(Some)
+}
+
+/// Takes the members of a body one by one, and remembers all that is wrong with them.
+#[derive(Default)]
+pub(crate) struct Members(Vec<FieldError>);
+
+impl Members {
+    /// A member that may be absent.
+    pub(crate) fn optional<T>(&mut self, member: Option<Result<T, FieldError>>) -> Option<T> {
+        member?.map_err(|error| self.0.push(error)).ok()
+    }
+
+    /// One that must be there.
+    pub(crate) fn required<T>(&mut self, name: &'static str, member: Option<Result<T, FieldError>>) -> Option<T> {
+        self.optional(Some(member.unwrap_or_else(|| Err(FieldError::new(name, Code::Required, "is needed")))))
+    }
+
+    /// One of a patch that may be absent and not null.
+    pub(crate) fn unless_null<T>(
+        &mut self,
+        name: &'static str,
+        member: Option<Option<Result<T, FieldError>>>,
+    ) -> Option<T> {
+        member.and_then(|member| self.required(name, member))
+    }
+
+    /// One of a patch that may be absent, and null.
+    pub(crate) fn nullable<T>(&mut self, member: Option<Option<Result<T, FieldError>>>) -> Option<Option<T>> {
+        match member? {
+            None => Some(None),
+            Some(member) => self.optional(Some(member)).map(Some),
+        }
+    }
+
+    /// A list; what is wrong with one of its items is wrong with it.
+    pub(crate) fn list<T, C: FromIterator<T>>(
+        items: Vec<String>,
+        parse: impl Fn(&str) -> Result<T, FieldError>,
+    ) -> Result<C, FieldError> {
+        items.iter().map(|item| parse(item)).collect()
+    }
+
+    /// All that is wrong, if anything is.
+    pub(crate) fn finish(self) -> Result<(), Error> {
+        if self.0.is_empty() { Ok(()) } else { Err(Error::Invalid(self.0)) }
     }
 }

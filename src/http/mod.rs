@@ -6,6 +6,7 @@ mod docs;
 pub(crate) mod headers;
 mod health;
 pub(crate) mod openapi;
+pub(crate) mod page;
 pub(crate) mod problem;
 pub(crate) mod query;
 mod request_log;
@@ -15,11 +16,14 @@ use std::sync::Arc;
 
 use actix_cors::Cors;
 use actix_web::{
-    App as ActixApp, Error, HttpRequest, HttpResponse, Resource, Route,
+    App as ActixApp, Error, HttpRequest, HttpResponse, HttpResponseBuilder, Resource, Route,
     body::MessageBody,
     dev::{ServiceFactory, ServiceRequest, ServiceResponse},
     guard,
-    http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE},
+    http::{
+        StatusCode,
+        header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE},
+    },
     middleware::{Condition, from_fn},
     web,
 };
@@ -27,10 +31,11 @@ use actix_web::{
 use self::problem::Problem;
 use crate::{
     app::App,
+    clients,
     config::HttpConfig,
     keys,
     oauth::{self, OAuthError},
-    revocations, users,
+    revocations, roles, users,
 };
 
 /// Everything that answers.
@@ -46,10 +51,36 @@ fn routes(routes: &mut web::ServiceConfig) {
         .service(at("/.well-known/oauth-authorization-server/{path:.*}", vec![get(oauth::metadata::at_path)]))
         .service(at("/.well-known/jwks.json", vec![get(keys::routes::jwks)]))
         // Administration.
+        .service(at("/admin/users", vec![get(users::admin::list), post(users::admin::create)]))
+        .service(at(
+            "/admin/users/{id}",
+            vec![get(users::admin::get), patch(users::admin::change), delete(users::admin::delete)],
+        ))
+        .service(at("/admin/users/{id}/password", vec![put(users::admin::set_password)]))
+        .service(at("/admin/users/{id}/roles", vec![put(users::admin::set_roles)]))
+        .service(at("/admin/users/{id}/sessions", vec![delete(users::admin::end_sessions)]))
+        .service(at("/admin/roles", vec![get(roles::routes::list_roles)]))
+        .service(at(
+            "/admin/roles/{name}",
+            vec![get(roles::routes::get_role), put(roles::routes::put_role), delete(roles::routes::delete_role)],
+        ))
+        .service(at("/admin/scopes", vec![get(roles::routes::list_scopes)]))
+        .service(at(
+            "/admin/scopes/{name}",
+            vec![get(roles::routes::get_scope), put(roles::routes::put_scope), delete(roles::routes::delete_scope)],
+        ))
+        .service(at("/admin/clients", vec![get(clients::routes::list), post(clients::routes::create)]))
+        .service(at(
+            "/admin/clients/{id}",
+            vec![get(clients::routes::get), patch(clients::routes::change), delete(clients::routes::delete)],
+        ))
+        .service(at("/admin/clients/{id}/secret", vec![post(clients::routes::rotate_secret)]))
         .service(at("/admin/signing-keys", vec![get(keys::routes::list), post(keys::routes::rotate)]))
         .service(at("/admin/signing-keys/{kid}", vec![delete(keys::routes::delete)]))
         // One's own account.
-        .service(at("/users/me", vec![get(users::show)]))
+        .service(at("/users", vec![post(users::me::register)]))
+        .service(at("/users/me", vec![get(users::me::show), patch(users::me::change)]))
+        .service(at("/users/me/password", vec![put(users::me::change_password)]))
         // For those who run the server, and those who write against it.
         .service(at("/healthz", vec![get(health::healthz)]))
         .service(at("/readyz", vec![get(health::readyz)]))
@@ -96,6 +127,13 @@ fn cors(config: &HttpConfig) -> Cors {
     config.cors_origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
 }
 
+/// An answer that nobody may keep: it has what belongs to somebody.
+pub(crate) fn no_store(status: StatusCode) -> HttpResponseBuilder {
+    let mut answer = HttpResponse::build(status);
+    answer.insert_header((CACHE_CONTROL, "no-store"));
+    answer
+}
+
 /// The paths whose errors are OAuth's.
 fn is_oauth(req: &HttpRequest) -> bool {
     matches!(req.match_pattern().as_deref(), Some("/token" | "/introspect" | "/revoke"))
@@ -125,6 +163,24 @@ where
     F::Output: actix_web::Responder + 'static,
 {
     Method { names: "POST", route: web::post().to(handler) }
+}
+
+fn put<F, Args>(handler: F) -> Method
+where
+    F: actix_web::Handler<Args>,
+    Args: actix_web::FromRequest + 'static,
+    F::Output: actix_web::Responder + 'static,
+{
+    Method { names: "PUT", route: web::put().to(handler) }
+}
+
+fn patch<F, Args>(handler: F) -> Method
+where
+    F: actix_web::Handler<Args>,
+    Args: actix_web::FromRequest + 'static,
+    F::Output: actix_web::Responder + 'static,
+{
+    Method { names: "PATCH", route: web::patch().to(handler) }
 }
 
 fn delete<F, Args>(handler: F) -> Method

@@ -10,7 +10,11 @@ use super::{
     cache::{Document as CacheDocument, MAX_AGE},
     health,
 };
-use crate::{keys, oauth, revocations, roles::BUILT_IN_SCOPES, users};
+use crate::{
+    clients, keys, oauth, revocations,
+    roles::{self, BUILT_IN_SCOPES},
+    users,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -30,7 +34,32 @@ use crate::{keys, oauth, revocations, roles::BUILT_IN_SCOPES, users};
         keys::routes::list,
         keys::routes::rotate,
         keys::routes::delete,
-        users::show,
+        users::admin::list,
+        users::admin::create,
+        users::admin::get,
+        users::admin::change,
+        users::admin::delete,
+        users::admin::set_password,
+        users::admin::set_roles,
+        users::admin::end_sessions,
+        roles::routes::list_roles,
+        roles::routes::get_role,
+        roles::routes::put_role,
+        roles::routes::delete_role,
+        roles::routes::list_scopes,
+        roles::routes::get_scope,
+        roles::routes::put_scope,
+        roles::routes::delete_scope,
+        clients::routes::list,
+        clients::routes::create,
+        clients::routes::get,
+        clients::routes::change,
+        clients::routes::delete,
+        clients::routes::rotate_secret,
+        users::me::show,
+        users::me::change,
+        users::me::change_password,
+        users::me::register,
         health::healthz,
         health::readyz,
     ),

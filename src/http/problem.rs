@@ -197,6 +197,7 @@ impl From<Error> for Problem {
                 Self::new(StatusCode::CONFLICT, "conflict", "Conflict", format!("{field} is taken"))
             }
             Error::NotFound { what, .. } => Self::not_found(format!("there is no such {what}")),
+            Error::Lacking(scopes) => Refusal::Scope(scopes).into(),
             Error::Forbidden(rule) => Self::new(StatusCode::CONFLICT, "conflict", "Conflict", rule),
             Error::HashQueueFull => Self::unavailable("too many passwords are being checked; try again a little later"),
             Error::Store(StoreError::Unavailable(_) | StoreError::Repeat(_)) => {

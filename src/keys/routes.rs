@@ -123,7 +123,7 @@ pub(crate) async fn rotate(
     let asked: Asked = body::json(&req, body).await?;
     let unknown = || Error::invalid("algorithm", Code::Unknown, "must be ES256, RS256 or EdDSA");
     let algorithm = asked.algorithm.map(|name| Algorithm::parse(&name).ok_or_else(unknown)).transpose()?;
-    let key = super::rotate(&app, algorithm, asked.immediately, &permit.origin, app.now()).await?;
+    let key = super::rotate(&app, algorithm, asked.immediately, &permit.authority.origin, app.now()).await?;
     let location = format!("/admin/signing-keys/{}", key.kid);
     Ok(HttpResponse::Created().insert_header((LOCATION, location)).insert_header((CACHE_CONTROL, "no-store")).json(key))
 }
@@ -152,6 +152,6 @@ pub(crate) async fn delete(
     app: web::Data<App>,
     kid: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    super::delete(&app, &kid, &permit.origin, app.now()).await?;
+    super::delete(&app, &kid, &permit.authority.origin, app.now()).await?;
     Ok(HttpResponse::NoContent().finish())
 }

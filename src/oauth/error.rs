@@ -191,6 +191,7 @@ impl From<Error> for OAuthError {
             | Error::Invalid(_)
             | Error::Taken { .. }
             | Error::NotFound { .. }
+            | Error::Lacking(_)
             | Error::Forbidden(_)
             | Error::Internal(_) => Self::server_error().because(&error),
         }

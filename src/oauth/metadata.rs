@@ -57,7 +57,7 @@ pub(crate) struct Metadata {
     )
 )]
 pub(crate) async fn handle(app: web::Data<App>, req: HttpRequest) -> Result<HttpResponse, Problem> {
-    let scopes = roles::list_scopes(&app).await?;
+    let scopes = roles::known_scopes(&app).await?;
     let url = |path: &str| format!("{}{path}", app.issuer);
     let grants = GRANT_TYPES.into_iter().filter(|grant| app.config.tokens.password_grant || *grant != "password");
     let metadata = Metadata {
@@ -67,7 +67,7 @@ pub(crate) async fn handle(app: web::Data<App>, req: HttpRequest) -> Result<Http
         revocation_endpoint: url("/revoke"),
         revocations_endpoint: url("/revocations"),
         jwks_uri: url("/.well-known/jwks.json"),
-        scopes_supported: scopes.into_iter().map(|scope| scope.name).collect(),
+        scopes_supported: scopes.iter().cloned().collect(),
         response_types_supported: Vec::new(),
         grant_types_supported: grants.collect(),
         token_endpoint_auth_methods_supported: METHODS,

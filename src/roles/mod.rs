@@ -1,18 +1,26 @@
 //! Scopes (what tokens can be good for) and roles (named lists of scopes, which users have).
 
+mod administrators;
+mod change;
 mod name;
+pub(crate) mod routes;
 mod sql;
 
 use chrono::{DateTime, Utc};
 use grantd_guard::{Scope, Scopes};
 use serde::Serialize;
 
-pub use self::name::RoleName;
-pub(crate) use self::name::is_plain_name;
+pub(crate) use self::{
+    administrators::keeping_an_administrator,
+    change::{RoleToPut, insert_scope, put_role_row},
+    name::is_plain_name,
+};
+pub use self::{
+    change::{delete_role, delete_scope, put_role, put_scope},
+    name::RoleName,
+};
 use crate::{
     app::App,
-    audit::{self, Event, Origin},
-    changes, clients,
     error::{Code, Error, FieldError},
     store::{Conn, StoreError, run},
 };
@@ -33,7 +41,8 @@ pub const BUILT_IN_SCOPES: [(&str, &str); 11] = [
 ];
 
 /// A scope, as an administrator sees it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Scope)]
 pub struct ScopeInfo {
     /// A scope-token (RFC 6749 §3.3) without `/`.
     pub name: Scope,
@@ -46,7 +55,7 @@ pub struct ScopeInfo {
 }
 
 /// A role.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Role {
     /// Its name.
     pub name: RoleName,
@@ -54,6 +63,7 @@ pub struct Role {
     pub description: String,
     /// What it gives.
     #[serde(serialize_with = "crate::users::scope_names")]
+    #[schema(value_type = Vec<String>)]
     pub scopes: Scopes,
     /// Whether grantd itself made it.
     pub built_in: bool,
@@ -61,161 +71,77 @@ pub struct Role {
     pub created_at: DateTime<Utc>,
 }
 
-fn check_scope_name(name: &Scope) -> Result<(), Error> {
-    if name.as_str().len() > 128 {
-        return Err(Error::invalid("name", Code::Length, "may have at most 128 characters"));
-    }
-    if name.as_str().contains('/') {
-        return Err(Error::invalid("name", Code::Format, "must not have a slash"));
-    }
-    Ok(())
+/// One scope.
+pub async fn find_scope(app: &App, name: &str) -> Result<ScopeInfo, Error> {
+    let Ok(known) = name.parse::<Scope>() else { return Err(not_found("scope", name)) };
+    read_scope(&mut app.store.read().await?, known.as_str()).await?.ok_or_else(|| not_found("scope", name))
 }
 
-fn check_description(text: Option<&str>) -> Result<(), Error> {
-    let Some(text) = text else { return Ok(()) };
-    if text.contains('\0') {
-        return Err(Error::invalid("description", Code::Format, "must not have U+0000"));
-    }
-    if text.chars().count() > 500 {
-        return Err(Error::invalid("description", Code::Length, "may have at most 500 characters"));
-    }
-    Ok(())
+/// One role.
+pub async fn find_role(app: &App, name: &str) -> Result<Role, Error> {
+    let Ok(known) = name.parse::<RoleName>() else { return Err(not_found("role", name)) };
+    read_role(&mut app.store.read().await?, known.as_str()).await?.ok_or_else(|| not_found("role", name))
 }
 
-/// Makes a scope, or changes its description; says whether it is new. A new one goes to the roles and clients that have
-/// every scope.
-pub async fn put_scope(
-    app: &App,
-    name: &Scope,
-    description: Option<&str>,
-    origin: &Origin,
-    now: DateTime<Utc>,
-) -> Result<(ScopeInfo, bool), Error> {
-    check_scope_name(name)?;
-    check_description(description)?;
-    app.store
-        .transact(async |conn| {
-            let new = insert_scope(conn, name, description.unwrap_or_default(), false, now).await?;
-            if new {
-                run::execute!(conn, sql::GIVE_SCOPE_TO_ROLES, name.as_str(), true)?;
-                changes::of_roles(conn).await?;
-                clients::give_scope(conn, name, now).await?;
-            } else if let Some(description) = description {
-                run::execute!(conn, sql::DESCRIBE_SCOPE, name.as_str(), description)?;
-            }
-            let kind = if new { "scope.created" } else { "scope.changed" };
-            audit::record(conn, Event::success(kind).subject(name), origin, now).await?;
-            let row = run::optional!(conn, sql::ScopeRow, sql::SCOPE, name.as_str())?;
-            Ok((ScopeInfo::try_from(row.ok_or_else(|| vanished("scope", name))?)?, new))
-        })
-        .await
+/// Scopes in the order of their names, after one of them (the empty text: from the first): at most `limit`.
+pub async fn list_scopes(app: &App, after: &str, limit: i64) -> Result<Vec<ScopeInfo>, Error> {
+    let mut conn = app.store.read().await?;
+    let rows = run::all!(conn, sql::ScopeRow, sql::SCOPES_AFTER, after, limit)?;
+    Ok(rows.into_iter().map(ScopeInfo::try_from).collect::<Result<_, _>>()?)
 }
 
-fn vanished(what: &'static str, name: &impl ToString) -> Error {
+/// Roles, in the same way.
+pub async fn list_roles(app: &App, after: &str, limit: i64) -> Result<Vec<Role>, Error> {
+    let mut conn = app.store.read().await?;
+    let rows = run::all!(conn, sql::RoleRow, sql::ROLES_AFTER, after, limit)?;
+    Ok(rows.into_iter().map(Role::try_from).collect::<Result<_, _>>()?)
+}
+
+pub(crate) async fn read_scope(conn: &mut Conn, name: &str) -> Result<Option<ScopeInfo>, StoreError> {
+    run::optional!(conn, sql::ScopeRow, sql::SCOPE, name)?.map(ScopeInfo::try_from).transpose()
+}
+
+pub(crate) async fn read_role(conn: &mut Conn, name: &str) -> Result<Option<Role>, StoreError> {
+    run::optional!(conn, sql::RoleRow, sql::ROLE, name)?.map(Role::try_from).transpose()
+}
+
+fn not_found(what: &'static str, name: &(impl ToString + ?Sized)) -> Error {
     Error::NotFound { what, name: name.to_string() }
-}
-
-/// Makes a scope in a transaction that is under way, unless it is there; says whether it was not.
-pub(crate) async fn insert_scope(
-    conn: &mut Conn,
-    name: &Scope,
-    description: &str,
-    built_in: bool,
-    now: DateTime<Utc>,
-) -> Result<bool, StoreError> {
-    Ok(run::execute!(conn, sql::INSERT_SCOPE, name.as_str(), description, built_in, now)? == 1)
-}
-
-/// Makes a role, or replaces its scopes and, where one is given, its description; says whether it is new.
-pub async fn put_role(
-    app: &App,
-    name: &RoleName,
-    description: Option<&str>,
-    scopes: &Scopes,
-    origin: &Origin,
-    now: DateTime<Utc>,
-) -> Result<(Role, bool), Error> {
-    check_description(description)?;
-    app.store
-        .transact(async |conn| {
-            let before = read_role(conn, name).await?;
-            if *name == RoleName::admin() && before.as_ref().is_some_and(|role| role.scopes != *scopes) {
-                return Err(Error::Forbidden("the role admin has every scope, which cannot be changed"));
-            }
-            if *name == RoleName::member() && !scopes.contains("account") {
-                return Err(Error::Forbidden("the role member keeps the scope account"));
-            }
-            check_known(conn, scopes).await?;
-            let new = RoleToPut { name, description, scopes, every_scope: false, built_in: false };
-            put_role_row(conn, &new, now).await?;
-            changes::of_roles(conn).await?;
-            let kind = if before.is_none() { "role.created" } else { "role.changed" };
-            let details = serde_json::json!({"scopes": scopes});
-            audit::record(conn, Event::success(kind).subject(name).details(details), origin, now).await?;
-            let role = read_role(conn, name).await?.ok_or_else(|| vanished("role", name))?;
-            Ok((role, before.is_none()))
-        })
-        .await
-}
-
-/// What the row of a role is to say.
-pub(crate) struct RoleToPut<'a> {
-    pub(crate) name: &'a RoleName,
-    /// `None` leaves it as it is.
-    pub(crate) description: Option<&'a str>,
-    pub(crate) scopes: &'a Scopes,
-    /// Both only when it is new.
-    pub(crate) every_scope: bool,
-    pub(crate) built_in: bool,
-}
-
-/// Makes or changes a role in a transaction that is under way.
-pub(crate) async fn put_role_row(conn: &mut Conn, role: &RoleToPut<'_>, now: DateTime<Utc>) -> Result<(), StoreError> {
-    run::execute!(
-        conn,
-        sql::PUT_ROLE,
-        role.name.as_str(),
-        role.description.unwrap_or_default(),
-        role.scopes.to_string(),
-        role.every_scope,
-        role.built_in,
-        now,
-        role.description.is_some()
-    )?;
-    Ok(())
-}
-
-async fn read_role(conn: &mut Conn, name: &RoleName) -> Result<Option<Role>, StoreError> {
-    run::optional!(conn, sql::RoleRow, sql::ROLE, name.as_str())?.map(Role::try_from).transpose()
-}
-
-/// All scopes exist; else says which do not.
-pub(crate) async fn check_known(conn: &mut Conn, scopes: &Scopes) -> Result<(), Error> {
-    let known = all_scopes(conn).await?;
-    let unknown: Vec<FieldError> = scopes
-        .difference(&known)
-        .iter()
-        .map(|scope| FieldError::new("scopes", Code::Unknown, format!("there is no scope {scope}")))
-        .collect();
-    if unknown.is_empty() { Ok(()) } else { Err(Error::Invalid(unknown)) }
 }
 
 /// The names of all scopes that there are.
 pub(crate) async fn all_scopes(conn: &mut Conn) -> Result<Scopes, StoreError> {
-    let rows = run::all!(conn, sql::ScopeRow, sql::SCOPES)?;
-    rows.into_iter().map(|row| ScopeInfo::try_from(row).map(|scope| scope.name)).collect()
+    let rows = run::all!(conn, (String,), sql::SCOPE_NAMES)?;
+    let parse = |(name,): (String,)| name.parse().map_err(|error| StoreError::impossible("scopes", &name, &error));
+    rows.into_iter().map(parse).collect()
 }
 
-/// All scopes, by name.
-pub async fn list_scopes(app: &App) -> Result<Vec<ScopeInfo>, Error> {
-    let mut conn = app.store.read().await?;
-    let rows = run::all!(conn, sql::ScopeRow, sql::SCOPES)?;
-    Ok(rows.into_iter().map(ScopeInfo::try_from).collect::<Result<_, _>>()?)
+/// The same, for whoever asks what there is.
+pub(crate) async fn known_scopes(app: &App) -> Result<Scopes, Error> {
+    Ok(all_scopes(&mut app.store.read().await?).await?)
 }
 
-/// All roles, by name.
-pub async fn list_roles(app: &App) -> Result<Vec<Role>, Error> {
-    let mut conn = app.store.read().await?;
-    let rows = run::all!(conn, sql::RoleRow, sql::ROLES)?;
-    Ok(rows.into_iter().map(Role::try_from).collect::<Result<_, _>>()?)
+/// What every user has.
+pub(crate) async fn scopes_of_everybody(conn: &mut Conn) -> Result<Scopes, StoreError> {
+    Ok(read_role(conn, RoleName::member().as_str()).await?.map(|role| role.scopes).unwrap_or_default())
+}
+
+/// All scopes exist; else says which do not.
+pub(crate) async fn check_known(conn: &mut Conn, scopes: &Scopes) -> Result<(), Error> {
+    let unknown = scopes.difference(&all_scopes(conn).await?);
+    let unknown = unknown.iter().map(|scope| format!("there is no scope {scope}"));
+    let unknown: Vec<_> = unknown.map(|message| FieldError::new("scopes", Code::Unknown, message)).collect();
+    if unknown.is_empty() { Ok(()) } else { Err(Error::Invalid(unknown)) }
+}
+
+/// What these roles give together; they all exist, else says which do not.
+pub(crate) async fn scopes_of(conn: &mut Conn, names: &[RoleName]) -> Result<Scopes, Error> {
+    let (mut scopes, mut unknown) = (Scopes::default(), Vec::new());
+    for name in names {
+        match read_role(conn, name.as_str()).await? {
+            Some(role) => role.scopes.iter().for_each(|scope| scopes.insert(scope.clone())),
+            None => unknown.push(FieldError::new("roles", Code::Unknown, format!("there is no role {name}"))),
+        }
+    }
+    if unknown.is_empty() { Ok(scopes) } else { Err(Error::Invalid(unknown)) }
 }

@@ -6,21 +6,31 @@ use super::{Role, ScopeInfo};
 use crate::{error::FieldError, store::StoreError};
 
 pub(super) const SCOPE: &str = "SELECT name, description, built_in, created_at FROM scopes WHERE name = $1";
-pub(super) const SCOPES: &str = "SELECT name, description, built_in, created_at FROM scopes ORDER BY name";
+pub(super) const SCOPE_NAMES: &str = "SELECT name FROM scopes";
+pub(super) const SCOPES_AFTER: &str =
+    "SELECT name, description, built_in, created_at FROM scopes WHERE name > $1 ORDER BY name LIMIT $2";
 pub(super) const INSERT_SCOPE: &str = "INSERT INTO scopes (name, description, built_in, created_at) \
      VALUES ($1, $2, $3, $4) ON CONFLICT (name) DO NOTHING";
 pub(super) const DESCRIBE_SCOPE: &str = "UPDATE scopes SET description = $2 WHERE name = $1";
+pub(super) const DELETE_SCOPE: &str = "DELETE FROM scopes WHERE name = $1";
+/// A name stands there once, between spaces.
+pub(super) const TAKE_SCOPE_FROM_ROLES: &str = "UPDATE roles SET scopes = trim(replace(' ' || scopes || ' ', ' ' || $1 || ' ', ' ')) \
+     WHERE replace(' ' || scopes || ' ', ' ' || $1 || ' ', ' ') <> ' ' || scopes || ' '";
 /// `$2` is true: the roles that have every scope.
 pub(super) const GIVE_SCOPE_TO_ROLES: &str =
     "UPDATE roles SET scopes = trim(scopes || ' ' || $1) WHERE every_scope = $2";
 
 pub(super) const ROLE: &str = "SELECT name, description, scopes, built_in, created_at FROM roles WHERE name = $1";
-pub(super) const ROLES: &str = "SELECT name, description, scopes, built_in, created_at FROM roles ORDER BY name";
+pub(super) const ROLES_AFTER: &str =
+    "SELECT name, description, scopes, built_in, created_at FROM roles WHERE name > $1 ORDER BY name LIMIT $2";
 /// `$7`: whether a description was given.
 pub(super) const PUT_ROLE: &str = "INSERT INTO roles (name, description, scopes, every_scope, built_in, created_at) \
      VALUES ($1, $2, $3, $4, $5, $6) \
      ON CONFLICT (name) DO UPDATE SET scopes = CASE WHEN roles.every_scope THEN roles.scopes ELSE excluded.scopes END, \
      description = CASE WHEN $7 THEN excluded.description ELSE roles.description END";
+
+/// Users lose it by the foreign key.
+pub(super) const DELETE_ROLE: &str = "DELETE FROM roles WHERE name = $1";
 
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct ScopeRow {

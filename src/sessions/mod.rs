@@ -169,6 +169,18 @@ pub(crate) async fn end_all_of_user(conn: &mut Conn, id: UserId, now: DateTime<U
     revocations::record(conn, kind, &ids, now).await
 }
 
+/// Ends the sessions of a user but one and revokes their tokens, in a transaction that is under way, as the last thing there.
+pub(crate) async fn end_all_of_user_but(
+    conn: &mut Conn,
+    id: UserId,
+    kept: SessionId,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let ended = run::all!(conn, (SessionId,), sql::END_ALL_OF_USER_BUT, id, now, kept)?;
+    let ids: Vec<_> = ended.iter().map(|(session,)| session.to_string()).collect();
+    revocations::record(conn, RevocationKind::Session, &ids, now).await
+}
+
 /// Retires the current refresh token in favour of the next, in one statement, and notes from where; `false`: another request
 /// did so meanwhile, the session has ended, or its basis was changed.
 pub(crate) async fn rotate(

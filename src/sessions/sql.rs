@@ -52,6 +52,9 @@ pub(super) const END: &str = "UPDATE sessions SET ended_at = $2 WHERE id = $1 AN
 pub(super) const END_ALL_OF_USER: &str =
     "UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND ended_at IS NULL RETURNING id";
 
+pub(super) const END_ALL_OF_USER_BUT: &str =
+    "UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND id <> $3 AND ended_at IS NULL RETURNING id";
+
 #[derive(sqlx::FromRow)]
 pub(super) struct SessionRow {
     pub(super) id: SessionId,

@@ -1,12 +1,32 @@
-//! `GET /users/me`: one's own account.
+//! `/users/me`: one's own account; and how one comes to have one.
 
-use actix_web::{HttpResponse, http::header::CACHE_CONTROL};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{StatusCode, header::LOCATION},
+    web,
+};
 use chrono::{DateTime, Utc};
 use grantd_guard::Scope;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Email, User, Username};
-use crate::{http::problem::ProblemBody, ids::UserId, principal::Me, roles::RoleName};
+use super::{
+    Email, User, UserPatch, Username,
+    admin::{named, new_user},
+};
+use crate::{
+    app::App,
+    authority::Authority,
+    error::{Code, Error},
+    http::{
+        body::{self, Members, present},
+        no_store,
+        problem::{Problem, ProblemBody},
+    },
+    ids::UserId,
+    passwords::Password,
+    principal::{self, Me},
+    roles::RoleName,
+};
 
 /// What a user sees of the own account.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -56,5 +76,153 @@ impl<'a> From<&'a User> for MeAnswer<'a> {
     )
 )]
 pub(crate) async fn show(me: Me) -> HttpResponse {
-    HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(MeAnswer::from(&*me.user))
+    no_store(StatusCode::OK).json(MeAnswer::from(&*me.user))
+}
+
+/// What is to be changed of one's own account; what is absent stays.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[schema(as = MePatch, example = json!({"display_name": "Mária", "email": null}))]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PatchBody {
+    /// Null: none any more.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    display_name: Option<Option<String>>,
+    /// Null: none any more.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    email: Option<Option<String>>,
+}
+
+impl PatchBody {
+    fn check(self) -> Result<UserPatch, Error> {
+        let mut members = Members::default();
+        let patch = UserPatch {
+            email: members.nullable(self.email.map(|email| email.map(|email| email.parse()))),
+            display_name: members.nullable(self.display_name.map(|name| name.map(named))),
+            ..UserPatch::default()
+        };
+        members.finish()?;
+        Ok(patch)
+    }
+}
+
+/// Change one's own account
+///
+/// As RFC 7396 has it.
+#[utoipa::path(
+    patch,
+    path = "/users/me",
+    operation_id = "change_me",
+    tag = "account",
+    security(("oauth2" = ["account"]), ("bearer" = [])),
+    request_body(content(
+        (PatchBody = "application/merge-patch+json"),
+        (PatchBody = "application/json"),
+    )),
+    responses(
+        (status = 200, description = "The account", body = MeAnswer<'_>),
+        (status = 409, description = "The e-mail is taken", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn change(
+    me: Me,
+    app: web::Data<App>,
+    req: HttpRequest,
+    body: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let body: PatchBody = body::merge_patch(&req, body).await?;
+    let user = super::patch(&app, me.user.id, &body.check()?, &me.authority, app.now()).await?;
+    Ok(no_store(StatusCode::OK).json(MeAnswer::from(&user)))
+}
+
+/// One's present password, and the next one.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[schema(as = ChangePassword, example = json!({"current_password": "correct horse battery", "new_password": "staple and more"}))]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PasswordBody {
+    #[schema(required = true, nullable = false, format = "password")]
+    current_password: Option<String>,
+    /// At least 8 characters, at most 1,024 bytes.
+    #[schema(required = true, nullable = false, format = "password")]
+    new_password: Option<String>,
+}
+
+/// Change one's own password
+///
+/// It ends all other sessions.
+#[utoipa::path(
+    put,
+    path = "/users/me/password",
+    operation_id = "change_my_password",
+    tag = "account",
+    security(("oauth2" = ["account"]), ("bearer" = [])),
+    request_body(content = PasswordBody),
+    responses((status = 204, description = "It counts from now on")),
+)]
+pub(crate) async fn change_password(
+    me: Me,
+    app: web::Data<App>,
+    req: HttpRequest,
+    body: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let PasswordBody { current_password, new_password } = body::json(&req, body).await?;
+    let mut members = Members::default();
+    let current = current_password.map(|password| Password::presented("current_password", &password));
+    let current = members.required("current_password", current);
+    let new = members.required("new_password", new_password.map(|text| Password::chosen("new_password", &text)));
+    members.finish()?;
+    let (Some(current), Some(new)) = (current, new) else {
+        return Err(Error::invalid("new_password", Code::Required, "is needed").into());
+    };
+    super::change_password(&app, &me.user, &current, &new, me.session, &me.authority, app.now()).await?;
+    Ok(no_store(StatusCode::NO_CONTENT).finish())
+}
+
+/// An account to be made.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[schema(as = Registration, example = json!({"username": "maria", "password": "correct horse battery"}))]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RegistrationBody {
+    /// 1 to 64 of `[A-Za-z0-9._@+-]`, unique without regard to case; one with an `@` is the user's own e-mail.
+    #[schema(required = true, nullable = false)]
+    username: Option<String>,
+    /// Unique without regard to case.
+    email: Option<String>,
+    /// At least 8 characters, at most 1,024 bytes.
+    #[schema(required = true, nullable = false, format = "password")]
+    password: Option<String>,
+    display_name: Option<String>,
+}
+
+/// Make an account for oneself
+///
+/// Only where the server's setting `GRANTD_REGISTRATION` allows it; else there is nothing at this path.
+#[utoipa::path(
+    post,
+    path = "/users",
+    operation_id = "register",
+    tag = "account",
+    security(()),
+    request_body(content = RegistrationBody),
+    responses(
+        (status = 201, description = "The user", body = User, headers(("Location" = String))),
+        (status = 404, description = "Nobody makes an account for themselves here", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "The name or the e-mail is taken", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn register(
+    app: web::Data<App>,
+    req: HttpRequest,
+    body: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    if !app.config.http.registration {
+        return Err(Problem::not_found("nobody makes an account for themselves here"));
+    }
+    let RegistrationBody { username, email, password, display_name } = body::json(&req, body).await?;
+    let new = new_user(username, email, password, display_name, None)?;
+    // Who has nothing gives nothing: the account has what everybody has.
+    let by = Authority::of(principal::origin(&req, &app), grantd_guard::Scopes::default());
+    let user = super::create(&app, &new, &by, app.now()).await?;
+    Ok(no_store(StatusCode::CREATED).insert_header((LOCATION, "/users/me")).json(user))
 }

@@ -30,13 +30,44 @@ pub(super) const LOGIN_BY_USERNAME: &str =
 pub(super) const LOGIN_BY_EMAIL: &str =
     concat!("SELECT ", columns!(), ", u.password_hash FROM users u WHERE lower(u.email) = $1");
 
+pub(super) const PASSWORD_HASH: &str = "SELECT password_hash FROM users WHERE id = $1";
+
+/// A page of users, each by one index: `$1` is where it begins, `$2` how long it is. What else is asked for is looked at row
+/// by row; null: nothing.
 pub(super) const LIST: &str = concat!("SELECT ", columns!(), " FROM users u WHERE u.id > $1 ORDER BY u.id LIMIT $2");
+pub(super) const LIST_DISABLED: &str =
+    concat!("SELECT ", columns!(), " FROM users u WHERE u.id > $1 AND u.disabled = $3 ORDER BY u.id LIMIT $2");
+pub(super) const LIST_ROLE: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM user_roles of_role JOIN users u ON u.id = of_role.user_id WHERE of_role.user_id > $1 AND of_role.role = $3 \
+     AND ($4 IS NULL OR u.disabled = $4) ORDER BY of_role.user_id LIMIT $2"
+);
+/// Names from `$1` to before `$5`.
+pub(super) const LIST_USERNAME: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM users u WHERE lower(u.username) >= $1 AND lower(u.username) < $5 AND ($4 IS NULL OR u.disabled = $4) \
+     AND ($3 IS NULL OR EXISTS (SELECT 1 FROM user_roles of_role WHERE of_role.user_id = u.id AND of_role.role = $3)) \
+     ORDER BY lower(u.username) LIMIT $2"
+);
+pub(super) const LIST_EMAIL: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM users u WHERE lower(u.email) >= $1 AND lower(u.email) < $5 AND ($4 IS NULL OR u.disabled = $4) \
+     AND ($3 IS NULL OR EXISTS (SELECT 1 FROM user_roles of_role WHERE of_role.user_id = u.id AND of_role.role = $3)) \
+     ORDER BY lower(u.email) LIMIT $2"
+);
 
 pub(super) const INSERT: &str = "INSERT INTO users \
      (id, username, email, display_name, password_hash, disabled, created_at, updated_at) \
      VALUES ($1, $2, $3, $4, $5, $6, $7, $7)";
 
 pub(super) const TOUCH: &str = "UPDATE users SET updated_at = $2, revision = revision + 1 WHERE id = $1";
+/// So that nobody else changes it until the transaction is over.
+pub(super) const HOLD: &str = "UPDATE users SET revision = revision WHERE id = $1";
+pub(super) const UPDATE: &str = "UPDATE users SET username = $2, email = $3, display_name = $4 WHERE id = $1";
+pub(super) const DELETE: &str = "DELETE FROM users WHERE id = $1";
 pub(super) const SET_DISABLED: &str = "UPDATE users SET disabled = $2 WHERE id = $1";
 pub(super) const SET_PASSWORD: &str = "UPDATE users SET password_hash = $2 WHERE id = $1";
 pub(super) const REPLACE_HASH: &str = "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2";

@@ -6,7 +6,7 @@ use aws_lc_rs::{
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::Duration;
-use grantd::{audit::Origin, clients};
+use grantd::{authority::Authority, clients};
 use serde_json::{Value, json};
 
 use crate::{
@@ -100,9 +100,9 @@ async fn scope_and_audience_are_the_clients(database: Database) {
 async fn rotate(server: &TestServer, old_valid_for: u64) -> String {
     use secrecy::ExposeSecret as _;
     let rotated = server.within(async move |app, now| {
-        let id = "machine".parse().unwrap();
+        let id = "machine";
         let for_so_long = std::time::Duration::from_secs(old_valid_for);
-        clients::rotate_secret(&app, &id, for_so_long, &Origin::system(), now).await
+        clients::rotate_secret(&app, id, for_so_long, &Authority::system(), now).await
     });
     rotated.await.unwrap().expose_secret().to_owned()
 }

@@ -60,8 +60,9 @@ async fn set_up(database: Database) -> TestServer {
     server
         .within(async |app, now| {
             grantd::keys::rotate(&app, None, false, &grantd::audit::Origin::system(), now).await.unwrap();
-            let id = "app".parse().unwrap();
-            clients::set_disabled(&app, &id, true, &grantd::audit::Origin::system(), now).await.unwrap();
+            let id = "app";
+            let patch = clients::ClientPatch { disabled: Some(true), ..clients::ClientPatch::default() };
+            clients::patch(&app, id, &patch, &grantd::authority::Authority::system(), now).await.unwrap();
         })
         .await;
     let assertion = "INSERT INTO client_assertions SELECT 'app', secret, created_at FROM sessions";

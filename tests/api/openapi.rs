@@ -24,7 +24,7 @@ async fn the_copy_in_the_repository_is_what_the_server_says() {
 
 #[actix_web::test]
 async fn it_describes_what_there_is() {
-    let server = TestServer::start(Database::sqlite()).await;
+    let server = TestServer::with(Database::sqlite(), &["--registration"]).await;
     let document = server.get("/openapi.json").send().await.json_with(200);
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1."));
     assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
@@ -50,15 +50,29 @@ async fn it_describes_what_there_is() {
         [
             "/.well-known/jwks.json",
             "/.well-known/oauth-authorization-server",
+            "/admin/clients",
+            "/admin/clients/{id}",
+            "/admin/clients/{id}/secret",
+            "/admin/roles",
+            "/admin/roles/{name}",
+            "/admin/scopes",
+            "/admin/scopes/{name}",
             "/admin/signing-keys",
             "/admin/signing-keys/{kid}",
+            "/admin/users",
+            "/admin/users/{id}",
+            "/admin/users/{id}/password",
+            "/admin/users/{id}/roles",
+            "/admin/users/{id}/sessions",
             "/healthz",
             "/introspect",
             "/readyz",
             "/revocations",
             "/revoke",
             "/token",
+            "/users",
             "/users/me",
+            "/users/me/password",
             "/verify",
         ]
     );

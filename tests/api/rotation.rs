@@ -323,7 +323,7 @@ async fn who_may_not_and_what_is_refused(database: Database) {
         ("application/json", "", 400, "malformed-body"),
         ("application/json", r#"{"other": 1}"#, 400, "malformed-body"),
         ("application/json", r#"{"immediately": true, "immediately": true}"#, 400, "malformed-body"),
-        ("application/json", r#"{"immediately": "yes"}"#, 400, "malformed-body"),
+        ("application/json", r#"{"immediately": "yes"}"#, 422, "validation"),
         ("text/plain", "{}", 415, "unsupported-media-type"),
         ("application/json", r#"{"algorithm": "HS256"}"#, 422, "validation"),
     ] {

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use grantd::{
-    audit::Origin,
-    clients::{self, ClientKind, Jwks},
+    authority::Authority,
+    clients::{self, ClientKind, ClientPatch, Jwks},
     error::Error,
     passwords::Password,
     roles,
-    users::{self, NewUser, User},
+    users::{self, NewUser, User, UserPatch},
 };
 use secrecy::ExposeSecret as _;
 
@@ -51,7 +51,7 @@ impl TestServer {
         self.within(async move |app, now| {
             for name in names {
                 let name = name.parse().unwrap();
-                roles::put_scope(&app, &name, Some("of a test"), &Origin::system(), now).await.unwrap();
+                roles::put_scope(&app, &name, Some("of a test"), &Authority::system(), now).await.unwrap();
             }
         })
         .await;
@@ -61,7 +61,7 @@ impl TestServer {
     pub(crate) async fn put_role(&self, name: &'static str, scopes: &'static str) {
         self.within(async move |app, now| {
             let (name, scopes) = (name.parse().unwrap(), scopes.parse().unwrap());
-            roles::put_role(&app, &name, None, &scopes, &Origin::system(), now).await.unwrap();
+            roles::put_role(&app, &name, None, &scopes, &Authority::system(), now).await.unwrap();
         })
         .await;
     }
@@ -86,14 +86,15 @@ impl TestServer {
             password: Password::chosen("password", password).unwrap(),
             roles: roles.iter().map(|role| role.parse().unwrap()).collect(),
         };
-        self.within(async move |app, now| users::create(&app, &new, &Origin::system(), now).await).await
+        self.within(async move |app, now| users::create(&app, &new, &Authority::system(), now).await).await
     }
 
     /// Disables or enables a user.
     pub(crate) async fn set_disabled(&self, user: &User, disabled: bool) {
         let id = user.id;
         self.within(async move |app, now| {
-            users::set_disabled(&app, id, disabled, &Origin::system(), now).await.unwrap()
+            let patch = UserPatch { disabled: Some(disabled), ..UserPatch::default() };
+            users::patch(&app, id, &patch, &Authority::system(), now).await.unwrap()
         })
         .await;
     }
@@ -102,7 +103,7 @@ impl TestServer {
     pub(crate) async fn set_password(&self, user: &User, password: &str) {
         let (id, password) = (user.id, Password::chosen("password", password).unwrap());
         self.within(async move |app, now| {
-            users::set_password(&app, id, &password, &Origin::system(), now).await.unwrap()
+            users::set_password(&app, id, &password, &Authority::system(), now).await.unwrap()
         })
         .await;
     }
@@ -110,7 +111,7 @@ impl TestServer {
     /// Gives a user other roles.
     pub(crate) async fn set_roles(&self, user: &User, roles: &[&str]) {
         let (id, roles) = (user.id, roles.iter().map(|role| role.parse().unwrap()).collect::<Vec<_>>());
-        self.within(async move |app, now| users::set_roles(&app, id, &roles, &Origin::system(), now).await.unwrap())
+        self.within(async move |app, now| users::set_roles(&app, id, &roles, &Authority::system(), now).await.unwrap())
             .await;
     }
 
@@ -131,15 +132,17 @@ impl TestServer {
             access_token_ttl: new.access_token_ttl.map(Duration::from_secs),
             jwks: new.jwks.map(|json| Jwks::parse(json).unwrap()),
         };
-        let made = self.within(async move |app, now| clients::create(&app, &new, &Origin::system(), now).await).await;
+        let made =
+            self.within(async move |app, now| clients::create(&app, &new, &Authority::system(), now).await).await;
         made.map(|(_, secret)| secret.map(|secret| secret.expose_secret().to_owned()).unwrap_or_default())
     }
 
     /// Disables or enables a client.
     pub(crate) async fn set_client_disabled(&self, id: &str, disabled: bool) {
-        let id = id.parse().unwrap();
+        let id = id.to_owned();
         self.within(async move |app, now| {
-            clients::set_disabled(&app, &id, disabled, &Origin::system(), now).await.unwrap();
+            let patch = ClientPatch { disabled: Some(disabled), ..ClientPatch::default() };
+            clients::patch(&app, &id, &patch, &Authority::system(), now).await.unwrap();
         })
         .await;
     }

@@ -1,0 +1,342 @@
+//! `/admin/clients`.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{StatusCode, header::LOCATION},
+    web,
+};
+use grantd_guard::Scopes;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+
+use super::{Client, ClientId, ClientKind, ClientPatch, GrantType, Jwks, NewClient};
+use crate::{
+    app::App,
+    config::parse,
+    error::{Code, Error, FieldError},
+    http::{
+        body::{self, Members, present},
+        no_store,
+        page::{Asked, Page},
+        problem::{Problem, ProblemBody},
+        query::Query,
+    },
+    principal::{ClientsRead, ClientsWrite, Permit},
+    roles::routes::scope,
+};
+
+/// All clients
+///
+/// By `client_id`.
+#[utoipa::path(
+    get,
+    path = "/admin/clients",
+    operation_id = "list_clients",
+    tag = "administration",
+    security(("oauth2" = ["clients:read"]), ("bearer" = [])),
+    params(
+        ("limit" = Option<u32>, Query, description = "How many at most; 50 when absent", minimum = 1, maximum = 200),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before"),
+    ),
+    responses((status = 200, description = "A page of clients", body = Page<Client>)),
+)]
+pub(crate) async fn list(
+    _: Permit<ClientsRead>,
+    app: web::Data<App>,
+    req: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let asked = Asked::of(&Query::of(&req)?).map_err(Error::Invalid)?;
+    let after = asked.after_text().map_err(|error| Error::Invalid(vec![error]))?.unwrap_or_default();
+    let clients = super::list(&app, after, asked.to_read()).await?;
+    Ok(no_store(StatusCode::OK).json(asked.page(clients, |client| client.client_id.as_str().to_owned())))
+}
+
+/// One client
+#[utoipa::path(
+    get,
+    path = "/admin/clients/{id}",
+    operation_id = "get_client",
+    tag = "administration",
+    security(("oauth2" = ["clients:read"]), ("bearer" = [])),
+    params(("id" = String, Path, description = "Its `client_id`", example = "default")),
+    responses(
+        (status = 200, description = "The client", body = Client),
+        (status = 404, description = "There is no such client", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn get(
+    _: Permit<ClientsRead>,
+    app: web::Data<App>,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    Ok(no_store(StatusCode::OK).json(super::find(&app, &id).await?))
+}
+
+/// A client to be made.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[schema(as = NewClient, example = json!({
+    "client_id": "shop", "name": "The shop", "type": "confidential", "grant_types": ["password", "refresh_token"],
+    "scopes": ["account"], "audiences": ["https://api.example.com"], "access_token_ttl": "15m"
+}))]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewBody {
+    /// `[a-z][a-z0-9-]{1,62}`; absent: a random one.
+    client_id: Option<String>,
+    /// For people.
+    #[schema(required = true, nullable = false)]
+    name: Option<String>,
+    #[serde(rename = "type")]
+    #[schema(required = true, value_type = ClientKind)]
+    kind: Option<String>,
+    #[schema(required = true, value_type = Vec<GrantType>)]
+    grant_types: Option<Vec<String>>,
+    #[schema(required = true, nullable = false)]
+    scopes: Option<Vec<String>>,
+    /// Absent or empty: the server's audience.
+    audiences: Option<Vec<String>>,
+    /// Absent: as set for the server.
+    #[schema(example = "15m")]
+    access_token_ttl: Option<String>,
+    /// A JWK set of public keys, for `private_key_jwt`.
+    #[schema(value_type = Option<Object>)]
+    jwks: Option<serde_json::Value>,
+}
+
+impl NewBody {
+    fn check(self) -> Result<NewClient, Error> {
+        let mut members = Members::default();
+        let client_id = match self.client_id {
+            Some(id) => members.optional(Some(id.parse::<ClientId>())),
+            None => Some(ClientId::random()?),
+        };
+        let name = members.required("name", self.name.map(Ok));
+        let kind = members.required("type", self.kind.map(|kind| kind.parse::<ClientKind>()));
+        let grant_types = members.required("grant_types", self.grant_types.map(grant_types));
+        let scopes = members.required("scopes", self.scopes.map(|scopes| Members::list(scopes, scope)));
+        let access_token_ttl = members.optional(self.access_token_ttl.map(|ttl| duration("access_token_ttl", &ttl)));
+        let jwks = members.optional(self.jwks.map(|jwks| Jwks::parse(&jwks.to_string())));
+        members.finish()?;
+        let (Some(client_id), Some(name), Some(kind), Some(grant_types), Some(scopes)) =
+            (client_id, name, kind, grant_types, scopes)
+        else {
+            return Err(Error::invalid("client_id", Code::Required, "is needed"));
+        };
+        let audiences = self.audiences.unwrap_or_default();
+        Ok(NewClient { client_id, name, kind, grant_types, scopes, audiences, access_token_ttl, jwks })
+    }
+}
+
+fn grant_types(names: Vec<String>) -> Result<BTreeSet<GrantType>, FieldError> {
+    Members::list(names, str::parse)
+}
+
+fn duration(field: &'static str, text: &str) -> Result<Duration, FieldError> {
+    parse::duration(text).map_err(|_| FieldError::new(field, Code::Format, "must be a duration such as 15m or 30d"))
+}
+
+/// A client, and the secret that is shown this once.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = ClientWithSecret)]
+pub(crate) struct Made {
+    #[serde(flatten)]
+    client: Client,
+    /// Of a confidential client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "grs_…")]
+    client_secret: Option<String>,
+}
+
+/// Make a client
+///
+/// Whoever does so has all of its scopes. The secret of a confidential client is in the answer, and nothing shows it again.
+#[utoipa::path(
+    post,
+    path = "/admin/clients",
+    operation_id = "create_client",
+    tag = "administration",
+    security(("oauth2" = ["clients:write"]), ("bearer" = [])),
+    request_body(content = NewBody),
+    responses(
+        (status = 201, description = "The client", body = Made, headers(("Location" = String))),
+        (status = 409, description = "The `client_id` is taken", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn create(
+    permit: Permit<ClientsWrite>,
+    app: web::Data<App>,
+    req: HttpRequest,
+    body: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let body: NewBody = body::json(&req, body).await?;
+    let (client, secret) = super::create(&app, &body.check()?, &permit.authority, app.now()).await?;
+    let location = format!("/admin/clients/{}", client.client_id);
+    let client_secret = secret.map(|secret| secret.expose_secret().to_owned());
+    Ok(no_store(StatusCode::CREATED).insert_header((LOCATION, location)).json(Made { client, client_secret }))
+}
+
+/// What is to be changed of a client; what is absent stays.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[schema(as = ClientPatch, example = json!({"name": "The shop", "access_token_ttl": null}))]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PatchBody {
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    name: Option<Option<String>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Vec<GrantType>>)]
+    grant_types: Option<Option<Vec<String>>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Vec<String>>)]
+    scopes: Option<Option<Vec<String>>>,
+    /// Null or empty: the server's audience.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Vec<String>>)]
+    audiences: Option<Option<Vec<String>>>,
+    /// Null: as set for the server.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    access_token_ttl: Option<Option<String>>,
+    /// Null: none.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Object>)]
+    jwks: Option<Option<serde_json::Value>>,
+    /// Disabling ends the client's sessions and tokens for good.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<bool>)]
+    disabled: Option<Option<bool>>,
+}
+
+impl PatchBody {
+    fn check(self) -> Result<ClientPatch, Error> {
+        let mut members = Members::default();
+        let scopes = |names: Vec<String>| Members::list::<_, Scopes>(names, scope);
+        let patch = ClientPatch {
+            name: members.unless_null("name", self.name.map(|name| name.map(Ok))),
+            grant_types: members.unless_null("grant_types", self.grant_types.map(|names| names.map(grant_types))),
+            scopes: members.unless_null("scopes", self.scopes.map(|names| names.map(scopes))),
+            audiences: self.audiences.map(Option::unwrap_or_default),
+            access_token_ttl: members
+                .nullable(self.access_token_ttl.map(|ttl| ttl.map(|ttl| duration("access_token_ttl", &ttl)))),
+            jwks: members.nullable(self.jwks.map(|jwks| jwks.map(|jwks| Jwks::parse(&jwks.to_string())))),
+            disabled: members.unless_null("disabled", self.disabled.map(|disabled| disabled.map(Ok))),
+        };
+        members.finish()?;
+        Ok(patch)
+    }
+}
+
+/// Change a client
+///
+/// As RFC 7396 has it. Whoever does so has all of its scopes, if it is confidential, and those that it is given.
+#[utoipa::path(
+    patch,
+    path = "/admin/clients/{id}",
+    operation_id = "change_client",
+    tag = "administration",
+    security(("oauth2" = ["clients:write"]), ("bearer" = [])),
+    params(("id" = String, Path, description = "Its `client_id`", example = "shop")),
+    request_body(content(
+        (PatchBody = "application/merge-patch+json"),
+        (PatchBody = "application/json"),
+    )),
+    responses(
+        (status = 200, description = "The client", body = Client),
+        (status = 404, description = "There is no such client", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn change(
+    permit: Permit<ClientsWrite>,
+    app: web::Data<App>,
+    id: web::Path<String>,
+    req: HttpRequest,
+    body: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let body: PatchBody = body::merge_patch(&req, body).await?;
+    Ok(no_store(StatusCode::OK).json(super::patch(&app, &id, &body.check()?, &permit.authority, app.now()).await?))
+}
+
+/// Delete a client
+///
+/// With it go its sessions and its tokens.
+#[utoipa::path(
+    delete,
+    path = "/admin/clients/{id}",
+    operation_id = "delete_client",
+    tag = "administration",
+    security(("oauth2" = ["clients:write"]), ("bearer" = [])),
+    params(("id" = String, Path, description = "Its `client_id`", example = "shop")),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 404, description = "There is no such client", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "The client `default` stays", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn delete(
+    permit: Permit<ClientsWrite>,
+    app: web::Data<App>,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    super::delete(&app, &id, &permit.authority, app.now()).await?;
+    Ok(no_store(StatusCode::NO_CONTENT).finish())
+}
+
+/// How a secret is rotated.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[schema(as = RotateSecret, example = json!({"old_valid_for": "24h"}))]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SecretBody {
+    /// How long the secret before lives on; absent: not at all.
+    old_valid_for: Option<String>,
+}
+
+/// A secret that is shown this once.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = ClientSecret)]
+struct SecretAnswer {
+    #[schema(example = "grs_…")]
+    client_secret: String,
+}
+
+impl From<SecretString> for SecretAnswer {
+    fn from(secret: SecretString) -> Self {
+        Self { client_secret: secret.expose_secret().to_owned() }
+    }
+}
+
+/// Give a client a new secret
+///
+/// It is in the answer, and nothing shows it again. The one before lives on for as long as is said.
+#[utoipa::path(
+    post,
+    path = "/admin/clients/{id}/secret",
+    operation_id = "rotate_client_secret",
+    tag = "administration",
+    security(("oauth2" = ["clients:write"]), ("bearer" = [])),
+    params(("id" = String, Path, description = "Its `client_id`", example = "shop")),
+    request_body(content = SecretBody),
+    responses(
+        (status = 200, description = "The secret", body = SecretAnswer),
+        (status = 404, description = "There is no such client", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "The client is public", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn rotate_secret(
+    permit: Permit<ClientsWrite>,
+    app: web::Data<App>,
+    id: web::Path<String>,
+    req: HttpRequest,
+    body: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let SecretBody { old_valid_for } = body::json(&req, body).await?;
+    let old_valid_for = old_valid_for.map(|text| old_for(&text)).transpose();
+    let old_valid_for = old_valid_for.map_err(|error| Error::Invalid(vec![error]))?.unwrap_or_default();
+    let secret = super::rotate_secret(&app, &id, old_valid_for, &permit.authority, app.now()).await?;
+    Ok(no_store(StatusCode::OK).json(SecretAnswer::from(secret)))
+}
+
+/// `0s` too: not at all.
+fn old_for(text: &str) -> Result<Duration, FieldError> {
+    if text == "0s" { Ok(Duration::ZERO) } else { duration("old_valid_for", text) }
+}

@@ -1,0 +1,271 @@
+//! `/admin/scopes` and `/admin/roles`.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{StatusCode, header::LOCATION},
+    web,
+};
+use grantd_guard::{Scope, Scopes};
+use serde::Deserialize;
+
+use super::{Role, RoleName, ScopeInfo};
+use crate::{
+    app::App,
+    error::{Code, Error, FieldError},
+    http::{
+        body::{self, Members},
+        no_store,
+        page::{Asked, Page},
+        problem::{Problem, ProblemBody},
+        query::Query,
+    },
+    principal::{Permit, RolesRead, RolesWrite},
+};
+
+/// All scopes
+///
+/// By name.
+#[utoipa::path(
+    get,
+    path = "/admin/scopes",
+    operation_id = "list_scopes",
+    tag = "administration",
+    security(("oauth2" = ["roles:read"]), ("bearer" = [])),
+    params(
+        ("limit" = Option<u32>, Query, description = "How many at most; 50 when absent", minimum = 1, maximum = 200),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before"),
+    ),
+    responses((status = 200, description = "A page of scopes", body = Page<ScopeInfo>)),
+)]
+pub(crate) async fn list_scopes(
+    _: Permit<RolesRead>,
+    app: web::Data<App>,
+    req: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let asked = Asked::of(&Query::of(&req)?).map_err(Error::Invalid)?;
+    let after = asked.after_text().map_err(|error| Error::Invalid(vec![error]))?.unwrap_or_default();
+    let scopes = super::list_scopes(&app, after, asked.to_read()).await?;
+    Ok(no_store(StatusCode::OK).json(asked.page(scopes, |scope| scope.name.as_str().to_owned())))
+}
+
+/// One scope
+#[utoipa::path(
+    get,
+    path = "/admin/scopes/{name}",
+    operation_id = "get_scope",
+    tag = "administration",
+    security(("oauth2" = ["roles:read"]), ("bearer" = [])),
+    params(("name" = String, Path, description = "Which", example = "account")),
+    responses(
+        (status = 200, description = "The scope", body = ScopeInfo),
+        (status = 404, description = "There is no such scope", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn get_scope(
+    _: Permit<RolesRead>,
+    app: web::Data<App>,
+    name: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    Ok(no_store(StatusCode::OK).json(super::find_scope(&app, &name).await?))
+}
+
+/// What a scope is to be.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[schema(as = PutScope, example = json!({"description": "See items"}))]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ScopeBody {
+    /// For people; absent: as it is, or nothing where it is new.
+    description: Option<String>,
+}
+
+/// Make a scope, or describe it anew
+///
+/// A new one goes to the role `admin`, and to the client `default` for as long as nobody gave that other scopes.
+#[utoipa::path(
+    put,
+    path = "/admin/scopes/{name}",
+    operation_id = "put_scope",
+    tag = "administration",
+    security(("oauth2" = ["roles:write"]), ("bearer" = [])),
+    params(("name" = String, Path, description = "A scope-token (RFC 6749 §3.3) without `/`, at most 128 characters", example = "items:read")),
+    request_body(content = ScopeBody),
+    responses(
+        (status = 200, description = "It was there", body = ScopeInfo),
+        (status = 201, description = "It is new", body = ScopeInfo, headers(("Location" = String))),
+    ),
+)]
+pub(crate) async fn put_scope(
+    permit: Permit<RolesWrite>,
+    app: web::Data<App>,
+    name: web::Path<String>,
+    req: HttpRequest,
+    body: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let body: ScopeBody = body::json(&req, body).await?;
+    let name: Scope = name.parse().map_err(|_| wrong_name("must be a scope-token (RFC 6749 §3.3)"))?;
+    let (scope, new) = super::put_scope(&app, &name, body.description.as_deref(), &permit.authority, app.now()).await?;
+    Ok(put(new, &req, &scope))
+}
+
+fn wrong_name(message: &str) -> Error {
+    Error::invalid("name", Code::Format, message)
+}
+
+/// What was there, or is new at the path that it was put to.
+fn put<T: serde::Serialize>(new: bool, req: &HttpRequest, thing: &T) -> HttpResponse {
+    if new {
+        no_store(StatusCode::CREATED).insert_header((LOCATION, req.path())).json(thing)
+    } else {
+        no_store(StatusCode::OK).json(thing)
+    }
+}
+
+/// Delete a scope
+///
+/// All roles and clients that have it lose it. Tokens that are there keep it until they expire.
+#[utoipa::path(
+    delete,
+    path = "/admin/scopes/{name}",
+    operation_id = "delete_scope",
+    tag = "administration",
+    security(("oauth2" = ["roles:write"]), ("bearer" = [])),
+    params(("name" = String, Path, description = "Which", example = "items:read")),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 404, description = "There is no such scope", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "It is built in", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn delete_scope(
+    permit: Permit<RolesWrite>,
+    app: web::Data<App>,
+    name: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    super::delete_scope(&app, &name, &permit.authority, app.now()).await?;
+    Ok(no_store(StatusCode::NO_CONTENT).finish())
+}
+
+/// All roles
+///
+/// By name.
+#[utoipa::path(
+    get,
+    path = "/admin/roles",
+    operation_id = "list_roles",
+    tag = "administration",
+    security(("oauth2" = ["roles:read"]), ("bearer" = [])),
+    params(
+        ("limit" = Option<u32>, Query, description = "How many at most; 50 when absent", minimum = 1, maximum = 200),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before"),
+    ),
+    responses((status = 200, description = "A page of roles", body = Page<Role>)),
+)]
+pub(crate) async fn list_roles(
+    _: Permit<RolesRead>,
+    app: web::Data<App>,
+    req: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let asked = Asked::of(&Query::of(&req)?).map_err(Error::Invalid)?;
+    let after = asked.after_text().map_err(|error| Error::Invalid(vec![error]))?.unwrap_or_default();
+    let roles = super::list_roles(&app, after, asked.to_read()).await?;
+    Ok(no_store(StatusCode::OK).json(asked.page(roles, |role| role.name.as_str().to_owned())))
+}
+
+/// One role
+#[utoipa::path(
+    get,
+    path = "/admin/roles/{name}",
+    operation_id = "get_role",
+    tag = "administration",
+    security(("oauth2" = ["roles:read"]), ("bearer" = [])),
+    params(("name" = String, Path, description = "Which", example = "member")),
+    responses(
+        (status = 200, description = "The role", body = Role),
+        (status = 404, description = "There is no such role", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn get_role(
+    _: Permit<RolesRead>,
+    app: web::Data<App>,
+    name: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    Ok(no_store(StatusCode::OK).json(super::find_role(&app, &name).await?))
+}
+
+/// What a role is to be.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[schema(as = PutRole, example = json!({"description": "Sees items", "scopes": ["items:read"]}))]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RoleBody {
+    /// For people; absent: as it is, or nothing where it is new.
+    description: Option<String>,
+    /// All that it gives from now on.
+    #[schema(required = true, nullable = false)]
+    scopes: Option<Vec<String>>,
+}
+
+/// Make a role, or replace what it gives
+///
+/// Whoever does so has all of these scopes. Those who have the role have them from their next login or refresh on.
+#[utoipa::path(
+    put,
+    path = "/admin/roles/{name}",
+    operation_id = "put_role",
+    tag = "administration",
+    security(("oauth2" = ["roles:write"]), ("bearer" = [])),
+    params(("name" = String, Path, description = "`[a-z][a-z0-9-]{0,62}`", example = "reader")),
+    request_body(content = RoleBody),
+    responses(
+        (status = 200, description = "It was there", body = Role),
+        (status = 201, description = "It is new", body = Role, headers(("Location" = String))),
+        (status = 409, description = "The scopes of `admin` are not changed, those of `member` keep `account`, and somebody keeps `users:write`", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn put_role(
+    permit: Permit<RolesWrite>,
+    app: web::Data<App>,
+    name: web::Path<String>,
+    req: HttpRequest,
+    body: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let RoleBody { description, scopes } = body::json(&req, body).await?;
+    let mut members = Members::default();
+    let name = members
+        .optional(Some(name.parse::<RoleName>().map_err(|error| FieldError::new("name", error.code, error.message))));
+    let scopes: Option<Scopes> = members.required("scopes", scopes.map(|scopes| Members::list(scopes, scope)));
+    members.finish()?;
+    let (Some(name), Some(scopes)) = (name, scopes) else { return Err(wrong_name("is needed").into()) };
+    let (role, new) =
+        super::put_role(&app, &name, description.as_deref(), &scopes, &permit.authority, app.now()).await?;
+    Ok(put(new, &req, &role))
+}
+
+/// A scope of a list in a body.
+pub(crate) fn scope(name: &str) -> Result<Scope, FieldError> {
+    Ok(name.parse::<Scope>()?)
+}
+
+/// Delete a role
+///
+/// All users that have it lose it.
+#[utoipa::path(
+    delete,
+    path = "/admin/roles/{name}",
+    operation_id = "delete_role",
+    tag = "administration",
+    security(("oauth2" = ["roles:write"]), ("bearer" = [])),
+    params(("name" = String, Path, description = "Which", example = "reader")),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 404, description = "There is no such role", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "It is built in, or nobody would keep `users:write`", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn delete_role(
+    permit: Permit<RolesWrite>,
+    app: web::Data<App>,
+    name: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    super::delete_role(&app, &name, &permit.authority, app.now()).await?;
+    Ok(no_store(StatusCode::NO_CONTENT).finish())
+}

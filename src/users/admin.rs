@@ -1,0 +1,393 @@
+//! `/admin/users`.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{StatusCode, header::LOCATION},
+    web,
+};
+use serde::Deserialize;
+
+use super::{After, Email, Filter, NewUser, User, UserPatch, Username, change::check_display_name, not_found};
+use crate::{
+    app::App,
+    error::{Code, Error, FieldError},
+    http::{
+        body::{self, Members, present},
+        no_store,
+        page::{Asked, Page},
+        problem::{Problem, ProblemBody},
+        query::Query,
+    },
+    ids::UserId,
+    passwords::Password,
+    principal::{Permit, UsersRead, UsersWrite},
+    roles::RoleName,
+};
+
+/// Longer than any name or address.
+const LONGEST_Q: usize = 254;
+
+/// Users
+///
+/// In the order of their ids, and with `q` in the order of what it looks at.
+#[utoipa::path(
+    get,
+    path = "/admin/users",
+    operation_id = "list_users",
+    tag = "administration",
+    security(("oauth2" = ["users:read"]), ("bearer" = [])),
+    params(
+        ("q" = Option<String>, Query, description = "How the user name begins or, with an `@` in it, the e-mail; without regard to case", example = "mar"),
+        ("role" = Option<String>, Query, description = "A role that they have", example = "member"),
+        ("disabled" = Option<bool>, Query, description = "Whether they are disabled"),
+        ("limit" = Option<u32>, Query, description = "How many at most; 50 when absent", minimum = 1, maximum = 200),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before"),
+    ),
+    responses((status = 200, description = "A page of users", body = Page<User>)),
+)]
+pub(crate) async fn list(_: Permit<UsersRead>, app: web::Data<App>, req: HttpRequest) -> Result<HttpResponse, Problem> {
+    let query = Query::of(&req)?;
+    let (asked, filter) = match (Asked::of(&query), filter(&query)) {
+        (Ok(asked), Ok(filter)) => (asked, filter),
+        (asked, filter) => {
+            return Err(Error::Invalid([asked.err(), filter.err()].into_iter().flatten().flatten().collect()).into());
+        }
+    };
+    let after = if filter.q.is_some() {
+        asked.after_text().map(|text| text.map(|text| After::Text(text.to_owned())))
+    } else {
+        asked.after(|key| Some(After::Id(UserId::from(<[u8; 16]>::try_from(key).ok()?))))
+    };
+    let after = after.map_err(|error| Error::Invalid(vec![error]))?;
+    let users = super::list(&app, &filter, after, asked.to_read()).await?;
+    let key = |user: &User| match filter.after(user) {
+        After::Text(text) => text.into_bytes(),
+        After::Id(id) => id.as_bytes().to_vec(),
+    };
+    Ok(no_store(StatusCode::OK).json(asked.page(users, key)))
+}
+
+fn filter(query: &Query) -> Result<Filter, Vec<FieldError>> {
+    let q = query.one("q").and_then(|q| match q {
+        Some(q) if q.len() > LONGEST_Q => Err(FieldError::new("q", Code::Length, "may have at most 254 bytes")),
+        q => Ok(q.map(str::to_owned)),
+    });
+    let role = query.one("role").and_then(|role| {
+        let role = role.map(str::parse::<RoleName>).transpose();
+        role.map_err(|error| FieldError::new("role", error.code, error.message))
+    });
+    let disabled = query.one("disabled").and_then(|disabled| {
+        let disabled = disabled.map(str::parse::<bool>).transpose();
+        disabled.map_err(|_| FieldError::new("disabled", Code::Format, "must be true or false"))
+    });
+    match (q, role, disabled) {
+        (Ok(q), Ok(role), Ok(disabled)) => Ok(Filter { q, role: role.map(|role| role.as_str().to_owned()), disabled }),
+        (q, role, disabled) => Err([q.err(), role.err(), disabled.err()].into_iter().flatten().collect()),
+    }
+}
+
+/// An id in a path. What is none names nobody.
+fn id(text: &str) -> Result<UserId, Error> {
+    UserId::parse(text).ok_or_else(|| not_found(text))
+}
+
+/// One user
+#[utoipa::path(
+    get,
+    path = "/admin/users/{id}",
+    operation_id = "get_user",
+    tag = "administration",
+    security(("oauth2" = ["users:read"]), ("bearer" = [])),
+    params(("id" = String, Path, description = "Which")),
+    responses(
+        (status = 200, description = "The user", body = User),
+        (status = 404, description = "There is no such user", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn get(
+    _: Permit<UsersRead>,
+    app: web::Data<App>,
+    path: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let id = id(&path)?;
+    let user = app.users.read(id).await.map_err(Error::from)?.ok_or_else(|| not_found(&id))?;
+    Ok(no_store(StatusCode::OK).json(&*user))
+}
+
+/// A user to be made.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[schema(as = NewUser, example = json!({
+    "username": "maria", "email": "maria@example.com", "password": "correct horse battery", "display_name": "Mária",
+    "roles": ["member"]
+}))]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewBody {
+    /// 1 to 64 of `[A-Za-z0-9._@+-]`, unique without regard to case; one with an `@` is the user's own e-mail.
+    #[schema(required = true, nullable = false)]
+    username: Option<String>,
+    /// Unique without regard to case.
+    email: Option<String>,
+    /// At least 8 characters, at most 1,024 bytes.
+    #[schema(required = true, nullable = false, format = "password")]
+    password: Option<String>,
+    display_name: Option<String>,
+    /// Absent: `member`, which is kept in any case.
+    roles: Option<Vec<String>>,
+}
+
+impl NewBody {
+    fn check(self) -> Result<NewUser, Error> {
+        let roles = self.roles.map(|roles| Members::list(roles, str::parse::<RoleName>));
+        new_user(self.username, self.email, self.password, self.display_name, roles)
+    }
+}
+
+/// A user, of the members of a body.
+pub(super) fn new_user(
+    username: Option<String>,
+    email: Option<String>,
+    password: Option<String>,
+    display_name: Option<String>,
+    roles: Option<Result<Vec<RoleName>, FieldError>>,
+) -> Result<NewUser, Error> {
+    let mut members = Members::default();
+    let username = members.required("username", username.map(|name| name.parse::<Username>()));
+    let email = members.optional(email.map(|email| email.parse::<Email>()));
+    let password = members.required("password", password.map(|password| Password::chosen("password", &password)));
+    let display_name = members.optional(display_name.map(named));
+    let roles = members.optional(roles).unwrap_or_default();
+    members.finish()?;
+    let (Some(username), Some(password)) = (username, password) else {
+        return Err(Error::invalid("username", Code::Required, "is needed"));
+    };
+    Ok(NewUser { username, email, display_name, password, roles })
+}
+
+/// What somebody is called.
+pub(super) fn named(name: String) -> Result<String, FieldError> {
+    check_display_name(Some(&name)).map(|()| name)
+}
+
+/// Make a user
+///
+/// Whoever does so has all the scopes that the roles give.
+#[utoipa::path(
+    post,
+    path = "/admin/users",
+    operation_id = "create_user",
+    tag = "administration",
+    security(("oauth2" = ["users:write"]), ("bearer" = [])),
+    request_body(content = NewBody),
+    responses(
+        (status = 201, description = "The user", body = User, headers(("Location" = String))),
+        (status = 409, description = "The name or the e-mail is taken", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn create(
+    permit: Permit<UsersWrite>,
+    app: web::Data<App>,
+    req: HttpRequest,
+    body: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let body: NewBody = body::json(&req, body).await?;
+    let user = super::create(&app, &body.check()?, &permit.authority, app.now()).await?;
+    Ok(no_store(StatusCode::CREATED).insert_header((LOCATION, format!("/admin/users/{}", user.id))).json(user))
+}
+
+/// What is to be changed of a user; what is absent stays.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[schema(as = UserPatch, example = json!({"display_name": "Mária", "disabled": false}))]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PatchBody {
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    username: Option<Option<String>>,
+    /// Null: none any more.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    email: Option<Option<String>>,
+    /// Null: none any more.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    display_name: Option<Option<String>>,
+    /// Disabling ends the user's sessions for good.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<bool>)]
+    disabled: Option<Option<bool>>,
+}
+
+impl PatchBody {
+    fn check(self) -> Result<UserPatch, Error> {
+        let mut members = Members::default();
+        let patch = UserPatch {
+            username: members.unless_null("username", self.username.map(|name| name.map(|name| name.parse()))),
+            email: members.nullable(self.email.map(|email| email.map(|email| email.parse()))),
+            display_name: members.nullable(self.display_name.map(|name| name.map(named))),
+            disabled: members.unless_null("disabled", self.disabled.map(|disabled| disabled.map(Ok))),
+        };
+        members.finish()?;
+        Ok(patch)
+    }
+}
+
+/// Change a user
+///
+/// As RFC 7396 has it. Whoever does so has all of the user's scopes.
+#[utoipa::path(
+    patch,
+    path = "/admin/users/{id}",
+    operation_id = "change_user",
+    tag = "administration",
+    security(("oauth2" = ["users:write"]), ("bearer" = [])),
+    params(("id" = String, Path, description = "Which")),
+    request_body(content(
+        (PatchBody = "application/merge-patch+json"),
+        (PatchBody = "application/json"),
+    )),
+    responses(
+        (status = 200, description = "The user", body = User),
+        (status = 404, description = "There is no such user", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "The name or the e-mail is taken, or nobody would keep `users:write`", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn change(
+    permit: Permit<UsersWrite>,
+    app: web::Data<App>,
+    path: web::Path<String>,
+    req: HttpRequest,
+    body: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let body: PatchBody = body::merge_patch(&req, body).await?;
+    let user = super::patch(&app, id(&path)?, &body.check()?, &permit.authority, app.now()).await?;
+    Ok(no_store(StatusCode::OK).json(user))
+}
+
+/// Delete a user
+///
+/// With the user go sessions and tokens.
+#[utoipa::path(
+    delete,
+    path = "/admin/users/{id}",
+    operation_id = "delete_user",
+    tag = "administration",
+    security(("oauth2" = ["users:write"]), ("bearer" = [])),
+    params(("id" = String, Path, description = "Which")),
+    responses(
+        (status = 204, description = "The user is gone"),
+        (status = 404, description = "There is no such user", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "Nobody would keep `users:write`", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn delete(
+    permit: Permit<UsersWrite>,
+    app: web::Data<App>,
+    path: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    super::delete(&app, id(&path)?, &permit.authority, app.now()).await?;
+    Ok(no_store(StatusCode::NO_CONTENT).finish())
+}
+
+/// A new password.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[schema(as = SetPassword, example = json!({"password": "correct horse battery"}))]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PasswordBody {
+    /// At least 8 characters, at most 1,024 bytes.
+    #[schema(required = true, nullable = false, format = "password")]
+    password: Option<String>,
+}
+
+/// Give a user a new password
+///
+/// It ends all the user's sessions.
+#[utoipa::path(
+    put,
+    path = "/admin/users/{id}/password",
+    operation_id = "set_user_password",
+    tag = "administration",
+    security(("oauth2" = ["users:write"]), ("bearer" = [])),
+    params(("id" = String, Path, description = "Which")),
+    request_body(content = PasswordBody),
+    responses(
+        (status = 204, description = "It counts from now on"),
+        (status = 404, description = "There is no such user", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn set_password(
+    permit: Permit<UsersWrite>,
+    app: web::Data<App>,
+    path: web::Path<String>,
+    req: HttpRequest,
+    body: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let PasswordBody { password } = body::json(&req, body).await?;
+    let password = password.ok_or_else(|| Error::invalid("password", Code::Required, "is needed"))?;
+    let password = Password::chosen("password", &password).map_err(|error| Error::Invalid(vec![error]))?;
+    super::set_password(&app, id(&path)?, &password, &permit.authority, app.now()).await?;
+    Ok(no_store(StatusCode::NO_CONTENT).finish())
+}
+
+/// The roles that a user is to have.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[schema(as = SetRoles, example = json!({"roles": ["member"]}))]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RolesBody {
+    /// All of them; `member` is kept in any case.
+    #[schema(required = true, nullable = false)]
+    roles: Option<Vec<String>>,
+}
+
+/// Replace a user's roles
+///
+/// Whoever does so has all the scopes that the user has, and those that the roles give.
+#[utoipa::path(
+    put,
+    path = "/admin/users/{id}/roles",
+    operation_id = "set_user_roles",
+    tag = "administration",
+    security(("oauth2" = ["users:write"]), ("bearer" = [])),
+    params(("id" = String, Path, description = "Which")),
+    request_body(content = RolesBody),
+    responses(
+        (status = 200, description = "The user", body = User),
+        (status = 404, description = "There is no such user", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "Nobody would keep `users:write`", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn set_roles(
+    permit: Permit<UsersWrite>,
+    app: web::Data<App>,
+    path: web::Path<String>,
+    req: HttpRequest,
+    body: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let RolesBody { roles } = body::json(&req, body).await?;
+    let roles = roles.ok_or_else(|| Error::invalid("roles", Code::Required, "is needed"))?;
+    let roles: Vec<_> = Members::list(roles, str::parse::<RoleName>).map_err(|error| Error::Invalid(vec![error]))?;
+    let user = super::set_roles(&app, id(&path)?, &roles, &permit.authority, app.now()).await?;
+    Ok(no_store(StatusCode::OK).json(user))
+}
+
+/// End all of a user's sessions
+///
+/// Their tokens are good for nothing from then on.
+#[utoipa::path(
+    delete,
+    path = "/admin/users/{id}/sessions",
+    operation_id = "end_user_sessions",
+    tag = "administration",
+    security(("oauth2" = ["users:write"]), ("bearer" = [])),
+    params(("id" = String, Path, description = "Which")),
+    responses(
+        (status = 204, description = "They have ended"),
+        (status = 404, description = "There is no such user", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn end_sessions(
+    permit: Permit<UsersWrite>,
+    app: web::Data<App>,
+    path: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    super::end_sessions(&app, id(&path)?, &permit.authority, app.now()).await?;
+    Ok(no_store(StatusCode::NO_CONTENT).finish())
+}

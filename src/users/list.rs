@@ -1,0 +1,76 @@
+//! Users, page by page.
+
+use super::{
+    User,
+    sql::{LIST, LIST_DISABLED, LIST_EMAIL, LIST_ROLE, LIST_USERNAME, UserRow},
+};
+use crate::{app::App, error::Error, ids::UserId, store::run};
+
+/// Which users; all of it must be true of them.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// How the name begins or, where this has an `@`, the address; without regard to the case of ASCII letters.
+    pub q: Option<String>,
+    /// A role that they have.
+    pub role: Option<String>,
+    /// Whether they are disabled.
+    pub disabled: Option<bool>,
+}
+
+/// Where a page begins: after the last one of the page before. With `q` users are in the order of what is searched, else of
+/// their ids.
+#[derive(Clone, Debug)]
+pub enum After {
+    /// The searched column's value, in lower case.
+    Text(String),
+    /// An id.
+    Id(UserId),
+}
+
+impl Filter {
+    /// Whether it looks at addresses, and not at names.
+    fn is_of_emails(&self) -> bool {
+        self.q.as_ref().is_some_and(|q| q.contains('@'))
+    }
+
+    /// Where the page after one that ends with this user begins.
+    #[must_use]
+    pub fn after(&self, user: &User) -> After {
+        match (&self.q, self.is_of_emails()) {
+            (None, _) => After::Id(user.id),
+            (Some(_), false) => After::Text(user.username.as_str().to_ascii_lowercase()),
+            (Some(_), true) => {
+                After::Text(user.email.as_ref().map(|email| email.as_str().to_ascii_lowercase()).unwrap_or_default())
+            }
+        }
+    }
+}
+
+/// At most `limit` users, after one of them. It costs the same wherever the page is.
+pub async fn list(app: &App, filter: &Filter, after: Option<After>, limit: i64) -> Result<Vec<User>, Error> {
+    let mut conn = app.store.read().await?;
+    let Filter { q, role, disabled } = filter;
+    let rows = if let Some(q) = q {
+        let q = q.to_ascii_lowercase();
+        let from = match after {
+            // Nothing that a name or an address may have comes before U+0001.
+            Some(After::Text(last)) => last + "\u{1}",
+            _ => q.clone(),
+        };
+        // Names and addresses are ASCII.
+        let end = q + "\u{10ffff}";
+        let sql = if filter.is_of_emails() { LIST_EMAIL } else { LIST_USERNAME };
+        run::all!(conn, UserRow, sql, from, limit, role.as_deref(), *disabled, end)?
+    } else {
+        let id = match after {
+            Some(After::Id(id)) => id,
+            _ => UserId::from([0; 16]),
+        };
+        match (role, disabled) {
+            (Some(role), disabled) => run::all!(conn, UserRow, LIST_ROLE, id, limit, role.as_str(), *disabled)?,
+            (None, Some(disabled)) => run::all!(conn, UserRow, LIST_DISABLED, id, limit, *disabled)?,
+            (None, None) => run::all!(conn, UserRow, LIST, id, limit)?,
+        }
+    };
+    Ok(rows.into_iter().map(User::try_from).collect::<Result<_, _>>()?)
+}
