@@ -35,6 +35,7 @@ mod token_explain;
 mod cleanup;
 mod constraints;
 mod database_down;
+mod deleted_meanwhile;
 mod equal_work;
 mod hash_queue;
 mod killed;
