@@ -19,7 +19,7 @@ use crate::{
     client_address::client_address,
     error::Error,
     http::{headers::RequestIdText, problem::Problem},
-    ids::UserId,
+    ids::{SessionId, UserId},
     oauth,
     users::User,
 };
@@ -32,6 +32,10 @@ pub(crate) const INTROSPECT: Scope = Scope::from_static("tokens:introspect");
 pub(crate) struct Me {
     /// As the database has it now.
     pub(crate) user: Arc<User>,
+    /// That of the token.
+    pub(crate) session: SessionId,
+    /// Who it is, for the audit log.
+    pub(crate) origin: Origin,
 }
 
 impl FromRequest for Me {
@@ -51,10 +55,11 @@ async fn me(req: &HttpRequest) -> Result<Me, Problem> {
         return Err(Refusal::Scope([ACCOUNT].into_iter().collect()).into());
     }
     // A client's own token names no session, and its subject is no user.
-    let (Some(_), Some(id)) = (&claims.sid, UserId::parse(&claims.sub)) else {
+    let (Some(session), Some(id)) = (claims.sid.as_deref().and_then(SessionId::parse), UserId::parse(&claims.sub))
+    else {
         return Err(Problem::forbidden("this is for users; a client has no account"));
     };
-    Ok(Me { user: live_user(app, id).await? })
+    Ok(Me { user: live_user(app, id).await?, session, origin: origin_of(req, app, &claims) })
 }
 
 /// A user who is there and not disabled.
@@ -96,8 +101,7 @@ async fn permit<S: RequiredScopes>(req: &HttpRequest) -> Result<Permit<S>, Probl
     if !S::are_in(&claims.scope) {
         return Err(Refusal::Scope(S::needed()).into());
     }
-    let (actor, client_id) = (Some(claims.sub.clone()), Some(claims.client_id.clone()));
-    Ok(Permit { origin: Origin { actor, client_id, ..origin(req, app) }, scopes: PhantomData })
+    Ok(Permit { origin: origin_of(req, app, &claims), scopes: PhantomData })
 }
 
 /// Who may see what is true of every token: an access token with the scope `tokens:introspect`, or a confidential client.
@@ -153,6 +157,12 @@ fn app(req: &HttpRequest) -> Result<&web::Data<App>, Error> {
 pub(crate) fn claims(req: &HttpRequest, app: &App) -> Result<Arc<Claims>, Refusal> {
     let token = bearer_token(req.headers(), req.query_string())?.ok_or(Refusal::NoCredentials)?;
     Ok(app.guard.verify(token, app.now().timestamp())?)
+}
+
+/// Whose token a request has, and from where it comes.
+fn origin_of(req: &HttpRequest, app: &App, claims: &Claims) -> Origin {
+    let (actor, client_id) = (Some(claims.sub.clone()), Some(claims.client_id.clone()));
+    Origin { actor, client_id, ..origin(req, app) }
 }
 
 /// From where a request comes, for the audit log.

@@ -30,7 +30,7 @@ use crate::{
     config::HttpConfig,
     keys,
     oauth::{self, OAuthError},
-    revocations, users,
+    revocations, sessions, users,
 };
 
 /// Everything that answers.
@@ -50,6 +50,8 @@ fn routes(routes: &mut web::ServiceConfig) {
         .service(at("/admin/signing-keys/{kid}", vec![delete(keys::routes::delete)]))
         // One's own account.
         .service(at("/users/me", vec![get(users::show)]))
+        .service(at("/users/me/sessions", vec![get(sessions::routes::list)]))
+        .service(at("/users/me/sessions/{id}", vec![delete(sessions::routes::end)]))
         // For those who run the server, and those who write against it.
         .service(at("/healthz", vec![get(health::healthz)]))
         .service(at("/readyz", vec![get(health::readyz)]))

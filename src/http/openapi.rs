@@ -10,7 +10,7 @@ use super::{
     cache::{Document as CacheDocument, MAX_AGE},
     health,
 };
-use crate::{keys, oauth, revocations, roles::BUILT_IN_SCOPES, users};
+use crate::{keys, oauth, revocations, roles::BUILT_IN_SCOPES, sessions, users};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -31,6 +31,8 @@ use crate::{keys, oauth, revocations, roles::BUILT_IN_SCOPES, users};
         keys::routes::rotate,
         keys::routes::delete,
         users::show,
+        sessions::routes::list,
+        sessions::routes::end,
         health::healthz,
         health::readyz,
     ),

@@ -18,6 +18,7 @@ mod refresh;
 mod revocations;
 mod revoke;
 mod rotation;
+mod sessions;
 mod token;
 mod token_refused;
 mod users_me;

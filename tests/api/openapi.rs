@@ -59,6 +59,8 @@ async fn it_describes_what_there_is() {
             "/revoke",
             "/token",
             "/users/me",
+            "/users/me/sessions",
+            "/users/me/sessions/{id}",
             "/verify",
         ]
     );
