@@ -6,6 +6,7 @@ mod output;
 mod password;
 mod role;
 mod serve;
+mod session;
 mod token;
 mod user;
 
@@ -61,6 +62,9 @@ enum Command {
     /// Clients: the applications that ask for tokens
     #[command(subcommand)]
     Client(client::Command),
+    /// Sessions: where users are logged in
+    #[command(subcommand)]
+    Session(session::Command),
     /// Signing keys, and what is sealed under the master key
     #[command(subcommand)]
     Keys(keys::Command),
@@ -171,6 +175,7 @@ fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
             check_flags_of_client(&command, matches)?;
             with_app(&settings, async |app| client::run(command, app, output).await)
         }
+        Command::Session(command) => with_app(&settings, async |app| session::run(command, app, output).await),
         Command::Keys(command) => with_app(&settings, async |app| keys::run(command, app, output).await),
         Command::Token(command) => with_app(&settings, async |app| token::run(command, app, output).await),
         Command::Completions { shell } => {

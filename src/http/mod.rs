@@ -35,7 +35,7 @@ use crate::{
     config::HttpConfig,
     keys,
     oauth::{self, OAuthError},
-    revocations, roles, users,
+    revocations, roles, sessions, users,
 };
 
 /// Everything that answers.
@@ -81,6 +81,8 @@ fn routes(routes: &mut web::ServiceConfig) {
         .service(at("/users", vec![post(users::me::register)]))
         .service(at("/users/me", vec![get(users::me::show), patch(users::me::change)]))
         .service(at("/users/me/password", vec![put(users::me::change_password)]))
+        .service(at("/users/me/sessions", vec![get(sessions::routes::list)]))
+        .service(at("/users/me/sessions/{id}", vec![delete(sessions::routes::end)]))
         // For those who run the server, and those who write against it.
         .service(at("/healthz", vec![get(health::healthz)]))
         .service(at("/readyz", vec![get(health::readyz)]))

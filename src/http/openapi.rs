@@ -13,7 +13,7 @@ use super::{
 use crate::{
     clients, keys, oauth, revocations,
     roles::{self, BUILT_IN_SCOPES},
-    users,
+    sessions, users,
 };
 
 #[derive(OpenApi)]
@@ -60,6 +60,8 @@ use crate::{
         users::me::change,
         users::me::change_password,
         users::me::register,
+        sessions::routes::list,
+        sessions::routes::end,
         health::healthz,
         health::readyz,
     ),

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     audit::{self, Event, Origin},
     clients::GrantType,
-    error::Code,
+    error::{Code, Error},
     passwords::{Password, Verdict},
     sessions::{self, Kept, NewSession, Session},
     users::{self, Login},
@@ -97,7 +97,8 @@ async fn fail(request: &TokenRequest<'_>, event: Event, reason: &str) -> Result<
     Ok(audit::record(&mut conn, event, &request.origin, request.now).await?)
 }
 
-/// Begins a session; none where the user was disabled or got another hash since the password was checked.
+/// Begins a session; none where the user was disabled or got another hash since the password was checked, or user or client were
+/// deleted.
 async fn begin(request: &TokenRequest<'_>, asked: &Asked, login: &Login) -> Result<Option<Session>, OAuthError> {
     let TokenRequest { app, client, now, .. } = request;
     let new = NewSession {
@@ -118,5 +119,8 @@ async fn begin(request: &TokenRequest<'_>, asked: &Asked, login: &Login) -> Resu
         audit::record(conn, Event::success("login").subject(&login.user.id).details(details), &origin, *now).await?;
         Ok(Some(session))
     });
-    Ok(begun.await?)
+    match begun.await {
+        Err(Error::Store(error)) if error.is_orphan() => Ok(None),
+        begun => Ok(begun?),
+    }
 }

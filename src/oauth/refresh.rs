@@ -114,7 +114,7 @@ async fn end_reused(request: &TokenRequest<'_>, session: &Session) -> Result<(),
     let TokenRequest { app, origin, now, .. } = request;
     let origin = Origin { actor: Some(session.user_id.to_string()), ..origin.clone() };
     let ended = app.store.transact(async |conn| {
-        if sessions::end(conn, session.id, *now).await? {
+        if sessions::end(conn, session.id, *now).await?.is_some() {
             let details = serde_json::json!({"session": session.id});
             let event = Event::failure("refresh_token.reused").subject(&session.user_id).details(details);
             audit::record(conn, event, &origin, *now).await?;

@@ -11,7 +11,6 @@ use crate::{
     audit::{self, Event, Origin},
     changes,
     clients::Client,
-    error::Error,
     ids::SessionId,
     principal, revocations,
     sessions::{self, RefreshClaim},
@@ -95,7 +94,7 @@ async fn refresh_token(app: &App, client: &Client, claim: &RefreshClaim, origin:
     if session.client_id != client.client_id {
         return Err(OAuthError::not_this_clients());
     }
-    Ok(end_session(app, session.id, &session.user_id.to_string(), origin).await?)
+    end_session(app, session.id, &session.user_id.to_string(), origin).await
 }
 
 async fn access_token(app: &App, client: &Client, claims: &Claims, origin: Origin) -> Result<(), OAuthError> {
@@ -103,7 +102,7 @@ async fn access_token(app: &App, client: &Client, claims: &Claims, origin: Origi
         return Err(OAuthError::not_this_clients());
     }
     if let Some(session) = claims.sid.as_deref().and_then(SessionId::parse) {
-        return Ok(end_session(app, session, &claims.sub, origin).await?);
+        return end_session(app, session, &claims.sub, origin).await;
     }
     let origin = Origin { actor: Some(claims.sub.clone()), ..origin };
     let now = app.now();
@@ -117,17 +116,10 @@ async fn access_token(app: &App, client: &Client, claims: &Claims, origin: Origi
     Ok(changes::catch_up(app, &app.store).await?)
 }
 
-async fn end_session(app: &App, id: SessionId, user: &str, origin: Origin) -> Result<(), Error> {
+/// As the user, who logs out.
+async fn end_session(app: &App, id: SessionId, user: &str, origin: Origin) -> Result<(), OAuthError> {
     let origin = Origin { actor: Some(user.to_owned()), ..origin };
-    let now = app.now();
-    app.store
-        .transact(async |conn| {
-            if sessions::end(conn, id, now).await? {
-                let event = Event::success("session.ended").subject(&user);
-                audit::record(conn, event.details(serde_json::json!({"session": id})), &origin, now).await?;
-            }
-            Ok::<_, Error>(())
-        })
-        .await?;
-    changes::catch_up(app, &app.store).await
+    // One that has ended already is no error.
+    sessions::end_one(app, id, &origin, app.now()).await?;
+    Ok(())
 }

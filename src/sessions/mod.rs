@@ -1,6 +1,8 @@
 //! Sessions: one login of one user at one client, which the refresh token belongs to.
 
+mod live;
 mod refresh_token;
+pub(crate) mod routes;
 mod shared;
 mod sql;
 
@@ -10,10 +12,14 @@ use chrono::{DateTime, Utc};
 use grantd_guard::{RevocationKind, Scopes};
 
 use self::shared::Rotation;
-pub(crate) use self::shared::{Basis, Kept};
 pub use self::{
+    live::{LiveSession, end_one, list_of_user},
     refresh_token::{RefreshClaim, RefreshTokens},
     shared::Sessions,
+};
+pub(crate) use self::{
+    live::{end_all, end_own, not_found},
+    shared::{Basis, Kept},
 };
 use crate::{
     app::App,
@@ -161,22 +167,26 @@ const ONE_BY_ONE: usize = 100;
 /// Ends all sessions of a user and revokes their tokens, in a transaction that is under way, as the last thing there.
 pub(crate) async fn end_all_of_user(conn: &mut Conn, id: UserId, now: DateTime<Utc>) -> Result<(), Error> {
     let ended = run::all!(conn, (SessionId,), sql::END_ALL_OF_USER, id, now)?;
-    let (kind, ids) = if ended.len() > ONE_BY_ONE {
-        (RevocationKind::User, vec![id.to_string()])
+    if ended.len() > ONE_BY_ONE {
+        revocations::record(conn, RevocationKind::User, &[id.to_string()], now).await
     } else {
-        (RevocationKind::Session, ended.iter().map(|(session,)| session.to_string()).collect())
-    };
-    revocations::record(conn, kind, &ids, now).await
+        revoke_each(conn, &ended, now).await
+    }
 }
 
-/// Ends the sessions of a user but one and revokes their tokens, in a transaction that is under way, as the last thing there.
+/// Ends all sessions of a user but one, and revokes their tokens, in a transaction that is under way, as the last thing there.
+/// However many they are, one by one: a revocation of all the user's tokens would refuse those of the one that stays.
 pub(crate) async fn end_all_of_user_but(
     conn: &mut Conn,
     id: UserId,
-    kept: SessionId,
+    except: SessionId,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
-    let ended = run::all!(conn, (SessionId,), sql::END_ALL_OF_USER_BUT, id, now, kept)?;
+    let ended = run::all!(conn, (SessionId,), sql::END_ALL_OF_USER_BUT, id, now, except)?;
+    revoke_each(conn, &ended, now).await
+}
+
+async fn revoke_each(conn: &mut Conn, ended: &[(SessionId,)], now: DateTime<Utc>) -> Result<(), Error> {
     let ids: Vec<_> = ended.iter().map(|(session,)| session.to_string()).collect();
     revocations::record(conn, RevocationKind::Session, &ids, now).await
 }
@@ -208,13 +218,14 @@ pub(crate) async fn rotate(
     Ok(rotated)
 }
 
-/// Ends a session and revokes its tokens, in a transaction that is under way; `false`: it had ended before.
-pub(crate) async fn end(conn: &mut Conn, id: SessionId, now: DateTime<Utc>) -> Result<bool, Error> {
-    let ended = run::execute!(conn, sql::END, id, now)? == 1;
-    if ended {
+/// Ends a session and revokes its tokens, in a transaction that is under way; gives whose it was. None: there is none, or it had
+/// ended before.
+pub(crate) async fn end(conn: &mut Conn, id: SessionId, now: DateTime<Utc>) -> Result<Option<UserId>, Error> {
+    let ended = run::optional!(conn, (UserId,), sql::END, id, now)?;
+    if ended.is_some() {
         revocations::record(conn, RevocationKind::Session, &[id.to_string()], now).await?;
     }
-    Ok(ended)
+    Ok(ended.map(|(user,)| user))
 }
 
 #[cfg(test)]

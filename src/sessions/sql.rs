@@ -48,12 +48,23 @@ pub(super) const ROTATE_MANY: &str = "UPDATE sessions SET counter = counter + 1,
      AND (v.column7 IS NULL OR EXISTS (SELECT 1 FROM users u, changes c WHERE u.id = user_id AND u.revision = v.column7 \
      AND c.id = 1 AND c.clients = v.column8 AND c.roles = v.column9)) \
      RETURNING id, counter";
-pub(super) const END: &str = "UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL";
+/// The sessions of the user `$1` that live at `$2`, with the columns of [`super::LiveSession`].
+macro_rules! live {
+    () => {
+        "SELECT s.id, s.client_id, s.created_at, s.last_used_at, s.address, s.user_agent \
+         FROM sessions s JOIN clients c ON c.client_id = s.client_id \
+         WHERE s.user_id = $1 AND s.ended_at IS NULL AND s.idle_expires_at > $2 AND s.expires_at > $2 \
+         AND (c.sessions_ended_at IS NULL OR s.created_at > c.sessions_ended_at) "
+    };
+}
+
+pub(super) const LIVE_OF_USER: &str = concat!(live!(), "AND s.id > $3 ORDER BY s.id LIMIT $4");
+pub(super) const LIVE_ONE_OF_USER: &str = concat!(live!(), "AND s.id = $3");
+pub(super) const END: &str = "UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL RETURNING user_id";
 pub(super) const END_ALL_OF_USER: &str =
     "UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND ended_at IS NULL RETURNING id";
-
 pub(super) const END_ALL_OF_USER_BUT: &str =
-    "UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND id <> $3 AND ended_at IS NULL RETURNING id";
+    "UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND ended_at IS NULL AND id <> $3 RETURNING id";
 
 #[derive(sqlx::FromRow)]
 pub(super) struct SessionRow {

@@ -51,13 +51,18 @@ impl StoreError {
         }
     }
 
+    /// Whether a row that this one belongs to is not there, or not any more.
+    pub(crate) fn is_orphan(&self) -> bool {
+        matches!(self, Self::Constraint(name) if name.ends_with("_fkey"))
+    }
+
     pub(crate) fn asks_for_retry(&self) -> bool {
         matches!(self, Self::Repeat(_))
     }
 }
 
-/// The unique constraints by their name (Postgres) and by what SQLite says of them: columns, or the index's name.
-const CONSTRAINTS: [(&str, &str); 17] = [
+/// The constraints by their name (Postgres) and by what SQLite says of them: columns, or the index's name; of foreign keys nothing.
+const CONSTRAINTS: [(&str, &str); 19] = [
     ("audit_events_pkey", "audit_events.id"),
     ("changes_pkey", "changes.id"),
     ("client_assertions_pkey", "client_assertions.client_id, client_assertions.jti_hash"),
@@ -65,7 +70,9 @@ const CONSTRAINTS: [(&str, &str); 17] = [
     ("revocations_pkey", "revocations.number"),
     ("roles_pkey", "roles.name"),
     ("scopes_pkey", "scopes.name"),
+    ("sessions_client_id_fkey", ""),
     ("sessions_pkey", "sessions.id"),
+    ("sessions_user_id_fkey", ""),
     ("server_keys_pkey", "server_keys.name"),
     ("signing_keys_active_key", "signing_keys.state"),
     ("signing_keys_next_key", "index 'signing_keys_next_key'"),
@@ -76,7 +83,7 @@ const CONSTRAINTS: [(&str, &str); 17] = [
     ("users_pkey", "users.id"),
     ("users_username_key", "index 'users_username_key'"),
 ];
-/// SQLite names no foreign key. Users have roles by one; the server violates no other.
+/// SQLite names no foreign key: whichever it was, it is taken for the one by which users have roles.
 const SQLITE_FOREIGN_KEY: &str = "user_roles_role_fkey";
 
 fn constraint(error: &dyn DatabaseError) -> Option<&'static str> {

@@ -329,9 +329,7 @@ pub async fn end_sessions(app: &App, id: UserId, by: &Authority, now: DateTime<U
     let end = async |conn: &mut Conn| {
         let user = held(conn, id).await?;
         by.must_have(conn, &user.scopes).await?;
-        let details = json!({"username": user.username, "sessions": "all"});
-        audit::record(conn, Event::success("session.ended").subject(&id).details(details), &by.origin, now).await?;
-        sessions::end_all_of_user(conn, id, now).await
+        sessions::end_all(conn, id, &by.origin, now).await
     };
     changes::make(app, end).await
 }

@@ -73,6 +73,8 @@ async fn it_describes_what_there_is() {
             "/users",
             "/users/me",
             "/users/me/password",
+            "/users/me/sessions",
+            "/users/me/sessions/{id}",
             "/verify",
         ]
     );
