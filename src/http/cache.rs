@@ -13,21 +13,30 @@ use crate::secret::fingerprint;
 /// Seconds for which most documents may be kept.
 pub(crate) const MAX_AGE: u32 = 300;
 
-/// A document in JSON, ready to be sent.
+/// A document, ready to be sent.
 #[derive(Debug)]
 pub(crate) struct Document {
     /// None: it could not be written as JSON.
     body: Option<Bytes>,
+    content_type: &'static str,
     etag: String,
     max_age: u32,
 }
 
 impl Document {
-    /// `max_age`: seconds.
+    /// One in JSON. `max_age`: seconds.
     pub(crate) fn of(document: &impl Serialize, max_age: u32) -> Self {
-        let body = serde_json::to_string(document).ok();
+        Self::new(serde_json::to_string(document).ok(), "application/json", max_age)
+    }
+
+    /// A page. `max_age`: seconds.
+    pub(crate) fn html(page: String, max_age: u32) -> Self {
+        Self::new(Some(page), "text/html; charset=utf-8", max_age)
+    }
+
+    fn new(body: Option<String>, content_type: &'static str, max_age: u32) -> Self {
         let etag = BASE64_URL_SAFE_NO_PAD.encode(&fingerprint(body.as_deref().unwrap_or_default())[..16]);
-        Self { body: body.map(Bytes::from), etag: format!("\"{etag}\""), max_age }
+        Self { body: body.map(Bytes::from), content_type, etag: format!("\"{etag}\""), max_age }
     }
 
     /// The document, or 304 where the caller has it (RFC 9110 §13.1.2).
@@ -40,6 +49,6 @@ impl Document {
         answer
             .insert_header((CACHE_CONTROL, format!("public, max-age={}", self.max_age)))
             .insert_header((ETAG, self.etag.as_str()));
-        if known { answer.finish() } else { answer.content_type("application/json").body(body) }
+        if known { answer.finish() } else { answer.content_type(self.content_type).body(body) }
     }
 }

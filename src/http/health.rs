@@ -18,7 +18,13 @@ fn well(status: &'static str) -> HttpResponse {
 }
 
 /// Whether the process lives
-#[utoipa::path(get, path = "/healthz", tag = "operations", responses((status = 200, description = "It does", body = Health)))]
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    operation_id = "healthz",
+    tag = "operations",
+    responses((status = 200, description = "It does", body = Health))
+)]
 pub(crate) async fn healthz() -> HttpResponse {
     well("ok")
 }
@@ -29,10 +35,11 @@ pub(crate) async fn healthz() -> HttpResponse {
 #[utoipa::path(
     get,
     path = "/readyz",
+    operation_id = "readyz",
     tag = "operations",
     responses(
         (status = 200, description = "It can", body = Health),
-        (status = 503, description = "The database is away", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The database is away", body = ProblemBody, content_type = "application/problem+json", headers(("Retry-After" = u32))),
     )
 )]
 pub(crate) async fn readyz(app: web::Data<App>) -> Result<HttpResponse, Problem> {

@@ -8,6 +8,7 @@ mod health;
 pub(crate) mod openapi;
 pub(crate) mod page;
 pub(crate) mod problem;
+mod problems;
 pub(crate) mod query;
 mod request_log;
 pub(crate) mod tls;
@@ -89,6 +90,8 @@ fn routes(routes: &mut web::ServiceConfig) {
         .service(at("/openapi.json", vec![get(openapi::openapi)]))
         .service(at("/docs", vec![get(docs::docs)]))
         .service(at("/docs/{file:.*}", vec![get(docs::docs)]))
+        .service(at("/problems", vec![get(problems::list)]))
+        .service(at("/problems/{type}", vec![get(problems::show)]))
         .default_service(web::to(nothing_here));
 }
 

@@ -3,7 +3,11 @@
 use actix_web::{HttpRequest, HttpResponse};
 use utoipa::{
     Modify, OpenApi,
-    openapi::security::{Flow, HttpAuthScheme, HttpBuilder, OAuth2, Password, Scopes, SecurityScheme},
+    openapi::{
+        ContentBuilder, Header, Object, Ref, RefOr, ResponseBuilder, Type,
+        path::{Operation, ParameterIn},
+        security::{Flow, HttpAuthScheme, HttpBuilder, OAuth2, Password, Scopes, SecurityScheme},
+    },
 };
 
 use super::{
@@ -71,7 +75,7 @@ use crate::{
         (name = "account", description = "One's own account"),
         (name = "operations", description = "For those who run the server"),
     ),
-    modifiers(&SecuritySchemes)
+    modifiers(&SecuritySchemes, &Refusals)
 )]
 struct Document;
 
@@ -87,6 +91,79 @@ impl Modify for SecuritySchemes {
         let client =
             HttpBuilder::new().scheme(HttpAuthScheme::Basic).description(Some("A client's id and secret")).build();
         components.add_security_scheme("client", SecurityScheme::Http(client));
+    }
+}
+
+/// How routes for operators and accounts refuse a request, whatever they do: an operation names only what is its own.
+struct Refusals;
+
+/// When an operation has a refusal.
+enum When {
+    Always,
+    WithCredentials,
+    WithBody,
+    WithBodyOrQuery,
+}
+
+/// Status, name among the components, when, what it means, and the header that it has.
+const REFUSALS: [(&str, &str, When, &str, Option<&str>); 8] = [
+    ("400", "BadRequest", When::Always, "Two tokens, a malformed `Authorization` header, or a malformed body", None),
+    ("401", "Unauthorized", When::WithCredentials, "No token, or a bad one", Some("WWW-Authenticate")),
+    (
+        "403",
+        "Forbidden",
+        When::WithCredentials,
+        "The token lacks the scope that is needed here, or its owner may not",
+        None,
+    ),
+    ("408", "Timeout", When::WithBody, "The body took too long to come", None),
+    ("413", "TooLarge", When::WithBody, "The body has more than 64 KiB", None),
+    ("415", "UnsupportedMediaType", When::WithBody, "The body is no JSON by its `Content-Type`", None),
+    ("422", "Invalid", When::WithBodyOrQuery, "Some fields are wrong: `errors` has them all", None),
+    ("503", "Unavailable", When::Always, "The database is away, or too much is asked at once", Some("Retry-After")),
+];
+
+impl Modify for Refusals {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let responses = &mut document.components.get_or_insert_default().responses;
+        for (_, name, _, meaning, header) in REFUSALS {
+            let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+            let mut answer = ResponseBuilder::new().description(meaning).content("application/problem+json", problem);
+            if let Some(header) = header {
+                let kind = if header == "Retry-After" { Type::Integer } else { Type::String };
+                answer = answer.header(header, Header::new(Object::with_type(kind)));
+            }
+            responses.insert(name.to_owned(), answer.build().into());
+        }
+        for item in document.paths.paths.values_mut() {
+            let methods = [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
+            methods.into_iter().flatten().for_each(refuse);
+        }
+    }
+}
+
+fn refuse(operation: &mut Operation) {
+    let tags = operation.tags.as_deref().unwrap_or_default();
+    if !tags.iter().any(|tag| tag == "administration" || tag == "account") {
+        return;
+    }
+    let has_body = operation.request_body.is_some();
+    let has_query = operation
+        .parameters
+        .iter()
+        .flatten()
+        .any(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query));
+    for (status, name, when, ..) in REFUSALS {
+        let applies = match when {
+            When::Always => true,
+            When::WithCredentials => operation.security.is_some(),
+            When::WithBody => has_body,
+            When::WithBodyOrQuery => has_body || has_query,
+        };
+        if applies {
+            let refusal = || Ref::from_response_name(name).into();
+            operation.responses.responses.entry(status.to_owned()).or_insert_with(refusal);
+        }
     }
 }
 

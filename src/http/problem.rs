@@ -12,6 +12,7 @@ use actix_web::{
 use grantd_guard::Refusal;
 use serde::Serialize;
 
+use super::problems::Kind;
 use crate::{
     error::{Error, FieldError},
     oauth::OAuthError,
@@ -27,9 +28,7 @@ const RETRY_AFTER_SECONDS: &str = "1";
 #[derive(Debug)]
 pub(crate) struct Problem {
     status: StatusCode,
-    /// The last part of its `type`, a URI that stays the same.
-    kind: &'static str,
-    title: &'static str,
+    kind: Kind,
     detail: Cow<'static, str>,
     errors: Vec<FieldError>,
     /// Names and values of headers that belong to it.
@@ -42,9 +41,7 @@ pub(crate) struct Problem {
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = Problem)]
 pub(crate) struct ProblemBody<'a> {
-    /// What it is, for programs: a URI relative to the server's.
-    #[schema(example = "/problems/invalid-token")]
-    r#type: String,
+    r#type: Kind,
     /// What it is, for people.
     title: &'a str,
     /// The HTTP status.
@@ -59,37 +56,35 @@ pub(crate) struct ProblemBody<'a> {
 }
 
 impl Problem {
-    fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, kind, title, detail: detail.into(), errors: Vec::new(), headers: Vec::new(), cause: None }
+    fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
+        let (detail, errors, headers) = (detail.into(), Vec::new(), Vec::new());
+        Self { status: kind.status(), kind, detail, errors, headers, cause: None }
     }
 
     pub(crate) fn not_found(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
+        Self::new(Kind::NotFound, detail)
     }
 
     pub(crate) fn method_not_allowed(allow: &str) -> Self {
-        let detail = format!("this takes {allow}");
-        let mut problem = Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", detail);
+        let mut problem = Self::new(Kind::MethodNotAllowed, format!("this takes {allow}"));
         problem.headers.push((ALLOW.as_str(), allow.to_owned()));
         problem
     }
 
     pub(crate) fn forbidden(detail: &'static str) -> Self {
-        Self::new(StatusCode::FORBIDDEN, "forbidden", "Forbidden", detail)
+        Self::new(Kind::Forbidden, detail)
     }
 
     pub(crate) fn malformed_body(detail: &'static str) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "malformed-body", "Malformed body", detail)
+        Self::new(Kind::MalformedBody, detail)
     }
 
     pub(crate) fn unsupported_media_type() -> Self {
-        let detail = "the content type must be application/json";
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Unsupported media type", detail)
+        Self::new(Kind::UnsupportedMediaType, "the content type must be application/json")
     }
 
     pub(crate) fn head_too_large() -> Self {
-        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        Self::new(status, "head-too-large", "Request head too large", "16 KiB are allowed for the request's head")
+        Self::new(Kind::HeadTooLarge, "16 KiB are allowed for the request's head")
     }
 
     /// The same, with the challenge that a client may prove itself by Basic too. `Bearer` stays first.
@@ -111,7 +106,7 @@ impl Problem {
             return Self::of_status(StatusCode::BAD_REQUEST);
         }
         let detail = "the client is unknown or public, or its credentials are wrong";
-        let mut problem = Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "Authentication required", detail);
+        let mut problem = Self::new(Kind::Unauthorized, detail);
         problem.headers.push((WWW_AUTHENTICATE.as_str(), format!("Bearer realm=\"{REALM}\"")));
         problem.or_basic()
     }
@@ -127,25 +122,24 @@ impl Problem {
     }
 
     fn unavailable(detail: &'static str) -> Self {
-        let mut problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable", detail);
+        let mut problem = Self::new(Kind::Unavailable, detail);
         problem.headers.push((RETRY_AFTER.as_str(), RETRY_AFTER_SECONDS.to_owned()));
         problem
     }
 
     fn internal() -> Self {
-        let detail = "the log has more under this request's id";
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
+        Self::new(Kind::Internal, "the log has more under this request's id")
     }
 
     /// For an error that actix made.
     pub(crate) fn of_status(status: StatusCode) -> Self {
         match status {
             StatusCode::NOT_FOUND => Self::not_found("there is nothing at this path"),
-            StatusCode::REQUEST_TIMEOUT => Self::new(status, "timeout", "Timeout", "the request took too long to come"),
-            StatusCode::PAYLOAD_TOO_LARGE => Self::new(status, "too-large", "Too large", "the body is too large"),
+            StatusCode::REQUEST_TIMEOUT => Self::new(Kind::Timeout, "the request took too long to come"),
+            StatusCode::PAYLOAD_TOO_LARGE => Self::new(Kind::TooLarge, "the body is too large"),
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Self::head_too_large(),
             status if status.is_server_error() => Self::internal(),
-            status => Self::new(status, "invalid-request", "Invalid request", "the request is malformed"),
+            status => Self { status, ..Self::new(Kind::InvalidRequest, "the request is malformed") },
         }
     }
 
@@ -157,8 +151,8 @@ impl Problem {
         }
         answer.insert_header((CONTENT_TYPE, "application/problem+json"));
         answer.json(ProblemBody {
-            r#type: format!("/problems/{}", self.kind),
-            title: self.title,
+            r#type: self.kind,
+            title: self.kind.title(),
             status: self.status.as_u16(),
             detail: &self.detail,
             instance: request_id,
@@ -169,7 +163,7 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.title, self.detail)
+        write!(f, "{}: {}", self.kind.title(), self.detail)
     }
 }
 
@@ -189,16 +183,12 @@ impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match error {
             Error::Invalid(errors) => {
-                let detail = "some fields are wrong: see errors";
-                let status = StatusCode::UNPROCESSABLE_ENTITY;
-                Self { errors, ..Self::new(status, "validation", "Validation failed", detail) }
+                Self { errors, ..Self::new(Kind::Validation, "some fields are wrong: see errors") }
             }
-            Error::Taken { field } => {
-                Self::new(StatusCode::CONFLICT, "conflict", "Conflict", format!("{field} is taken"))
-            }
+            Error::Taken { field } => Self::new(Kind::Conflict, format!("{field} is taken")),
             Error::NotFound { what, .. } => Self::not_found(format!("there is no such {what}")),
             Error::Lacking(scopes) => Refusal::Scope(scopes).into(),
-            Error::Forbidden(rule) => Self::new(StatusCode::CONFLICT, "conflict", "Conflict", rule),
+            Error::Forbidden(rule) => Self::new(Kind::Conflict, rule),
             Error::HashQueueFull => Self::unavailable("too many passwords are being checked; try again a little later"),
             Error::Store(StoreError::Unavailable(_) | StoreError::Repeat(_)) => {
                 Self::unavailable("the database is away; try again a little later").because(&error)
@@ -210,9 +200,8 @@ impl From<Error> for Problem {
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let kind = refusal.problem_type().trim_start_matches("/problems/");
-        let mut problem = Self::new(status, kind, refusal.title(), refusal.detail());
+        let kind = Kind::of_path(refusal.problem_type()).unwrap_or(Kind::Internal);
+        let mut problem = Self::new(kind, refusal.detail());
         if let Refusal::Unavailable { retry_after } = refusal {
             problem.headers.push((RETRY_AFTER.as_str(), retry_after.to_string()));
         }
@@ -220,5 +209,66 @@ impl From<Refusal> for Problem {
             problem.headers.push((WWW_AUTHENTICATE.as_str(), challenge));
         }
         problem
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use grantd_guard::{CredentialsError, Scopes, TokenError};
+
+    use super::*;
+    use crate::error::Code;
+
+    fn refusals() -> [Refusal; 6] {
+        [
+            Refusal::NoCredentials,
+            Refusal::Credentials(CredentialsError::Malformed),
+            Refusal::Token(TokenError::Revoked),
+            Refusal::Scope(Scopes::default()),
+            Refusal::Unavailable { retry_after: 1 },
+            Refusal::NoGuard,
+        ]
+    }
+
+    /// No page is about what no answer says. (The other way round the compiler sees to it.)
+    #[test]
+    fn every_kind_is_used() {
+        let used = [
+            Problem::not_found(""),
+            Problem::method_not_allowed("GET"),
+            Problem::forbidden(""),
+            Problem::malformed_body(""),
+            Problem::unsupported_media_type(),
+            Problem::head_too_large(),
+            Problem::of_client(&OAuthError::invalid_client(true)),
+            Problem::of_status(StatusCode::REQUEST_TIMEOUT),
+            Problem::of_status(StatusCode::PAYLOAD_TOO_LARGE),
+            Error::invalid("field", Code::Format, "").into(),
+            Error::Taken { field: "username" }.into(),
+            Error::HashQueueFull.into(),
+            Error::Internal(String::new()).into(),
+        ];
+        let used = used.into_iter().chain(refusals().map(Problem::from)).map(|problem| problem.kind);
+        assert_eq!(used.collect::<BTreeSet<_>>(), Kind::ALL.iter().copied().collect());
+    }
+
+    /// What the guard calls a refusal in other services, it is called here.
+    #[test]
+    fn refusals_are_what_the_guard_calls_them() {
+        for refusal in refusals() {
+            let (kind, name) = (refusal.problem_type(), refusal.to_string());
+            let (title, status) = (refusal.title(), refusal.status());
+            let problem = Problem::from(refusal);
+            assert_eq!(
+                (problem.kind.path(), problem.kind.title(), problem.status.as_u16()),
+                (kind, title, status),
+                "{name}"
+            );
+        }
+        for kind in Refusal::PROBLEM_TYPES {
+            assert!(Kind::of_path(kind).is_some(), "{kind} has no page");
+        }
     }
 }

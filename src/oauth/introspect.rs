@@ -99,12 +99,13 @@ pub(crate) struct IntrospectForm {
     operation_id = "introspect",
     tag = "oauth",
     security(("oauth2" = ["tokens:introspect"]), ("bearer" = []), ("client" = [])),
-    request_body(content = IntrospectForm, content_type = "application/x-www-form-urlencoded"),
+    request_body(content = IntrospectForm, content_type = "application/x-www-form-urlencoded", example = json!({"token": "grt_…"})),
     responses(
         (status = 200, description = "What is true of the token", body = Answer<'_>),
         (status = 400, description = "`invalid_request`", body = OAuthErrorBody<'_>),
         (status = 401, description = "`invalid_client` or `invalid_token`", body = OAuthErrorBody<'_>),
         (status = 403, description = "`insufficient_scope`", body = OAuthErrorBody<'_>),
+        (status = 408, description = "The form took too long to come", body = OAuthErrorBody<'_>),
         (status = 413, description = "More than 16 KiB", body = OAuthErrorBody<'_>),
         (status = 503, description = "`temporarily_unavailable`: the database is away", body = OAuthErrorBody<'_>, headers(("Retry-After" = u32))),
     )

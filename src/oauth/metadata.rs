@@ -53,7 +53,7 @@ pub(crate) struct Metadata {
     responses(
         (status = 200, description = "The metadata", body = Metadata),
         (status = 304, description = "Not changed since the ETag of If-None-Match"),
-        (status = 503, description = "The database is away", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The database is away", body = ProblemBody, content_type = "application/problem+json", headers(("Retry-After" = u32))),
     )
 )]
 pub(crate) async fn handle(app: web::Data<App>, req: HttpRequest) -> Result<HttpResponse, Problem> {

@@ -42,11 +42,12 @@ pub(crate) struct RevokeForm {
     operation_id = "revoke",
     tag = "oauth",
     security((), ("client" = [])),
-    request_body(content = RevokeForm, content_type = "application/x-www-form-urlencoded"),
+    request_body(content = RevokeForm, content_type = "application/x-www-form-urlencoded", example = json!({"token": "grt_…"})),
     responses(
         (status = 200, description = "The token is good for nothing any more"),
         (status = 400, description = "`invalid_request`, or `invalid_grant`: the token is another client's", body = OAuthErrorBody<'_>),
         (status = 401, description = "`invalid_client`", body = OAuthErrorBody<'_>),
+        (status = 408, description = "The form took too long to come", body = OAuthErrorBody<'_>),
         (status = 413, description = "More than 16 KiB", body = OAuthErrorBody<'_>),
         (status = 503, description = "`temporarily_unavailable`: the database is away", body = OAuthErrorBody<'_>, headers(("Retry-After" = u32))),
     )

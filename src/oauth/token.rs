@@ -84,11 +84,12 @@ pub(crate) struct TokenForm {
     path = "/token",
     operation_id = "token",
     tag = "oauth",
-    request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"),
+    request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded", example = json!({"grant_type": "password", "username": "admin", "password": "…"})),
     responses(
         (status = 200, description = "A token", body = TokenAnswer),
         (status = 400, description = "`invalid_request`, `invalid_grant`, `unauthorized_client`, `unsupported_grant_type`, `invalid_scope` or `invalid_target`", body = OAuthErrorBody<'_>),
         (status = 401, description = "`invalid_client`", body = OAuthErrorBody<'_>),
+        (status = 408, description = "The form took too long to come", body = OAuthErrorBody<'_>),
         (status = 413, description = "More than 16 KiB", body = OAuthErrorBody<'_>),
         (status = 503, description = "`temporarily_unavailable`: too many logins at once, or the database is away", body = OAuthErrorBody<'_>, headers(("Retry-After" = u32))),
     )

@@ -36,10 +36,10 @@ use crate::{
             ("X-Auth-Session" = String, description = "Of users"),
         )),
         (status = 400, description = "Two tokens, or a malformed Authorization header", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 401, description = "No token, or a bad one", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "No token, or a bad one", body = ProblemBody, content_type = "application/problem+json", headers(("WWW-Authenticate" = String))),
         (status = 403, description = "A scope is missing", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "The scope is malformed", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The database is away for too long", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The database is away for too long", body = ProblemBody, content_type = "application/problem+json", headers(("Retry-After" = u32))),
     )
 )]
 pub(crate) async fn handle(app: web::Data<App>, req: HttpRequest) -> Result<HttpResponse, Problem> {

@@ -90,10 +90,10 @@ impl Asked {
     responses(
         (status = 200, description = "The part of the feed after the cursor", body = Answer, headers(("Grantd-Keys" = String))),
         (status = 400, description = "Two tokens, or a malformed Authorization header", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 401, description = "No credentials, or bad ones", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "No credentials, or bad ones", body = ProblemBody, content_type = "application/problem+json", headers(("WWW-Authenticate" = String))),
         (status = 403, description = "The scope `tokens:introspect` is missing", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "A parameter is out of range, or the cursor is not one of this feed: begin without one", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The database is away", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The database is away", body = ProblemBody, content_type = "application/problem+json", headers(("Retry-After" = u32))),
     )
 )]
 pub(crate) async fn list(_watcher: Watcher, app: web::Data<App>, req: HttpRequest) -> Result<HttpResponse, Problem> {

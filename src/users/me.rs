@@ -65,15 +65,10 @@ impl<'a> From<&'a User> for MeAnswer<'a> {
 #[utoipa::path(
     get,
     path = "/users/me",
+    operation_id = "show_me",
     tag = "account",
     security(("oauth2" = ["account"]), ("bearer" = [])),
-    responses(
-        (status = 200, description = "The account", body = MeAnswer<'_>),
-        (status = 400, description = "Two tokens, or a malformed Authorization header", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 401, description = "No token, or a bad one", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "The scope `account` is missing, or the token is a client's", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The database is away", body = ProblemBody, content_type = "application/problem+json"),
-    )
+    responses((status = 200, description = "The account", body = MeAnswer<'_>))
 )]
 pub(crate) async fn show(me: Me) -> HttpResponse {
     no_store(StatusCode::OK).json(MeAnswer::from(&*me.user))

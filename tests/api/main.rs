@@ -14,6 +14,7 @@ mod http;
 mod introspect;
 mod keys;
 mod openapi;
+mod problems;
 mod refresh;
 mod revocations;
 mod revoke;

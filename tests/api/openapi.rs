@@ -1,6 +1,6 @@
 //! `GET /openapi.json`, and the copy of it that the repository keeps.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use serde_json::{Value, json};
 
@@ -34,6 +34,7 @@ async fn it_describes_what_there_is() {
     assert!(schemes["oauth2"]["flows"]["password"]["scopes"]["account"].is_string());
     assert_eq!((&schemes["bearer"]["type"], &schemes["bearer"]["scheme"]), (&json!("http"), &json!("bearer")));
 
+    let mut names = BTreeSet::new();
     let paths = document["paths"].as_object().unwrap();
     for (path, methods) in paths {
         for (method, operation) in methods.as_object().unwrap() {
@@ -42,6 +43,13 @@ async fn it_describes_what_there_is() {
             let described = operation["responses"].as_object().unwrap();
             assert!(described.contains_key(&answer.status.to_string()), "{method} {path} answers {}", answer.status);
             assert!(operation["summary"].as_str().is_some_and(|summary| !summary.is_empty()), "{method} {path}");
+            assert!(names.insert(operation["operationId"].as_str().unwrap().to_owned()), "{method} {path}");
+            for content in operation["requestBody"]["content"].as_object().into_iter().flat_map(serde_json::Map::values)
+            {
+                let schema = content["schema"]["$ref"].as_str().unwrap().trim_start_matches("#/components/schemas/");
+                let example = content.get("example").unwrap_or(&document["components"]["schemas"][schema]["example"]);
+                assert!(example.is_object(), "{method} {path} has no example of its body");
+            }
         }
     }
     let described: Vec<&String> = paths.keys().collect();
@@ -78,9 +86,34 @@ async fn it_describes_what_there_is() {
             "/verify",
         ]
     );
-    // Every schema that is named is there.
+    // Every schema and response that is named is there.
     let text = document.to_string();
-    for name in text.split("#/components/schemas/").skip(1).map(|rest| rest.split('"').next().unwrap()) {
-        assert!(document["components"]["schemas"][name].is_object(), "{name}");
+    for name in text.split("\"#").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+        assert!(document.pointer(name).is_some_and(Value::is_object), "{name}");
+    }
+}
+
+/// What a route for operators or accounts refuses is described, although its handler does not name it.
+#[actix_web::test]
+async fn refusals_are_described() {
+    let document = serde_json::to_value(grantd::openapi()).unwrap();
+    for (method, path, refusals) in [
+        ("get", "/users/me", &["400", "401", "403", "503"][..]),
+        ("get", "/admin/signing-keys", &["400", "401", "403", "422", "503"]),
+        ("post", "/admin/signing-keys", &["400", "401", "403", "408", "413", "415", "422", "503"]),
+        ("delete", "/admin/signing-keys/{kid}", &["400", "401", "403", "404", "503"]),
+    ] {
+        let described = document["paths"][path][method]["responses"].as_object().unwrap();
+        let found: Vec<_> = described.keys().filter(|status| status.starts_with(['4', '5'])).collect();
+        assert_eq!(found, refusals, "{method} {path}");
+        for refusal in refusals {
+            let answer = &described[*refusal];
+            let answer = match answer["$ref"].as_str() {
+                Some(name) => document.pointer(name.trim_start_matches('#')).unwrap(),
+                None => answer,
+            };
+            let schema = &answer["content"]["application/problem+json"]["schema"]["$ref"];
+            assert_eq!(schema, "#/components/schemas/Problem", "{method} {path} {refusal}");
+        }
     }
 }

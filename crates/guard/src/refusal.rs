@@ -88,16 +88,28 @@ impl Refusal {
         })
     }
 
+    /// Every [`problem_type`](Self::problem_type): what a service has to explain.
+    pub const PROBLEM_TYPES: [&'static str; 6] = [
+        "/problems/invalid-request",
+        "/problems/unauthorized",
+        "/problems/invalid-token",
+        "/problems/insufficient-scope",
+        "/problems/internal",
+        "/problems/unavailable",
+    ];
+
     /// `type` of the problem body: a relative URI that stays the same.
     #[must_use]
     pub const fn problem_type(&self) -> &'static str {
+        let [invalid_request, unauthorized, invalid_token, insufficient_scope, internal, unavailable] =
+            Self::PROBLEM_TYPES;
         match self {
-            Self::Credentials(_) => "/problems/invalid-request",
-            Self::NoCredentials => "/problems/unauthorized",
-            Self::Token(_) => "/problems/invalid-token",
-            Self::Scope(_) => "/problems/insufficient-scope",
-            Self::NoGuard => "/problems/internal",
-            Self::Unavailable { .. } => "/problems/unavailable",
+            Self::Credentials(_) => invalid_request,
+            Self::NoCredentials => unauthorized,
+            Self::Token(_) => invalid_token,
+            Self::Scope(_) => insufficient_scope,
+            Self::NoGuard => internal,
+            Self::Unavailable { .. } => unavailable,
         }
     }
 
