@@ -9,6 +9,7 @@ use super::{
 use crate::{
     app::App,
     audit::Origin,
+    authority::Authority,
     ids::SessionId,
     sessions::{self, LiveSession},
     users,
@@ -78,7 +79,7 @@ async fn end_one(app: &App, id: &str, output: Output) -> Outcome {
 }
 
 async fn end_all(app: &App, user: &str, output: Output) -> Outcome {
-    let (user, origin, now) = (users::find(app, user).await?.id, Origin::system(), app.now());
-    app.store.transact(async |conn| sessions::end_all(conn, user, &origin, now).await).await?;
+    let user = users::find(app, user).await?.id;
+    users::end_sessions(app, user, &Authority::system(), app.now()).await?;
     output.done("All sessions of the user have ended, and their tokens are good for nothing.")
 }
