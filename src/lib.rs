@@ -34,6 +34,7 @@ pub mod clock;
 pub mod config;
 pub mod error;
 pub mod ids;
+pub mod patch;
 pub mod secret;
 pub mod store;
 pub mod telemetry;

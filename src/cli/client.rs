@@ -18,6 +18,7 @@ use crate::{
     authority::Authority,
     clients::{self, Client, ClientId, ClientKind, ClientPatch, GrantType, Jwks, NewClient},
     config::parse,
+    patch::Patch,
 };
 
 #[derive(Subcommand)]
@@ -159,8 +160,8 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
                 grant_types: (!grants.is_empty()).then(|| grants.into_iter().collect()),
                 scopes: (!scopes.is_empty()).then(|| scopes.into_iter().collect()),
                 audiences: (!audiences.is_empty()).then_some(audiences),
-                access_token_ttl: token_ttl.map(Some),
-                jwks: jwks.as_deref().map(read_jwks).transpose()?.map(Some),
+                access_token_ttl: token_ttl.map_or(Patch::Keep, Patch::Set),
+                jwks: jwks.as_deref().map(read_jwks).transpose()?.map_or(Patch::Keep, Patch::Set),
                 disabled: None,
             };
             output.object(&clients::patch(app, client_id.as_str(), &patch, &by, now).await?)

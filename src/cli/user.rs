@@ -6,6 +6,7 @@ use super::{Outcome, PAGE, every, output::Output, password::PasswordArgs};
 use crate::{
     app::App,
     authority::Authority,
+    patch::Patch,
     roles::RoleName,
     users::{self, Email, Filter, NewUser, User, UserPatch, Username},
 };
@@ -123,10 +124,12 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
         }
         Command::Change { user, username, email, display_name } => {
             let id = users::find(app, &user).await?.id;
-            let given = |text: String| (!text.is_empty()).then_some(text);
-            let email =
-                email.map(given).map(|email| email.map(|text| text.parse::<Email>()).transpose()).transpose()?;
-            let patch = UserPatch { username, email, display_name: display_name.map(given), disabled: None };
+            let email = match given(email) {
+                Patch::Set(text) => Patch::Set(text.parse::<Email>()?),
+                Patch::Clear => Patch::Clear,
+                Patch::Keep => Patch::Keep,
+            };
+            let patch = UserPatch { username, email, display_name: given(display_name), disabled: None };
             users::patch(app, id, &patch, &by, now).await?
         }
         Command::Delete { user } => {
@@ -136,6 +139,11 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
         }
     };
     output.object(&user)
+}
+
+/// The empty text takes away what there is.
+fn given(text: Option<String>) -> Patch<String> {
+    text.map_or(Patch::Keep, |text| if text.is_empty() { Patch::Clear } else { Patch::Set(text) })
 }
 
 async fn list(app: &App, filter: &Filter, output: Output) -> Outcome {

@@ -13,7 +13,9 @@ use crate::{
     authority::Authority,
     changes,
     error::{Code, Error, FieldError},
-    keys, revocations, roles,
+    keys,
+    patch::Patch,
+    revocations, roles,
     secret::{self, CLIENT_SECRET},
     store::{Conn, StoreError, run},
 };
@@ -53,10 +55,10 @@ pub struct ClientPatch {
     pub scopes: Option<Scopes>,
     /// Whom its tokens are for.
     pub audiences: Option<Vec<String>>,
-    /// How long its access tokens live; `Some(None)`: as set for the server.
-    pub access_token_ttl: Option<Option<Duration>>,
-    /// The public keys that prove it; `Some(None)`: none.
-    pub jwks: Option<Option<Jwks>>,
+    /// How long its access tokens live; none: as set for the server.
+    pub access_token_ttl: Patch<Duration>,
+    /// The public keys that prove it.
+    pub jwks: Patch<Jwks>,
     /// Whether it gets nothing any more.
     pub disabled: Option<bool>,
 }
@@ -69,8 +71,8 @@ impl ClientPatch {
             grant_types: grant_types.unwrap_or_else(|| before.grant_types.clone()),
             scopes: scopes.unwrap_or_else(|| before.scopes.clone()),
             audiences: audiences.unwrap_or_else(|| before.audiences.clone()),
-            access_token_ttl: access_token_ttl.unwrap_or(before.access_token_ttl),
-            jwks: jwks.unwrap_or_else(|| before.jwks.clone()),
+            access_token_ttl: access_token_ttl.onto(before.access_token_ttl.as_ref()),
+            jwks: jwks.onto(before.jwks.as_ref()),
             disabled: disabled.unwrap_or(before.disabled),
             ..before.clone()
         }

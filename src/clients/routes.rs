@@ -17,12 +17,13 @@ use crate::{
     config::parse,
     error::{Code, Error, FieldError},
     http::{
-        body::{self, Members, present},
+        body::{self, Members},
         no_store,
         page::{Asked, Page},
         problem::{Problem, ProblemBody},
         query::Query,
     },
+    patch::Patch,
     principal::{ClientsRead, ClientsWrite, Permit},
     roles::routes::scope,
 };
@@ -113,8 +114,8 @@ impl NewBody {
         };
         let name = members.required("name", self.name.map(Ok));
         let kind = members.required("type", self.kind.map(|kind| kind.parse::<ClientKind>()));
-        let grant_types = members.required("grant_types", self.grant_types.map(grant_types));
-        let scopes = members.required("scopes", self.scopes.map(|scopes| Members::list(scopes, scope)));
+        let grant_types = members.required("grant_types", self.grant_types.map(|names| grant_types(&names)));
+        let scopes = members.required("scopes", self.scopes.map(|scopes| Members::list(&scopes, scope)));
         let access_token_ttl = members.optional(self.access_token_ttl.map(|ttl| duration("access_token_ttl", &ttl)));
         let jwks = members.optional(self.jwks.map(|jwks| Jwks::parse(&jwks.to_string())));
         members.finish()?;
@@ -128,7 +129,7 @@ impl NewBody {
     }
 }
 
-fn grant_types(names: Vec<String>) -> Result<BTreeSet<GrantType>, FieldError> {
+fn grant_types(names: &[String]) -> Result<BTreeSet<GrantType>, FieldError> {
     Members::list(names, str::parse)
 }
 
@@ -181,46 +182,48 @@ pub(crate) async fn create(
 #[schema(as = ClientPatch, example = json!({"name": "The shop", "access_token_ttl": null}))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PatchBody {
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default)]
     #[schema(value_type = Option<String>)]
-    name: Option<Option<String>>,
-    #[serde(default, deserialize_with = "present")]
+    name: Patch<String>,
+    #[serde(default)]
     #[schema(value_type = Option<Vec<GrantType>>)]
-    grant_types: Option<Option<Vec<String>>>,
-    #[serde(default, deserialize_with = "present")]
+    grant_types: Patch<Vec<String>>,
+    #[serde(default)]
     #[schema(value_type = Option<Vec<String>>)]
-    scopes: Option<Option<Vec<String>>>,
+    scopes: Patch<Vec<String>>,
     /// Null or empty: the server's audience.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default)]
     #[schema(value_type = Option<Vec<String>>)]
-    audiences: Option<Option<Vec<String>>>,
+    audiences: Patch<Vec<String>>,
     /// Null: as set for the server.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default)]
     #[schema(value_type = Option<String>)]
-    access_token_ttl: Option<Option<String>>,
+    access_token_ttl: Patch<String>,
     /// Null: none.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default)]
     #[schema(value_type = Option<Object>)]
-    jwks: Option<Option<serde_json::Value>>,
+    jwks: Patch<serde_json::Value>,
     /// Disabling ends the client's sessions and tokens for good.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default)]
     #[schema(value_type = Option<bool>)]
-    disabled: Option<Option<bool>>,
+    disabled: Patch<bool>,
 }
 
 impl PatchBody {
     fn check(self) -> Result<ClientPatch, Error> {
         let mut members = Members::default();
-        let scopes = |names: Vec<String>| Members::list::<_, Scopes>(names, scope);
         let patch = ClientPatch {
-            name: members.unless_null("name", self.name.map(|name| name.map(Ok))),
-            grant_types: members.unless_null("grant_types", self.grant_types.map(|names| names.map(grant_types))),
-            scopes: members.unless_null("scopes", self.scopes.map(|names| names.map(scopes))),
-            audiences: self.audiences.map(Option::unwrap_or_default),
-            access_token_ttl: members
-                .nullable(self.access_token_ttl.map(|ttl| ttl.map(|ttl| duration("access_token_ttl", &ttl)))),
-            jwks: members.nullable(self.jwks.map(|jwks| jwks.map(|jwks| Jwks::parse(&jwks.to_string())))),
-            disabled: members.unless_null("disabled", self.disabled.map(|disabled| disabled.map(Ok))),
+            name: members.unless_null("name", self.name.map(Ok)),
+            grant_types: members.unless_null("grant_types", self.grant_types.map(|names| grant_types(&names))),
+            scopes: members.unless_null("scopes", self.scopes.map(|names| Members::list::<_, Scopes>(&names, scope))),
+            audiences: match self.audiences {
+                Patch::Keep => None,
+                Patch::Clear => Some(Vec::new()),
+                Patch::Set(audiences) => Some(audiences),
+            },
+            access_token_ttl: members.patch(self.access_token_ttl.map(|ttl| duration("access_token_ttl", &ttl))),
+            jwks: members.patch(self.jwks.map(|jwks| Jwks::parse(&jwks.to_string()))),
+            disabled: members.unless_null("disabled", self.disabled.map(Ok)),
         };
         members.finish()?;
         Ok(patch)

@@ -7,11 +7,14 @@ use actix_web::{
     http::StatusCode,
     web::{self, Bytes},
 };
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::problem::Problem;
-use crate::error::{Code, Error, FieldError};
+use crate::{
+    error::{Code, Error, FieldError},
+    patch::Patch,
+};
 
 /// As much as a body in JSON may have, in bytes.
 const MAX_BYTES: usize = 64 * 1024;
@@ -91,11 +94,6 @@ fn describe(error: &serde_json::Error) -> Wrong {
     }
 }
 
-/// For a member that may be absent, and null, and these are two things (RFC 7396 §1).
-pub(crate) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(from).map(Some)
-}
-
 /// Takes the members of a body one by one, and remembers all that is wrong with them.
 #[derive(Default)]
 pub(crate) struct Members(Vec<FieldError>);
@@ -111,26 +109,27 @@ impl Members {
         self.optional(Some(member.unwrap_or_else(|| Err(FieldError::new(name, Code::Required, "is needed")))))
     }
 
-    /// One of a patch that may be absent and not null.
-    pub(crate) fn unless_null<T>(
-        &mut self,
-        name: &'static str,
-        member: Option<Option<Result<T, FieldError>>>,
-    ) -> Option<T> {
-        member.and_then(|member| self.required(name, member))
+    /// One of a patch that cannot be taken away.
+    pub(crate) fn unless_null<T>(&mut self, name: &'static str, member: Patch<Result<T, FieldError>>) -> Option<T> {
+        match member {
+            Patch::Keep => None,
+            Patch::Clear => self.required(name, None),
+            Patch::Set(value) => self.optional(Some(value)),
+        }
     }
 
-    /// One of a patch that may be absent, and null.
-    pub(crate) fn nullable<T>(&mut self, member: Option<Option<Result<T, FieldError>>>) -> Option<Option<T>> {
-        match member? {
-            None => Some(None),
-            Some(member) => self.optional(Some(member)).map(Some),
+    /// One of a patch that can.
+    pub(crate) fn patch<T>(&mut self, member: Patch<Result<T, FieldError>>) -> Patch<T> {
+        match member {
+            Patch::Keep => Patch::Keep,
+            Patch::Clear => Patch::Clear,
+            Patch::Set(value) => self.optional(Some(value)).map_or(Patch::Keep, Patch::Set),
         }
     }
 
     /// A list; what is wrong with one of its items is wrong with it.
     pub(crate) fn list<T, C: FromIterator<T>>(
-        items: Vec<String>,
+        items: &[String],
         parse: impl Fn(&str) -> Result<T, FieldError>,
     ) -> Result<C, FieldError> {
         items.iter().map(|item| parse(item)).collect()

@@ -232,7 +232,7 @@ pub(crate) async fn put_role(
     let mut members = Members::default();
     let name = members
         .optional(Some(name.parse::<RoleName>().map_err(|error| FieldError::new("name", error.code, error.message))));
-    let scopes: Option<Scopes> = members.required("scopes", scopes.map(|scopes| Members::list(scopes, scope)));
+    let scopes: Option<Scopes> = members.required("scopes", scopes.map(|scopes| Members::list(&scopes, scope)));
     members.finish()?;
     let (Some(name), Some(scopes)) = (name, scopes) else { return Err(wrong_name("is needed").into()) };
     let (role, new) =

@@ -12,7 +12,7 @@ use crate::{
     app::App,
     error::{Code, Error, FieldError},
     http::{
-        body::{self, Members, present},
+        body::{self, Members},
         no_store,
         page::{Asked, Page},
         problem::{Problem, ProblemBody},
@@ -20,6 +20,7 @@ use crate::{
     },
     ids::UserId,
     passwords::Password,
+    patch::Patch,
     principal::{Permit, UsersRead, UsersWrite},
     roles::RoleName,
 };
@@ -137,7 +138,7 @@ pub(crate) struct NewBody {
 
 impl NewBody {
     fn check(self) -> Result<NewUser, Error> {
-        let roles = self.roles.map(|roles| Members::list(roles, str::parse::<RoleName>));
+        let roles = self.roles.map(|roles| Members::list(&roles, str::parse::<RoleName>));
         new_user(self.username, self.email, self.password, self.display_name, roles)
     }
 }
@@ -199,31 +200,31 @@ pub(crate) async fn create(
 #[schema(as = UserPatch, example = json!({"display_name": "Mária", "disabled": false}))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PatchBody {
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default)]
     #[schema(value_type = Option<String>)]
-    username: Option<Option<String>>,
+    username: Patch<String>,
     /// Null: none any more.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default)]
     #[schema(value_type = Option<String>)]
-    email: Option<Option<String>>,
+    email: Patch<String>,
     /// Null: none any more.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default)]
     #[schema(value_type = Option<String>)]
-    display_name: Option<Option<String>>,
+    display_name: Patch<String>,
     /// Disabling ends the user's sessions for good.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default)]
     #[schema(value_type = Option<bool>)]
-    disabled: Option<Option<bool>>,
+    disabled: Patch<bool>,
 }
 
 impl PatchBody {
     fn check(self) -> Result<UserPatch, Error> {
         let mut members = Members::default();
         let patch = UserPatch {
-            username: members.unless_null("username", self.username.map(|name| name.map(|name| name.parse()))),
-            email: members.nullable(self.email.map(|email| email.map(|email| email.parse()))),
-            display_name: members.nullable(self.display_name.map(|name| name.map(named))),
-            disabled: members.unless_null("disabled", self.disabled.map(|disabled| disabled.map(Ok))),
+            username: members.unless_null("username", self.username.map(|name| name.parse())),
+            email: members.patch(self.email.map(|email| email.parse())),
+            display_name: members.patch(self.display_name.map(named)),
+            disabled: members.unless_null("disabled", self.disabled.map(Ok)),
         };
         members.finish()?;
         Ok(patch)
@@ -363,7 +364,7 @@ pub(crate) async fn set_roles(
 ) -> Result<HttpResponse, Problem> {
     let RolesBody { roles } = body::json(&req, body).await?;
     let roles = roles.ok_or_else(|| Error::invalid("roles", Code::Required, "is needed"))?;
-    let roles: Vec<_> = Members::list(roles, str::parse::<RoleName>).map_err(|error| Error::Invalid(vec![error]))?;
+    let roles: Vec<_> = Members::list(&roles, str::parse::<RoleName>).map_err(|error| Error::Invalid(vec![error]))?;
     let user = super::set_roles(&app, id(&path)?, &roles, &permit.authority, app.now()).await?;
     Ok(no_store(StatusCode::OK).json(user))
 }

@@ -13,6 +13,7 @@ use crate::{
     error::{Code, Error, FieldError},
     ids::{SessionId, UserId},
     passwords::{Password, Verdict},
+    patch::Patch,
     revocations,
     roles::{self, RoleName},
     sessions,
@@ -39,10 +40,10 @@ pub struct NewUser {
 pub struct UserPatch {
     /// What the user logs in with.
     pub username: Option<Username>,
-    /// An address; `Some(None)`: none any more.
-    pub email: Option<Option<Email>>,
-    /// What the user is called; `Some(None)`: nothing any more.
-    pub display_name: Option<Option<String>>,
+    /// An address.
+    pub email: Patch<Email>,
+    /// What the user is called.
+    pub display_name: Patch<String>,
     /// Whether the user is refused everything.
     pub disabled: Option<bool>,
 }
@@ -52,8 +53,8 @@ impl UserPatch {
         let Self { username, email, display_name, disabled } = self.clone();
         User {
             username: username.unwrap_or_else(|| before.username.clone()),
-            email: email.unwrap_or_else(|| before.email.clone()),
-            display_name: display_name.unwrap_or_else(|| before.display_name.clone()),
+            email: email.onto(before.email.as_ref()),
+            display_name: display_name.onto(before.display_name.as_ref()),
             disabled: disabled.unwrap_or(before.disabled),
             ..before.clone()
         }

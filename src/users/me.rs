@@ -18,12 +18,13 @@ use crate::{
     authority::Authority,
     error::{Code, Error},
     http::{
-        body::{self, Members, present},
+        body::{self, Members},
         no_store,
         problem::{Problem, ProblemBody},
     },
     ids::UserId,
     passwords::Password,
+    patch::Patch,
     principal::{self, Me},
     roles::RoleName,
 };
@@ -80,21 +81,21 @@ pub(crate) async fn show(me: Me) -> HttpResponse {
 #[serde(deny_unknown_fields)]
 pub(crate) struct PatchBody {
     /// Null: none any more.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default)]
     #[schema(value_type = Option<String>)]
-    display_name: Option<Option<String>>,
+    display_name: Patch<String>,
     /// Null: none any more.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default)]
     #[schema(value_type = Option<String>)]
-    email: Option<Option<String>>,
+    email: Patch<String>,
 }
 
 impl PatchBody {
     fn check(self) -> Result<UserPatch, Error> {
         let mut members = Members::default();
         let patch = UserPatch {
-            email: members.nullable(self.email.map(|email| email.map(|email| email.parse()))),
-            display_name: members.nullable(self.display_name.map(|name| name.map(named))),
+            email: members.patch(self.email.map(|email| email.parse())),
+            display_name: members.patch(self.display_name.map(named)),
             ..UserPatch::default()
         };
         members.finish()?;
