@@ -12,6 +12,7 @@
 //! - `plan.rs`: how long and how often; `measure.rs`: the measurements; `report.rs`: the table, the JSON, the targets
 //! - `load.rs`: the load generator; `latency.rs`: how long answers take; `hashing.rs`: the bare hash
 //! - `tokens.rs`: refreshes, introspections, and how fast the end of a session is known
+//! - `users.rs`: pages of very many users
 //! - `servers.rs`: grantd and the routes it is compared with; `process.rs`: programs that end when this one does;
 //!   `postgres.rs`: a database of Postgres to measure on
 
@@ -25,6 +26,7 @@ mod process;
 mod report;
 mod servers;
 mod tokens;
+mod users;
 
 use std::process::ExitCode;
 

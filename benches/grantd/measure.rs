@@ -9,8 +9,8 @@ use crate::{
     plan::Plan,
     postgres::Database,
     report::{Figure, Report, median, milliseconds, percentile},
-    servers::{Grantd, PASSWORD, Server, SetUp, USERNAME, WATCHER},
-    tokens,
+    servers::{Grantd, OPERATOR, PASSWORD, Server, SetUp, USERNAME, WATCHER},
+    tokens, users,
 };
 
 /// Clients of routes, and those who guess passwords.
@@ -61,7 +61,8 @@ pub(crate) fn all(engine: &Engine, plan: &Plan, report: &mut Report) -> Outcome<
     let (other, _) = grantd.start()?;
     bench.propagation(server.address, other.address)?;
     drop(other);
-    bench.login_time(server.address)
+    bench.login_time(server.address)?;
+    bench.users(server.address, grantd.database())
 }
 
 struct Bench<'a> {
@@ -200,6 +201,19 @@ impl Bench<'_> {
         let what = "from the end of a session to its refusal elsewhere";
         self.report.add(self.figure(format!("{what}, p50"), percentile(&took, 50), "ms"));
         self.report.add(self.figure(format!("{what}, p99"), percentile(&took, 99), "ms").at_most(1000.0));
+        Ok(())
+    }
+
+    fn users(&mut self, grantd: SocketAddr, database: &str) -> Outcome<()> {
+        let count = self.plan.users;
+        self.say(&format!("{count} users"));
+        users::make(database, count)?;
+        let token = tokens::log_in(grantd, OPERATOR)?.access;
+        for pages in users::pages(grantd, &token, count)? {
+            let (first, last) = (median(&milliseconds(&pages.first)), median(&milliseconds(&pages.last)));
+            let what = format!("the last page of {count} users ({})", pages.what);
+            self.report.add(self.figure(what, last, "ms").beside("the first page", first).at_most(2.0 * first + 1.0));
+        }
         Ok(())
     }
 

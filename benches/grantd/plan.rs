@@ -25,6 +25,8 @@ pub(crate) struct Plan {
     pub(crate) logins: usize,
     /// Sessions that are ended one after the other.
     pub(crate) sessions: usize,
+    /// Users that are paged through.
+    pub(crate) users: usize,
 }
 
 impl Plan {
@@ -41,6 +43,7 @@ impl Plan {
             starts: 9,
             logins: 50,
             sessions: 200,
+            users: 1_000_000,
         };
         let mut args = args.iter().map(String::as_str);
         while let Some(arg) = args.next() {
@@ -67,5 +70,6 @@ impl Plan {
         self.starts = 3;
         self.logins = 10;
         self.sessions = 30;
+        self.users = 20_000;
     }
 }

@@ -25,6 +25,8 @@ use crate::{
 pub(crate) const SERVE: &str = "--serve";
 /// Who logs in.
 pub(crate) const USERNAME: &str = "bench";
+/// Who may do everything.
+pub(crate) const OPERATOR: &str = "operator";
 /// The client that looks at tokens.
 pub(crate) const WATCHER: &str = "watcher";
 /// With this.
@@ -149,6 +151,7 @@ impl Grantd {
         self.run(&["scope", "set", "items:read", "--description", "See items"], "")?;
         self.run(&["role", "set", "reader", "--description", "Sees items", "--scope", "items:read"], "")?;
         self.run(&["user", "create", USERNAME, "--role", "reader", "--password-stdin"], PASSWORD)?;
+        self.run(&["user", "create", OPERATOR, "--role", "admin", "--password-stdin"], PASSWORD)?;
         let mut connection = Connection::open(server.address)?;
         let login = body(&mut connection, &load::login(USERNAME, PASSWORD))?;
         let login: serde_json::Value = serde_json::from_str(&login)?;

@@ -39,9 +39,9 @@ pub(crate) struct Session {
     refresh: String,
 }
 
-pub(crate) fn log_in(address: SocketAddr) -> Outcome<Session> {
+pub(crate) fn log_in(address: SocketAddr, username: &str) -> Outcome<Session> {
     let mut connection = Connection::open(address)?;
-    session(connection.call(&load::login(USERNAME, PASSWORD))?)
+    session(connection.call(&load::login(username, PASSWORD))?)
 }
 
 fn session((status, body): (u16, &[u8])) -> Outcome<Session> {
@@ -58,7 +58,7 @@ pub(crate) fn refreshes(address: SocketAddr, plan: &Plan) -> Outcome<f64> {
     let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
-        let mut current = log_in(address)?;
+        let mut current = log_in(address, USERNAME)?;
         let (stop, done) = (Arc::clone(&stop), Arc::clone(&done));
         clients.push(thread::spawn(move || -> Outcome<()> {
             let mut connection = Connection::open(address)?;
@@ -146,7 +146,7 @@ pub(crate) fn propagation(
     times: usize,
 ) -> Outcome<Vec<Duration>> {
     let guard = guard(of, client)?;
-    let sessions = (0..times).map(|_| log_in(ends)).collect::<Outcome<Vec<_>>>()?;
+    let sessions = (0..times).map(|_| log_in(ends, USERNAME)).collect::<Outcome<Vec<_>>>()?;
     let mut connection = Connection::open(ends)?;
     let mut took = Vec::new();
     for session in &sessions {
