@@ -16,8 +16,9 @@ impl PartialSchema for Scope {
 }
 
 impl ToSchema for Scope {
+    /// `Scope` is left to what describes one.
     fn name() -> Cow<'static, str> {
-        "Scope".into()
+        "ScopeName".into()
     }
 }
 
