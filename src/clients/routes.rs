@@ -84,6 +84,7 @@ pub(crate) async fn get(
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewBody {
     /// `[a-z][a-z0-9-]{1,62}`; absent: a random one.
+    #[schema(pattern = "^[a-z][a-z0-9-]{1,62}$")]
     client_id: Option<String>,
     /// For people.
     #[schema(required = true, nullable = false)]

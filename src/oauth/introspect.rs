@@ -64,7 +64,6 @@ pub(crate) struct Answer<'a> {
     sub: Option<&'a str>,
     /// One, or an array of several.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
     aud: Option<&'a Audience>,
     #[serde(skip_serializing_if = "Option::is_none")]
     iss: Option<&'a str>,

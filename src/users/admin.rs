@@ -124,12 +124,13 @@ pub(crate) async fn get(
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewBody {
     /// 1 to 64 of `[A-Za-z0-9._@+-]`, unique without regard to case; one with an `@` is the user's own e-mail.
-    #[schema(required = true, nullable = false)]
+    #[schema(required = true, nullable = false, pattern = "^[A-Za-z0-9._@+-]{1,64}$")]
     username: Option<String>,
     /// Unique without regard to case.
+    #[schema(format = "email")]
     email: Option<String>,
     /// At least 8 characters, at most 1,024 bytes.
-    #[schema(required = true, nullable = false, format = "password")]
+    #[schema(required = true, nullable = false, format = "password", min_length = 8, max_length = 1024)]
     password: Option<String>,
     display_name: Option<String>,
     /// Absent: `member`, which is kept in any case.
@@ -294,7 +295,7 @@ pub(crate) async fn delete(
 #[serde(deny_unknown_fields)]
 pub(crate) struct PasswordBody {
     /// At least 8 characters, at most 1,024 bytes.
-    #[schema(required = true, nullable = false, format = "password")]
+    #[schema(required = true, nullable = false, format = "password", min_length = 8, max_length = 1024)]
     password: Option<String>,
 }
 

@@ -140,7 +140,7 @@ pub(crate) struct PasswordBody {
     #[schema(required = true, nullable = false, format = "password")]
     current_password: Option<String>,
     /// At least 8 characters, at most 1,024 bytes.
-    #[schema(required = true, nullable = false, format = "password")]
+    #[schema(required = true, nullable = false, format = "password", min_length = 8, max_length = 1024)]
     new_password: Option<String>,
 }
 
@@ -181,12 +181,13 @@ pub(crate) async fn change_password(
 #[serde(deny_unknown_fields)]
 pub(crate) struct RegistrationBody {
     /// 1 to 64 of `[A-Za-z0-9._@+-]`, unique without regard to case; one with an `@` is the user's own e-mail.
-    #[schema(required = true, nullable = false)]
+    #[schema(required = true, nullable = false, pattern = "^[A-Za-z0-9._@+-]{1,64}$")]
     username: Option<String>,
     /// Unique without regard to case.
+    #[schema(format = "email")]
     email: Option<String>,
     /// At least 8 characters, at most 1,024 bytes.
-    #[schema(required = true, nullable = false, format = "password")]
+    #[schema(required = true, nullable = false, format = "password", min_length = 8, max_length = 1024)]
     password: Option<String>,
     display_name: Option<String>,
 }

@@ -1,13 +1,13 @@
-//! Schemas for OpenAPI documents: in JSON both types are strings.
+//! Schemas for OpenAPI documents: what these types are in JSON.
 
 use std::borrow::Cow;
 
 use utoipa::{
     PartialSchema, ToSchema,
-    openapi::{ObjectBuilder, RefOr, Schema, Type},
+    openapi::{ArrayBuilder, ObjectBuilder, OneOfBuilder, RefOr, Schema, Type},
 };
 
-use crate::{Scope, Scopes};
+use crate::{Audience, Scope, Scopes};
 
 impl PartialSchema for Scope {
     fn schema() -> RefOr<Schema> {
@@ -16,8 +16,9 @@ impl PartialSchema for Scope {
 }
 
 impl ToSchema for Scope {
+    /// `Scope` is left to what describes one.
     fn name() -> Cow<'static, str> {
-        "Scope".into()
+        "ScopeName".into()
     }
 }
 
@@ -30,6 +31,20 @@ impl PartialSchema for Scopes {
 impl ToSchema for Scopes {
     fn name() -> Cow<'static, str> {
         "Scopes".into()
+    }
+}
+
+impl PartialSchema for Audience {
+    fn schema() -> RefOr<Schema> {
+        let one = || ObjectBuilder::new().schema_type(Type::String);
+        let description = "Whom a token is for: one, or an array of several (RFC 7519 section 4.1.3).";
+        OneOfBuilder::new().description(Some(description)).item(one()).item(ArrayBuilder::new().items(one())).into()
+    }
+}
+
+impl ToSchema for Audience {
+    fn name() -> Cow<'static, str> {
+        "Audience".into()
     }
 }
 
