@@ -236,6 +236,11 @@ pub async fn list(app: &App, filter: &Filter, before: Option<EventId>, limit: i6
     Ok(rows.into_iter().map(Recorded::try_from).collect::<Result<_, _>>()?)
 }
 
+/// Removes the oldest events from before a time, at most so many; gives their number.
+pub(crate) async fn delete_before(conn: &mut Conn, time: DateTime<Utc>, most: i64) -> Result<u64, StoreError> {
+    run::execute!(conn, sql::DELETE_OLDEST, EventId::first_of(time), most)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

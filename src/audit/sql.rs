@@ -27,6 +27,9 @@ pub(super) const LIST_SUBJECT: &str = page!("subject = $5 AND ");
 pub(super) const LIST_ACTOR: &str = page!("actor = $6 AND ");
 pub(super) const LIST_KIND: &str = page!("kind = $7 AND ");
 
+pub(super) const DELETE_OLDEST: &str = "DELETE FROM audit_events WHERE id IN \
+     (SELECT id FROM audit_events WHERE id < $1 ORDER BY id LIMIT $2)";
+
 #[derive(sqlx::FromRow)]
 pub(super) struct EventRow {
     id: EventId,
