@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 
 use crate::{
     app::App,
+    audit,
     error::Error,
     ids::SessionId,
     keys,
@@ -39,7 +40,7 @@ pub(crate) async fn run(app: Arc<App>) {
     loop {
         rt::time::sleep(PERIOD).await;
         for _ in 0..WINDOWS {
-            match sweep(&store, &mut sessions, app.now()).await {
+            match sweep(&store, &mut sessions, app.config.log.audit_retention, app.now()).await {
                 Ok(true) => rt::time::sleep(BETWEEN_BATCHES).await,
                 Ok(false) => break,
                 Err(error) => {
@@ -76,7 +77,13 @@ impl Sessions {
 }
 
 /// Removes a batch of each; says whether there may be more. Whichever server comes first has done it.
-pub async fn sweep(store: &Store, sessions: &mut Sessions, now: DateTime<Utc>) -> Result<bool, Error> {
+/// `retention`: how long audit events stay.
+pub async fn sweep(
+    store: &Store,
+    sessions: &mut Sessions,
+    retention: Duration,
+    now: DateTime<Utc>,
+) -> Result<bool, Error> {
     let mut conn = store.write().await?;
     // The tokens of a session may outlive it, and are refused for its sake.
     let ended = now - keys::longest_ttl(&mut conn).await?;
@@ -84,6 +91,7 @@ pub async fn sweep(store: &Store, sessions: &mut Sessions, now: DateTime<Utc>) -
     for (sql, before) in [(OLD_REVOCATIONS, now - REVOCATIONS), (OLD_ASSERTIONS, now)] {
         more |= run::execute!(conn, sql, before, BATCH)? == BATCH.unsigned_abs();
     }
+    more |= audit::delete_before(&mut conn, now - retention, BATCH).await? == BATCH.unsigned_abs();
     keys::delete_expired(&mut conn, now).await?;
     Ok(more)
 }

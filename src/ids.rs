@@ -4,11 +4,16 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use uuid::{NoContext, Timestamp, Uuid};
+use uuid::{Builder, NoContext, Timestamp, Uuid};
 
 fn uuid_at(now: DateTime<Utc>) -> Uuid {
     let seconds = u64::try_from(now.timestamp()).unwrap_or(0);
     Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, now.timestamp_subsec_nanos()))
+}
+
+fn first_uuid_of(time: DateTime<Utc>) -> Uuid {
+    let millis = u64::try_from(time.timestamp_millis()).unwrap_or(0);
+    Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid()
 }
 
 macro_rules! id {
@@ -24,6 +29,12 @@ macro_rules! id {
             #[must_use]
             pub fn new(now: DateTime<Utc>) -> Self {
                 Self(uuid_at(now))
+            }
+
+            /// The first one of a millisecond: none that was made then or later comes before it.
+            #[must_use]
+            pub fn first_of(time: DateTime<Utc>) -> Self {
+                Self(first_uuid_of(time))
             }
 
             /// Its 16 bytes.
@@ -73,3 +84,20 @@ id!(
     /// The `jti` of an access token.
     TokenId
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_id_of_a_time_comes_before_all_later_ones_and_after_all_earlier_ones() {
+        let time = DateTime::from_timestamp_micros(1_769_860_800_123_456).unwrap();
+        let first = EventId::first_of(time);
+        assert_eq!(first.to_string(), "019c13ec-9e7b-7000-8000-000000000000");
+        for _ in 0..100 {
+            assert!(EventId::new(time) >= first);
+            assert!(EventId::new(time - chrono::Duration::milliseconds(1)) < first);
+        }
+        assert_eq!(EventId::first_of(DateTime::<Utc>::MIN_UTC), EventId::first_of(DateTime::UNIX_EPOCH));
+    }
+}

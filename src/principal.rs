@@ -88,6 +88,8 @@ grantd_guard::scopes! {
     pub(crate) KeysRead = "keys:read";
     /// Change the signing keys.
     pub(crate) KeysWrite = "keys:write";
+    /// See what happened.
+    pub(crate) AuditRead = "audit:read";
 }
 
 /// Whoever has the scopes `S`, a user who is not disabled or a client. The body is looked at by the handler, and thus later.

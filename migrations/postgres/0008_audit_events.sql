@@ -1,4 +1,4 @@
--- What happened: logins and changes. The server only ever adds to it. No foreign keys: an event outlives what it is about.
+-- What happened: logins and changes. The server adds to it, and removes what is old. No foreign keys: an event outlives what it is about.
 CREATE TABLE audit_events (
     -- UUIDv7: in the order of time.
     id         UUID NOT NULL,
@@ -15,3 +15,7 @@ CREATE TABLE audit_events (
     details    TEXT NOT NULL,
     CONSTRAINT audit_events_pkey PRIMARY KEY (id)
 );
+-- To find what somebody did, what was done to somebody, and what happened, newest first.
+CREATE INDEX audit_events_actor_idx ON audit_events (actor, id);
+CREATE INDEX audit_events_subject_idx ON audit_events (subject, id);
+CREATE INDEX audit_events_kind_idx ON audit_events (kind, id);

@@ -1,5 +1,6 @@
 //! The command line. What it does to the database goes through the same functions as a request.
 
+mod audit;
 mod client;
 mod keys;
 mod output;
@@ -68,6 +69,9 @@ enum Command {
     /// Signing keys, and what is sealed under the master key
     #[command(subcommand)]
     Keys(keys::Command),
+    /// The audit log: what happened
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Access tokens: what they say
     #[command(subcommand)]
     Token(token::Command),
@@ -177,6 +181,7 @@ fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
         }
         Command::Session(command) => with_app(&settings, async |app| session::run(command, app, output).await),
         Command::Keys(command) => with_app(&settings, async |app| keys::run(command, app, output).await),
+        Command::Audit(command) => with_app(&settings, async |app| audit::run(command, app, output).await),
         Command::Token(command) => with_app(&settings, async |app| token::run(command, app, output).await),
         Command::Completions { shell } => {
             // Into memory first: the generator panics where it cannot write.

@@ -1,9 +1,11 @@
-//! What is logged, and how.
+//! What is logged, and how; how long the audit log is kept.
+
+use std::time::Duration;
 
 use clap::Args;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use super::check::Check;
+use super::check::{Check, parse};
 
 #[derive(Args, Clone)]
 pub(super) struct LogSettings {
@@ -13,6 +15,9 @@ pub(super) struct LogSettings {
     /// How: `pretty` or `json`; when absent, pretty on a terminal, else json
     #[arg(long, env = "GRANTD_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<String>,
+    /// How long audit events stay; older ones are removed
+    #[arg(long, env = "GRANTD_AUDIT_RETENTION", value_name = "DURATION", default_value = "365d")]
+    audit_retention: String,
 }
 
 /// What is logged, and how.
@@ -22,6 +27,8 @@ pub struct LogConfig {
     pub filter: String,
     /// How; `None`: as standard error is a terminal or not.
     pub format: Option<LogFormat>,
+    /// How long audit events stay.
+    pub audit_retention: Duration,
 }
 
 /// How the log looks.
@@ -54,6 +61,7 @@ impl LogSettings {
             Some(text) => check.value("GRANTD_LOG_FORMAT", text, format).map(Some),
             None => Some(None),
         };
-        Some(LogConfig { filter: filter?, format: format? })
+        let retention = check.value("GRANTD_AUDIT_RETENTION", &self.audit_retention, parse::duration);
+        Some(LogConfig { filter: filter?, format: format?, audit_retention: retention? })
     }
 }

@@ -32,7 +32,7 @@ use actix_web::{
 use self::problem::Problem;
 use crate::{
     app::App,
-    clients,
+    audit, clients,
     config::HttpConfig,
     keys,
     oauth::{self, OAuthError},
@@ -78,6 +78,7 @@ fn routes(routes: &mut web::ServiceConfig) {
         .service(at("/admin/clients/{id}/secret", vec![post(clients::routes::rotate_secret)]))
         .service(at("/admin/signing-keys", vec![get(keys::routes::list), post(keys::routes::rotate)]))
         .service(at("/admin/signing-keys/{kid}", vec![delete(keys::routes::delete)]))
+        .service(at("/admin/audit-events", vec![get(audit::routes::list)]))
         // One's own account.
         .service(at("/users", vec![post(users::me::register)]))
         .service(at("/users/me", vec![get(users::me::show), patch(users::me::change)]))

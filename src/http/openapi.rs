@@ -15,7 +15,7 @@ use super::{
     health,
 };
 use crate::{
-    clients, keys, oauth, revocations,
+    audit, clients, keys, oauth, revocations,
     roles::{self, BUILT_IN_SCOPES},
     sessions, users,
 };
@@ -60,6 +60,7 @@ use crate::{
         clients::routes::change,
         clients::routes::delete,
         clients::routes::rotate_secret,
+        audit::routes::list,
         users::me::show,
         users::me::change,
         users::me::change_password,

@@ -1,14 +1,21 @@
 //! What nobody can use any more is removed, and nothing else.
 
 use chrono::Duration;
-use grantd::cleanup::{self, Sessions};
+use grantd::{
+    audit::{self, Event, Origin},
+    cleanup::{self, Sessions},
+};
 
 use crate::harness::{Database, Form, PASSWORD, TestServer, on_both_engines};
 
-on_both_engines!(old_rows_go_and_live_ones_stay, batches_are_small);
+on_both_engines!(old_rows_go_and_live_ones_stay, batches_are_small, old_audit_events_go_and_others_stay);
 
 async fn sweep(server: &TestServer) -> bool {
-    server.within(async |app, now| cleanup::sweep(&app.store, &mut Sessions::default(), now).await.unwrap()).await
+    server
+        .within(async |app, now| {
+            cleanup::sweep(&app.store, &mut Sessions::default(), app.config.log.audit_retention, now).await.unwrap()
+        })
+        .await
 }
 
 async fn count(server: &TestServer, table: &str) -> i64 {
@@ -60,11 +67,39 @@ async fn batches_are_small(database: Database) {
         .within(async |app, now| {
             let mut sessions = Sessions::default();
             let mut windows = 1;
-            while cleanup::sweep(&app.store, &mut sessions, now).await.unwrap() {
+            while cleanup::sweep(&app.store, &mut sessions, app.config.log.audit_retention, now).await.unwrap() {
                 windows += 1;
             }
             windows
         })
         .await;
     assert_eq!((left, count(&server, "sessions").await), (3, 1));
+}
+
+async fn old_audit_events_go_and_others_stay(database: Database) {
+    let server = TestServer::with(database, &["--audit-retention", "30d"]).await;
+    let before = count(&server, "audit_events").await;
+    server
+        .within(async |app, now| {
+            let record = app.store.transact(async |conn| {
+                for n in 0..500 {
+                    let event = Event::success("user.changed").details(serde_json::json!({"n": n}));
+                    audit::record(conn, event, &Origin::system(), now + Duration::milliseconds(n)).await?;
+                }
+                Ok(())
+            });
+            record.await.unwrap();
+        })
+        .await;
+    sweep(&server).await;
+    assert_eq!(count(&server, "audit_events").await, before + 500);
+    // A few at a time, the oldest first; those of the last thirty days stay.
+    server.advance(Duration::days(30) + Duration::milliseconds(450));
+    assert!(sweep(&server).await);
+    assert_eq!(count(&server, "audit_events").await, before + 300);
+    while sweep(&server).await {}
+    assert_eq!(count(&server, "audit_events").await, 50);
+    let oldest = if server.database().is_postgres() { "details::json->>'n'" } else { "details->>'n'" };
+    let oldest = format!("SELECT min(CAST({oldest} AS bigint)) FROM audit_events");
+    assert_eq!(server.database().number(&oldest).await, 450);
 }

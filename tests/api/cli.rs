@@ -308,8 +308,21 @@ fn wrong_usage_ends_with_two() {
 
 #[test]
 fn help_and_completions_know_every_command() {
-    let commands =
-        ["serve", "migrate", "keygen", "config", "user", "role", "scope", "client", "keys", "token", "completions"];
+    let commands = [
+        "serve",
+        "migrate",
+        "keygen",
+        "config",
+        "user",
+        "role",
+        "scope",
+        "client",
+        "session",
+        "keys",
+        "audit",
+        "token",
+        "completions",
+    ];
     let run = |arguments: &[&str]| {
         let output = grantd("sqlite:///none/grantd.db", arguments, "", &[]);
         assert!(output.status.success(), "{arguments:?}");

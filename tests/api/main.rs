@@ -7,6 +7,8 @@
 mod harness;
 
 // What callers see.
+mod audit;
+mod audit_list;
 mod client_auth;
 mod client_credentials;
 mod hostile;

@@ -58,6 +58,7 @@ async fn it_describes_what_there_is() {
         [
             "/.well-known/jwks.json",
             "/.well-known/oauth-authorization-server",
+            "/admin/audit-events",
             "/admin/clients",
             "/admin/clients/{id}",
             "/admin/clients/{id}/secret",

@@ -54,6 +54,7 @@ fn everything_that_is_wrong_is_said_at_once() {
         ("--signing-algorithm", "HS256", "GRANTD_SIGNING_ALGORITHM"),
         ("--password-grant", "yes", "GRANTD_PASSWORD_GRANT"),
         ("--hash-memory", "19MB", "GRANTD_HASH_MEMORY"),
+        ("--audit-retention", "1y 0", "GRANTD_AUDIT_RETENTION"),
         ("--hash-iterations", "0", "GRANTD_HASH_ITERATIONS"),
         ("--hash-threads", "many", "GRANTD_HASH_THREADS"),
         ("--hash-queue", "0", "GRANTD_HASH_QUEUE"),

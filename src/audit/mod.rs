@@ -1,0 +1,262 @@
+//! What happened, in a table that the server only ever adds to: who did what, on whom, from where. Old events are removed.
+
+pub(crate) mod routes;
+mod sql;
+
+use chrono::{DateTime, SubsecRound, Utc};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use utoipa::openapi::{ObjectBuilder, Type};
+
+use crate::{
+    app::App,
+    error::{Code, Error, FieldError},
+    ids::EventId,
+    store::{Conn, StoreError, run},
+};
+
+/// Everything that can happen. Callers rely on this list being whole.
+const KINDS: [&str; 27] = [
+    "login",
+    "login.failed",
+    "refresh_token.reused",
+    "session.ended",
+    "token.revoked",
+    "user.created",
+    "user.changed",
+    "user.deleted",
+    "user.disabled",
+    "user.enabled",
+    "user.password_changed",
+    "user.roles_changed",
+    "role.created",
+    "role.changed",
+    "role.deleted",
+    "scope.created",
+    "scope.changed",
+    "scope.deleted",
+    "client.created",
+    "client.changed",
+    "client.deleted",
+    "client.disabled",
+    "client.enabled",
+    "client.secret_rotated",
+    "signing_key.created",
+    "signing_key.deleted",
+    "signing_key.rewrapped",
+];
+
+/// Who caused an event, and from where.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// A user's or client's id; `None`: nobody known, or the command line.
+    pub actor: Option<String>,
+    /// The client that it went through.
+    pub client_id: Option<String>,
+    /// The end user's address.
+    pub address: Option<String>,
+    /// The request.
+    pub request_id: Option<String>,
+}
+
+impl Origin {
+    /// The command line, and the server by itself.
+    #[must_use]
+    pub fn system() -> Self {
+        Self::default()
+    }
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub struct Event {
+    kind: &'static str,
+    outcome: Outcome,
+    subject: Option<String>,
+    details: Value,
+}
+
+impl Event {
+    /// Something that was done.
+    #[must_use]
+    pub fn success(kind: &'static str) -> Self {
+        Self::new(kind, Outcome::Success)
+    }
+
+    /// Something that was tried.
+    #[must_use]
+    pub fn failure(kind: &'static str) -> Self {
+        Self::new(kind, Outcome::Failure)
+    }
+
+    fn new(kind: &'static str, outcome: Outcome) -> Self {
+        debug_assert!(KINDS.contains(&kind), "the kind {kind} is not listed");
+        if !KINDS.contains(&kind) {
+            // What happened is recorded all the same.
+            tracing::error!(kind, "an audit event is of a kind that is not listed");
+        }
+        Self { kind, outcome, subject: None, details: json!({}) }
+    }
+
+    /// Whom or what it was done to: an id or a name.
+    #[must_use]
+    pub fn subject(mut self, subject: &impl ToString) -> Self {
+        self.subject = Some(subject.to_string());
+        self
+    }
+
+    /// More, as an object. Never a secret.
+    #[must_use]
+    pub fn details(mut self, details: Value) -> Self {
+        self.details = details;
+        self
+    }
+}
+
+/// Whether it was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It was done.
+    Success,
+    /// It was tried.
+    Failure,
+}
+
+impl Outcome {
+    /// As it is stored and shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        [Self::Success, Self::Failure].into_iter().find(|outcome| outcome.as_str() == text)
+    }
+}
+
+/// Adds an event: over the connection of the change that it tells of, so that there is neither without the other.
+pub async fn record(conn: &mut Conn, event: Event, origin: &Origin, now: DateTime<Utc>) -> Result<(), StoreError> {
+    run::execute!(
+        conn,
+        sql::INSERT,
+        EventId::new(now),
+        now,
+        event.kind,
+        event.outcome.as_str(),
+        origin.actor.as_deref(),
+        event.subject.as_deref(),
+        origin.client_id.as_deref(),
+        origin.address.as_deref(),
+        origin.request_id.as_deref(),
+        event.details.to_string()
+    )?;
+    Ok(())
+}
+
+/// An event as it was recorded.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = AuditEvent, example = json!({
+    "id": "019c13ec-9e00-7c4f-9a3e-6f1b1c0c9d52", "at": "2026-01-31T12:00:00Z", "kind": "login.failed", "actor": null,
+    "subject": "019c13e0-91b8-7e10-8f5d-2b6d7a3f4c11", "client_id": "back-office", "address": "203.0.113.7",
+    "outcome": "failure", "details": {"reason": "wrong_password"}, "request_id": "019c13ec-9dfe-7a02-b1d7-0c54b2a9e6f3"
+}))]
+pub struct Recorded {
+    /// In the order of time.
+    pub id: EventId,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// What.
+    #[schema(schema_with = kinds)]
+    pub kind: String,
+    /// Who did it: a user's or client's id. Null: nobody known, or the command line.
+    pub actor: Option<String>,
+    /// Whom or what it was done to: the id of a user, client or key, or the name of a role or scope.
+    pub subject: Option<String>,
+    /// The client that it went through.
+    pub client_id: Option<String>,
+    /// From which address.
+    pub address: Option<String>,
+    /// Whether it was done.
+    pub outcome: Outcome,
+    /// More, according to the kind; never a secret.
+    pub details: Map<String, Value>,
+    /// The request, which the log and the answer named too.
+    pub request_id: Option<String>,
+}
+
+/// The kinds, for the description of this server.
+fn kinds() -> utoipa::openapi::schema::Object {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(KINDS)).build()
+}
+
+/// Which events; all of it must be true of them.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Who did it.
+    pub actor: Option<String>,
+    /// Whom or what it was done to.
+    pub subject: Option<String>,
+    /// What, as [`kind`] reads it.
+    pub kind: Option<&'static str>,
+    /// The earliest.
+    pub since: Option<DateTime<Utc>>,
+}
+
+/// Reads the kind of a filter.
+pub fn kind(text: &str) -> Result<&'static str, FieldError> {
+    let known = KINDS.into_iter().find(|kind| *kind == text);
+    known.ok_or_else(|| FieldError::new("kind", Code::Unknown, format!("must be one of {}", KINDS.join(", "))))
+}
+
+/// Reads the time of a filter (RFC 3339).
+pub fn since(text: &str) -> Result<DateTime<Utc>, FieldError> {
+    let wrong = |_| FieldError::new("since", Code::Format, "must be a time such as 2026-01-31T12:00:00Z (RFC 3339)");
+    Ok(DateTime::parse_from_rfc3339(text).map_err(wrong)?.to_utc())
+}
+
+/// At most `limit` events before one of them, newest first. It costs the same wherever the page is.
+pub async fn list(app: &App, filter: &Filter, before: Option<EventId>, limit: i64) -> Result<Vec<Recorded>, Error> {
+    let mut conn = app.store.read().await?;
+    let before = before.unwrap_or(EventId::from([0xff; 16]));
+    // Whole microseconds, as events have. The id bounds what is looked at, to the millisecond.
+    let since = filter.since.map(|since| since.trunc_subsecs(6));
+    let floor = since.map_or(EventId::from([0; 16]), EventId::first_of);
+    let (actor, subject, kind) = (filter.actor.as_deref(), filter.subject.as_deref(), filter.kind);
+    let sql = match (subject, actor, kind) {
+        (Some(_), ..) => sql::LIST_SUBJECT,
+        (None, Some(_), _) => sql::LIST_ACTOR,
+        (None, None, Some(_)) => sql::LIST_KIND,
+        (None, None, None) => sql::LIST,
+    };
+    let rows = run::all!(conn, sql::EventRow, sql, before, limit, floor, since, subject, actor, kind)?;
+    Ok(rows.into_iter().map(Recorded::try_from).collect::<Result<_, _>>()?)
+}
+
+/// Removes the oldest events from before a time, at most so many; gives their number.
+pub(crate) async fn delete_before(conn: &mut Conn, time: DateTime<Utc>, most: i64) -> Result<u64, StoreError> {
+    run::execute!(conn, sql::DELETE_OLDEST, EventId::first_of(time), most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "user.renamed is not listed")]
+    fn an_event_of_a_kind_that_is_not_listed_fails_the_test_that_meets_it() {
+        let _ = Event::success("user.renamed");
+    }
+
+    #[test]
+    fn filters_take_the_listed_kinds_and_times_with_a_zone() {
+        assert!(KINDS.iter().all(|known| kind(known).is_ok()));
+        assert_eq!(kind("user.renamed").unwrap_err().code, Code::Unknown);
+        assert_eq!(since("2026-01-31T13:00:00.5+01:00").unwrap().timestamp_millis(), 1_769_860_800_500);
+        assert_eq!(since("2026-01-31").unwrap_err().code, Code::Format);
+    }
+}

@@ -1,0 +1,65 @@
+//! The statements about audit events, and what their rows must be like.
+
+use chrono::{DateTime, Utc};
+
+use super::{Outcome, Recorded};
+use crate::{ids::EventId, store::StoreError};
+
+pub(super) const INSERT: &str = "INSERT INTO audit_events \
+     (id, at, kind, outcome, actor, subject, client_id, address, request_id, details) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+
+/// A page of events, newest first: `$1` is the id that it comes before, `$2` how long it is, `$3` the first id of the
+/// millisecond of `$4`, when they begin. Each is by an index that ends with the id; what else is asked for is looked at row by
+/// row. Null: nothing.
+macro_rules! page {
+    ($index:literal) => {
+        concat!(
+            "SELECT id, at, kind, outcome, actor, subject, client_id, address, request_id, details FROM audit_events WHERE ",
+            $index,
+            "id < $1 AND id >= $3 AND ($4 IS NULL OR at >= $4) AND ($5 IS NULL OR subject = $5) \
+             AND ($6 IS NULL OR actor = $6) AND ($7 IS NULL OR kind = $7) ORDER BY id DESC LIMIT $2"
+        )
+    };
+}
+pub(super) const LIST: &str = page!("");
+pub(super) const LIST_SUBJECT: &str = page!("subject = $5 AND ");
+pub(super) const LIST_ACTOR: &str = page!("actor = $6 AND ");
+pub(super) const LIST_KIND: &str = page!("kind = $7 AND ");
+
+pub(super) const DELETE_OLDEST: &str = "DELETE FROM audit_events WHERE id IN \
+     (SELECT id FROM audit_events WHERE id < $1 ORDER BY id LIMIT $2)";
+
+#[derive(sqlx::FromRow)]
+pub(super) struct EventRow {
+    id: EventId,
+    at: DateTime<Utc>,
+    kind: String,
+    outcome: String,
+    actor: Option<String>,
+    subject: Option<String>,
+    client_id: Option<String>,
+    address: Option<String>,
+    request_id: Option<String>,
+    details: String,
+}
+
+impl TryFrom<EventRow> for Recorded {
+    type Error = StoreError;
+
+    fn try_from(row: EventRow) -> Result<Self, StoreError> {
+        let impossible = |problem| StoreError::impossible("audit_events", &row.id, problem);
+        Ok(Self {
+            id: row.id,
+            at: row.at,
+            outcome: Outcome::parse(&row.outcome).ok_or_else(|| impossible("the outcome is not known"))?,
+            details: serde_json::from_str(&row.details).map_err(|_| impossible("the details are no JSON object"))?,
+            kind: row.kind,
+            actor: row.actor,
+            subject: row.subject,
+            client_id: row.client_id,
+            address: row.address,
+            request_id: row.request_id,
+        })
+    }
+}

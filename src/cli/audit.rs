@@ -1,0 +1,68 @@
+//! `grantd audit …`
+
+use chrono::{DateTime, Utc};
+use clap::Subcommand;
+
+use super::{
+    Outcome, PAGE,
+    output::{self, Output},
+};
+use crate::{
+    app::App,
+    audit::{self, Filter, Recorded},
+};
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// List what happened, newest first
+    List {
+        /// Only what this user or client did: an id
+        #[arg(long, value_name = "ID")]
+        actor: Option<String>,
+        /// Only what was done to this: the id of a user, client or key, or the name of a role or scope
+        #[arg(long, value_name = "ID")]
+        subject: Option<String>,
+        /// Only events of this kind, such as `login.failed`
+        #[arg(long, value_parser = audit::kind)]
+        kind: Option<&'static str>,
+        /// Only what happened at this time or later, such as 2026-01-31T12:00:00Z
+        #[arg(long, value_name = "TIME", value_parser = audit::since)]
+        since: Option<DateTime<Utc>>,
+        /// How many events at most
+        #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
+    },
+}
+
+pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome {
+    let Command::List { actor, subject, kind, since, limit } = command;
+    let filter = Filter { actor, subject, kind, since };
+    let mut left = i64::from(limit);
+    let mut events: Vec<Recorded> = Vec::new();
+    loop {
+        let page = audit::list(app, &filter, events.last().map(|last| last.id), left.min(PAGE)).await?;
+        left -= i64::try_from(page.len())?;
+        let is_last = page.is_empty() || left == 0;
+        events.extend(page);
+        if is_last {
+            break;
+        }
+    }
+    let head = ["at", "kind", "outcome", "actor", "subject", "client_id", "address", "details"];
+    output.table(&events, &head, events.iter().map(row))
+}
+
+fn row(event: &Recorded) -> Vec<String> {
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    let details = event.details.iter().map(|(name, value)| format!("{name}={value}"));
+    vec![
+        output::time(event.at),
+        event.kind.clone(),
+        event.outcome.as_str().to_owned(),
+        text(&event.actor),
+        text(&event.subject),
+        text(&event.client_id),
+        text(&event.address),
+        details.collect::<Vec<_>>().join(" "),
+    ]
+}
