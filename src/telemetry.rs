@@ -1,6 +1,10 @@
 //! The log: what is written, and how. It goes to standard error.
 
-use std::io::{self, BufWriter, IsTerminal as _};
+use std::{
+    io::{self, BufWriter, IsTerminal as _, Stderr, Write},
+    thread,
+    time::Duration,
+};
 
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::{
@@ -10,6 +14,25 @@ use tracing_subscriber::{
 };
 
 use crate::config::{LogConfig, LogFormat};
+
+/// How long lines gather under load.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Writes the first line at once, and those of the next moment together: a thread that is woken for each costs more than the
+/// requests that they tell of.
+struct Unhurried(BufWriter<Stderr>);
+
+impl Write for Unhurried {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.0.flush();
+        thread::sleep(PAUSE);
+        flushed
+    }
+}
 
 /// What is still to be written is written when this is dropped.
 #[must_use]
@@ -24,7 +47,7 @@ pub fn init(config: &LogConfig) -> Log {
     let format = config.format.unwrap_or(if terminal { LogFormat::Pretty } else { LogFormat::Json });
     // It writes what there is and then flushes: a line at a time where it is quiet. Whoever reads no lines does not hold up
     // the server: they are lost.
-    let (writer, guard) = tracing_appender::non_blocking(BufWriter::new(io::stderr()));
+    let (writer, guard) = tracing_appender::non_blocking(Unhurried(BufWriter::new(io::stderr())));
     let lines = fmt::layer().with_writer(writer);
     let lines = match format {
         LogFormat::Pretty => lines.with_ansi(terminal).boxed(),
