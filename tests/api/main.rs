@@ -13,6 +13,7 @@ mod hostile;
 mod http;
 mod introspect;
 mod keys;
+mod matrix;
 mod openapi;
 mod problems;
 mod refresh;
