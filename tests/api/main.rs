@@ -7,6 +7,10 @@
 mod harness;
 
 // What callers see.
+mod admin_clients;
+mod admin_lists;
+mod admin_roles;
+mod admin_users;
 mod client_auth;
 mod client_credentials;
 mod hostile;
@@ -35,6 +39,7 @@ mod tls;
 mod token_explain;
 
 // What holds whatever happens.
+mod at_the_same_time;
 mod cleanup;
 mod constraints;
 mod database_down;
