@@ -39,12 +39,14 @@ mod tls;
 mod token_explain;
 
 // What holds whatever happens.
+mod at_once;
 mod at_the_same_time;
 mod cleanup;
 mod constraints;
 mod database_down;
 mod deleted_meanwhile;
 mod equal_work;
+mod escalation;
 mod hash_queue;
 mod killed;
 
