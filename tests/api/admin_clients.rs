@@ -94,8 +94,8 @@ async fn a_public_client_has_no_secret(database: Database) {
     let path = format!("/admin/clients/{id}");
     admin.ask("POST", &format!("{path}/secret"), &json!({})).await.problem(409, "conflict");
     let key: Value = serde_json::from_str(EC_KEY).unwrap();
-    let patch = json!({"grant_types": ["client_credentials"], "jwks": {"keys": [key]}});
-    admin.ask("PATCH", &path, &patch).await.wrong_fields(&[("grant_types", "format"), ("jwks", "format")]);
+    let wrong = json!({"grant_types": ["client_credentials"], "jwks": {"keys": [key]}});
+    admin.ask("PATCH", &path, &wrong).await.wrong_fields(&[("grant_types", "format"), ("jwks", "format")]);
     admin.ask("PATCH", &path, &json!({"type": "confidential"})).await.problem(400, "malformed-body");
     assert_eq!(admin.get(&path).await.json_with(200), made);
 }

@@ -158,10 +158,11 @@ async fn wrong_names_and_bodies_are_told(database: Database) {
     }
     assert_eq!(admin.everything().await, before);
     // What is allowed, to its ends.
-    for name in ["a!#$%25&'()*+,-.:;<=>%3F@[]%5E_%60{|}~", &long_scope[1..]] {
+    for name in ["a!%23$%25&'()*+,-.:;<=>%3F@[]%5E_%60{|}~", &long_scope[1..]] {
         let path = format!("/admin/scopes/{name}");
-        admin.ask("PUT", &path, &json!({})).await.json_with(201);
-        admin.get(&path).await.json_with(200);
+        let made = admin.ask("PUT", &path, &json!({})).await;
+        let scope = made.json_with(201);
+        assert_eq!(admin.get(made.header("location")).await.json_with(200), scope);
         assert_eq!(admin.delete(&path).await.status, 204);
     }
     admin.ask("PUT", &format!("/admin/roles/{}", &long_role[1..]), &json!({"scopes": []})).await.json_with(201);

@@ -4,7 +4,7 @@
 
 use std::{
     cell::Cell,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
 };
 
 use serde_json::{Value, json};
@@ -90,6 +90,7 @@ const ROWS: &[Row] = &[
     ("GET", "/admin/signing-keys", Scope("keys:read"), "", 200),
     ("POST", "/admin/signing-keys", Scope("keys:write"), "{}", 201),
     ("DELETE", "/admin/signing-keys/{kid}", Scope("keys:write"), "", 204),
+    ("GET", "/admin/audit-events", Scope("audit:read"), "", 200),
     // One's own account.
     ("POST", "/users", Nothing, USER, 201),
     ("GET", "/users/me", Account, "", 200),
@@ -121,16 +122,15 @@ enum Caller {
 
 /// What the contract says.
 fn expected(caller: Caller, needs: Needs, good: u16) -> u16 {
-    match (caller, needs) {
-        (_, Nothing) | (Caller::Nobody, Client) => good,
-        (_, Client) => 401,
-        (Caller::Nobody | Caller::Disabled, _) => 401,
-        (_, Token) | (Caller::Administrator, _) | (Caller::Member, Account) => good,
-        (Caller::Narrowed(scope), Account) if scope == "account" => good,
-        (Caller::Narrowed(scope), Scope(needed)) if scope == needed => good,
-        (Caller::MachineWith(_), Scope(_)) => good,
+    let status = |may: bool, refused: u16| if may { good } else { refused };
+    match (needs, caller) {
+        (Client, _) => status(caller == Caller::Nobody, 401),
+        (Token | Account | Scope(_), Caller::Nobody | Caller::Disabled) => 401,
+        (Nothing | Token, _) | (_, Caller::Administrator) => good,
         // A client has no account, whatever its scope.
-        (Caller::Member | Caller::Narrowed(_) | Caller::MachineWith(_) | Caller::MachineWithout(_), _) => 403,
+        (Account, _) => status(matches!(caller, Caller::Member | Caller::Narrowed("account")), 403),
+        (Scope(scope), Caller::Narrowed(own)) => status(own == scope, 403),
+        (Scope(_), _) => status(matches!(caller, Caller::MachineWith(_)), 403),
     }
 }
 
@@ -286,7 +286,7 @@ async fn each_cell_is_as_it_must_be(database: Database) {
     let rows = ROWS.iter().map(|(method, path, ..)| ((*method).to_owned(), (*path).to_owned()));
     assert_eq!(described.collect::<BTreeSet<_>>(), rows.collect(), "each route has its row here");
 
-    let mut shared = BTreeMap::new();
+    let mut shared = BTreeMap::<Caller, Option<(String, String)>>::new();
     let mut wrong = Vec::new();
     for (method, path, needs, body, good) in ROWS {
         let changes_the_caller = path.starts_with("/users/me") && *method != "GET";
@@ -294,10 +294,10 @@ async fn each_cell_is_as_it_must_be(database: Database) {
             let token = if changes_the_caller {
                 cells.token(caller).await
             } else {
-                if !shared.contains_key(&caller) {
-                    shared.insert(caller, cells.token(caller).await);
+                match shared.entry(caller) {
+                    Entry::Occupied(known) => known.get().clone(),
+                    Entry::Vacant(unknown) => unknown.insert(cells.token(caller).await).clone(),
                 }
-                shared[&caller].clone()
             };
             let (name, token) = token.unwrap_or_default();
             let request = cells.request(method, &cells.fresh(path, &name).await, body);
@@ -320,6 +320,7 @@ async fn who_may_not_is_told_before_the_body_is_read(database: Database) {
     let million = "x".repeat(1_000_000);
     let bodies = [("application/json", "{broken"), ("text/plain", "{}"), ("application/json", &million)];
     let auditor = cells.server.login_for("admin", ADMIN_PASSWORD, "audit:read").await;
+    let reader = cells.server.login_for("admin", ADMIN_PASSWORD, "keys:read").await;
     let before = cells.server.database().row_counts().await;
     for (method, path, needs, ..) in ROWS.iter().filter(|(_, _, needs, ..)| !matches!(needs, Nothing | Client | Token))
     {
@@ -329,10 +330,11 @@ async fn who_may_not_is_told_before_the_body_is_read(database: Database) {
             // A client may be named in its form, which is read first.
             continue;
         }
+        let lacks = if *needs == Scope("audit:read") { &reader } else { &auditor };
         for (content_type, body) in bodies {
             let ask = || cells.server.request(method, &path).body(content_type, body);
             let cell = format!("{method} {path} ({needs:?}) with {} bytes of {content_type}", body.len());
-            let (nobody, without) = (ask().send().await, ask().bearer(&auditor).send().await);
+            let (nobody, without) = (ask().send().await, ask().bearer(lacks).send().await);
             assert_eq!((nobody.status, without.status), (401, 403), "{cell}: {}", nobody.text());
             nobody.problem(401, "unauthorized");
             without.problem(403, "insufficient-scope");
