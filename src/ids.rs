@@ -6,9 +6,15 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::{Builder, NoContext, Timestamp, Uuid};
 
+/// In the order of time also within a millisecond: the first 12 of the random bits are its fraction (RFC 9562 §6.2, method 3).
 fn uuid_at(now: DateTime<Utc>) -> Uuid {
     let seconds = u64::try_from(now.timestamp()).unwrap_or(0);
-    Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, now.timestamp_subsec_nanos()))
+    let nanos = now.timestamp_subsec_nanos();
+    let mut bytes = Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, nanos)).into_bytes();
+    let fraction = (u64::from(nanos % 1_000_000) * 4096 / 1_000_000).to_be_bytes();
+    bytes[6] = 0x70 | fraction[6];
+    bytes[7] = fraction[7];
+    Uuid::from_bytes(bytes)
 }
 
 fn first_uuid_of(time: DateTime<Utc>) -> Uuid {

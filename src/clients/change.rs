@@ -94,27 +94,55 @@ fn check(
     access_token_ttl: Option<Duration>,
     has_jwks: bool,
 ) -> Result<(), Error> {
-    let mut errors = Vec::new();
+    let checks = [
+        check_name(name),
+        check_grant_types(kind, grant_types),
+        check_has_jwks(kind, has_jwks),
+        access_token_ttl.map_or(Ok(()), check_lifetime),
+        check_audiences(audiences),
+    ];
+    let errors: Vec<_> = checks.into_iter().filter_map(Result::err).collect();
+    if errors.is_empty() { Ok(()) } else { Err(Error::Invalid(errors)) }
+}
+
+pub(super) fn check_name(name: &str) -> Result<(), FieldError> {
     if name.contains('\0') {
-        errors.push(FieldError::new("name", Code::Format, "must not have U+0000"));
-    } else if !(1..=200).contains(&name.chars().count()) {
-        errors.push(FieldError::new("name", Code::Length, "must have 1 to 200 characters"));
+        return Err(FieldError::new("name", Code::Format, "must not have U+0000"));
     }
+    if (1..=200).contains(&name.chars().count()) {
+        Ok(())
+    } else {
+        Err(FieldError::new("name", Code::Length, "must have 1 to 200 characters"))
+    }
+}
+
+pub(super) fn check_grant_types(kind: ClientKind, grant_types: &BTreeSet<GrantType>) -> Result<(), FieldError> {
     if grant_types.is_empty() {
-        errors.push(FieldError::new("grant_types", Code::Required, "at least one grant is needed"));
+        return Err(FieldError::new("grant_types", Code::Required, "at least one grant is needed"));
     }
     if kind == ClientKind::Public && grant_types.contains(&GrantType::ClientCredentials) {
         let message = "a public client has no credentials of its own";
-        errors.push(FieldError::new("grant_types", Code::Format, message));
+        return Err(FieldError::new("grant_types", Code::Format, message));
     }
+    Ok(())
+}
+
+pub(super) fn check_has_jwks(kind: ClientKind, has_jwks: bool) -> Result<(), FieldError> {
     if kind == ClientKind::Public && has_jwks {
-        errors.push(FieldError::new("jwks", Code::Format, "a public client has no keys of its own"));
+        return Err(FieldError::new("jwks", Code::Format, "a public client has no keys of its own"));
     }
-    if access_token_ttl.is_some_and(|ttl| !LIFETIMES.contains(&ttl)) {
-        errors.push(FieldError::new("access_token_ttl", Code::Length, "must be from 1 second to 1 year"));
+    Ok(())
+}
+
+pub(super) fn check_lifetime(ttl: Duration) -> Result<(), FieldError> {
+    if LIFETIMES.contains(&ttl) {
+        return Ok(());
     }
-    errors.extend(audiences.iter().find_map(|audience| check_audience(audience).err()));
-    if errors.is_empty() { Ok(()) } else { Err(Error::Invalid(errors)) }
+    Err(FieldError::new("access_token_ttl", Code::Length, "must be from 1 second to 1 year"))
+}
+
+pub(super) fn check_audiences(audiences: &[String]) -> Result<(), FieldError> {
+    audiences.iter().try_for_each(|audience| check_audience(audience))
 }
 
 /// A URI or a name: printable ASCII without space, quote and backslash, so that a list of them is space-delimited.
@@ -140,7 +168,8 @@ pub async fn create(
         ClientKind::Confidential => Some(secret::generate(CLIENT_SECRET)?),
         ClientKind::Public => None,
     };
-    let client = app.store.transact(async |conn| create_in(conn, new, secret.as_ref(), by, now).await).await?;
+    // As a change that others wait for: a scope that is being deleted is gone from the new client too, or known no more.
+    let client = changes::make(app, async |conn| create_in(conn, new, secret.as_ref(), by, now).await).await?;
     Ok((client, secret))
 }
 

@@ -11,7 +11,10 @@ use grantd_guard::Scopes;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
-use super::{Client, ClientId, ClientKind, ClientPatch, GrantType, Jwks, NewClient};
+use super::{
+    Client, ClientId, ClientKind, ClientPatch, GrantType, Jwks, NewClient,
+    change::{check_audiences, check_grant_types, check_has_jwks, check_lifetime, check_name},
+};
 use crate::{
     app::App,
     config::parse,
@@ -113,21 +116,36 @@ impl NewBody {
             Some(id) => members.optional(Some(id.parse::<ClientId>())),
             None => Some(ClientId::random()?),
         };
-        let name = members.required("name", self.name.map(Ok));
+        let name = members.required("name", self.name.map(named));
         let kind = members.required("type", self.kind.map(|kind| kind.parse::<ClientKind>()));
         let grant_types = members.required("grant_types", self.grant_types.map(|names| grant_types(&names)));
         let scopes = members.required("scopes", self.scopes.map(|scopes| Members::list(&scopes, scope)));
-        let access_token_ttl = members.optional(self.access_token_ttl.map(|ttl| duration("access_token_ttl", &ttl)));
+        let audiences = members.optional(self.audiences.map(of_audiences)).unwrap_or_default();
+        let access_token_ttl = members.optional(self.access_token_ttl.map(|ttl| lifetime(&ttl)));
         let jwks = members.optional(self.jwks.map(|jwks| Jwks::parse(&jwks.to_string())));
+        members.optional(kind.zip(grant_types.as_ref()).map(|(kind, grants)| check_grant_types(kind, grants)));
+        members.optional(kind.map(|kind| check_has_jwks(kind, jwks.is_some())));
         members.finish()?;
         let (Some(client_id), Some(name), Some(kind), Some(grant_types), Some(scopes)) =
             (client_id, name, kind, grant_types, scopes)
         else {
             return Err(Error::invalid("client_id", Code::Required, "is needed"));
         };
-        let audiences = self.audiences.unwrap_or_default();
         Ok(NewClient { client_id, name, kind, grant_types, scopes, audiences, access_token_ttl, jwks })
     }
+}
+
+fn named(name: String) -> Result<String, FieldError> {
+    check_name(&name).map(|()| name)
+}
+
+fn of_audiences(audiences: Vec<String>) -> Result<Vec<String>, FieldError> {
+    check_audiences(&audiences).map(|()| audiences)
+}
+
+fn lifetime(text: &str) -> Result<Duration, FieldError> {
+    let ttl = duration("access_token_ttl", text)?;
+    check_lifetime(ttl).map(|()| ttl)
 }
 
 fn grant_types(names: &[String]) -> Result<BTreeSet<GrantType>, FieldError> {
@@ -214,15 +232,15 @@ impl PatchBody {
     fn check(self) -> Result<ClientPatch, Error> {
         let mut members = Members::default();
         let patch = ClientPatch {
-            name: members.unless_null("name", self.name.map(Ok)),
+            name: members.unless_null("name", self.name.map(named)),
             grant_types: members.unless_null("grant_types", self.grant_types.map(|names| grant_types(&names))),
             scopes: members.unless_null("scopes", self.scopes.map(|names| Members::list::<_, Scopes>(&names, scope))),
-            audiences: match self.audiences {
+            audiences: match members.patch(self.audiences.map(of_audiences)) {
                 Patch::Keep => None,
                 Patch::Clear => Some(Vec::new()),
                 Patch::Set(audiences) => Some(audiences),
             },
-            access_token_ttl: members.patch(self.access_token_ttl.map(|ttl| duration("access_token_ttl", &ttl))),
+            access_token_ttl: members.patch(self.access_token_ttl.map(|ttl| lifetime(&ttl))),
             jwks: members.patch(self.jwks.map(|jwks| Jwks::parse(&jwks.to_string()))),
             disabled: members.unless_null("disabled", self.disabled.map(Ok)),
         };

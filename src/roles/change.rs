@@ -13,7 +13,7 @@ use crate::{
     store::{Conn, StoreError, run},
 };
 
-fn check_scope_name(name: &Scope) -> Result<(), FieldError> {
+pub(super) fn check_scope_name(name: &Scope) -> Result<(), FieldError> {
     if name.as_str().len() > 128 {
         return Err(FieldError::new("name", Code::Length, "may have at most 128 characters"));
     }
@@ -23,7 +23,7 @@ fn check_scope_name(name: &Scope) -> Result<(), FieldError> {
     Ok(())
 }
 
-fn check_description(text: Option<&str>) -> Result<(), FieldError> {
+pub(super) fn check_description(text: Option<&str>) -> Result<(), FieldError> {
     let Some(text) = text else { return Ok(()) };
     if text.contains('\0') {
         return Err(FieldError::new("description", Code::Format, "must not have U+0000"));

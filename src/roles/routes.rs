@@ -8,7 +8,10 @@ use actix_web::{
 use grantd_guard::{Scope, Scopes};
 use serde::Deserialize;
 
-use super::{Role, RoleName, ScopeInfo};
+use super::{
+    Role, RoleName, ScopeInfo,
+    change::{check_description, check_scope_name},
+};
 use crate::{
     app::App,
     error::{Code, Error, FieldError},
@@ -101,10 +104,20 @@ pub(crate) async fn put_scope(
     req: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body: ScopeBody = body::json(&req, body).await?;
-    let name: Scope = name.parse().map_err(|_| wrong_name("must be a scope-token (RFC 6749 §3.3)"))?;
-    let (scope, new) = super::put_scope(&app, &name, body.description.as_deref(), &permit.authority, app.now()).await?;
+    let ScopeBody { description } = body::json(&req, body).await?;
+    let mut members = Members::default();
+    let name = members.optional(Some(scope_name(&name)));
+    members.optional(Some(check_description(description.as_deref())));
+    members.finish()?;
+    let Some(name) = name else { return Err(wrong_name("is needed").into()) };
+    let (scope, new) = super::put_scope(&app, &name, description.as_deref(), &permit.authority, app.now()).await?;
     Ok(put(new, &req, &scope))
+}
+
+fn scope_name(name: &str) -> Result<Scope, FieldError> {
+    let scope = name.parse::<Scope>();
+    let scope = scope.map_err(|_| FieldError::new("name", Code::Format, "must be a scope-token (RFC 6749 §3.3)"))?;
+    check_scope_name(&scope).map(|()| scope)
 }
 
 fn wrong_name(message: &str) -> Error {
@@ -232,6 +245,7 @@ pub(crate) async fn put_role(
     let mut members = Members::default();
     let name = members
         .optional(Some(name.parse::<RoleName>().map_err(|error| FieldError::new("name", error.code, error.message))));
+    members.optional(Some(check_description(description.as_deref())));
     let scopes: Option<Scopes> = members.required("scopes", scopes.map(|scopes| Members::list(&scopes, scope)));
     members.finish()?;
     let (Some(name), Some(scopes)) = (name, scopes) else { return Err(wrong_name("is needed").into()) };

@@ -7,7 +7,11 @@ use actix_web::{
 };
 use serde::Deserialize;
 
-use super::{After, Email, Filter, NewUser, User, UserPatch, Username, change::check_display_name, not_found};
+use super::{
+    After, Email, Filter, NewUser, User, UserPatch, Username,
+    change::{check_display_name, check_own_address},
+    not_found,
+};
 use crate::{
     app::App,
     error::{Code, Error, FieldError},
@@ -155,6 +159,7 @@ pub(super) fn new_user(
     let mut members = Members::default();
     let username = members.required("username", username.map(|name| name.parse::<Username>()));
     let email = members.optional(email.map(|email| email.parse::<Email>()));
+    members.optional(username.as_ref().map(|name| check_own_address(name, email.as_ref())));
     let password = members.required("password", password.map(|password| Password::chosen("password", &password)));
     let display_name = members.optional(display_name.map(named));
     let roles = members.optional(roles).unwrap_or_default();

@@ -63,15 +63,18 @@ impl UserPatch {
 
 /// The rules that concern more than one field, and what people are called.
 fn check(username: &Username, email: Option<&Email>, display_name: Option<&str>) -> Result<(), Error> {
-    let mut errors = Vec::new();
-    let own_address = |email: &Email| email.as_str().eq_ignore_ascii_case(username.as_str());
-    if username.is_address() && !email.is_some_and(own_address) {
-        errors.push(FieldError::new("username", Code::Format, "a name with @ must be the user's own email"));
-    }
-    if let Err(error) = check_display_name(display_name) {
-        errors.push(error);
-    }
+    let checks = [check_own_address(username, email), check_display_name(display_name)];
+    let errors: Vec<_> = checks.into_iter().filter_map(Result::err).collect();
     if errors.is_empty() { Ok(()) } else { Err(Error::Invalid(errors)) }
+}
+
+/// Nobody takes another's address as a name.
+pub(crate) fn check_own_address(username: &Username, email: Option<&Email>) -> Result<(), FieldError> {
+    let is_own = |email: &Email| email.as_str().eq_ignore_ascii_case(username.as_str());
+    if username.is_address() && !email.is_some_and(is_own) {
+        return Err(FieldError::new("username", Code::Format, "a name with @ must be the user's own email"));
+    }
+    Ok(())
 }
 
 /// What people call themselves: any Unicode but U+0000, at most 200 characters.

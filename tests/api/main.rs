@@ -9,12 +9,17 @@ mod harness;
 // What callers see.
 mod audit;
 mod audit_list;
+mod admin_clients;
+mod admin_lists;
+mod admin_roles;
+mod admin_users;
 mod client_auth;
 mod client_credentials;
 mod hostile;
 mod http;
 mod introspect;
 mod keys;
+mod matrix;
 mod openapi;
 mod problems;
 mod refresh;
@@ -36,11 +41,14 @@ mod tls;
 mod token_explain;
 
 // What holds whatever happens.
+mod at_once;
+mod at_the_same_time;
 mod cleanup;
 mod constraints;
 mod database_down;
 mod deleted_meanwhile;
 mod equal_work;
+mod escalation;
 mod hash_queue;
 mod killed;
 

@@ -104,6 +104,11 @@ impl Request {
         Self(self.0.header("Content-Type", content_type).body(body.into()))
     }
 
+    /// A body in JSON.
+    pub(crate) fn json(self, body: &Value) -> Self {
+        self.body("application/json", body.to_string())
+    }
+
     /// Sends it.
     pub(crate) async fn send(self) -> Answer {
         self.try_send().await.unwrap()
@@ -185,5 +190,25 @@ impl Answer {
             assert!(body[member].as_str().is_some_and(|text| !text.is_empty()), "{member} in {body}");
         }
         body
+    }
+    /// Checks a refusal because of scopes, and that the challenge names those that are needed.
+    #[track_caller]
+    pub(crate) fn lacks(&self, scopes: &str) {
+        self.problem(403, "insufficient-scope");
+        let challenges = self.headers_named("www-authenticate");
+        assert_eq!(challenges.len(), 1, "{challenges:?}");
+        let expected = format!("error=\"insufficient_scope\", scope=\"{scopes}\"");
+        assert!(challenges[0].starts_with("Bearer realm=\"grantd\", "), "{}", challenges[0]);
+        assert!(challenges[0].contains(&expected), "{} has not {expected}", challenges[0]);
+    }
+
+    /// Checks that these fields are wrong, each with its code, and no others.
+    #[track_caller]
+    pub(crate) fn wrong_fields(&self, expected: &[(&str, &str)]) {
+        let body = self.problem(422, "validation");
+        let errors = body["errors"].as_array().unwrap().iter();
+        let found = errors.map(|error| (error["field"].as_str().unwrap(), error["code"].as_str().unwrap()));
+        let found: std::collections::BTreeSet<_> = found.collect();
+        assert_eq!(found, expected.iter().copied().collect(), "{body}");
     }
 }

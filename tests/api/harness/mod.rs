@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+mod admin;
 mod binary;
 mod client;
 mod database;
@@ -12,6 +13,7 @@ mod server;
 mod set_up;
 
 pub(crate) use self::{
+    admin::Admin,
     binary::{Grantd, grantd},
     client::{Answer, Form, Request, http_client},
     database::Database,

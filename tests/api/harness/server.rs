@@ -130,6 +130,21 @@ impl TestServer {
         answer["access_token"].as_str().unwrap().to_owned()
     }
 
+    /// The same, with some of them.
+    pub(crate) async fn login_for(&self, username: &str, password: &str, scope: &str) -> String {
+        let form = Form::password(username, password).and("scope", scope);
+        let answer = self.token(&form).send().await.json_with(200);
+        assert_eq!(answer["scope"], scope);
+        answer["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// The access token of a client for itself.
+    pub(crate) async fn machine(&self, id: &str, secret: &str, scope: &str) -> String {
+        let form = Form::of(&[("grant_type", "client_credentials"), ("scope", scope)]);
+        let answer = self.token(&form).basic(id, secret).send().await.json_with(200);
+        answer["access_token"].as_str().unwrap().to_owned()
+    }
+
     /// The administrator's access token.
     pub(crate) async fn admin(&self) -> String {
         self.login("admin", ADMIN_PASSWORD).await

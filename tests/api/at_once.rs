@@ -1,0 +1,298 @@
+//! What administration changes counts at once, here and at every other server, and for good.
+
+use chrono::Duration;
+use serde_json::{Value, json};
+
+use crate::harness::{Admin, Database, Form, NewClient, PASSWORD, TestServer, eventually, on_both_engines};
+
+on_both_engines!(
+    a_new_password_ends_all_sessions,
+    ones_own_new_password_ends_all_other_sessions,
+    a_disabled_user_is_out_and_enabling_brings_nothing_back,
+    a_deleted_user_is_out,
+    sessions_end_by_hand,
+    what_a_role_gave_is_gone,
+    a_disabled_client_gets_and_uses_nothing,
+    one_changes_ones_own_account,
+    whoever_may_makes_an_account_for_themselves,
+);
+
+/// Two servers on one database, and users who are logged in.
+struct Scene {
+    admin: Admin,
+    other: TestServer,
+}
+
+/// A session: its access token and its refresh token.
+struct Login(String, String);
+
+impl Scene {
+    async fn start(database: Database) -> Self {
+        let issuer = ["--issuer", "http://id.example"];
+        let server = TestServer::with(database, &issuer).await;
+        let other = TestServer::on(server.database().url(), &issuer, server.clock.clone()).await.unwrap();
+        let token = server.admin().await;
+        Self { admin: Admin { server, token }, other }
+    }
+
+    async fn login(&self, form: &Form) -> Login {
+        let body = self.admin.server.token(form).send().await.json_with(200);
+        let member = |name: &str| body[name].as_str().unwrap().to_owned();
+        Login(member("access_token"), member("refresh_token"))
+    }
+
+    async fn maria(&self) -> Login {
+        self.login(&Form::password("maria", PASSWORD)).await
+    }
+
+    async fn lives(&self, login: &Login) {
+        for server in [&self.admin.server, &self.other] {
+            assert_eq!(server.get("/users/me").bearer(&login.0).send().await.status, 200);
+        }
+    }
+
+    /// At once here, and at the other server when it has caught up; and no refresh brings it back.
+    async fn ended(&self, login: &Login) {
+        let answer = self.admin.server.get("/users/me").bearer(&login.0).send().await;
+        answer.problem(401, "invalid-token");
+        let refresh = Form::of(&[("grant_type", "refresh_token"), ("refresh_token", &login.1)]);
+        for server in [&self.admin.server, &self.other] {
+            server.token(&refresh).send().await.oauth_error(400, "invalid_grant");
+        }
+        eventually("the other server hears of it", async || {
+            self.other.get("/users/me").bearer(&login.0).send().await.status == 401
+        })
+        .await;
+        let theft = "SELECT count(*) FROM audit_events WHERE kind = 'refresh_token.reused'";
+        assert_eq!(self.admin.server.database().number(theft).await, 0, "that is no theft");
+    }
+
+    async fn disable(&self, path: &str, disabled: bool) {
+        self.admin.ask("PATCH", path, &json!({"disabled": disabled})).await.json_with(200);
+    }
+}
+
+async fn a_new_password_ends_all_sessions(database: Database) {
+    let scene = Scene::start(database).await;
+    let maria = scene.admin.user("maria", &[]).await;
+    let logins = [scene.maria().await, scene.maria().await];
+    scene.lives(&logins[0]).await;
+    let body = json!({"password": "another password"});
+    assert_eq!(scene.admin.ask("PUT", &format!("{maria}/password"), &body).await.status, 204);
+    for login in &logins {
+        scene.ended(login).await;
+    }
+    scene.other.token(&Form::password("maria", PASSWORD)).send().await.oauth_error(400, "invalid_grant");
+    scene.admin.server.advance(Duration::seconds(1));
+    scene.lives(&scene.login(&Form::password("maria", "another password")).await).await;
+}
+
+async fn ones_own_new_password_ends_all_other_sessions(database: Database) {
+    let scene = Scene::start(database).await;
+    scene.admin.user("maria", &[]).await;
+    let (own, another) = (scene.maria().await, scene.maria().await);
+    let put = |body: Value| scene.admin.server.request("PUT", "/users/me/password").bearer(&own.0).json(&body).send();
+    let body = |current: &str, new: &str| json!({"current_password": current, "new_password": new});
+    put(body("wrong password", "another password")).await.wrong_fields(&[("current_password", "format")]);
+    put(body(PASSWORD, "short")).await.wrong_fields(&[("new_password", "length")]);
+    put(json!({})).await.wrong_fields(&[("current_password", "required"), ("new_password", "required")]);
+    put(json!({"password": "another password"})).await.problem(400, "malformed-body");
+    scene.lives(&another).await;
+    let done = put(body(PASSWORD, "another password")).await;
+    assert_eq!((done.status, done.body.len()), (204, 0));
+    scene.ended(&another).await;
+    scene.lives(&own).await;
+    let refresh = Form::of(&[("grant_type", "refresh_token"), ("refresh_token", &own.1)]);
+    scene.other.token(&refresh).send().await.json_with(200);
+    put(body(PASSWORD, "a third password")).await.wrong_fields(&[("current_password", "format")]);
+    scene.login(&Form::password("maria", "another password")).await;
+}
+
+async fn a_disabled_user_is_out_and_enabling_brings_nothing_back(database: Database) {
+    let scene = Scene::start(database).await;
+    let maria = scene.admin.user("maria", &["admin"]).await;
+    let login = scene.maria().await;
+    scene.lives(&login).await;
+    scene.disable(&maria, true).await;
+    scene.ended(&login).await;
+    let refused = scene.admin.server.token(&Form::password("maria", PASSWORD)).send().await;
+    assert_eq!(refused.oauth_error(400, "invalid_grant")["reason"], "account_disabled");
+    scene.admin.server.get("/admin/users").bearer(&login.0).send().await.problem(401, "invalid-token");
+    scene.admin.server.advance(Duration::seconds(1));
+    scene.disable(&maria, false).await;
+    scene.ended(&login).await;
+    scene.lives(&scene.maria().await).await;
+}
+
+async fn a_deleted_user_is_out(database: Database) {
+    let scene = Scene::start(database).await;
+    let maria = scene.admin.user("maria", &["admin"]).await;
+    let login = scene.maria().await;
+    scene.lives(&login).await;
+    assert_eq!(scene.admin.delete(&maria).await.status, 204);
+    scene.ended(&login).await;
+    scene.admin.server.get("/admin/users").bearer(&login.0).send().await.problem(401, "invalid-token");
+    // Another one of this name is another one.
+    scene.admin.server.advance(Duration::seconds(1));
+    assert_ne!(scene.admin.user("maria", &[]).await, maria);
+    scene.ended(&login).await;
+}
+
+async fn sessions_end_by_hand(database: Database) {
+    let scene = Scene::start(database).await;
+    let maria = scene.admin.user("maria", &[]).await;
+    let logins = [scene.maria().await, scene.maria().await];
+    assert_eq!(scene.admin.delete(&format!("{maria}/sessions")).await.status, 204);
+    for login in &logins {
+        scene.ended(login).await;
+    }
+    scene.lives(&scene.maria().await).await;
+    // There is nothing to end the second time but this one.
+    assert_eq!(scene.admin.delete(&format!("{maria}/sessions")).await.status, 204);
+    assert_eq!(scene.admin.delete(&format!("{maria}/sessions")).await.status, 204);
+}
+
+async fn what_a_role_gave_is_gone(database: Database) {
+    let scene = Scene::start(database).await;
+    scene.admin.role("reader", &["users:read", "roles:read"]).await;
+    let maria = scene.admin.user("maria", &["reader"]).await;
+    let login = scene.maria().await;
+    let sees = async |path: &str| {
+        let mut statuses = Vec::new();
+        for server in [&scene.admin.server, &scene.other] {
+            statuses.push(server.get(path).bearer(&login.0).send().await.status);
+        }
+        statuses
+    };
+    assert_eq!((sees("/admin/users").await, sees("/admin/roles").await), (vec![200, 200], vec![200, 200]));
+    scene.admin.role("reader", &["roles:read"]).await;
+    assert_eq!((sees("/admin/users").await[0], sees("/admin/roles").await), (403, vec![200, 200]));
+    eventually("the other server hears of it", async || sees("/admin/users").await[1] == 403).await;
+    let refresh = Form::of(&[("grant_type", "refresh_token"), ("refresh_token", &login.1)]);
+    let next = scene.other.token(&refresh).send().await.json_with(200);
+    assert_eq!(next["scope"], "account roles:read");
+    scene.admin.ask("PUT", &format!("{maria}/roles"), &json!({"roles": []})).await.json_with(200);
+    assert_eq!(sees("/admin/roles").await[0], 403);
+    eventually("the other server hears of it", async || sees("/admin/roles").await[1] == 403).await;
+    let refresh = refresh.set("refresh_token", next["refresh_token"].as_str().unwrap());
+    assert_eq!(scene.admin.server.token(&refresh).send().await.json_with(200)["scope"], "account");
+    // The session goes on with what is left.
+    scene.lives(&login).await;
+}
+
+async fn a_disabled_client_gets_and_uses_nothing(database: Database) {
+    let scene = Scene::start(database).await;
+    scene.admin.user("maria", &[]).await;
+    let grants = &["client_credentials", "password", "refresh_token"];
+    let secret = scene
+        .admin
+        .server
+        .create_client(NewClient { id: "shop", grants, scopes: "account roles:read", ..NewClient::default() })
+        .await;
+    let form = Form::password("maria", PASSWORD).and("client_id", "shop").and("client_secret", &secret);
+    let alone = Form::of(&[("grant_type", "client_credentials"), ("client_id", "shop"), ("client_secret", &secret)]);
+    let machine = async || -> String {
+        let body = scene.admin.server.token(&alone).send().await.json_with(200);
+        body["access_token"].as_str().unwrap().to_owned()
+    };
+    for change in ["disable", "delete"] {
+        let (login, token) = (scene.login(&form).await, machine().await);
+        scene.lives(&login).await;
+        assert_eq!(scene.admin.server.get("/admin/roles").bearer(&token).send().await.status, 200);
+        match change {
+            "disable" => scene.disable("/admin/clients/shop", true).await,
+            _ => assert_eq!(scene.admin.delete("/admin/clients/shop").await.status, 204),
+        }
+        for dead in [&login.0, &token] {
+            for path in ["/users/me", "/admin/roles"] {
+                scene.admin.server.get(path).bearer(dead).send().await.problem(401, "invalid-token");
+            }
+            eventually("the other server hears of it", async || {
+                scene.other.get("/verify").bearer(dead).send().await.status == 401
+            })
+            .await;
+        }
+        let refresh = Form::of(&[("grant_type", "refresh_token"), ("refresh_token", &login.1)]);
+        let refresh = refresh.and("client_id", "shop").and("client_secret", &secret);
+        for form in [&form, &alone, &refresh] {
+            for server in [&scene.admin.server, &scene.other] {
+                server.token(form).send().await.oauth_error(401, "invalid_client");
+            }
+        }
+        let ask = Form::of(&[("token", &login.1), ("client_id", "shop"), ("client_secret", &secret)]);
+        let introspect = scene.admin.server.request("POST", "/introspect").form(&ask).send().await;
+        introspect.oauth_error(401, "invalid_client");
+        if change == "disable" {
+            scene.admin.server.advance(Duration::seconds(1));
+            scene.disable("/admin/clients/shop", false).await;
+            scene.admin.server.token(&refresh).send().await.oauth_error(400, "invalid_grant");
+            scene.admin.server.get("/users/me").bearer(&login.0).send().await.problem(401, "invalid-token");
+        }
+    }
+}
+
+async fn one_changes_ones_own_account(database: Database) {
+    let admin = Admin::start(database).await;
+    admin.make(&json!({"username": "peter", "email": "peter@example.com", "password": PASSWORD})).await;
+    admin.user("maria", &[]).await;
+    let token = admin.server.login("maria", PASSWORD).await;
+    let patch = async |body: Value| admin.ask_as(&token, "PATCH", "/users/me", &body).await;
+    let answer = patch(json!({"email": "Maria@example.com", "display_name": "Mária"})).await;
+    let me = admin.server.get("/users/me").bearer(&token).send().await.json_with(200);
+    assert_eq!((answer.json_with(200), answer.header("cache-control")), (me.clone(), "no-store"));
+    assert_eq!((&me["email"], &me["display_name"]), (&json!("Maria@example.com"), &json!("Mária")));
+    for (body, wrong) in [
+        (json!({"email": "x", "display_name": ""}), &[("email", "email"), ("display_name", "length")][..]),
+        (json!({"email": 5}), &[("email", "format")]),
+    ] {
+        patch(body).await.wrong_fields(wrong);
+    }
+    patch(json!({"email": "PETER@example.com"})).await.problem(409, "conflict");
+    for member in ["username", "roles", "disabled", "scopes", "password", "id"] {
+        patch(json!({ member: null })).await.problem(400, "malformed-body");
+    }
+    let request = admin.server.request("PATCH", "/users/me").bearer(&token);
+    let merged = request.body("application/merge-patch+json", r#"{"display_name": null}"#).send().await.json_with(200);
+    assert_eq!((&merged["email"], &merged["display_name"]), (&json!("Maria@example.com"), &Value::Null));
+    // With the address one logs in too, until it is gone.
+    admin.server.login("maria@EXAMPLE.com", PASSWORD).await;
+    patch(json!({"email": null})).await.json_with(200);
+    let gone = admin.server.token(&Form::password("maria@example.com", PASSWORD)).send().await;
+    gone.oauth_error(400, "invalid_grant");
+}
+
+async fn whoever_may_makes_an_account_for_themselves(database: Database) {
+    let server = TestServer::start(database).await;
+    let register = async |server: &TestServer, body: &Value| server.request("POST", "/users").json(body).send().await;
+    let body = json!({"username": "maria", "email": "maria@example.com", "password": PASSWORD, "display_name": "M"});
+    register(&server, &body).await.problem(404, "not-found");
+    server.request("POST", "/users").body("text/plain", "{").send().await.problem(404, "not-found");
+    let server = TestServer::with(server.stop(), &["--registration"]).await;
+    let answer = register(&server, &body).await;
+    let made = answer.json_with(201);
+    assert_eq!(
+        made,
+        json!({
+            "id": made["id"], "username": "maria", "email": "maria@example.com", "display_name": "M",
+            "roles": ["member"], "scopes": ["account"], "disabled": false, "created_at": "2026-01-31T12:00:00Z",
+            "updated_at": "2026-01-31T12:00:00Z", "last_login_at": null,
+        })
+    );
+    assert_eq!(answer.header("cache-control"), "no-store");
+    server.login("maria", PASSWORD).await;
+    register(&server, &body).await.problem(409, "conflict");
+    register(&server, &json!({"username": "MARIA", "password": PASSWORD})).await.problem(409, "conflict");
+    let all = json!({"username": "maria@example.com", "email": "x", "password": "short", "display_name": ""});
+    let wrong = [("username", "format"), ("email", "email"), ("password", "length"), ("display_name", "length")];
+    register(&server, &all).await.wrong_fields(&wrong);
+    for member in ["roles", "disabled", "scopes", "id"] {
+        let mut body = json!({"username": "peter", "password": PASSWORD});
+        body[member] = json!(null);
+        register(&server, &body).await.problem(400, "malformed-body");
+    }
+    // With a token of the administrator's it is no other account.
+    let admin = server.admin().await;
+    let body = json!({"username": "peter", "password": PASSWORD});
+    let made = server.request("POST", "/users").bearer(&admin).json(&body).send().await.json_with(201);
+    assert_eq!(made["roles"], json!(["member"]));
+}

@@ -1,0 +1,217 @@
+//! Nobody gives what they lack, and nobody changes who has what they lack: neither by a role, nor by a user, nor by a client.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Admin, Database, NewClient, PASSWORD, on_both_engines};
+
+on_both_engines!(
+    nobody_gives_what_they_lack,
+    nobody_changes_who_has_what_they_lack,
+    what_does_not_exist_is_told_first,
+    a_narrowed_token_counts_with_its_own_scopes,
+    a_client_for_itself_is_held_to_the_same,
+);
+
+/// All that it takes to administer, but for the keys and the audit log.
+const HELPERS: &str = "users:read users:write roles:read roles:write clients:read clients:write";
+
+/// Somebody with nearly all scopes, among those who have more and those who have less.
+struct Scene {
+    admin: Admin,
+    /// The token of `helper`.
+    helper: String,
+    holder: String,
+    maria: String,
+    boss: String,
+    /// The secret of the client `vault`, which has `keys:write`.
+    vault: String,
+}
+
+impl Scene {
+    async fn set(database: Database) -> Self {
+        let admin = Admin::start(database).await;
+        admin.role("helper", &HELPERS.split(' ').collect::<Vec<_>>()).await;
+        admin.role("keyholder", &["keys:write"]).await;
+        admin.role("reader", &["users:read"]).await;
+        admin.user("helper", &["helper"]).await;
+        let holder = admin.user("holder", &["keyholder"]).await;
+        let boss = admin.user("boss", &["admin"]).await;
+        let maria = admin.user("maria", &[]).await;
+        let vault =
+            NewClient { id: "vault", grants: &["client_credentials"], scopes: "keys:write", ..NewClient::default() };
+        let vault = admin.server.create_client(vault).await;
+        let page = NewClient { id: "page", confidential: false, scopes: "account keys:write", ..NewClient::default() };
+        admin.server.create_client(page).await;
+        admin.server.create_client(NewClient { id: "shop", ..NewClient::default() }).await;
+        let helper = admin.server.login("helper", PASSWORD).await;
+        Self { admin, helper, holder, maria, boss, vault }
+    }
+
+    /// Everything, with what no answer shows.
+    async fn everything(&self) -> (Vec<Value>, i64) {
+        let database = self.admin.server.database();
+        let events = "SELECT count(*) FROM audit_events WHERE kind NOT LIKE 'login%'";
+        (self.admin.everything().await, database.number(events).await)
+    }
+
+    /// All of these are refused for want of scopes, and nothing changes.
+    async fn refuses(&self, token: &str, lacking: &str, requests: &[(&str, &str, Value)]) {
+        let before = self.everything().await;
+        for (method, path, body) in requests {
+            let answer = self.admin.ask_as(token, method, path, body).await;
+            assert_eq!(answer.status, 403, "{method} {path} {body}: {}", answer.text());
+            answer.lacks(lacking);
+        }
+        assert_eq!(self.everything().await, before);
+    }
+}
+
+fn client(kind: &str, scopes: &[&str]) -> Value {
+    json!({"client_id": "new", "name": "New", "type": kind, "grant_types": ["password"], "scopes": scopes})
+}
+
+async fn nobody_gives_what_they_lack(database: Database) {
+    let scene = Scene::set(database).await;
+    let (maria, new) = (&scene.maria, json!({"username": "new", "password": PASSWORD, "roles": ["keyholder"]}));
+    let requests = [
+        ("PUT", &*format!("{maria}/roles"), json!({"roles": ["reader", "keyholder"]})),
+        ("POST", "/admin/users", new),
+        ("PUT", "/admin/roles/new", json!({"scopes": ["users:read", "keys:write"]})),
+        ("PUT", "/admin/roles/reader", json!({"scopes": ["keys:write"]})),
+        ("PUT", "/admin/roles/helper", json!({"scopes": ["users:write", "keys:write"]})),
+        ("PUT", "/admin/roles/member", json!({"scopes": ["account", "keys:write"]})),
+        // What it has already is given anew.
+        ("PUT", "/admin/roles/keyholder", json!({"scopes": ["keys:write"]})),
+        ("POST", "/admin/clients", client("confidential", &["account", "keys:write"])),
+        ("POST", "/admin/clients", client("public", &["keys:write"])),
+        ("PATCH", "/admin/clients/shop", json!({"scopes": ["account", "keys:write"]})),
+        ("PATCH", "/admin/clients/page", json!({"scopes": ["keys:write"]})),
+    ];
+    scene.refuses(&scene.helper, "keys:write", &requests).await;
+    let all = [("PUT", &*format!("{maria}/roles"), json!({"roles": ["admin"]}))];
+    scene.refuses(&scene.helper, "audit:read keys:read keys:write tokens:introspect", &all).await;
+    // What they have they give.
+    let ask = async |method: &str, path: &str, body: Value| {
+        let answer = scene.admin.ask_as(&scene.helper, method, path, &body).await;
+        assert!([200, 201].contains(&answer.status), "{method} {path}: {}", answer.text());
+    };
+    ask("PUT", &format!("{maria}/roles"), json!({"roles": ["reader", "helper"]})).await;
+    ask("PUT", "/admin/roles/reader", json!({"scopes": ["users:read", "users:write", "account"]})).await;
+    ask("POST", "/admin/clients", client("confidential", &["account", "users:write"])).await;
+    // A public client is no power of its own: whoever logs in with it has their own scopes.
+    ask("PATCH", "/admin/clients/page", json!({"name": "Another page"})).await;
+}
+
+async fn nobody_changes_who_has_what_they_lack(database: Database) {
+    let scene = Scene::set(database).await;
+    let requests = |user: &str| {
+        [
+            ("PUT", format!("{user}/password"), json!({"password": "a password of the thief's"})),
+            ("PATCH", user.to_owned(), json!({"email": "thief@example.com"})),
+            ("PATCH", user.to_owned(), json!({"username": "thief"})),
+            ("PATCH", user.to_owned(), json!({"display_name": "x"})),
+            ("PATCH", user.to_owned(), json!({"disabled": true})),
+            ("PUT", format!("{user}/roles"), json!({"roles": []})),
+            ("DELETE", format!("{user}/sessions"), json!({})),
+            ("DELETE", user.to_owned(), json!({})),
+        ]
+    };
+    for (user, lacking) in
+        [(&scene.holder, "keys:write"), (&scene.boss, "audit:read keys:read keys:write tokens:introspect")]
+    {
+        let requests = requests(user);
+        let requests: Vec<_> = requests.iter().map(|(method, path, body)| (*method, &**path, body.clone())).collect();
+        scene.refuses(&scene.helper, lacking, &requests).await;
+    }
+    let vault = "/admin/clients/vault";
+    let requests = [
+        ("PATCH", vault, json!({"name": "Mine"})),
+        ("PATCH", vault, json!({"scopes": []})),
+        ("PATCH", vault, json!({"disabled": true})),
+        ("PATCH", vault, json!({"access_token_ttl": "1s"})),
+        ("POST", "/admin/clients/vault/secret", json!({})),
+        ("DELETE", vault, json!({})),
+    ];
+    scene.refuses(&scene.helper, "keys:write", &requests).await;
+    // All of them are who they were.
+    scene.admin.server.login("holder", PASSWORD).await;
+    scene.admin.server.login("boss", PASSWORD).await;
+    scene.admin.server.machine("vault", &scene.vault, "keys:write").await;
+    // Those who have no more are changed, oneself too.
+    for user in [&scene.maria, "helper"] {
+        let list = scene.admin.get("/admin/users?q=helper").await.json_with(200);
+        let own = format!("/admin/users/{}", list["items"][0]["id"].as_str().unwrap());
+        let path = if user == "helper" { &own } else { user };
+        let answer = scene.admin.ask_as(&scene.helper, "PATCH", path, &json!({"display_name": "x"})).await;
+        answer.json_with(200);
+    }
+}
+
+async fn what_does_not_exist_is_told_first(database: Database) {
+    let scene = Scene::set(database).await;
+    let maria = format!("{}/roles", scene.maria);
+    let new = json!({"username": "new", "password": PASSWORD, "roles": ["keyholder", "nobodys"]});
+    for (method, path, body, field) in [
+        ("PUT", &*maria, json!({"roles": ["keyholder", "nobodys"]}), "roles"),
+        ("POST", "/admin/users", new, "roles"),
+        ("PUT", "/admin/roles/reader", json!({"scopes": ["keys:write", "nobodys"]}), "scopes"),
+        ("PUT", "/admin/roles/new", json!({"scopes": ["keys:write", "nobodys"]}), "scopes"),
+        ("POST", "/admin/clients", client("public", &["keys:write", "nobodys"]), "scopes"),
+        ("PATCH", "/admin/clients/shop", json!({"scopes": ["keys:write", "nobodys"]}), "scopes"),
+        ("PATCH", "/admin/clients/vault", json!({"scopes": ["nobodys"]}), "scopes"),
+        ("PUT", &format!("{}/roles", scene.boss), json!({"roles": ["nobodys"]}), "roles"),
+    ] {
+        let answer = scene.admin.ask_as(&scene.helper, method, path, &body).await;
+        answer.wrong_fields(&[(field, "unknown")]);
+    }
+    let nobody = "/admin/users/019c0000-0000-7000-8000-000000000000";
+    let roles = json!({"roles": ["keyholder"]});
+    scene.admin.ask_as(&scene.helper, "PUT", &format!("{nobody}/roles"), &roles).await.problem(404, "not-found");
+}
+
+async fn a_narrowed_token_counts_with_its_own_scopes(database: Database) {
+    let scene = Scene::set(database).await;
+    let narrowed = scene.admin.server.login_for("boss", PASSWORD, "roles:write users:write").await;
+    let reader = [
+        ("PUT", &*format!("{}/roles", scene.maria), json!({"roles": ["reader"]})),
+        ("PUT", "/admin/roles/new", json!({"scopes": ["account", "users:read"]})),
+    ];
+    scene.refuses(&narrowed, "users:read", &reader).await;
+    let holder = [("PUT", &*format!("{}/password", scene.holder), json!({"password": "another password"}))];
+    scene.refuses(&narrowed, "keys:write", &holder).await;
+    // It has no scope `account`, which everybody has anyway.
+    let ask = |method: &str, path: &str| scene.admin.server.request(method, path).bearer(&narrowed);
+    let body = json!({"username": "new", "password": PASSWORD});
+    ask("POST", "/admin/users").json(&body).send().await.json_with(201);
+    let password = json!({"password": "another password"});
+    let answer = ask("PUT", &format!("{}/password", scene.maria)).json(&password).send().await;
+    assert_eq!(answer.status, 204);
+    // The whole of it, and then less: what was taken from the user counts no more in the token that names it.
+    let whole = scene.admin.server.login("boss", PASSWORD).await;
+    let roles = json!({"roles": ["helper"]});
+    scene.admin.ask("PUT", &format!("{}/roles", scene.boss), &roles).await.json_with(200);
+    scene.refuses(&whole, "keys:write", &holder).await;
+}
+
+async fn a_client_for_itself_is_held_to_the_same(database: Database) {
+    let scene = Scene::set(database).await;
+    let machine = NewClient {
+        id: "machine",
+        grants: &["client_credentials"],
+        scopes: "clients:write roles:write users:write",
+        ..NewClient::default()
+    };
+    let secret = scene.admin.server.create_client(machine).await;
+    let token = scene.admin.server.machine("machine", &secret, "clients:write roles:write users:write").await;
+    let requests = [
+        ("PUT", &*format!("{}/roles", scene.maria), json!({"roles": ["keyholder"]})),
+        ("PUT", "/admin/roles/new", json!({"scopes": ["keys:write"]})),
+        ("POST", "/admin/clients", client("confidential", &["keys:write"])),
+        ("PATCH", "/admin/clients/machine", json!({"scopes": ["clients:write", "keys:write"]})),
+        ("POST", "/admin/clients/vault/secret", json!({})),
+        ("PUT", &format!("{}/password", scene.holder), json!({"password": "another password"})),
+    ];
+    scene.refuses(&token, "keys:write", &requests).await;
+    let roles = json!({"scopes": ["users:write"]});
+    scene.admin.ask_as(&token, "PUT", "/admin/roles/new", &roles).await.json_with(201);
+}

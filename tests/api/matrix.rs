@@ -1,0 +1,344 @@
+//! Who may do what: each route for each kind of caller, cell by cell.
+//!
+//! A route without its row here fails, and so does a row without its route.
+
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{ADMIN_PASSWORD, Answer, Database, NewClient, PASSWORD, Request, TestServer, on_both_engines},
+    token::claims,
+};
+
+on_both_engines!(each_cell_is_as_it_must_be, who_may_not_is_told_before_the_body_is_read);
+
+const SCOPES: [&str; 11] = [
+    "account",
+    "audit:read",
+    "clients:read",
+    "clients:write",
+    "keys:read",
+    "keys:write",
+    "roles:read",
+    "roles:write",
+    "tokens:introspect",
+    "users:read",
+    "users:write",
+];
+
+/// What a route needs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Needs {
+    /// No credentials, and it does not look at any.
+    Nothing,
+    /// A client, by its id or its secret, or none for `default`; a bearer token says of no client that it is one.
+    Client,
+    /// Any token.
+    Token,
+    /// A user's token with the scope `account`.
+    Account,
+    /// A token with this scope.
+    Scope(&'static str),
+}
+use Needs::{Account, Client, Nothing, Scope, Token};
+
+/// Method, path, what is needed, and then: the body, and the status of the answer. `{n}` is another number each time.
+type Row = (&'static str, &'static str, Needs, &'static str, u16);
+
+const USER: &str = r#"{"username": "new-{n}", "email": "new-{n}@example.com", "password": "a password of theirs"}"#;
+const CLIENT: &str = r#"{"client_id": "new-{n}", "name": "New", "type": "confidential", "grant_types": ["password"],
+    "scopes": ["account"]}"#;
+const LOGIN: &str = "grant_type=password&username=nobody-{n}&password=wrong";
+
+#[rustfmt::skip]
+const ROWS: &[Row] = &[
+    // OAuth. A login with a wrong password is an answer of the route itself.
+    ("POST", "/token", Client, LOGIN, 400),
+    ("POST", "/revoke", Client, "token=x", 200),
+    ("POST", "/introspect", Scope("tokens:introspect"), "token=x", 200),
+    ("GET", "/revocations", Scope("tokens:introspect"), "", 200),
+    ("GET", "/verify", Token, "", 204),
+    ("GET", "/.well-known/oauth-authorization-server", Nothing, "", 200),
+    ("GET", "/.well-known/jwks.json", Nothing, "", 200),
+    // Administration.
+    ("GET", "/admin/users", Scope("users:read"), "", 200),
+    ("POST", "/admin/users", Scope("users:write"), USER, 201),
+    ("GET", "/admin/users/{id}", Scope("users:read"), "", 200),
+    ("PATCH", "/admin/users/{id}", Scope("users:write"), r#"{"disabled": true}"#, 200),
+    ("DELETE", "/admin/users/{id}", Scope("users:write"), "", 204),
+    ("PUT", "/admin/users/{id}/password", Scope("users:write"), r#"{"password": "another password"}"#, 204),
+    ("PUT", "/admin/users/{id}/roles", Scope("users:write"), r#"{"roles": []}"#, 200),
+    ("DELETE", "/admin/users/{id}/sessions", Scope("users:write"), "", 204),
+    ("GET", "/admin/roles", Scope("roles:read"), "", 200),
+    ("GET", "/admin/roles/{name}", Scope("roles:read"), "", 200),
+    ("PUT", "/admin/roles/{name}", Scope("roles:write"), r#"{"scopes": ["account"]}"#, 200),
+    ("DELETE", "/admin/roles/{name}", Scope("roles:write"), "", 204),
+    ("GET", "/admin/scopes", Scope("roles:read"), "", 200),
+    ("GET", "/admin/scopes/{name}", Scope("roles:read"), "", 200),
+    ("PUT", "/admin/scopes/{name}", Scope("roles:write"), r#"{"description": "Another"}"#, 200),
+    ("DELETE", "/admin/scopes/{name}", Scope("roles:write"), "", 204),
+    ("GET", "/admin/clients", Scope("clients:read"), "", 200),
+    ("POST", "/admin/clients", Scope("clients:write"), CLIENT, 201),
+    ("GET", "/admin/clients/{id}", Scope("clients:read"), "", 200),
+    ("PATCH", "/admin/clients/{id}", Scope("clients:write"), r#"{"disabled": true}"#, 200),
+    ("DELETE", "/admin/clients/{id}", Scope("clients:write"), "", 204),
+    ("POST", "/admin/clients/{id}/secret", Scope("clients:write"), "{}", 200),
+    ("GET", "/admin/signing-keys", Scope("keys:read"), "", 200),
+    ("POST", "/admin/signing-keys", Scope("keys:write"), "{}", 201),
+    ("DELETE", "/admin/signing-keys/{kid}", Scope("keys:write"), "", 204),
+    ("GET", "/admin/audit-events", Scope("audit:read"), "", 200),
+    // One's own account.
+    ("POST", "/users", Nothing, USER, 201),
+    ("GET", "/users/me", Account, "", 200),
+    ("PATCH", "/users/me", Account, r#"{"display_name": "Another {n}"}"#, 200),
+    ("PUT", "/users/me/password", Account,
+        r#"{"current_password": "a password of maria's", "new_password": "another password"}"#, 204),
+    ("GET", "/users/me/sessions", Account, "", 200),
+    ("DELETE", "/users/me/sessions/{id}", Account, "", 204),
+    // For those who run the server.
+    ("GET", "/healthz", Nothing, "", 200),
+    ("GET", "/readyz", Nothing, "", 200),
+];
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Caller {
+    Nobody,
+    Member,
+    /// A token of an administrator, narrowed to this scope.
+    Narrowed(&'static str),
+    Administrator,
+    /// An administrator who was disabled after the login.
+    Disabled,
+    /// A client for itself, with the scope that is needed.
+    MachineWith(&'static str),
+    /// A client for itself, with all scopes but that.
+    MachineWithout(&'static str),
+}
+
+/// What the contract says.
+fn expected(caller: Caller, needs: Needs, good: u16) -> u16 {
+    let status = |may: bool, refused: u16| if may { good } else { refused };
+    match (needs, caller) {
+        (Client, _) => status(caller == Caller::Nobody, 401),
+        (Token | Account | Scope(_), Caller::Nobody | Caller::Disabled) => 401,
+        (Nothing | Token, _) | (_, Caller::Administrator) => good,
+        // A client has no account, whatever its scope.
+        (Account, _) => status(matches!(caller, Caller::Member | Caller::Narrowed("account")), 403),
+        (Scope(scope), Caller::Narrowed(own)) => status(own == scope, 403),
+        (Scope(_), _) => status(matches!(caller, Caller::MachineWith(_)), 403),
+    }
+}
+
+fn callers(needs: Needs) -> Vec<Caller> {
+    let scope = match needs {
+        Scope(scope) => scope,
+        Nothing | Client | Token | Account => "account",
+    };
+    let some = [
+        Caller::Nobody,
+        Caller::Member,
+        Caller::Administrator,
+        Caller::Disabled,
+        Caller::MachineWith(scope),
+        Caller::MachineWithout(scope),
+    ];
+    some.into_iter().chain(SCOPES.map(Caller::Narrowed)).collect()
+}
+
+/// A server, and what cells need on it.
+struct Cells {
+    server: TestServer,
+    admin: String,
+    /// The secret of the client `machine`, which has every scope.
+    secret: String,
+    number: Cell<u32>,
+}
+
+impl Cells {
+    async fn start(database: Database) -> Self {
+        let server = TestServer::with(database, &["--registration"]).await;
+        let scopes = "account audit:read clients:read clients:write keys:read keys:write roles:read roles:write \
+                      tokens:introspect users:read users:write";
+        let machine = NewClient { id: "machine", grants: &["client_credentials"], scopes, ..NewClient::default() };
+        let secret = server.create_client(machine).await;
+        let admin = server.login("admin", ADMIN_PASSWORD).await;
+        Self { server, admin, secret, number: Cell::new(0) }
+    }
+
+    fn next(&self) -> u32 {
+        self.number.set(self.number.get() + 1);
+        self.number.get()
+    }
+
+    /// Something is made by the administrator.
+    async fn make(&self, method: &str, path: &str, body: Value) -> Value {
+        self.server.request(method, path).bearer(&self.admin).json(&body).send().await.json_with(201)
+    }
+
+    /// A user of whom no other cell knows, who has logged in.
+    async fn token(&self, caller: Caller) -> Option<(String, String)> {
+        let role = match caller {
+            Caller::Nobody => return None,
+            Caller::MachineWith(scope) => return Some((String::new(), self.machine(scope).await)),
+            Caller::MachineWithout(scope) => {
+                let others: Vec<_> = SCOPES.into_iter().filter(|other| *other != scope).collect();
+                return Some((String::new(), self.machine(&others.join(" ")).await));
+            }
+            Caller::Member => "member",
+            Caller::Narrowed(_) | Caller::Administrator | Caller::Disabled => "admin",
+        };
+        let name = format!("caller-{}", self.next());
+        let user = self.server.create_user(&name, &[role]).await;
+        let token = match caller {
+            Caller::Narrowed(scope) => self.server.login_for(&name, PASSWORD, scope).await,
+            _ => self.server.login(&name, PASSWORD).await,
+        };
+        if caller == Caller::Disabled {
+            self.server.set_disabled(&user, true).await;
+            // Who cannot log in again has no other session to end.
+            return Some((String::new(), token));
+        }
+        Some((name, token))
+    }
+
+    async fn machine(&self, scope: &str) -> String {
+        self.server.machine("machine", &self.secret, scope).await
+    }
+
+    /// A path with the name of something that was made for it; `caller`: whose session.
+    async fn fresh(&self, path: &str, caller: &str) -> String {
+        let name = format!("fresh-{}", self.next());
+        let (begin, end) = (path.find('{').unwrap_or(path.len()), path.find('}').map_or(path.len(), |at| at + 1));
+        let collection = &path[..begin];
+        let id = match collection {
+            "/admin/users/" => self.server.create_user(&name, &[]).await.id.to_string(),
+            "/admin/roles/" | "/admin/scopes/" => {
+                let body = if collection == "/admin/roles/" { json!({"scopes": []}) } else { json!({}) };
+                self.make("PUT", &format!("{collection}{name}"), body).await;
+                name
+            }
+            "/admin/clients/" => {
+                let body = json!({
+                    "client_id": name, "name": "Fresh", "type": "confidential", "grant_types": ["password"],
+                    "scopes": ["account"],
+                });
+                self.make("POST", "/admin/clients", body).await;
+                name
+            }
+            "/admin/signing-keys/" => {
+                self.make("POST", "/admin/signing-keys", json!({})).await["kid"].as_str().unwrap().to_owned()
+            }
+            "/users/me/sessions/" if caller.is_empty() => self.server.create_user(&name, &[]).await.id.to_string(),
+            "/users/me/sessions/" => {
+                claims(&self.server.login(caller, PASSWORD).await)["sid"].as_str().unwrap().to_owned()
+            }
+            whole if whole == path => String::new(),
+            other => panic!("a cell does not know how to make one of {other}"),
+        };
+        format!("{collection}{id}{}", &path[end..])
+    }
+
+    fn request(&self, method: &str, path: &str, body: &str) -> Request {
+        let request = self.server.request(method, path);
+        let body = body.replace("{n}", &self.next().to_string());
+        match body.chars().next() {
+            None => request,
+            Some('{') => request.body("application/json", body),
+            Some(_) => request.body("application/x-www-form-urlencoded", body),
+        }
+    }
+}
+
+/// Whoever is refused is told by the challenge why.
+#[track_caller]
+fn refusal_is_well_formed(answer: &Answer, caller: Caller, needs: Needs, cell: &str) {
+    let challenges = answer.headers_named("www-authenticate");
+    let first = challenges.first().copied().unwrap_or_default();
+    match (answer.status, caller, needs) {
+        // OAuth's own: who asks there is a client before anything else.
+        (401, Caller::Nobody, _) if cell.starts_with("POST /introspect") => {
+            assert_eq!(first, "Basic realm=\"grantd\"", "{cell}");
+        }
+        (401, Caller::Nobody, _) => assert_eq!(first, "Bearer realm=\"grantd\"", "{cell}"),
+        (401, _, Client) => assert_eq!(challenges, ["Basic realm=\"grantd\""], "{cell}"),
+        (401, ..) => assert!(first.starts_with("Bearer realm=\"grantd\", error=\"invalid_token\""), "{cell}: {first}"),
+        // It has the scope: that it is no user is no matter of scopes.
+        (403, Caller::MachineWith(_), Account) => {}
+        (403, _, Scope(scope)) => {
+            assert!(first.contains(&format!("error=\"insufficient_scope\", scope=\"{scope}\"")), "{cell}: {first}");
+        }
+        (403, ..) => assert!(first.contains("scope=\"account\""), "{cell}: {first}"),
+        _ => assert!(challenges.is_empty(), "{cell}: {challenges:?}"),
+    }
+}
+
+async fn each_cell_is_as_it_must_be(database: Database) {
+    let cells = Cells::start(database).await;
+    let document = cells.server.get("/openapi.json").send().await.json_with(200);
+    let described = document["paths"].as_object().unwrap().iter().flat_map(|(path, methods)| {
+        methods.as_object().unwrap().keys().map(move |method| (method.to_uppercase(), path.clone()))
+    });
+    let rows = ROWS.iter().map(|(method, path, ..)| ((*method).to_owned(), (*path).to_owned()));
+    assert_eq!(described.collect::<BTreeSet<_>>(), rows.collect(), "each route has its row here");
+
+    let mut shared = BTreeMap::<Caller, Option<(String, String)>>::new();
+    let mut wrong = Vec::new();
+    for (method, path, needs, body, good) in ROWS {
+        let changes_the_caller = path.starts_with("/users/me") && *method != "GET";
+        for caller in callers(*needs) {
+            let token = if changes_the_caller {
+                cells.token(caller).await
+            } else {
+                match shared.entry(caller) {
+                    Entry::Occupied(known) => known.get().clone(),
+                    Entry::Vacant(unknown) => unknown.insert(cells.token(caller).await).clone(),
+                }
+            };
+            let (name, token) = token.unwrap_or_default();
+            let request = cells.request(method, &cells.fresh(path, &name).await, body);
+            let request = if token.is_empty() { request } else { request.bearer(&token) };
+            let (answer, cell) = (request.send().await, format!("{method} {path} by {caller:?}"));
+            let must_be = expected(caller, *needs, *good);
+            if answer.status == must_be {
+                refusal_is_well_formed(&answer, caller, *needs, &cell);
+            } else {
+                wrong.push(format!("{cell}: {} and not {must_be}: {}", answer.status, answer.text()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What is in a body is nobody's business who may not send it.
+async fn who_may_not_is_told_before_the_body_is_read(database: Database) {
+    let cells = Cells::start(database).await;
+    let million = "x".repeat(1_000_000);
+    let bodies = [("application/json", "{broken"), ("text/plain", "{}"), ("application/json", &million)];
+    let auditor = cells.server.login_for("admin", ADMIN_PASSWORD, "audit:read").await;
+    let reader = cells.server.login_for("admin", ADMIN_PASSWORD, "keys:read").await;
+    let before = cells.server.database().row_counts().await;
+    for (method, path, needs, ..) in ROWS.iter().filter(|(_, _, needs, ..)| !matches!(needs, Nothing | Client | Token))
+    {
+        // Nobody who is refused hears whether there is such a thing.
+        let path = path.replace("{id}", "none").replace("{name}", "none").replace("{kid}", "none");
+        if *path == *"/introspect" {
+            // A client may be named in its form, which is read first.
+            continue;
+        }
+        let lacks = if *needs == Scope("audit:read") { &reader } else { &auditor };
+        for (content_type, body) in bodies {
+            let ask = || cells.server.request(method, &path).body(content_type, body);
+            let cell = format!("{method} {path} ({needs:?}) with {} bytes of {content_type}", body.len());
+            let (nobody, without) = (ask().send().await, ask().bearer(lacks).send().await);
+            assert_eq!((nobody.status, without.status), (401, 403), "{cell}: {}", nobody.text());
+            nobody.problem(401, "unauthorized");
+            without.problem(403, "insufficient-scope");
+        }
+    }
+    assert_eq!(cells.server.database().row_counts().await, before);
+}
