@@ -92,7 +92,7 @@ async fn the_password_is_generated_and_printed_once() {
     // The directory is made, and nobody else may look into it.
     let directory = database.directory().join("deep/data");
     let url = format!("sqlite://{}/grantd.db", directory.display());
-    let server = Grantd::start(&url, &[("GRANTD_LOG", "trace")]);
+    let mut server = Grantd::start(&url, &[("GRANTD_LOG", "trace")]);
     assert_eq!(server.line_with("user: ").trim(), "user: admin");
     let printed = server.line_with("password: ");
     let password = password(&printed);
@@ -101,6 +101,8 @@ async fn the_password_is_generated_and_printed_once() {
     server.line_with("/docs");
     let token = server.login(password).await;
     assert_eq!(server.request("GET", "/users/me").bearer(&token).send().await.status, 200);
+    server.signal("TERM");
+    server.wait();
     let (rest, log) = server.kill();
     let (head, payload) = (token.split('.').next().unwrap(), token.split('.').nth(1).unwrap());
     for secret in [password, head, payload, "$argon2id$"] {
