@@ -33,6 +33,7 @@ mod users_me;
 mod verify;
 
 // What operators see.
+mod apply;
 mod cli;
 mod first_start;
 mod settings;
