@@ -17,10 +17,9 @@ on_both_engines!(
     a_secret_comes_from_a_variable_or_a_file,
     what_is_exported_is_there_already_and_can_be_made_elsewhere,
     many_clients_and_users_are_made_once,
-    a_server_applies_a_file_at_its_start,
 );
 
-const EXAMPLE: &str = include_str!("../../deploy/grantd.example.toml");
+pub(crate) const EXAMPLE: &str = include_str!("../../deploy/grantd.example.toml");
 
 /// Runs `grantd apply` with a file that comes over standard input.
 fn apply(database: &Database, file: &str, flags: &[&str], variables: &[(&str, &str)]) -> Output {
@@ -59,13 +58,13 @@ fn set_up(database: &Database) {
 }
 
 /// A secret of a client.
-fn new_secret() -> String {
+pub(crate) fn new_secret() -> String {
     let output = grantd("sqlite://unused", &["keygen", "--client-secret"], "", &[]);
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 /// All that a write would leave traces in.
-async fn traces(database: &Database) -> Vec<(String, i64)> {
+pub(crate) async fn traces(database: &Database) -> Vec<(String, i64)> {
     let mut traces: Vec<_> =
         database.row_counts().await.into_iter().map(|(table, count)| (table.to_owned(), count)).collect();
     for table in ["audit_events", "revocations", "client_assertions", "server_keys"] {
@@ -223,8 +222,8 @@ async fn an_error_in_the_last_entry_leaves_nothing(database: Database) {
         ("username = 'MARIA'", "users[1].username: maria is there twice"),
         ("username = 'joe'\npassword_file = '/x'", "users[1].password_file: only one of"),
         ("username = 'joe'\nemail = 'nowhere'", "users[1].email: must be an e-mail address"),
-        ("username = 'joe'\npassword = 'a secret at a wrong place'", "line 50, users[1].password: unknown field"),
-        ("username = 'joe'\nroles = 'a secret at a wrong place", "line 50: "),
+        ("username = 'joe'\npassword = 'a secret at a wrong place'", "line 46, users[1].password: unknown field"),
+        ("username = 'joe'\nroles = 'a secret at a wrong place", "line 46: "),
         ("username = 'joe'\n[[roles]]\nname = 'admin'\nscopes = []", "roles[1].name: the role admin"),
         ("username = 'joe'\n[[roles]]\nname = 'member'\nscopes = []", "roles[1]: the role member keeps"),
         ("username = 'joe'\n[[scopes]]\nname = 'a/b'", "scopes[2].name: must not have a slash"),
@@ -301,11 +300,13 @@ async fn a_secret_comes_from_a_variable_or_a_file(database: Database) {
     let why = refused(&database, &of_variable.replace("confidential", "public"), &[], &[("S", &second)]);
     assert!(why.contains("clients[0].secret_env: a public client has no secret"), "{why}");
 
-    let server = server(database).await;
-    server.login("maria", PASSWORD).await;
+    // In the time of the commands.
+    let server = Grantd::start(database.url(), &[]);
+    let token = |form: &Form| server.request("POST", "/token").form(form);
+    assert_eq!(token(&Form::password("maria", PASSWORD)).send().await.status, 200);
     let of_itself = Form::of(&[("grant_type", "client_credentials")]);
-    assert_eq!(server.token(&of_itself).basic("shop", &second).send().await.status, 200);
-    assert_eq!(server.token(&of_itself).basic("shop", &first).send().await.status, 401);
+    assert_eq!(token(&of_itself).basic("shop", &second).send().await.status, 200);
+    assert_eq!(token(&of_itself).basic("shop", &first).send().await.status, 401);
 }
 
 async fn what_is_exported_is_there_already_and_can_be_made_elsewhere(database: Database) {
@@ -358,49 +359,5 @@ async fn many_clients_and_users_are_made_once(database: Database) {
     let before = traces(&database).await;
     let output = grantd(database.url(), &["apply", "/dev/stdin"], &file, &[]);
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "nothing to do\n");
-    assert_eq!(traces(&database).await, before);
-}
-
-async fn a_server_applies_a_file_at_its_start(database: Database) {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("grantd.toml").display().to_string();
-    std::fs::write(&path, EXAMPLE).unwrap();
-    let secret = new_secret();
-    let variables = [
-        ("GRANTD_APPLY", path.as_str()),
-        ("GRANTD_ADMIN_PASSWORD", ADMIN_PASSWORD),
-        ("NIGHTLY_SECRET", &secret),
-        ("MARIAS_PASSWORD", PASSWORD),
-    ];
-    // Together, as replicas start.
-    let servers = std::thread::scope(|threads| {
-        let start = || threads.spawn(|| Grantd::start(database.url(), &variables));
-        [start(), start(), start()].map(|thread| thread.join().unwrap())
-    });
-    for server in &servers {
-        let answer = server.request("POST", "/token").form(&Form::password("maria", PASSWORD)).send().await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
-    }
-    drop(servers);
-    let events = "SELECT count(*) FROM audit_events WHERE kind IN ('user.created', 'client.created', 'role.created')";
-    // The administrator of the first start among them.
-    assert_eq!(database.number(events).await, 5);
-    let before = traces(&database).await;
-    drop(Grantd::start(database.url(), &variables[..3]));
-    assert_eq!(traces(&database).await, before);
-
-    let refusal = |text: &str| {
-        std::fs::write(&path, text).unwrap();
-        let output = grantd(database.url(), &["serve"], "", &variables);
-        assert_eq!(output.status.code(), Some(1), "{output:?}");
-        String::from_utf8(output.stderr).unwrap()
-    };
-    let why = refusal("[[users]]\nusername = 'joe'\n");
-    assert!(why.contains("GRANTD_APPLY: users[0].password_env: is needed"), "{why}");
-    // Nobody would see a secret that it makes.
-    let why = refusal(&EXAMPLE.replace("nightly", "daily").replace("secret_env", "# secret_env"));
-    assert!(why.contains("GRANTD_APPLY: clients[1].secret_env: is needed at a server's start"), "{why}");
-    let why = refusal("no TOML");
-    assert!(why.contains("GRANTD_APPLY: line 1: "), "{why}");
     assert_eq!(traces(&database).await, before);
 }

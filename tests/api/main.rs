@@ -34,6 +34,7 @@ mod verify;
 
 // What operators see.
 mod apply;
+mod apply_at_start;
 mod cli;
 mod first_start;
 mod settings;
