@@ -114,6 +114,9 @@ pub enum StartError {
     /// The first start of an empty database failed.
     #[error("the first start failed, and nothing was made: {0}")]
     Setup(Error),
+    /// The set-up file cannot be applied.
+    #[error("GRANTD_APPLY: {0}")]
+    Apply(#[from] setup::ApplyError),
     /// Tokens cannot be checked.
     #[error("GRANTD_ISSUER: {0}")]
     Guard(#[from] BuildError),

@@ -115,6 +115,11 @@ pub(crate) async fn make<T>(app: &App, work: impl AsyncFn(&mut Conn) -> Result<T
     Ok(made)
 }
 
+/// What a change would come to, which is not made.
+pub(crate) async fn rehearse<T>(app: &App, work: impl AsyncFn(&mut Conn) -> Result<T, Error>) -> Result<T, Error> {
+    app.store.rehearse(async |conn| roles::keeping_an_administrator(conn, &work).await).await
+}
+
 /// Reads the signing keys again, for what is signed and what is verified.
 pub(crate) async fn reload_keys(app: &App, store: &Store) -> Result<(), Error> {
     let _one_at_a_time = app.changes.seen.lock().await;

@@ -86,6 +86,8 @@ impl MasterKey {
 pub const CLIENT_SECRET: &str = "grs_";
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+/// 43 digits hold 256 bits.
+const BODY_LEN: usize = 43;
 /// 62^6 > 2^32.
 const CHECKSUM_LEN: usize = 6;
 
@@ -108,15 +110,21 @@ pub(crate) fn without_checksum(text: &str) -> Option<&str> {
 
 /// A new secret of 256 random bits: the prefix, the bits in base62, the checksum.
 pub fn generate(prefix: &str) -> Result<SecretString, NoRandomness> {
-    // 43 base62 digits hold 256 bits; each byte below 248 gives one without bias.
+    // Each byte below 248 gives a digit without bias.
     let mut body = String::from(prefix);
-    while body.len() < prefix.len() + 43 {
+    while body.len() < prefix.len() + BODY_LEN {
         let random: [u8; 64] = random()?;
-        let missing = prefix.len() + 43 - body.len();
+        let missing = prefix.len() + BODY_LEN - body.len();
         body.extend(random.iter().filter(|b| **b < 248).take(missing).map(|b| char::from(BASE62[(b % 62) as usize])));
     }
     let sum = checksum(&body);
     Ok((body + &sum).into())
+}
+
+/// Whether a text has the form of a client's secret: what grantd finds by its checksum, and scanners by its prefix.
+pub(crate) fn is_client_secret(text: &str) -> bool {
+    let body = text.strip_prefix(CLIENT_SECRET).filter(|_| without_checksum(text).is_some());
+    body.is_some_and(|body| body.len() == BODY_LEN + CHECKSUM_LEN && body.bytes().all(|b| b.is_ascii_alphanumeric()))
 }
 
 /// How a generated secret is stored: SHA-256. With 256 random bits nobody can guess what was hashed.
@@ -148,7 +156,8 @@ mod tests {
         let one = generate(CLIENT_SECRET).unwrap();
         let one = one.expose_secret();
         assert_eq!(one.len(), 4 + 43 + 6);
-        assert!(without_checksum(one).is_some());
+        assert!(without_checksum(one).is_some() && is_client_secret(one));
+        assert!(!is_client_secret(&one[1..]) && !is_client_secret(&format!("{one}0")));
         assert_ne!(one, generate(CLIENT_SECRET).unwrap().expose_secret());
     }
 

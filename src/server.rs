@@ -17,7 +17,7 @@ use crate::{
     config::Config,
     http::{self, tls::Certificate},
     keys,
-    setup::FirstStart,
+    setup::{self, FirstStart},
 };
 
 /// Seconds for requests that are under way when the server is stopped.
@@ -40,7 +40,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds the addresses, opens the database and makes what an empty one needs.
+    /// Binds the addresses, opens the database and makes what an empty one needs, and what a set-up file says.
     pub async fn start(config: Config, clock: Clock) -> Result<Self, StartError> {
         let certificate = match &config.http.tls {
             Some((chain, key)) => Some(Certificate::read(chain, key).map_err(StartError::Tls)?),
@@ -51,6 +51,9 @@ impl Server {
         let addresses = addresses(&listeners, &config.http.listen);
         let issuer = addresses.first().map(|address| format!("{scheme}://{address}")).unwrap_or_default();
         let (app, first_start) = App::start(config, issuer, clock).await?;
+        if let Some(file) = &app.config.setup.apply {
+            setup::apply_at_start(&app, file).await?;
+        }
         let app = Arc::new(app);
         let inner = serve(&app, listeners, certificate.as_ref())?;
         Ok(Self { app, first_start, addresses, scheme, certificate, inner })

@@ -1,5 +1,6 @@
 //! The command line. What it does to the database goes through the same functions as a request.
 
+mod apply;
 mod audit;
 mod client;
 mod keys;
@@ -22,7 +23,7 @@ use crate::{
     app::App,
     clock::Clock,
     config::{self, DotEnv, Settings},
-    secret::MasterKey,
+    secret::{self, CLIENT_SECRET, MasterKey},
 };
 
 /// A user name and a password in, a short-lived signed token out.
@@ -48,7 +49,15 @@ enum Command {
     /// Bring the database up to date and end (the server does so at its start)
     Migrate,
     /// Print a new master key
-    Keygen,
+    Keygen {
+        /// Print a secret for a client instead
+        #[arg(long)]
+        client_secret: bool,
+    },
+    /// Make scopes, roles, clients and users as a file says
+    Apply(apply::Arguments),
+    /// Print a file that `apply` takes, of what there is, without secrets and passwords
+    Export,
     /// Show the settings in force, and where each came from
     Config,
     /// Users: those who log in
@@ -167,11 +176,16 @@ fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => System::new().block_on(serve::serve(settings.check()?)),
         Command::Migrate => with_app(&settings, async |_| output.done("The database is up to date.")),
-        Command::Keygen => {
+        Command::Keygen { client_secret: true } => {
+            output.value("client_secret", secret::generate(CLIENT_SECRET)?.expose_secret())
+        }
+        Command::Keygen { client_secret: false } => {
             let key = MasterKey::generate()?.to_text();
             output.value("master_key", key.expose_secret())
         }
         Command::Config => show_config(&settings, matches, dotenv, output),
+        Command::Apply(arguments) => with_app(&settings, async |app| apply::apply(&arguments, app, output).await),
+        Command::Export => with_app(&settings, async |app| apply::export(app).await),
         Command::User(command) => with_app(&settings, async |app| user::run(command, app, output).await),
         Command::Role(command) => with_app(&settings, async |app| role::run_role(command, app, output).await),
         Command::Scope(command) => with_app(&settings, async |app| role::run_scope(command, app, output).await),

@@ -42,6 +42,11 @@ impl Jwks {
         }
     }
 
+    /// As it was given.
+    pub(crate) fn shown(&self) -> &Value {
+        &self.shown
+    }
+
     /// The claims of a JWT that one of the keys signed. Nothing of them was checked.
     pub(crate) fn verify<T: DeserializeOwned>(&self, token: &str) -> Option<T> {
         let header = jsonwebtoken::decode_header(token).ok()?;

@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use grantd_guard::Scopes;
 use serde::{Serialize, Serializer};
 
-pub(crate) use self::change::{give_scope, insert, take_scope};
+pub(crate) use self::change::{create_in, delete_in, give_scope, insert, patch_in, set_secret_in, take_scope};
 pub(crate) use self::jwks::ALGORITHMS;
 pub use self::{
     cache::Cache,
@@ -141,7 +141,7 @@ pub struct Client {
 
 /// As settings have it (`15m`), or null.
 #[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
-fn duration_text<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn duration_text<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     match duration {
         Some(duration) => serializer.collect_str(&humantime::format_duration(*duration)),
         None => serializer.serialize_none(),
@@ -237,7 +237,16 @@ pub async fn find(app: &App, id: &str) -> Result<Client, Error> {
 
 /// Clients in the order of their ids, after one of them (the empty text: from the first): at most `limit`.
 pub async fn list(app: &App, after: &str, limit: i64) -> Result<Vec<Client>, Error> {
-    let mut conn = app.store.read().await?;
+    let all = credentials_after(&mut app.store.read().await?, after, limit).await?;
+    Ok(all.into_iter().map(|credentials| Arc::unwrap_or_clone(credentials.client)).collect())
+}
+
+/// The same with what proves each, as a transaction that is under way sees it.
+pub(crate) async fn credentials_after(
+    conn: &mut Conn,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<Credentials>, StoreError> {
     let rows = run::all!(conn, sql::ClientRow, sql::AFTER, after, limit)?;
-    rows.into_iter().map(|row| Ok(Arc::unwrap_or_clone(Credentials::try_from(row)?.client))).collect()
+    rows.into_iter().map(Credentials::try_from).collect()
 }

@@ -1,4 +1,4 @@
-//! What the first start of an empty database makes.
+//! What there is to be in the database: what the first start makes, and a file that says more.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,6 @@ use super::check::{Check, parse};
 use crate::{passwords::Password, users::Username};
 
 #[derive(Args, Clone)]
-#[expect(clippy::struct_field_names, reason = "clap makes the flags of the names")]
 pub(super) struct SetupSettings {
     /// The administrator that the first start of an empty database makes
     #[arg(long, env = "GRANTD_ADMIN_USERNAME", value_name = "NAME", default_value = "admin")]
@@ -20,9 +19,12 @@ pub(super) struct SetupSettings {
     /// A file that holds the value of `GRANTD_ADMIN_PASSWORD`
     #[arg(long, env = "GRANTD_ADMIN_PASSWORD_FILE", value_name = "FILE", value_parser = parse::path)]
     admin_password_file: Option<PathBuf>,
+    /// A set-up file (TOML), which the server applies at each start: scopes, roles, clients and users that there are to be
+    #[arg(long, env = "GRANTD_APPLY", value_name = "FILE", value_parser = parse::path)]
+    apply: Option<PathBuf>,
 }
 
-/// What the first start of an empty database makes.
+/// What the first start of an empty database makes, and the file that each start of a server applies.
 #[derive(Clone, Debug)]
 pub struct SetupConfig {
     /// The administrator's name.
@@ -31,6 +33,8 @@ pub struct SetupConfig {
     pub admin_password: Option<SecretString>,
     /// Whether one is generated when none was given.
     pub generate_password: bool,
+    /// A set-up file.
+    pub apply: Option<PathBuf>,
 }
 
 impl SetupSettings {
@@ -47,6 +51,7 @@ impl SetupSettings {
             check.problem("GRANTD_ADMIN_PASSWORD", error.message);
             return None;
         }
-        Some(SetupConfig { admin_username: admin_username?, admin_password, generate_password: !postgres })
+        let apply = self.apply.clone().filter(|path| !path.as_os_str().is_empty());
+        Some(SetupConfig { admin_username: admin_username?, admin_password, generate_password: !postgres, apply })
     }
 }

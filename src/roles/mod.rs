@@ -12,7 +12,7 @@ use serde::Serialize;
 
 pub(crate) use self::{
     administrators::keeping_an_administrator,
-    change::{RoleToPut, insert_scope, put_role_row},
+    change::{RoleToPut, delete_role_in, delete_scope_in, insert_scope, put_role_in, put_role_row, put_scope_in},
     name::is_plain_name,
 };
 pub use self::{
@@ -85,16 +85,24 @@ pub async fn find_role(app: &App, name: &str) -> Result<Role, Error> {
 
 /// Scopes in the order of their names, after one of them (the empty text: from the first): at most `limit`.
 pub async fn list_scopes(app: &App, after: &str, limit: i64) -> Result<Vec<ScopeInfo>, Error> {
-    let mut conn = app.store.read().await?;
-    let rows = run::all!(conn, sql::ScopeRow, sql::SCOPES_AFTER, after, limit)?;
-    Ok(rows.into_iter().map(ScopeInfo::try_from).collect::<Result<_, _>>()?)
+    Ok(scopes_after(&mut app.store.read().await?, after, limit).await?)
 }
 
 /// Roles, in the same way.
 pub async fn list_roles(app: &App, after: &str, limit: i64) -> Result<Vec<Role>, Error> {
-    let mut conn = app.store.read().await?;
+    Ok(roles_after(&mut app.store.read().await?, after, limit).await?)
+}
+
+/// As [`list_scopes`], as a transaction that is under way sees them.
+pub(crate) async fn scopes_after(conn: &mut Conn, after: &str, limit: i64) -> Result<Vec<ScopeInfo>, StoreError> {
+    let rows = run::all!(conn, sql::ScopeRow, sql::SCOPES_AFTER, after, limit)?;
+    rows.into_iter().map(ScopeInfo::try_from).collect()
+}
+
+/// As [`list_roles`], in the same way.
+pub(crate) async fn roles_after(conn: &mut Conn, after: &str, limit: i64) -> Result<Vec<Role>, StoreError> {
     let rows = run::all!(conn, sql::RoleRow, sql::ROLES_AFTER, after, limit)?;
-    Ok(rows.into_iter().map(Role::try_from).collect::<Result<_, _>>()?)
+    rows.into_iter().map(Role::try_from).collect()
 }
 
 pub(crate) async fn read_scope(conn: &mut Conn, name: &str) -> Result<Option<ScopeInfo>, StoreError> {

@@ -113,6 +113,14 @@ impl Store {
         }
     }
 
+    /// Runs `work` in a transaction, and undoes it: what it would come to.
+    pub async fn rehearse<T>(&self, work: impl AsyncFn(&mut Conn) -> Result<T, Error>) -> Result<T, Error> {
+        let mut conn = self.begin().await?;
+        let done = work(&mut conn).await;
+        conn.roll_back().await?;
+        done
+    }
+
     async fn begin(&self) -> Result<Conn, StoreError> {
         let link = match &self.engine {
             // IMMEDIATE: a transaction that begins by reading could not be raised to a writing one without a race.

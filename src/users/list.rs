@@ -2,9 +2,14 @@
 
 use super::{
     User,
-    sql::{LIST, LIST_DISABLED, LIST_EMAIL, LIST_ROLE, LIST_USERNAME, UserRow},
+    sql::{BATCH, BY_USERNAMES, LIST, LIST_DISABLED, LIST_EMAIL, LIST_ROLE, LIST_USERNAME, UserRow},
 };
-use crate::{app::App, error::Error, ids::UserId, store::run};
+use crate::{
+    app::App,
+    error::Error,
+    ids::UserId,
+    store::{Conn, StoreError, run},
+};
 
 /// Which users; all of it must be true of them.
 #[derive(Clone, Debug, Default)]
@@ -73,4 +78,21 @@ pub async fn list(app: &App, filter: &Filter, after: Option<After>, limit: i64) 
         }
     };
     Ok(rows.into_iter().map(User::try_from).collect::<Result<_, _>>()?)
+}
+
+/// Users in the order of their ids, after one of them, as a transaction that is under way sees them.
+pub(crate) async fn after(conn: &mut Conn, last: Option<UserId>, limit: i64) -> Result<Vec<User>, StoreError> {
+    let last = last.unwrap_or_else(|| UserId::from([0; 16]));
+    run::all!(conn, UserRow, LIST, last, limit)?.into_iter().map(User::try_from).collect()
+}
+
+/// Those who have one of these names, which are in lower case.
+pub(crate) async fn named(conn: &mut Conn, names: &[String]) -> Result<Vec<User>, StoreError> {
+    let mut found = Vec::new();
+    for names in names.chunks(BATCH) {
+        // The places that are left over repeat a name.
+        let rows = run::all_of!(conn, UserRow, BY_USERNAMES, names.iter().cycle().take(BATCH), |name| [name.as_str()])?;
+        found.extend(rows);
+    }
+    found.into_iter().map(User::try_from).collect()
 }

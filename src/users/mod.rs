@@ -13,13 +13,17 @@ use chrono::{DateTime, Utc};
 use grantd_guard::Scopes;
 use serde::Serialize;
 
-pub(crate) use self::{change::insert, sql::UserRow};
 pub use self::{
     change::{NewUser, UserPatch, change_password, create, delete, end_sessions, patch, set_password, set_roles},
     email::Email,
     list::{After, Filter, list},
     reader::Reader,
     username::Username,
+};
+pub(crate) use self::{
+    change::{delete_in, insert, patch_in, set_roles_in},
+    list::{after, named},
+    sql::UserRow,
 };
 use crate::{
     app::App,

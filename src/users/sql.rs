@@ -25,6 +25,14 @@ pub(super) const BY_IDS: &str = concat!(
     " FROM users u WHERE u.id IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
 );
 
+/// The same by name, in lower case.
+pub(super) const BY_USERNAMES: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM users u WHERE lower(u.username) \
+     IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+);
+
 pub(super) const LOGIN_BY_USERNAME: &str =
     concat!("SELECT ", columns!(), ", u.password_hash FROM users u WHERE lower(u.username) = $1");
 pub(super) const LOGIN_BY_EMAIL: &str =

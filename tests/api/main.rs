@@ -7,12 +7,12 @@
 mod harness;
 
 // What callers see.
-mod audit;
-mod audit_list;
 mod admin_clients;
 mod admin_lists;
 mod admin_roles;
 mod admin_users;
+mod audit;
+mod audit_list;
 mod client_auth;
 mod client_credentials;
 mod hostile;
@@ -33,6 +33,8 @@ mod users_me;
 mod verify;
 
 // What operators see.
+mod apply;
+mod apply_at_start;
 mod cli;
 mod first_start;
 mod settings;

@@ -1,9 +1,24 @@
-//! The first start of an empty database: scopes, roles, the client `default`, an administrator.
+//! What there is to be: what the first start of an empty database makes (scopes, roles, the client `default`, an
+//! administrator), and set-up files, which say more.
+
+mod apply;
+mod error;
+mod export;
+mod file;
+mod plan;
+mod wanted;
 
 use chrono::{DateTime, Utc};
 use grantd_guard::{Scope, Scopes};
 use secrecy::{ExposeSecret, SecretString};
 
+pub(crate) use self::apply::apply_at_start;
+pub use self::{
+    apply::{Applied, Options, apply},
+    error::ApplyError,
+    export::export,
+    plan::{Action, Change},
+};
 use crate::{
     authority::Authority,
     clients::{self, ClientId, ClientKind, GrantType, NewClient},

@@ -1,0 +1,91 @@
+//! Why a set-up file was not applied.
+
+use std::{fmt, io, path::PathBuf};
+
+use crate::error::{Code, Error, FieldError};
+
+/// More lines than this help nobody.
+const MOST: usize = 20;
+
+/// Why a set-up file was not applied. Nothing has changed then.
+#[derive(Debug)]
+pub enum ApplyError {
+    /// The file cannot be read.
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The file is no TOML, or not of the form that it must have.
+    Form {
+        /// Where: counted from 1.
+        line: usize,
+        /// The entry and its field, where they are known.
+        place: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// What it says cannot be, or failed.
+    Refused(Error),
+}
+
+impl fmt::Display for ApplyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read { path, error } => write!(f, "{} cannot be read: {error}", path.display()),
+            Self::Form { line, place, problem } if place.is_empty() => write!(f, "line {line}: {problem}"),
+            Self::Form { line, place, problem } => write!(f, "line {line}, {place}: {problem}"),
+            Self::Refused(Error::Invalid(fields)) if fields.len() > 1 => {
+                write!(f, "{} things are wrong:", fields.len())?;
+                for field in fields.iter().take(MOST) {
+                    write!(f, "\n  {field}")?;
+                }
+                if fields.len() > MOST { write!(f, "\n  and so on") } else { Ok(()) }
+            }
+            Self::Refused(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ApplyError {}
+
+impl From<Error> for ApplyError {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// An entry of the file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// The name of its section.
+    pub(super) section: &'static str,
+    /// Counted from 0.
+    pub(super) index: usize,
+}
+
+impl Place {
+    /// What is wrong with a field of the entry.
+    pub(super) fn error(self, field: &str, code: Code, message: impl Into<String>) -> FieldError {
+        FieldError::new(format!("{}[{}].{field}", self.section, self.index), code, message)
+    }
+
+    /// The same, of what is wrong with the field itself.
+    pub(super) fn of(self, error: FieldError) -> FieldError {
+        self.error(&error.field, error.code, error.message)
+    }
+
+    /// An error that this entry was the cause of.
+    pub(super) fn blame(self, error: Error) -> Error {
+        match error {
+            Error::Invalid(fields) => Error::Invalid(fields.into_iter().map(|field| self.of(field)).collect()),
+            Error::Taken { field } => Error::Invalid(vec![self.error(field, Code::Format, "is taken")]),
+            Error::Forbidden(why) => {
+                let entry = format!("{}[{}]", self.section, self.index);
+                Error::Invalid(vec![FieldError::new(entry, Code::Format, why)])
+            }
+            other => other,
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Writes a set-up file of what there is.
+
+use std::sync::Arc;
+
+use super::{
+    file::{ClientEntry, RoleEntry, ScopeEntry, SetupFile, UserEntry},
+    plan::{PAGE, clients_there, roles_there, scopes_there},
+};
+use crate::{
+    app::App,
+    clients::{Client, Jwks},
+    error::Error,
+    roles::{Role, RoleName},
+    store::Conn,
+    users::{self, User},
+};
+
+const HEAD: &str = "\
+# A set-up file of grantd: `grantd apply FILE` makes what it says, and `grantd apply --prune FILE` removes the rest.
+#
+# What is missing here: secrets and passwords. Where a client is to keep its secret in another database, give it a line such as
+#   secret_env = \"SHOP_SECRET\"       (or secret_file)
+# Without one a client that is new gets a new secret. A user who is new needs a line such as
+#   password_env = \"MARIAS_PASSWORD\" (or password_file)
+# Also missing is what each database has by itself: the built-in scopes and the role admin.
+
+";
+
+/// The text of a file that says what there is.
+pub async fn export(app: &App) -> Result<String, Error> {
+    let mut conn = app.store.read().await?;
+    let scopes = scopes_there(&mut conn).await?.into_iter().filter(|scope| !scope.built_in);
+    let roles = roles_there(&mut conn).await?.into_iter().filter(|role| role.name != RoleName::admin());
+    let clients = clients_there(&mut conn).await?.into_iter().map(|one| Arc::unwrap_or_clone(one.client));
+    let file = SetupFile {
+        scopes: Some(
+            scopes.map(|scope| ScopeEntry { name: scope.name, description: Some(scope.description) }).collect(),
+        ),
+        roles: Some(roles.map(role_entry).collect()),
+        clients: Some(clients.map(client_entry).collect()),
+        users: Some(user_entries(&mut conn).await?),
+    };
+    let text = file.to_text().map_err(|error| Error::Internal(format!("a set-up file cannot be written: {error}")))?;
+    Ok(format!("{HEAD}{text}"))
+}
+
+fn role_entry(role: Role) -> RoleEntry {
+    RoleEntry { name: role.name, description: Some(role.description), scopes: role.scopes }
+}
+
+fn client_entry(client: Client) -> ClientEntry {
+    ClientEntry {
+        client_id: client.client_id,
+        name: client.name,
+        kind: client.kind,
+        grant_types: client.grant_types,
+        scopes: client.scopes,
+        audiences: client.audiences,
+        access_token_ttl: client.access_token_ttl,
+        disabled: client.disabled.then_some(true),
+        secret_env: None,
+        secret_file: None,
+        jwks_file: None,
+        jwks: client.jwks.as_ref().map(Jwks::shown).cloned(),
+    }
+}
+
+async fn user_entries(conn: &mut Conn) -> Result<Vec<UserEntry>, Error> {
+    let (mut entries, mut last) = (Vec::new(), None);
+    loop {
+        let page = users::after(conn, last, PAGE).await?;
+        let Some(end) = page.last() else { return Ok(entries) };
+        last = Some(end.id);
+        entries.extend(page.into_iter().map(user_entry));
+    }
+}
+
+/// `member` is implied.
+fn user_entry(user: User) -> UserEntry {
+    let mut roles = user.roles;
+    roles.retain(|role| *role != RoleName::member());
+    UserEntry {
+        username: user.username,
+        email: user.email,
+        display_name: user.display_name,
+        roles,
+        disabled: user.disabled.then_some(true),
+        password_env: None,
+        password_file: None,
+    }
+}

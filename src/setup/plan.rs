@@ -1,0 +1,352 @@
+//! The difference between what there is and what a set-up file says.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Serialize;
+
+use super::{
+    error::Place,
+    file::{RoleEntry, ScopeEntry, UserEntry},
+    wanted::{Wanted, WantedClient},
+};
+use crate::{
+    clients::{self, Client, ClientId, ClientPatch, Credentials},
+    error::{Code, Error},
+    ids::UserId,
+    patch::Patch,
+    roles::{self, Role, RoleName, ScopeInfo},
+    secret,
+    store::{Conn, StoreError},
+    users::{self, User, UserPatch},
+};
+
+/// How many things one statement reads.
+pub(super) const PAGE: i64 = 500;
+
+/// A difference, for people.
+#[derive(Clone, Debug, Serialize)]
+pub struct Change {
+    /// What is done.
+    pub action: Action,
+    /// `scope`, `role`, `client` or `user`.
+    pub kind: &'static str,
+    /// Which.
+    pub name: String,
+    /// What of it changes.
+    pub fields: Vec<&'static str>,
+    /// The secret that was generated for a new client: nothing shows it again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<String>,
+}
+
+/// What is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// It was not there.
+    Create,
+    /// It was there, and otherwise.
+    Change,
+    /// It was there, and the file does not name it.
+    Delete,
+}
+
+/// A difference, and what makes it go away.
+pub(super) struct Difference<'w> {
+    pub(super) change: Change,
+    /// The entry that asks for it.
+    pub(super) place: Option<Place>,
+    pub(super) step: Step<'w>,
+}
+
+/// What makes a difference go away.
+pub(super) enum Step<'w> {
+    PutScope(&'w ScopeEntry),
+    PutRole(&'w RoleEntry),
+    CreateClient(&'w WantedClient),
+    ChangeClient { id: &'w ClientId, patch: ClientPatch, secret: Option<&'w SecretString> },
+    CreateUser(&'w UserEntry),
+    ChangeUser { id: UserId, patch: UserPatch, roles: &'w [RoleName] },
+    DeleteScope,
+    DeleteRole,
+    DeleteClient,
+    DeleteUser(UserId),
+}
+
+/// What is looked at together. What comes later stands on what comes earlier; what goes, goes in the other order, but for
+/// users: those who come may have the names and addresses of those who go.
+#[derive(Clone, Copy)]
+pub(super) enum Stage {
+    OldUsers,
+    Scopes,
+    Roles,
+    Clients,
+    Users,
+    OldClients,
+    OldRoles,
+    OldScopes,
+}
+
+impl Stage {
+    pub(super) const ALL: [Self; 8] = [
+        Self::OldUsers,
+        Self::Scopes,
+        Self::Roles,
+        Self::Clients,
+        Self::Users,
+        Self::OldClients,
+        Self::OldRoles,
+        Self::OldScopes,
+    ];
+
+    /// The differences at this stage, as the connection sees what there is.
+    pub(super) async fn differences<'w>(
+        self,
+        conn: &mut Conn,
+        wanted: &'w Wanted,
+        prune: bool,
+    ) -> Result<Vec<Difference<'w>>, Error> {
+        let Wanted { scopes, roles, clients, users, .. } = wanted;
+        match (self, prune) {
+            (Self::Scopes, _) => of_scopes(conn, scopes.as_deref().unwrap_or_default()).await,
+            (Self::Roles, _) => of_roles(conn, roles.as_deref().unwrap_or_default()).await,
+            (Self::Clients, _) => of_clients(conn, clients.as_deref().unwrap_or_default()).await,
+            (Self::Users, _) => of_users(conn, users.as_deref().unwrap_or_default()).await,
+            (Self::OldScopes, true) => old_scopes(conn, scopes.as_deref()).await,
+            (Self::OldRoles, true) => old_roles(conn, roles.as_deref()).await,
+            (Self::OldClients, true) => old_clients(conn, clients.as_deref()).await,
+            (Self::OldUsers, true) => old_users(conn, users.as_deref()).await,
+            (_, false) => Ok(Vec::new()),
+        }
+    }
+}
+
+impl<'w> Difference<'w> {
+    /// `fields`: what of it is otherwise; none of that: it is not there.
+    fn of_entry(place: Place, name: &impl ToString, fields: Option<Vec<&'static str>>, step: Step<'w>) -> Self {
+        let action = if fields.is_some() { Action::Change } else { Action::Create };
+        let kind = place.section.trim_end_matches('s');
+        let fields = fields.unwrap_or_default();
+        let change = Change { action, kind, name: name.to_string(), fields, client_secret: None };
+        Self { change, place: Some(place), step }
+    }
+
+    fn of_rest(kind: &'static str, name: &impl ToString, step: Step<'w>) -> Self {
+        let change =
+            Change { action: Action::Delete, kind, name: name.to_string(), fields: Vec::new(), client_secret: None };
+        Self { change, place: None, step }
+    }
+}
+
+/// The names of what differs.
+fn differing(fields: impl IntoIterator<Item = (&'static str, bool)>) -> Vec<&'static str> {
+    fields.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+}
+
+/// All pages; `key`: what the next one begins after.
+async fn every<T>(
+    conn: &mut Conn,
+    read: impl AsyncFn(&mut Conn, &str) -> Result<Vec<T>, StoreError>,
+    key: impl Fn(&T) -> &str,
+) -> Result<Vec<T>, StoreError> {
+    let mut all: Vec<T> = Vec::new();
+    loop {
+        let after = all.last().map(|last| key(last).to_owned()).unwrap_or_default();
+        let page = read(conn, &after).await?;
+        if page.is_empty() {
+            return Ok(all);
+        }
+        all.extend(page);
+    }
+}
+
+/// All scopes that there are.
+pub(super) async fn scopes_there(conn: &mut Conn) -> Result<Vec<ScopeInfo>, StoreError> {
+    let read = async |conn: &mut Conn, after: &str| roles::scopes_after(conn, after, PAGE).await;
+    every(conn, read, |scope| scope.name.as_str()).await
+}
+
+/// All roles.
+pub(super) async fn roles_there(conn: &mut Conn) -> Result<Vec<Role>, StoreError> {
+    let read = async |conn: &mut Conn, after: &str| roles::roles_after(conn, after, PAGE).await;
+    every(conn, read, |role| role.name.as_str()).await
+}
+
+/// All clients.
+pub(super) async fn clients_there(conn: &mut Conn) -> Result<Vec<Credentials>, StoreError> {
+    let read = async |conn: &mut Conn, after: &str| clients::credentials_after(conn, after, PAGE).await;
+    every(conn, read, |credentials| credentials.client.client_id.as_str()).await
+}
+
+fn places<'w, T>(section: &'static str, entries: &'w [T]) -> impl Iterator<Item = (Place, &'w T)> {
+    entries.iter().enumerate().map(move |(index, entry)| (Place { section, index }, entry))
+}
+
+async fn of_scopes<'w>(conn: &mut Conn, wanted: &'w [ScopeEntry]) -> Result<Vec<Difference<'w>>, Error> {
+    let there = scopes_there(conn).await?;
+    let there: HashMap<&str, &ScopeInfo> = there.iter().map(|scope| (scope.name.as_str(), scope)).collect();
+    let differences = places("scopes", wanted).filter_map(|(place, entry)| {
+        let fields = there.get(entry.name.as_str()).map(|scope| {
+            let described = entry.description.as_ref().is_some_and(|text| *text != scope.description);
+            differing([("description", described)])
+        });
+        let differs = fields.as_ref().is_none_or(|fields| !fields.is_empty());
+        differs.then(|| Difference::of_entry(place, &entry.name, fields, Step::PutScope(entry)))
+    });
+    Ok(differences.collect())
+}
+
+async fn of_roles<'w>(conn: &mut Conn, wanted: &'w [RoleEntry]) -> Result<Vec<Difference<'w>>, Error> {
+    let there = roles_there(conn).await?;
+    let there: HashMap<&str, &Role> = there.iter().map(|role| (role.name.as_str(), role)).collect();
+    let differences = places("roles", wanted).filter_map(|(place, entry)| {
+        let fields = there.get(entry.name.as_str()).map(|role| {
+            let described = entry.description.as_ref().is_some_and(|text| *text != role.description);
+            differing([("description", described), ("scopes", entry.scopes != role.scopes)])
+        });
+        let differs = fields.as_ref().is_none_or(|fields| !fields.is_empty());
+        differs.then(|| Difference::of_entry(place, &entry.name, fields, Step::PutRole(entry)))
+    });
+    Ok(differences.collect())
+}
+
+async fn of_clients<'w>(conn: &mut Conn, wanted: &'w [WantedClient]) -> Result<Vec<Difference<'w>>, Error> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let there = clients_there(conn).await?;
+    let there: HashMap<&str, &Credentials> = there.iter().map(|one| (one.client.client_id.as_str(), one)).collect();
+    let mut differences = Vec::new();
+    for (place, entry) in places("clients", wanted) {
+        let id = &entry.new.client_id;
+        let Some(credentials) = there.get(id.as_str()) else {
+            differences.push(Difference::of_entry(place, id, None, Step::CreateClient(entry)));
+            continue;
+        };
+        let client = &credentials.client;
+        if client.kind != entry.new.kind {
+            let message = format!("{id} is {}, which does not change: delete it first", client.kind.as_str());
+            return Err(Error::Invalid(vec![place.error("type", Code::Format, message)]));
+        }
+        let secret = entry.secret.as_ref().filter(|secret| !is_secret_of(credentials, secret));
+        let fields = client_fields(client, entry, secret.is_some());
+        if !fields.is_empty() {
+            let step = Step::ChangeClient { id, patch: client_patch(entry), secret };
+            differences.push(Difference::of_entry(place, id, Some(fields), step));
+        }
+    }
+    Ok(differences)
+}
+
+fn is_secret_of(credentials: &Credentials, secret: &SecretString) -> bool {
+    let fingerprint = secret::fingerprint(secret.expose_secret());
+    let present = credentials.secret_hash.as_deref().unwrap_or_default();
+    verify_slices_are_equal(&fingerprint, present).is_ok()
+}
+
+fn client_fields(client: &Client, entry: &WantedClient, secret_differs: bool) -> Vec<&'static str> {
+    let new = &entry.new;
+    differing([
+        ("name", client.name != new.name),
+        ("grant_types", client.grant_types != new.grant_types),
+        ("scopes", client.scopes != new.scopes),
+        ("audiences", client.audiences != new.audiences),
+        ("access_token_ttl", client.access_token_ttl != new.access_token_ttl),
+        ("jwks", client.jwks != new.jwks),
+        ("disabled", entry.disabled.is_some_and(|disabled| disabled != client.disabled)),
+        ("secret", secret_differs),
+    ])
+}
+
+fn client_patch(entry: &WantedClient) -> ClientPatch {
+    let new = &entry.new;
+    ClientPatch {
+        name: Some(new.name.clone()),
+        grant_types: Some(new.grant_types.clone()),
+        scopes: Some(new.scopes.clone()),
+        audiences: Some(new.audiences.clone()),
+        access_token_ttl: new.access_token_ttl.into(),
+        jwks: new.jwks.clone().into(),
+        disabled: entry.disabled,
+    }
+}
+
+async fn of_users<'w>(conn: &mut Conn, wanted: &'w [UserEntry]) -> Result<Vec<Difference<'w>>, Error> {
+    let lower = |entry: &UserEntry| entry.username.as_str().to_ascii_lowercase();
+    let names: Vec<String> = wanted.iter().map(lower).collect();
+    let there = users::named(conn, &names).await?;
+    let there: HashMap<String, User> =
+        there.into_iter().map(|user| (user.username.as_str().to_ascii_lowercase(), user)).collect();
+    let differences = places("users", wanted).filter_map(|(place, entry)| {
+        let Some(user) = there.get(&lower(entry)) else {
+            return Some(Difference::of_entry(place, &entry.username, None, Step::CreateUser(entry)));
+        };
+        let fields = user_fields(user, entry);
+        let step = Step::ChangeUser { id: user.id, patch: user_patch(entry), roles: &entry.roles };
+        (!fields.is_empty()).then(|| Difference::of_entry(place, &entry.username, Some(fields), step))
+    });
+    Ok(differences.collect())
+}
+
+fn user_fields(user: &User, entry: &UserEntry) -> Vec<&'static str> {
+    let member = RoleName::member();
+    let roles: BTreeSet<&RoleName> = entry.roles.iter().chain([&member]).collect();
+    differing([
+        ("username", user.username != entry.username),
+        ("email", user.email != entry.email),
+        ("display_name", user.display_name != entry.display_name),
+        ("disabled", entry.disabled.is_some_and(|disabled| disabled != user.disabled)),
+        ("roles", user.roles.iter().collect::<BTreeSet<_>>() != roles),
+    ])
+}
+
+fn user_patch(entry: &UserEntry) -> UserPatch {
+    UserPatch {
+        username: Some(entry.username.clone()),
+        email: Patch::from(entry.email.clone()),
+        display_name: Patch::from(entry.display_name.clone()),
+        disabled: entry.disabled,
+    }
+}
+
+async fn old_scopes<'w>(conn: &mut Conn, wanted: Option<&[ScopeEntry]>) -> Result<Vec<Difference<'w>>, Error> {
+    let Some(wanted) = wanted else { return Ok(Vec::new()) };
+    let named: HashSet<&str> = wanted.iter().map(|scope| scope.name.as_str()).collect();
+    let there = scopes_there(conn).await?;
+    let old = there.iter().filter(|scope| !scope.built_in && !named.contains(scope.name.as_str()));
+    Ok(old.map(|scope| Difference::of_rest("scope", &scope.name, Step::DeleteScope)).collect())
+}
+
+async fn old_roles<'w>(conn: &mut Conn, wanted: Option<&[RoleEntry]>) -> Result<Vec<Difference<'w>>, Error> {
+    let Some(wanted) = wanted else { return Ok(Vec::new()) };
+    let named: HashSet<&str> = wanted.iter().map(|role| role.name.as_str()).collect();
+    let there = roles_there(conn).await?;
+    let old = there.iter().filter(|role| !role.built_in && !named.contains(role.name.as_str()));
+    Ok(old.map(|role| Difference::of_rest("role", &role.name, Step::DeleteRole)).collect())
+}
+
+async fn old_clients<'w>(conn: &mut Conn, wanted: Option<&[WantedClient]>) -> Result<Vec<Difference<'w>>, Error> {
+    let Some(wanted) = wanted else { return Ok(Vec::new()) };
+    let default = ClientId::default_client();
+    let named = wanted.iter().map(|client| client.new.client_id.as_str());
+    let named: HashSet<&str> = named.chain([default.as_str()]).collect();
+    let there = clients_there(conn).await?;
+    let ids = there.iter().map(|credentials| &credentials.client.client_id);
+    let old = ids.filter(|id| !named.contains(id.as_str()));
+    Ok(old.map(|id| Difference::of_rest("client", id, Step::DeleteClient)).collect())
+}
+
+async fn old_users<'w>(conn: &mut Conn, wanted: Option<&[UserEntry]>) -> Result<Vec<Difference<'w>>, Error> {
+    let Some(wanted) = wanted else { return Ok(Vec::new()) };
+    let named: HashSet<String> = wanted.iter().map(|user| user.username.as_str().to_ascii_lowercase()).collect();
+    let (mut old, mut last) = (Vec::new(), None);
+    loop {
+        let page = users::after(conn, last, PAGE).await?;
+        let Some(end) = page.last() else { return Ok(old) };
+        last = Some(end.id);
+        let unnamed = page.iter().filter(|user| !named.contains(&user.username.as_str().to_ascii_lowercase()));
+        old.extend(unnamed.map(|user| Difference::of_rest("user", &user.username, Step::DeleteUser(user.id))));
+    }
+}

@@ -1,0 +1,363 @@
+//! Set-up files: what `grantd apply` makes of them, that it makes all or nothing and nothing twice, and what `grantd export`
+//! writes.
+
+use std::{fmt::Write as _, process::Output};
+
+use serde_json::{Value, json};
+
+use crate::harness::{ADMIN_PASSWORD, Database, Form, Grantd, PASSWORD, TestServer, grantd, on_both_engines};
+
+on_both_engines!(
+    what_a_file_says_is_made_once,
+    a_dry_run_says_what_would_change_and_changes_nothing,
+    what_is_otherwise_is_changed,
+    what_the_file_does_not_name_is_removed_when_asked_for,
+    an_error_in_the_last_entry_leaves_nothing,
+    the_last_administrator_stays,
+    a_secret_comes_from_a_variable_or_a_file,
+    what_is_exported_is_there_already_and_can_be_made_elsewhere,
+    many_clients_and_users_are_made_once,
+);
+
+pub(crate) const EXAMPLE: &str = include_str!("../../deploy/grantd.example.toml");
+
+/// Runs `grantd apply` with a file that comes over standard input.
+fn apply(database: &Database, file: &str, flags: &[&str], variables: &[(&str, &str)]) -> Output {
+    grantd(database.url(), &[&["apply", "/dev/stdin", "--json"], flags].concat(), file, variables)
+}
+
+/// The same, which must succeed: what was changed.
+#[track_caller]
+fn applied(database: &Database, file: &str, flags: &[&str], variables: &[(&str, &str)]) -> Vec<Value> {
+    let output = apply(database, file, flags, variables);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// `create user maria` and the like, with the names of what changes.
+fn lines(changes: &[Value]) -> Vec<String> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let line = |change: &Value| {
+        let fields = change["fields"].as_array().unwrap().iter().map(text);
+        [&change["action"], &change["kind"], &change["name"]].map(text).into_iter().chain(fields).collect::<Vec<_>>()
+    };
+    changes.iter().map(|change| line(change).join(" ")).collect()
+}
+
+/// The same, which must be refused: why.
+#[track_caller]
+fn refused(database: &Database, file: &str, flags: &[&str], variables: &[(&str, &str)]) -> String {
+    let output = apply(database, file, flags, variables);
+    assert!(output.status.code() == Some(1) && output.stdout.is_empty(), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn set_up(database: &Database) {
+    let output = grantd(database.url(), &["migrate"], "", &[("GRANTD_ADMIN_PASSWORD", ADMIN_PASSWORD)]);
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// A secret of a client.
+pub(crate) fn new_secret() -> String {
+    let output = grantd("sqlite://unused", &["keygen", "--client-secret"], "", &[]);
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// All that a write would leave traces in.
+pub(crate) async fn traces(database: &Database) -> Vec<(String, i64)> {
+    let mut traces: Vec<_> =
+        database.row_counts().await.into_iter().map(|(table, count)| (table.to_owned(), count)).collect();
+    for table in ["audit_events", "revocations", "client_assertions", "server_keys"] {
+        traces.push((table.to_owned(), database.number(&format!("SELECT count(*) FROM {table}")).await));
+    }
+    for column in ["revocations", "signing_keys", "clients", "roles"] {
+        let of_row = format!("changes.{column}");
+        traces.push((of_row, database.number(&format!("SELECT CAST({column} AS BIGINT) FROM changes")).await));
+    }
+    traces.push(("revisions".to_owned(), database.number("SELECT CAST(sum(revision) AS BIGINT) FROM users").await));
+    traces
+}
+
+/// A server of this process on a database that commands have set up.
+async fn server(database: Database) -> TestServer {
+    if database.is_postgres() {
+        return TestServer::start(database).await;
+    }
+    let key = database.directory().join("master.key").display().to_string();
+    TestServer::with(database, &["--master-key-file", &key]).await
+}
+
+async fn what_a_file_says_is_made_once(database: Database) {
+    set_up(&database);
+    let secret = new_secret();
+    let variables = [("NIGHTLY_SECRET", secret.as_str()), ("MARIAS_PASSWORD", PASSWORD)];
+    let made = applied(&database, EXAMPLE, &[], &variables);
+    let all = [
+        "create scope items:read",
+        "create scope items:write",
+        "create role editor",
+        "create client shop",
+        "create client nightly",
+        "create user maria",
+    ];
+    assert_eq!(lines(&made), all);
+    // A secret that was given is not printed.
+    assert!(made.iter().all(|change| change.get("client_secret").is_none()), "{made:?}");
+    let before = traces(&database).await;
+    // The password is needed no more.
+    assert_eq!(applied(&database, EXAMPLE, &[], &variables[..1]), [] as [Value; 0]);
+    let output = grantd(database.url(), &["apply", "/dev/stdin", "--prune"], EXAMPLE, &variables);
+    assert!(!output.status.success(), "the administrator is not in the file");
+    let output = grantd(database.url(), &["apply", "/dev/stdin"], EXAMPLE, &variables);
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "nothing to do\n");
+    assert_eq!(traces(&database).await, before);
+
+    let server = server(database).await;
+    let login = Form::password("maria", PASSWORD).and("client_id", "shop");
+    let answer = server.token(&login).send().await.json_with(200);
+    assert_eq!((&answer["scope"], &answer["expires_in"]), (&json!("account items:read items:write"), &json!(600)));
+    let of_itself = Form::of(&[("grant_type", "client_credentials")]);
+    assert_eq!(server.token(&of_itself).basic("nightly", &secret).send().await.status, 200);
+    let role = server.get("/admin/roles/editor").bearer(&server.admin().await).send().await.json_with(200);
+    assert_eq!(role["description"], "Works on items");
+}
+
+async fn a_dry_run_says_what_would_change_and_changes_nothing(database: Database) {
+    set_up(&database);
+    let before = traces(&database).await;
+    let file = "[[scopes]]\nname = 'a'\n[[clients]]\nclient_id = 'shop'\nname = 'S'\ntype = 'confidential'\n\
+                grant_types = ['client_credentials']\nscopes = ['a']\n[[users]]\nusername = 'maria'\npassword_env = 'P'\n";
+    let variables = [("P", PASSWORD)];
+    let would = applied(&database, file, &["--dry-run"], &variables);
+    assert_eq!(lines(&would), ["create scope a", "create client shop", "create user maria"]);
+    assert!(would.iter().all(|change| change.get("client_secret").is_none()), "{would:?}");
+    // It finds what only the database knows, too.
+    let why = refused(&database, &file.replace("['a']", "['b']"), &["--dry-run"], &variables);
+    assert!(why.contains("clients[0].scopes: there is no scope b"), "{why}");
+    let why = refused(&database, "users = []", &["--dry-run", "--prune"], &variables);
+    assert!(why.contains("users:write"), "{why}");
+    assert_eq!(traces(&database).await, before);
+    let made = applied(&database, file, &[], &variables);
+    assert_eq!(lines(&made), lines(&would));
+    let secret = made[1]["client_secret"].as_str().unwrap().to_owned();
+    assert!(applied(&database, file, &["--dry-run"], &[]).is_empty());
+    let server = server(database).await;
+    let of_itself = Form::of(&[("grant_type", "client_credentials")]);
+    assert_eq!(server.token(&of_itself).basic("shop", &secret).send().await.status, 200);
+}
+
+async fn what_is_otherwise_is_changed(database: Database) {
+    set_up(&database);
+    let secret = new_secret();
+    let variables = [("NIGHTLY_SECRET", secret.as_str()), ("MARIAS_PASSWORD", PASSWORD)];
+    applied(&database, EXAMPLE, &[], &variables);
+    let other = EXAMPLE
+        .replace("See items", "See all items")
+        .replace("scopes = [\"items:read\", \"items:write\"]", "scopes = [\"items:read\"]")
+        .replace("access_token_ttl = \"10m\"\n", "disabled = true\n")
+        .replace("username = \"maria\"", "username = \"Maria\"")
+        .replace("email = \"maria@example.com\"\n", "")
+        .replace("roles = [\"editor\"]", "roles = [\"member\"]")
+        + "[[roles]]\nname = 'member'\nscopes = ['account', 'items:read']\n";
+    let changed = lines(&applied(&database, &other, &[], &[variables[0], ("MARIAS_PASSWORD", "another password")]));
+    let all = [
+        "change scope items:read description",
+        "change role editor scopes",
+        "change role member scopes",
+        "change client shop access_token_ttl disabled",
+        "change user Maria username email roles",
+    ];
+    assert_eq!(changed, all);
+    assert!(applied(&database, &other, &[], &variables).is_empty());
+    // What the file does not say of `disabled` is left to who said it.
+    assert!(applied(&database, &other.replace("disabled = true\n", ""), &[], &variables).is_empty());
+    let on = other.replace("disabled = true\n", "disabled = false\n");
+    assert_eq!(lines(&applied(&database, &on, &[], &variables)), ["change client shop disabled"]);
+
+    let server = server(database).await;
+    // The password is the one from before.
+    server.login("maria", PASSWORD).await;
+    let member = server.get("/admin/roles/member").bearer(&server.admin().await).send().await.json_with(200);
+    assert_eq!(member["description"], "What every user has");
+}
+
+async fn what_the_file_does_not_name_is_removed_when_asked_for(database: Database) {
+    set_up(&database);
+    let variables = [("NIGHTLY_SECRET", new_secret()), ("MARIAS_PASSWORD", PASSWORD.to_owned())];
+    let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
+    applied(&database, EXAMPLE, &[], &variables);
+    // Of a kind that has no section nothing goes; who comes may have the address of who goes.
+    let users = "[[users]]\nusername = 'admin'\nroles = ['admin']\n[[users]]\nusername = 'mary'\n\
+                 email = 'maria@example.com'\npassword_env = 'MARIAS_PASSWORD'\n";
+    assert_eq!(lines(&applied(&database, users, &["--prune"], &variables)), ["delete user maria", "create user mary"]);
+    assert!(applied(&database, users, &["--prune"], &[]).is_empty());
+    let rest = format!("clients = []\nroles = []\n{users}[[scopes]]\nname = 'items:read'\n");
+    let gone = ["delete client nightly", "delete client shop", "delete role editor", "delete scope items:write"]
+        .map(str::to_owned);
+    assert_eq!(lines(&applied(&database, &rest, &["--prune"], &[])), gone);
+    let before = traces(&database).await;
+    assert!(applied(&database, &rest, &["--prune"], &[]).is_empty());
+    let count = |table: &str| before.iter().find(|(name, _)| name == table).unwrap().1;
+    assert_eq!([count("scopes"), count("roles"), count("clients"), count("users")], [12, 2, 1, 2]);
+    // What would go cannot be given.
+    applied(&database, "[[scopes]]\nname = 'b'\n[[roles]]\nname = 'r'\nscopes = ['b']\n", &[], &[]);
+    let named = "[[scopes]]\nname = 'c'\n[[roles]]\nname = 'x'\nscopes = ['b', 'c']\n[[users]]\nusername = 'admin'\n\
+                 roles = ['admin', 'r']\n";
+    let why = refused(&database, named, &["--prune"], &[]);
+    assert!(why.contains("roles[0].scopes: the file has no scope b"), "{why}");
+    assert!(why.contains("users[0].roles: the file has no role r"), "{why}");
+}
+
+async fn an_error_in_the_last_entry_leaves_nothing(database: Database) {
+    set_up(&database);
+    let before = traces(&database).await;
+    let variables = [("NIGHTLY_SECRET", new_secret()), ("MARIAS_PASSWORD", PASSWORD.to_owned())];
+    let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let last = |entry: &str| format!("{EXAMPLE}[[users]]\npassword_env = 'MARIAS_PASSWORD'\n{entry}\n");
+    for (entry, problem) in [
+        ("username = 'joe'\nroles = ['nobody']", "users[1].roles: there is no role nobody"),
+        ("username = 'joe'\nemail = 'MARIA@example.com'", "users[1].email: is taken"),
+        ("username = 'joe@example.com'", "users[1].username: a name with @"),
+        ("username = 'joe'\ndisplay_name = ''", "users[1].display_name: must have"),
+        ("username = 'MARIA'", "users[1].username: maria is there twice"),
+        ("username = 'joe'\npassword_file = '/x'", "users[1].password_file: only one of"),
+        ("username = 'joe'\nemail = 'nowhere'", "users[1].email: must be an e-mail address"),
+        ("username = 'joe'\npassword = 'a secret at a wrong place'", "line 46, users[1].password: unknown field"),
+        ("username = 'joe'\nroles = 'a secret at a wrong place", "line 46: "),
+        ("username = 'joe'\n[[roles]]\nname = 'admin'\nscopes = []", "roles[1].name: the role admin"),
+        ("username = 'joe'\n[[roles]]\nname = 'member'\nscopes = []", "roles[1]: the role member keeps"),
+        ("username = 'joe'\n[[scopes]]\nname = 'a/b'", "scopes[2].name: must not have a slash"),
+        ("username = 'joe'\n[[clients]]\nclient_id = 'x1'", "clients[2]: missing field `name`"),
+    ] {
+        let why = refused(&database, &last(entry), &[], &variables);
+        assert!(why.contains(problem) && !why.contains("wrong place"), "{entry}: {why}");
+    }
+    // All at once.
+    let why = refused(&database, &last("username = 'joe'"), &[], &[("NIGHTLY_SECRET", "grs_x")]);
+    assert!(why.contains("clients[1].secret_env: does not hold"), "{why}");
+    let why = refused(&database, &last("username = 'joe'"), &[], &variables[..1]);
+    for index in [0, 1] {
+        assert!(
+            why.contains(&format!("users[{index}].password_env: the variable MARIAS_PASSWORD is not set")),
+            "{why}"
+        );
+    }
+    let kind = "[[clients]]\nclient_id = 'default'\nname = 'D'\ntype = 'confidential'\ngrant_types = ['password']\nscopes = []\n";
+    let why = refused(&database, kind, &[], &[]);
+    assert!(why.contains("clients[0].type: default is public"), "{why}");
+    let output = grantd(database.url(), &["apply", "/nowhere/grantd.toml"], "", &[]);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("/nowhere/grantd.toml cannot be read"));
+    assert_eq!(traces(&database).await, before);
+}
+
+async fn the_last_administrator_stays(database: Database) {
+    set_up(&database);
+    let before = traces(&database).await;
+    for (file, flags) in [
+        ("[[users]]\nusername = 'maria'\npassword_env = 'P'\n", &["--prune"][..]),
+        ("[[users]]\nusername = 'admin'\nroles = []\n", &[]),
+        ("[[users]]\nusername = 'admin'\nroles = ['admin']\ndisabled = true\n", &[]),
+    ] {
+        let why = refused(&database, file, flags, &[("P", PASSWORD)]);
+        assert!(why.contains("the last enabled user with the scope users:write"), "{why}");
+    }
+    assert_eq!(traces(&database).await, before);
+    // Another one may take the place.
+    let other = "[[users]]\nusername = 'maria'\nroles = ['admin']\npassword_env = 'P'\n";
+    let changed = lines(&applied(&database, other, &["--prune"], &[("P", PASSWORD)]));
+    assert_eq!(changed, ["delete user admin", "create user maria"]);
+}
+
+async fn a_secret_comes_from_a_variable_or_a_file(database: Database) {
+    set_up(&database);
+    let directory = tempfile::tempdir().unwrap();
+    let (first, second) = (new_secret(), new_secret());
+    std::fs::write(directory.path().join("secret"), format!("{first}\n")).unwrap();
+    std::fs::write(directory.path().join("password"), format!("{PASSWORD}\r\n")).unwrap();
+    // Paths begin where the file is.
+    let text = "[[clients]]\nclient_id = 'shop'\nname = 'S'\ntype = 'confidential'\ngrant_types = ['client_credentials']\n\
+                scopes = ['account']\nsecret_file = 'secret'\n[[users]]\nusername = 'maria'\npassword_file = 'password'\n";
+    let file = directory.path().join("grantd.toml");
+    std::fs::write(&file, text).unwrap();
+    let path = file.display().to_string();
+    let output = grantd(database.url(), &["apply", &path, "--json"], "", &[]);
+    assert!(output.status.success(), "{output:?}");
+    // Only a secret that is another one changes anything.
+    let of_variable = text.replace("secret_file = 'secret'", "secret_env = 'S'");
+    assert!(applied(&database, &of_variable, &[], &[("S", &first)]).is_empty());
+    let without = text.replace("secret_file = 'secret'\n", "");
+    assert!(applied(&database, &without, &[], &[]).is_empty());
+    let changed = applied(&database, &of_variable, &[], &[("S", &second)]);
+    assert_eq!(lines(&changed), ["change client shop secret"]);
+    assert!(applied(&database, &of_variable, &[], &[("S", &second)]).is_empty());
+    for (wrong, problem) in [
+        ("", "clients[0].secret_env: the variable S is not set"),
+        ("a secret of my own", "clients[0].secret_env: does not hold a secret"),
+    ] {
+        let why = refused(&database, &of_variable, &[], &[("S", wrong)]);
+        assert!(why.contains(problem) && (wrong.is_empty() || !why.contains(wrong)), "{why}");
+    }
+    let why = refused(&database, &of_variable.replace("confidential", "public"), &[], &[("S", &second)]);
+    assert!(why.contains("clients[0].secret_env: a public client has no secret"), "{why}");
+
+    // In the time of the commands.
+    let server = Grantd::start(database.url(), &[]);
+    let token = |form: &Form| server.request("POST", "/token").form(form);
+    assert_eq!(token(&Form::password("maria", PASSWORD)).send().await.status, 200);
+    let of_itself = Form::of(&[("grant_type", "client_credentials")]);
+    assert_eq!(token(&of_itself).basic("shop", &second).send().await.status, 200);
+    assert_eq!(token(&of_itself).basic("shop", &first).send().await.status, 401);
+}
+
+async fn what_is_exported_is_there_already_and_can_be_made_elsewhere(database: Database) {
+    set_up(&database);
+    let key = r#"[{kty = "OKP", crv = "Ed25519", x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]"#;
+    let more = format!(
+        "[[clients]]\nclient_id = 'signs'\nname = 'Signs \"\"\"\\ 🌻'\ntype = 'confidential'\n\
+         grant_types = ['client_credentials']\nscopes = []\njwks = {{keys = {key}}}\ndisabled = true\n"
+    );
+    let (file, secret) = (format!("{EXAMPLE}{more}"), new_secret());
+    let variables = [("NIGHTLY_SECRET", secret.as_str()), ("MARIAS_PASSWORD", PASSWORD)];
+    applied(&database, &file, &[], &variables);
+    let export = |database: &Database| {
+        let output = grantd(database.url(), &["export"], "", &[("GRANTD_ADMIN_PASSWORD", ADMIN_PASSWORD)]);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let exported = export(&database);
+    assert!(exported.starts_with('#') && !exported.contains(&secret) && !exported.contains("argon2"), "{exported}");
+    let before = traces(&database).await;
+    for flags in [&[][..], &["--prune"]] {
+        assert!(applied(&database, &exported, flags, &[]).is_empty());
+    }
+    assert_eq!(traces(&database).await, before);
+
+    let other = Database::sqlite();
+    set_up(&other);
+    let why = refused(&other, &exported, &[], &[]);
+    assert!(why.contains("users[1].password_env: is needed for a user who is new"), "{why}");
+    let with_password = exported.replace("username = \"maria\"", "username = \"maria\"\npassword_env = \"P\"");
+    let made = applied(&other, &with_password, &["--prune"], &[("P", PASSWORD)]);
+    let secrets = made.iter().filter(|change| change.get("client_secret").is_some());
+    assert_eq!(secrets.map(|change| &change["name"]).collect::<Vec<_>>(), ["nightly", "signs"]);
+    assert_eq!(export(&other), exported);
+}
+
+async fn many_clients_and_users_are_made_once(database: Database) {
+    set_up(&database);
+    let mut file =
+        String::from("[[scopes]]\nname = 'items:read'\n[[roles]]\nname = 'reader'\nscopes = ['items:read']\n");
+    for n in 0..500 {
+        let client = "type = 'public'\ngrant_types = ['password']\nscopes = ['items:read']";
+        let _ = writeln!(file, "[[clients]]\nclient_id = 'client-{n}'\nname = 'Client {n}'\n{client}");
+    }
+    for n in 0..5000 {
+        let user = "roles = ['reader']\npassword_env = 'P'";
+        let _ = writeln!(file, "[[users]]\nusername = 'user-{n}'\nemail = 'user-{n}@example.com'\n{user}");
+    }
+    assert_eq!(applied(&database, &file, &[], &[("P", PASSWORD)]).len(), 5502);
+    let before = traces(&database).await;
+    let output = grantd(database.url(), &["apply", "/dev/stdin"], &file, &[]);
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "nothing to do\n");
+    assert_eq!(traces(&database).await, before);
+}

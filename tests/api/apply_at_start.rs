@@ -1,0 +1,52 @@
+//! A set-up file that each server applies at its start.
+
+use crate::{
+    apply::{EXAMPLE, new_secret, traces},
+    harness::{ADMIN_PASSWORD, Database, Form, Grantd, PASSWORD, grantd, on_both_engines},
+};
+
+on_both_engines!(a_server_applies_a_file_at_its_start);
+
+async fn a_server_applies_a_file_at_its_start(database: Database) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("grantd.toml").display().to_string();
+    std::fs::write(&path, EXAMPLE).unwrap();
+    let secret = new_secret();
+    let variables = [
+        ("GRANTD_APPLY", path.as_str()),
+        ("GRANTD_ADMIN_PASSWORD", ADMIN_PASSWORD),
+        ("NIGHTLY_SECRET", &secret),
+        ("MARIAS_PASSWORD", PASSWORD),
+    ];
+    // Together, as replicas start.
+    let servers = std::thread::scope(|threads| {
+        let start = || threads.spawn(|| Grantd::start(database.url(), &variables));
+        [start(), start(), start()].map(|thread| thread.join().unwrap())
+    });
+    for server in &servers {
+        let answer = server.request("POST", "/token").form(&Form::password("maria", PASSWORD)).send().await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    drop(servers);
+    let events = "SELECT count(*) FROM audit_events WHERE kind IN ('user.created', 'client.created', 'role.created')";
+    // The administrator of the first start among them.
+    assert_eq!(database.number(events).await, 5);
+    let before = traces(&database).await;
+    drop(Grantd::start(database.url(), &variables[..3]));
+    assert_eq!(traces(&database).await, before);
+
+    let refusal = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        let output = grantd(database.url(), &["serve"], "", &variables);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let why = refusal("[[users]]\nusername = 'joe'\n");
+    assert!(why.contains("GRANTD_APPLY: users[0].password_env: is needed"), "{why}");
+    // Nobody would see a secret that it makes.
+    let why = refusal(&EXAMPLE.replace("nightly", "daily").replace("secret_env", "# secret_env"));
+    assert!(why.contains("GRANTD_APPLY: clients[1].secret_env: is needed at a server's start"), "{why}");
+    let why = refusal("no TOML");
+    assert!(why.contains("GRANTD_APPLY: line 1: "), "{why}");
+    assert_eq!(traces(&database).await, before);
+}
