@@ -7,12 +7,12 @@
 mod harness;
 
 // What callers see.
-mod audit;
-mod audit_list;
 mod admin_clients;
 mod admin_lists;
 mod admin_roles;
 mod admin_users;
+mod audit;
+mod audit_list;
 mod client_auth;
 mod client_credentials;
 mod hostile;
