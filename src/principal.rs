@@ -18,6 +18,7 @@ use crate::{
     audit::Origin,
     authority::Authority,
     client_address::client_address,
+    clients,
     error::Error,
     http::{headers::RequestIdText, problem::Problem},
     ids::{SessionId, UserId},
@@ -112,10 +113,13 @@ impl<S: RequiredScopes> FromRequest for Permit<S> {
 async fn permit<S: RequiredScopes>(req: &HttpRequest) -> Result<Permit<S>, Problem> {
     let app = app(req)?;
     let claims = claims(req, app)?;
-    // What was taken from a user a moment ago is still in the token, and counts no more.
+    // What was taken from a client or a user a moment ago is still in the token, and counts no more.
+    let client = clients::credentials(app, &claims.client_id).await.map_err(Error::from)?;
+    let client = client.ok_or(Refusal::Token(TokenError::Revoked))?;
+    let scopes = claims.scope.intersection(&client.client.scopes);
     let scopes = match UserId::parse(&claims.sub) {
-        Some(id) => claims.scope.intersection(&live_user(app, id).await?.scopes),
-        None => claims.scope.clone(),
+        Some(id) => scopes.intersection(&live_user(app, id).await?.scopes),
+        None => scopes,
     };
     if !S::are_in(&scopes) {
         return Err(Refusal::Scope(S::needed()).into());

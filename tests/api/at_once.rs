@@ -12,6 +12,7 @@ on_both_engines!(
     a_deleted_user_is_out,
     sessions_end_by_hand,
     what_a_role_gave_is_gone,
+    what_a_client_had_is_gone,
     a_disabled_client_gets_and_uses_nothing,
     one_changes_ones_own_account,
     whoever_may_makes_an_account_for_themselves,
@@ -178,6 +179,35 @@ async fn what_a_role_gave_is_gone(database: Database) {
     assert_eq!(scene.admin.server.token(&refresh).send().await.json_with(200)["scope"], "account");
     // The session goes on with what is left.
     scene.lives(&login).await;
+}
+
+async fn what_a_client_had_is_gone(database: Database) {
+    let scene = Scene::start(database).await;
+    scene.admin.role("reader", &["users:read", "roles:read"]).await;
+    scene.admin.user("maria", &["reader"]).await;
+    let shop = NewClient {
+        id: "shop",
+        grants: &["client_credentials", "password", "refresh_token"],
+        scopes: "account roles:read users:read",
+        ..NewClient::default()
+    };
+    let secret = scene.admin.server.create_client(shop).await;
+    let form = Form::password("maria", PASSWORD).and("client_id", "shop").and("client_secret", &secret);
+    let (login, machine) = (scene.login(&form).await, scene.admin.server.machine("shop", &secret, "users:read").await);
+    let sees = async |server: &TestServer, token: &str| server.get("/admin/users").bearer(token).send().await.status;
+    for token in [&login.0, &machine] {
+        assert_eq!((sees(&scene.admin.server, token).await, sees(&scene.other, token).await), (200, 200));
+    }
+    let less = json!({"scopes": ["account", "roles:read"]});
+    scene.admin.ask("PATCH", "/admin/clients/shop", &less).await.json_with(200);
+    for token in [&login.0, &machine] {
+        scene.admin.server.get("/admin/users").bearer(token).send().await.lacks("users:read");
+        eventually("the other server hears of it", async || sees(&scene.other, token).await == 403).await;
+    }
+    assert_eq!(scene.admin.server.get("/admin/roles").bearer(&login.0).send().await.status, 200);
+    let refresh = Form::of(&[("grant_type", "refresh_token"), ("refresh_token", &login.1)]);
+    let next = scene.other.token(&refresh.and("client_id", "shop").and("client_secret", &secret)).send().await;
+    assert_eq!(next.json_with(200)["scope"], "account roles:read");
 }
 
 async fn a_disabled_client_gets_and_uses_nothing(database: Database) {
