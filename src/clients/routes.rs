@@ -28,7 +28,7 @@ use crate::{
     },
     patch::Patch,
     principal::{ClientsRead, ClientsWrite, Permit},
-    roles::routes::scope,
+    roles::{self, routes::scopes_among},
 };
 
 /// All clients
@@ -110,7 +110,8 @@ pub(crate) struct NewBody {
 }
 
 impl NewBody {
-    fn check(self) -> Result<NewClient, Error> {
+    /// `known`: the scopes that there are.
+    fn check(self, known: &Scopes) -> Result<NewClient, Error> {
         let mut members = Members::default();
         let client_id = match self.client_id {
             Some(id) => members.optional(Some(id.parse::<ClientId>())),
@@ -119,7 +120,7 @@ impl NewBody {
         let name = members.required("name", self.name.map(named));
         let kind = members.required("type", self.kind.map(|kind| kind.parse::<ClientKind>()));
         let grant_types = members.required("grant_types", self.grant_types.map(|names| grant_types(&names)));
-        let scopes = members.required("scopes", self.scopes.map(|scopes| Members::list(&scopes, scope)));
+        let scopes = members.required("scopes", self.scopes.map(|names| scopes_among(known, &names)));
         let audiences = members.optional(self.audiences.map(of_audiences)).unwrap_or_default();
         let access_token_ttl = members.optional(self.access_token_ttl.map(|ttl| lifetime(&ttl)));
         let jwks = members.optional(self.jwks.map(|jwks| Jwks::parse(&jwks.to_string())));
@@ -190,7 +191,8 @@ pub(crate) async fn create(
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let body: NewBody = body::json(&req, body).await?;
-    let (client, secret) = super::create(&app, &body.check()?, &permit.authority, app.now()).await?;
+    let new = body.check(&roles::known_scopes(&app).await?)?;
+    let (client, secret) = super::create(&app, &new, &permit.authority, app.now()).await?;
     let location = format!("/admin/clients/{}", client.client_id);
     let client_secret = secret.map(|secret| secret.expose_secret().to_owned());
     Ok(no_store(StatusCode::CREATED).insert_header((LOCATION, location)).json(Made { client, client_secret }))
@@ -229,12 +231,13 @@ pub(crate) struct PatchBody {
 }
 
 impl PatchBody {
-    fn check(self) -> Result<ClientPatch, Error> {
+    /// `known`: the scopes that there are.
+    fn check(self, known: &Scopes) -> Result<ClientPatch, Error> {
         let mut members = Members::default();
         let patch = ClientPatch {
             name: members.unless_null("name", self.name.map(named)),
             grant_types: members.unless_null("grant_types", self.grant_types.map(|names| grant_types(&names))),
-            scopes: members.unless_null("scopes", self.scopes.map(|names| Members::list::<_, Scopes>(&names, scope))),
+            scopes: members.unless_null("scopes", self.scopes.map(|names| scopes_among(known, &names))),
             audiences: match members.patch(self.audiences.map(of_audiences)) {
                 Patch::Keep => None,
                 Patch::Clear => Some(Vec::new()),
@@ -276,7 +279,8 @@ pub(crate) async fn change(
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let body: PatchBody = body::merge_patch(&req, body).await?;
-    Ok(no_store(StatusCode::OK).json(super::patch(&app, &id, &body.check()?, &permit.authority, app.now()).await?))
+    let patch = body.check(&roles::known_scopes(&app).await?)?;
+    Ok(no_store(StatusCode::OK).json(super::patch(&app, &id, &patch, &permit.authority, app.now()).await?))
 }
 
 /// Delete a client

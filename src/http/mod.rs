@@ -57,9 +57,9 @@ fn routes(routes: &mut web::ServiceConfig) {
             "/admin/users/{id}",
             vec![get(users::admin::get), patch(users::admin::change), delete(users::admin::delete)],
         ))
-        .service(at("/admin/users/{id}/password", vec![put(users::admin::set_password)]))
-        .service(at("/admin/users/{id}/roles", vec![put(users::admin::set_roles)]))
-        .service(at("/admin/users/{id}/sessions", vec![delete(users::admin::end_sessions)]))
+        .service(at("/admin/users/{id}/password", vec![put(users::access::set_password)]))
+        .service(at("/admin/users/{id}/roles", vec![put(users::access::set_roles)]))
+        .service(at("/admin/users/{id}/sessions", vec![delete(users::access::end_sessions)]))
         .service(at("/admin/roles", vec![get(roles::routes::list_roles)]))
         .service(at(
             "/admin/roles/{name}",

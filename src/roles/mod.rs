@@ -6,6 +6,8 @@ mod name;
 pub(crate) mod routes;
 mod sql;
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use grantd_guard::{Scope, Scopes};
 use serde::Serialize;
@@ -127,6 +129,12 @@ pub(crate) async fn all_scopes(conn: &mut Conn) -> Result<Scopes, StoreError> {
 /// The same, for whoever asks what there is.
 pub(crate) async fn known_scopes(app: &App) -> Result<Scopes, Error> {
     Ok(all_scopes(&mut app.store.read().await?).await?)
+}
+
+/// The names of all roles.
+pub(crate) async fn known_roles(app: &App) -> Result<HashSet<String>, Error> {
+    let rows = run::all!(app.store.read().await?, (String,), sql::ROLE_NAMES)?;
+    Ok(rows.into_iter().map(|(name,)| name).collect())
 }
 
 /// What every user has.

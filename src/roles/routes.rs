@@ -242,11 +242,12 @@ pub(crate) async fn put_role(
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let RoleBody { description, scopes } = body::json(&req, body).await?;
+    let known = super::known_scopes(&app).await?;
     let mut members = Members::default();
     let name = members
         .optional(Some(name.parse::<RoleName>().map_err(|error| FieldError::new("name", error.code, error.message))));
     members.optional(Some(check_description(description.as_deref())));
-    let scopes: Option<Scopes> = members.required("scopes", scopes.map(|scopes| Members::list(&scopes, scope)));
+    let scopes = members.required("scopes", scopes.map(|names| scopes_among(&known, &names)));
     members.finish()?;
     let (Some(name), Some(scopes)) = (name, scopes) else { return Err(wrong_name("is needed").into()) };
     let (role, new) =
@@ -254,9 +255,13 @@ pub(crate) async fn put_role(
     Ok(put(new, &req, &role))
 }
 
-/// A scope of a list in a body.
-pub(crate) fn scope(name: &str) -> Result<Scope, FieldError> {
-    Ok(name.parse::<Scope>()?)
+/// Scopes of a list in a body, which must be among those that there are.
+pub(crate) fn scopes_among(known: &Scopes, names: &[String]) -> Result<Scopes, FieldError> {
+    Members::list(names, |name| {
+        let scope: Scope = name.parse()?;
+        let unknown = || FieldError::new("scopes", Code::Unknown, format!("there is no scope {scope}"));
+        known.contains(scope.as_str()).then(|| scope.clone()).ok_or_else(unknown)
+    })
 }
 
 /// Delete a role

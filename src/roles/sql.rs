@@ -7,6 +7,7 @@ use crate::{error::FieldError, store::StoreError};
 
 pub(super) const SCOPE: &str = "SELECT name, description, built_in, created_at FROM scopes WHERE name = $1";
 pub(super) const SCOPE_NAMES: &str = "SELECT name FROM scopes";
+pub(super) const ROLE_NAMES: &str = "SELECT name FROM roles";
 pub(super) const SCOPES_AFTER: &str =
     "SELECT name, description, built_in, created_at FROM scopes WHERE name > $1 ORDER BY name LIMIT $2";
 pub(super) const INSERT_SCOPE: &str = "INSERT INTO scopes (name, description, built_in, created_at) \

@@ -1,5 +1,7 @@
 //! `/admin/users`.
 
+use std::collections::HashSet;
+
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{StatusCode, header::LOCATION},
@@ -26,7 +28,7 @@ use crate::{
     passwords::Password,
     patch::Patch,
     principal::{Permit, UsersRead, UsersWrite},
-    roles::RoleName,
+    roles::{self, RoleName},
 };
 
 /// Longer than any name or address.
@@ -92,7 +94,7 @@ fn filter(query: &Query) -> Result<Filter, Vec<FieldError>> {
 }
 
 /// An id in a path. What is none names nobody.
-fn id(text: &str) -> Result<UserId, Error> {
+pub(super) fn id(text: &str) -> Result<UserId, Error> {
     UserId::parse(text).ok_or_else(|| not_found(text))
 }
 
@@ -142,8 +144,14 @@ pub(crate) struct NewBody {
 }
 
 impl NewBody {
-    fn check(self) -> Result<NewUser, Error> {
-        let roles = self.roles.map(|roles| Members::list(&roles, str::parse::<RoleName>));
+    /// `known`: the roles that there are.
+    fn check(self, known: &HashSet<String>) -> Result<NewUser, Error> {
+        let one = |name: &str| {
+            let role: RoleName = name.parse()?;
+            let unknown = || FieldError::new("roles", Code::Unknown, format!("there is no role {role}"));
+            known.contains(name).then(|| role.clone()).ok_or_else(unknown)
+        };
+        let roles = self.roles.map(|roles| Members::list(&roles, one));
         new_user(self.username, self.email, self.password, self.display_name, roles)
     }
 }
@@ -197,7 +205,8 @@ pub(crate) async fn create(
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let body: NewBody = body::json(&req, body).await?;
-    let user = super::create(&app, &body.check()?, &permit.authority, app.now()).await?;
+    let new = body.check(&roles::known_roles(&app).await?)?;
+    let user = super::create(&app, &new, &permit.authority, app.now()).await?;
     Ok(no_store(StatusCode::CREATED).insert_header((LOCATION, format!("/admin/users/{}", user.id))).json(user))
 }
 
@@ -291,110 +300,5 @@ pub(crate) async fn delete(
     path: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     super::delete(&app, id(&path)?, &permit.authority, app.now()).await?;
-    Ok(no_store(StatusCode::NO_CONTENT).finish())
-}
-
-/// A new password.
-#[derive(Deserialize, utoipa::ToSchema)]
-#[schema(as = SetPassword, example = json!({"password": "correct horse battery"}))]
-#[serde(deny_unknown_fields)]
-pub(crate) struct PasswordBody {
-    /// At least 8 characters, at most 1,024 bytes.
-    #[schema(required = true, nullable = false, format = "password", min_length = 8, max_length = 1024)]
-    password: Option<String>,
-}
-
-/// Give a user a new password
-///
-/// It ends all the user's sessions.
-#[utoipa::path(
-    put,
-    path = "/admin/users/{id}/password",
-    operation_id = "set_user_password",
-    tag = "administration",
-    security(("oauth2" = ["users:write"]), ("bearer" = [])),
-    params(("id" = String, Path, description = "Which")),
-    request_body(content = PasswordBody),
-    responses(
-        (status = 204, description = "It counts from now on"),
-        (status = 404, description = "There is no such user", body = ProblemBody, content_type = "application/problem+json"),
-    ),
-)]
-pub(crate) async fn set_password(
-    permit: Permit<UsersWrite>,
-    app: web::Data<App>,
-    path: web::Path<String>,
-    req: HttpRequest,
-    body: web::Payload,
-) -> Result<HttpResponse, Problem> {
-    let PasswordBody { password } = body::json(&req, body).await?;
-    let password = password.ok_or_else(|| Error::invalid("password", Code::Required, "is needed"))?;
-    let password = Password::chosen("password", &password).map_err(|error| Error::Invalid(vec![error]))?;
-    super::set_password(&app, id(&path)?, &password, &permit.authority, app.now()).await?;
-    Ok(no_store(StatusCode::NO_CONTENT).finish())
-}
-
-/// The roles that a user is to have.
-#[derive(Deserialize, utoipa::ToSchema)]
-#[schema(as = SetRoles, example = json!({"roles": ["member"]}))]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RolesBody {
-    /// All of them; `member` is kept in any case.
-    #[schema(required = true, nullable = false)]
-    roles: Option<Vec<String>>,
-}
-
-/// Replace a user's roles
-///
-/// Whoever does so has all the scopes that the user has, and those that the roles give.
-#[utoipa::path(
-    put,
-    path = "/admin/users/{id}/roles",
-    operation_id = "set_user_roles",
-    tag = "administration",
-    security(("oauth2" = ["users:write"]), ("bearer" = [])),
-    params(("id" = String, Path, description = "Which")),
-    request_body(content = RolesBody),
-    responses(
-        (status = 200, description = "The user", body = User),
-        (status = 404, description = "There is no such user", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "Nobody would keep `users:write`", body = ProblemBody, content_type = "application/problem+json"),
-    ),
-)]
-pub(crate) async fn set_roles(
-    permit: Permit<UsersWrite>,
-    app: web::Data<App>,
-    path: web::Path<String>,
-    req: HttpRequest,
-    body: web::Payload,
-) -> Result<HttpResponse, Problem> {
-    let RolesBody { roles } = body::json(&req, body).await?;
-    let roles = roles.ok_or_else(|| Error::invalid("roles", Code::Required, "is needed"))?;
-    let roles: Vec<_> = Members::list(&roles, str::parse::<RoleName>).map_err(|error| Error::Invalid(vec![error]))?;
-    let user = super::set_roles(&app, id(&path)?, &roles, &permit.authority, app.now()).await?;
-    Ok(no_store(StatusCode::OK).json(user))
-}
-
-/// End all of a user's sessions
-///
-/// Their tokens are good for nothing from then on.
-#[utoipa::path(
-    delete,
-    path = "/admin/users/{id}/sessions",
-    operation_id = "end_user_sessions",
-    tag = "administration",
-    security(("oauth2" = ["users:write"]), ("bearer" = [])),
-    params(("id" = String, Path, description = "Which")),
-    responses(
-        (status = 204, description = "They have ended"),
-        (status = 404, description = "There is no such user", body = ProblemBody, content_type = "application/problem+json"),
-    ),
-)]
-pub(crate) async fn end_sessions(
-    permit: Permit<UsersWrite>,
-    app: web::Data<App>,
-    path: web::Path<String>,
-) -> Result<HttpResponse, Problem> {
-    super::end_sessions(&app, id(&path)?, &permit.authority, app.now()).await?;
     Ok(no_store(StatusCode::NO_CONTENT).finish())
 }

@@ -1,5 +1,6 @@
 //! Users (resource owners): names, what is known of them, and what changes them.
 
+pub(crate) mod access;
 pub(crate) mod admin;
 mod change;
 mod email;

@@ -98,6 +98,11 @@ async fn all_wrong_fields_are_told_at_once(database: Database) {
             &[("username", "format"), ("password", "format"), ("display_name", "format")],
         ),
         (json!({"username": "019c0000-0000-7000-8000-000000000000", "password": PASSWORD}), &[("username", "format")]),
+        // What does not exist stands beside what cannot be.
+        (
+            json!({"username": "m", "email": "x", "password": PASSWORD, "roles": ["member", "nobodys"]}),
+            &[("email", "email"), ("roles", "unknown")],
+        ),
         // Rules that look at two fields stand beside those that look at one.
         (
             json!({"username": "b@example.com", "email": "a@example.com", "password": "short"}),
