@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use actix_cors::Cors;
 use actix_web::{
-    App as ActixApp, Error, HttpRequest, HttpResponse, HttpResponseBuilder, Resource, Route,
+    App as ActixApp, Error, HttpRequest, HttpResponse, HttpResponseBuilder, Resource, Route, Scope,
     body::MessageBody,
     dev::{ServiceFactory, ServiceRequest, ServiceResponse},
     guard,
@@ -39,7 +39,7 @@ use crate::{
     revocations, roles, sessions, users,
 };
 
-/// Everything that answers.
+/// Everything that answers. What is asked for often comes first: what has a part that varies takes time to compare with.
 fn routes(routes: &mut web::ServiceConfig) {
     routes
         // OAuth: tokens, and what others need to check them.
@@ -49,36 +49,7 @@ fn routes(routes: &mut web::ServiceConfig) {
         .service(at("/revocations", vec![get(revocations::list)]))
         .service(at("/verify", vec![get(oauth::verify::handle)]))
         .service(at("/.well-known/oauth-authorization-server", vec![get(oauth::metadata::handle)]))
-        .service(at("/.well-known/oauth-authorization-server/{path:.*}", vec![get(oauth::metadata::at_path)]))
         .service(at("/.well-known/jwks.json", vec![get(keys::routes::jwks)]))
-        // Administration.
-        .service(at("/admin/users", vec![get(users::admin::list), post(users::admin::create)]))
-        .service(at(
-            "/admin/users/{id}",
-            vec![get(users::admin::get), patch(users::admin::change), delete(users::admin::delete)],
-        ))
-        .service(at("/admin/users/{id}/password", vec![put(users::access::set_password)]))
-        .service(at("/admin/users/{id}/roles", vec![put(users::access::set_roles)]))
-        .service(at("/admin/users/{id}/sessions", vec![delete(users::access::end_sessions)]))
-        .service(at("/admin/roles", vec![get(roles::routes::list_roles)]))
-        .service(at(
-            "/admin/roles/{name}",
-            vec![get(roles::routes::get_role), put(roles::routes::put_role), delete(roles::routes::delete_role)],
-        ))
-        .service(at("/admin/scopes", vec![get(roles::routes::list_scopes)]))
-        .service(at(
-            "/admin/scopes/{name}",
-            vec![get(roles::routes::get_scope), put(roles::routes::put_scope), delete(roles::routes::delete_scope)],
-        ))
-        .service(at("/admin/clients", vec![get(clients::routes::list), post(clients::routes::create)]))
-        .service(at(
-            "/admin/clients/{id}",
-            vec![get(clients::routes::get), patch(clients::routes::change), delete(clients::routes::delete)],
-        ))
-        .service(at("/admin/clients/{id}/secret", vec![post(clients::routes::rotate_secret)]))
-        .service(at("/admin/signing-keys", vec![get(keys::routes::list), post(keys::routes::rotate)]))
-        .service(at("/admin/signing-keys/{kid}", vec![delete(keys::routes::delete)]))
-        .service(at("/admin/audit-events", vec![get(audit::routes::list)]))
         // One's own account.
         .service(at("/users", vec![post(users::me::register)]))
         .service(at("/users/me", vec![get(users::me::show), patch(users::me::change)]))
@@ -93,7 +64,40 @@ fn routes(routes: &mut web::ServiceConfig) {
         .service(at("/docs/{file:.*}", vec![get(docs::docs)]))
         .service(at("/problems", vec![get(problems::list)]))
         .service(at("/problems/{type}", vec![get(problems::show)]))
+        .service(at("/.well-known/oauth-authorization-server/{path:.*}", vec![get(oauth::metadata::at_path)]))
+        .service(administration())
         .default_service(web::to(nothing_here));
+}
+
+fn administration() -> Scope {
+    web::scope("/admin")
+        .service(at("/users", vec![get(users::admin::list), post(users::admin::create)]))
+        .service(at(
+            "/users/{id}",
+            vec![get(users::admin::get), patch(users::admin::change), delete(users::admin::delete)],
+        ))
+        .service(at("/users/{id}/password", vec![put(users::access::set_password)]))
+        .service(at("/users/{id}/roles", vec![put(users::access::set_roles)]))
+        .service(at("/users/{id}/sessions", vec![delete(users::access::end_sessions)]))
+        .service(at("/roles", vec![get(roles::routes::list_roles)]))
+        .service(at(
+            "/roles/{name}",
+            vec![get(roles::routes::get_role), put(roles::routes::put_role), delete(roles::routes::delete_role)],
+        ))
+        .service(at("/scopes", vec![get(roles::routes::list_scopes)]))
+        .service(at(
+            "/scopes/{name}",
+            vec![get(roles::routes::get_scope), put(roles::routes::put_scope), delete(roles::routes::delete_scope)],
+        ))
+        .service(at("/clients", vec![get(clients::routes::list), post(clients::routes::create)]))
+        .service(at(
+            "/clients/{id}",
+            vec![get(clients::routes::get), patch(clients::routes::change), delete(clients::routes::delete)],
+        ))
+        .service(at("/clients/{id}/secret", vec![post(clients::routes::rotate_secret)]))
+        .service(at("/signing-keys", vec![get(keys::routes::list), post(keys::routes::rotate)]))
+        .service(at("/signing-keys/{kid}", vec![delete(keys::routes::delete)]))
+        .service(at("/audit-events", vec![get(audit::routes::list)]))
 }
 
 /// The server, from the outside in: the id, the headers and the log, browsers' rules, then the route. (The last `wrap` is the first
