@@ -1,8 +1,10 @@
 //! On whose behalf something is done, and what they may give to others.
 
-use grantd_guard::Scopes;
+use grantd_guard::{Scope, Scopes};
 
 use crate::{audit::Origin, error::Error, roles, store::Conn};
+
+const ACCOUNT: Scope = Scope::from_static("account");
 
 /// Who asks for a change.
 #[derive(Clone, Debug)]
@@ -25,15 +27,21 @@ impl Authority {
         Self { origin, scopes: Some(scopes) }
     }
 
-    /// Nobody gives what they lack, and nobody changes who has what they lack. What every user has by the role `member` is
-    /// given to each new one in any case, and thus free.
-    pub(crate) async fn must_have(&self, conn: &mut Conn, scopes: &Scopes) -> Result<(), Error> {
-        let Some(own) = &self.scopes else { return Ok(()) };
-        let lacking = scopes.difference(own);
-        if lacking.is_empty() {
-            return Ok(());
-        }
-        let lacking = lacking.difference(&roles::scopes_of_everybody(conn).await?);
+    /// Nobody gives what they lack, and nobody changes who has what they lack. All users have the scope `account`, over their
+    /// own accounts: whoever gives it gives nothing.
+    pub(crate) fn must_have(&self, scopes: &Scopes) -> Result<(), Error> {
+        let lacking = self.scopes.as_ref().map(|own| scopes.difference(own)).unwrap_or_default();
+        let lacking = lacking.difference(&[ACCOUNT].into_iter().collect());
         if lacking.is_empty() { Ok(()) } else { Err(Error::Lacking(lacking)) }
+    }
+
+    /// The same where a user has the scopes. What every user has by the role `member` is given to each new one in any case.
+    pub(crate) async fn must_have_of_user(&self, conn: &mut Conn, scopes: &Scopes) -> Result<(), Error> {
+        match self.must_have(scopes) {
+            Err(Error::Lacking(lacking)) => {
+                self.must_have(&lacking.difference(&roles::scopes_of_everybody(conn).await?))
+            }
+            done => done,
+        }
     }
 }

@@ -49,10 +49,10 @@ macro_rules! id {
                 self.0.as_bytes()
             }
 
-            /// Reads the text form, with hyphens.
+            /// Reads the text form, as [`Display`](fmt::Display) writes it.
             #[must_use]
             pub fn parse(text: &str) -> Option<Self> {
-                Uuid::try_parse(text).ok().map(Self)
+                Uuid::try_parse(text).ok().map(Self).filter(|id| id.to_string() == text)
             }
         }
 

@@ -54,7 +54,7 @@ pub(super) enum Command {
         /// Its id
         client_id: ClientId,
         /// How long the secret before lives on
-        #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+        #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
         old_valid_for: Option<Duration>,
     },
     /// List all clients

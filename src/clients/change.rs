@@ -20,6 +20,8 @@ use crate::{
     store::{Conn, StoreError, run},
 };
 
+/// As long as a secret may live on beside the next one.
+pub(super) const LONGEST_OVERLAP: Duration = Duration::from_hours(365 * 24);
 /// What an access token's lifetime may be: with more, a key that was retired would have to be published for ever.
 const LIFETIMES: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(365 * 24);
 
@@ -70,7 +72,7 @@ impl ClientPatch {
             name: name.unwrap_or_else(|| before.name.clone()),
             grant_types: grant_types.unwrap_or_else(|| before.grant_types.clone()),
             scopes: scopes.unwrap_or_else(|| before.scopes.clone()),
-            audiences: audiences.unwrap_or_else(|| before.audiences.clone()),
+            audiences: audiences.map_or_else(|| before.audiences.clone(), |audiences| each_once(&audiences)),
             access_token_ttl: access_token_ttl.onto(before.access_token_ttl.as_ref()),
             jwks: jwks.onto(before.jwks.as_ref()),
             disabled: disabled.unwrap_or(before.disabled),
@@ -183,7 +185,7 @@ pub(crate) async fn create_in(
 ) -> Result<Client, Error> {
     new.check()?;
     roles::check_known(conn, &new.scopes).await?;
-    by.must_have(conn, &new.scopes).await?;
+    by.must_have(&new.scopes)?;
     allow(conn, new.access_token_ttl).await?;
     insert(conn, new, secret, false, now).await?;
     audit::record(conn, Event::success("client.created").subject(&new.client_id), &by.origin, now).await?;
@@ -213,7 +215,7 @@ pub(crate) async fn insert(
         secret.map(|secret| secret::fingerprint(secret.expose_secret()).to_vec()),
         words(&new.grant_types),
         new.scopes.to_string(),
-        new.audiences.join(" "),
+        each_once(&new.audiences).join(" "),
         every_scope,
         seconds(new.access_token_ttl),
         new.jwks.as_ref().map(ToString::to_string),
@@ -225,6 +227,12 @@ pub(crate) async fn insert(
         other => Error::Store(other),
     })?;
     Ok(())
+}
+
+/// Without repeats, in their order.
+fn each_once(audiences: &[String]) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    audiences.iter().filter(|audience| seen.insert(*audience)).cloned().collect()
 }
 
 fn words(grant_types: &BTreeSet<GrantType>) -> String {
@@ -260,9 +268,9 @@ pub(crate) async fn patch_in(
     check(&after.name, after.kind, &after.grant_types, &after.audiences, after.access_token_ttl, after.jwks.is_some())?;
     if patch.scopes.is_some() {
         roles::check_known(conn, &after.scopes).await?;
-        by.must_have(conn, &after.scopes).await?;
+        by.must_have(&after.scopes)?;
     }
-    may_change(conn, &before, by).await?;
+    may_change(&before, by)?;
     let changed = changed_fields(&before, &after);
     if changed.is_empty() && before.disabled == after.disabled {
         return Ok(before);
@@ -306,9 +314,9 @@ async fn held(conn: &mut Conn, id: &str) -> Result<Client, Error> {
 }
 
 /// Whoever changes a confidential client can act as it.
-async fn may_change(conn: &mut Conn, client: &Client, by: &Authority) -> Result<(), Error> {
+fn may_change(client: &Client, by: &Authority) -> Result<(), Error> {
     match client.kind {
-        ClientKind::Confidential => by.must_have(conn, &client.scopes).await,
+        ClientKind::Confidential => by.must_have(&client.scopes),
         ClientKind::Public => Ok(()),
     }
 }
@@ -337,7 +345,7 @@ pub(crate) async fn delete_in(conn: &mut Conn, id: &str, by: &Authority, now: Da
     if client.client_id == ClientId::default_client() {
         return Err(Error::Forbidden("the client default is not deleted; it can be disabled"));
     }
-    may_change(conn, &client, by).await?;
+    may_change(&client, by)?;
     run::execute!(conn, sql::DELETE, id)?;
     audit::record(conn, Event::success("client.deleted").subject(&id), &by.origin, now).await?;
     changes::of_clients(conn).await?;
@@ -371,9 +379,9 @@ pub(crate) async fn set_secret_in(
     if client.kind == ClientKind::Public {
         return Err(Error::Forbidden("a public client has no secret"));
     }
-    may_change(conn, &client, by).await?;
+    may_change(&client, by)?;
     let hash = secret::fingerprint(secret.expose_secret()).to_vec();
-    let until = now + old_valid_for.min(*LIFETIMES.end());
+    let until = now + old_valid_for.min(LONGEST_OVERLAP);
     run::execute!(conn, sql::ROTATE_SECRET, id, hash.as_slice(), until, now)?;
     changes::of_clients(conn).await?;
     Ok(audit::record(conn, Event::success("client.secret_rotated").subject(&id), &by.origin, now).await?)

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Client, ClientId, ClientKind, ClientPatch, GrantType, Jwks, NewClient,
-    change::{check_audiences, check_grant_types, check_has_jwks, check_lifetime, check_name},
+    change::{LONGEST_OVERLAP, check_audiences, check_grant_types, check_has_jwks, check_lifetime, check_name},
 };
 use crate::{
     app::App,
@@ -185,12 +185,12 @@ pub(crate) struct Made {
     ),
 )]
 pub(crate) async fn create(
-    permit: Permit<ClientsWrite>,
+    mut permit: Permit<ClientsWrite>,
     app: web::Data<App>,
     req: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body: NewBody = body::json(&req, body).await?;
+    let body: NewBody = body::json(&mut permit, &req, body).await?;
     let new = body.check(&roles::known_scopes(&app).await?)?;
     let (client, secret) = super::create(&app, &new, &permit.authority, app.now()).await?;
     let location = format!("/admin/clients/{}", client.client_id);
@@ -272,13 +272,13 @@ impl PatchBody {
     ),
 )]
 pub(crate) async fn change(
-    permit: Permit<ClientsWrite>,
+    mut permit: Permit<ClientsWrite>,
     app: web::Data<App>,
     id: web::Path<String>,
     req: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body: PatchBody = body::merge_patch(&req, body).await?;
+    let body: PatchBody = body::merge_patch(&mut permit, &req, body).await?;
     let patch = body.check(&roles::known_scopes(&app).await?)?;
     Ok(no_store(StatusCode::OK).json(super::patch(&app, &id, &patch, &permit.authority, app.now()).await?))
 }
@@ -349,13 +349,13 @@ impl From<SecretString> for SecretAnswer {
     ),
 )]
 pub(crate) async fn rotate_secret(
-    permit: Permit<ClientsWrite>,
+    mut permit: Permit<ClientsWrite>,
     app: web::Data<App>,
     id: web::Path<String>,
     req: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let SecretBody { old_valid_for } = body::json(&req, body).await?;
+    let SecretBody { old_valid_for } = body::json(&mut permit, &req, body).await?;
     let old_valid_for = old_valid_for.map(|text| old_for(&text)).transpose();
     let old_valid_for = old_valid_for.map_err(|error| Error::Invalid(vec![error]))?.unwrap_or_default();
     let secret = super::rotate_secret(&app, &id, old_valid_for, &permit.authority, app.now()).await?;
@@ -364,5 +364,10 @@ pub(crate) async fn rotate_secret(
 
 /// `0s` too: not at all.
 fn old_for(text: &str) -> Result<Duration, FieldError> {
-    if text == "0s" { Ok(Duration::ZERO) } else { duration("old_valid_for", text) }
+    let valid_for = if text == "0s" { Duration::ZERO } else { duration("old_valid_for", text)? };
+    if valid_for <= LONGEST_OVERLAP {
+        Ok(valid_for)
+    } else {
+        Err(FieldError::new("old_valid_for", Code::Length, "may be 1 year at most"))
+    }
 }

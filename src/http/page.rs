@@ -64,5 +64,6 @@ fn unknown_cursor() -> FieldError {
 }
 
 fn decode(cursor: &str) -> Result<Vec<u8>, FieldError> {
-    BASE64_URL_SAFE_NO_PAD.decode(cursor).map_err(|_| unknown_cursor())
+    let key = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok().filter(|key| !key.is_empty());
+    key.ok_or_else(unknown_cursor)
 }

@@ -100,12 +100,12 @@ pub(crate) struct Asked {
     responses((status = 201, description = "The key", body = SigningKey, headers(("Location" = String))))
 )]
 pub(crate) async fn rotate(
-    permit: Permit<KeysWrite>,
+    mut permit: Permit<KeysWrite>,
     app: web::Data<App>,
     req: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let asked: Asked = body::json(&req, body).await?;
+    let asked: Asked = body::json(&mut permit, &req, body).await?;
     let unknown = || Error::invalid("algorithm", Code::Unknown, "must be ES256, RS256 or EdDSA");
     let algorithm = asked.algorithm.map(|name| Algorithm::parse(&name).ok_or_else(unknown)).transpose()?;
     let key = super::rotate(&app, algorithm, asked.immediately, &permit.authority.origin, app.now()).await?;

@@ -32,9 +32,11 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
     let asked = Asked::read(request)?;
     let audience = asked.audience(request, None)?;
     // Twice: the password's hash may have been renewed by another login while this one was under way.
+    let mut last = None;
     for _ in 0..2 {
         let roles = app.changes.of_roles();
         let (login, verdict) = check(request, username, &password).await?;
+        last = Some(login.user.id);
         let scope = match asked.granted(request, None, &login.user) {
             Ok(scope) => scope,
             // The password was right: that is noted, whatever the answer.
@@ -56,7 +58,12 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
             return Ok(answer);
         }
     }
-    fail(request, Event::failure("login.failed"), "changed_meanwhile").await?;
+    let event = Event::failure("login.failed");
+    let event = match last {
+        Some(user) => event.subject(&user),
+        None => event,
+    };
+    fail(request, event, "changed_meanwhile").await?;
     Err(OAuthError::wrong_password())
 }
 

@@ -60,6 +60,7 @@ pub(crate) async fn put_scope_in(
     now: DateTime<Utc>,
 ) -> Result<(ScopeInfo, bool), Error> {
     all_right([check_scope_name(name), check_description(description)])?;
+    let before = read_scope(conn, name.as_str()).await?.map(|scope| scope.description);
     let new = insert_scope(conn, name, description.unwrap_or_default(), false, now).await?;
     if new {
         run::execute!(conn, sql::GIVE_SCOPE_TO_ROLES, name.as_str(), true)?;
@@ -68,9 +69,11 @@ pub(crate) async fn put_scope_in(
     } else if let Some(description) = description {
         run::execute!(conn, sql::DESCRIBE_SCOPE, name.as_str(), description)?;
     }
-    let kind = if new { "scope.created" } else { "scope.changed" };
-    audit::record(conn, Event::success(kind).subject(name), &by.origin, now).await?;
     let scope = read_scope(conn, name.as_str()).await?.ok_or_else(|| not_found("scope", name))?;
+    if before.is_none_or(|before| before != scope.description) {
+        let kind = if new { "scope.created" } else { "scope.changed" };
+        audit::record(conn, Event::success(kind).subject(name), &by.origin, now).await?;
+    }
     Ok((scope, new))
 }
 
@@ -139,7 +142,11 @@ pub(crate) async fn put_role_in(
     if *name == RoleName::member() && !scopes.contains("account") {
         return Err(Error::Forbidden("the role member keeps the scope account"));
     }
-    by.must_have(conn, scopes).await?;
+    by.must_have(scopes)?;
+    let is_same = |role: &Role| role.scopes == *scopes && description.is_none_or(|text| text == role.description);
+    if let Some(role) = before.as_ref().filter(|role| is_same(role)) {
+        return Ok((role.clone(), false));
+    }
     let new = RoleToPut { name, description, scopes, every_scope: false, built_in: false };
     put_role_row(conn, &new, now).await?;
     changes::of_roles(conn).await?;

@@ -98,13 +98,13 @@ pub(crate) struct ScopeBody {
     ),
 )]
 pub(crate) async fn put_scope(
-    permit: Permit<RolesWrite>,
+    mut permit: Permit<RolesWrite>,
     app: web::Data<App>,
     name: web::Path<String>,
     req: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let ScopeBody { description } = body::json(&req, body).await?;
+    let ScopeBody { description } = body::json(&mut permit, &req, body).await?;
     let mut members = Members::default();
     let name = members.optional(Some(scope_name(&name)));
     members.optional(Some(check_description(description.as_deref())));
@@ -235,13 +235,13 @@ pub(crate) struct RoleBody {
     ),
 )]
 pub(crate) async fn put_role(
-    permit: Permit<RolesWrite>,
+    mut permit: Permit<RolesWrite>,
     app: web::Data<App>,
     name: web::Path<String>,
     req: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let RoleBody { description, scopes } = body::json(&req, body).await?;
+    let RoleBody { description, scopes } = body::json(&mut permit, &req, body).await?;
     let known = super::known_scopes(&app).await?;
     let mut members = Members::default();
     let name = members

@@ -1,6 +1,9 @@
 //! The two statements of a refresh, which requests share: the session is read, and its token rotated.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use chrono::{DateTime, Utc};
 use quick_cache::sync::Cache;
@@ -125,7 +128,8 @@ impl Batch for ById {
 
 impl Batch for Rotation {
     type Asked = Self;
-    type Key = (SessionId, i64);
+    /// Who rotates the same token on another basis is told of their own.
+    type Key = (SessionId, i64, [Option<i64>; 3]);
     type Answer = bool;
     const MOST: usize = ROTATIONS;
     /// SQLite has one that writes: while it does, the next ones gather. Postgres gathers by itself those that are to be
@@ -133,12 +137,26 @@ impl Batch for Rotation {
     const AT_ONCE: [usize; 2] = [1, 8];
 
     fn key(asked: &Self) -> Self::Key {
-        (asked.session, asked.counter)
+        (asked.session, asked.counter, Basis::numbers(asked.basis))
     }
 
     async fn run(store: &Store, mut asked: Vec<Self>) -> Result<Answers<Self>, StoreError> {
-        // So that servers that do so at the same time take the rows in one order.
-        asked.sort_by_key(|rotation| rotation.session);
+        // So that servers that do so at the same time take the rows in one order; what was read just now comes first.
+        asked.sort_by_key(|rotation| (rotation.session, rotation.basis.is_some()));
+        let mut answers = HashMap::new();
+        while !asked.is_empty() {
+            // A statement changes a row once: the same token on another basis is for the next one.
+            let mut seen = HashSet::new();
+            let (now, later) = asked.into_iter().partition(|one| seen.insert((one.session, one.counter)));
+            answers.extend(Self::run_some(store, now).await?);
+            asked = later;
+        }
+        Ok(answers)
+    }
+}
+
+impl Rotation {
+    async fn run_some(store: &Store, asked: Vec<Self>) -> Result<Answers<Self>, StoreError> {
         for _ in 1..TRIES {
             match Self::run_once(store, &asked).await {
                 Err(error) if error.asks_for_retry() => {}
@@ -147,9 +165,7 @@ impl Batch for Rotation {
         }
         Self::run_once(store, &asked).await
     }
-}
 
-impl Rotation {
     async fn run_once(store: &Store, asked: &[Self]) -> Result<Answers<Self>, StoreError> {
         let mut conn = store.write().await?;
         let rotated = if let [one] = asked {
@@ -185,6 +201,8 @@ impl Rotation {
             ])?
         };
         // The statement gives the counter that is new.
-        Ok(rotated.into_iter().map(|(session, counter)| ((session, counter - 1), Ok(true))).collect())
+        let rotated: HashSet<_> = rotated.into_iter().map(|(session, counter)| (session, counter - 1)).collect();
+        let mine = asked.iter().filter(|one| rotated.contains(&(one.session, one.counter)));
+        Ok(mine.map(|one| (Self::key(one), Ok(true))).collect())
     }
 }

@@ -44,13 +44,13 @@ pub(crate) struct PasswordBody {
     ),
 )]
 pub(crate) async fn set_password(
-    permit: Permit<UsersWrite>,
+    mut permit: Permit<UsersWrite>,
     app: web::Data<App>,
     path: web::Path<String>,
     req: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let PasswordBody { password } = body::json(&req, body).await?;
+    let PasswordBody { password } = body::json(&mut permit, &req, body).await?;
     let password = password.ok_or_else(|| Error::invalid("password", Code::Required, "is needed"))?;
     let password = Password::chosen("password", &password).map_err(|error| Error::Invalid(vec![error]))?;
     super::set_password(&app, id(&path)?, &password, &permit.authority, app.now()).await?;
@@ -85,13 +85,13 @@ pub(crate) struct RolesBody {
     ),
 )]
 pub(crate) async fn set_roles(
-    permit: Permit<UsersWrite>,
+    mut permit: Permit<UsersWrite>,
     app: web::Data<App>,
     path: web::Path<String>,
     req: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let RolesBody { roles } = body::json(&req, body).await?;
+    let RolesBody { roles } = body::json(&mut permit, &req, body).await?;
     let roles = roles.ok_or_else(|| Error::invalid("roles", Code::Required, "is needed"))?;
     let roles: Vec<_> = Members::list(&roles, str::parse::<RoleName>).map_err(|error| Error::Invalid(vec![error]))?;
     let user = super::set_roles(&app, id(&path)?, &roles, &permit.authority, app.now()).await?;

@@ -199,12 +199,12 @@ pub(super) fn named(name: String) -> Result<String, FieldError> {
     ),
 )]
 pub(crate) async fn create(
-    permit: Permit<UsersWrite>,
+    mut permit: Permit<UsersWrite>,
     app: web::Data<App>,
     req: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body: NewBody = body::json(&req, body).await?;
+    let body: NewBody = body::json(&mut permit, &req, body).await?;
     let new = body.check(&roles::known_roles(&app).await?)?;
     let user = super::create(&app, &new, &permit.authority, app.now()).await?;
     Ok(no_store(StatusCode::CREATED).insert_header((LOCATION, format!("/admin/users/{}", user.id))).json(user))
@@ -267,13 +267,13 @@ impl PatchBody {
     ),
 )]
 pub(crate) async fn change(
-    permit: Permit<UsersWrite>,
+    mut permit: Permit<UsersWrite>,
     app: web::Data<App>,
     path: web::Path<String>,
     req: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body: PatchBody = body::merge_patch(&req, body).await?;
+    let body: PatchBody = body::merge_patch(&mut permit, &req, body).await?;
     let user = super::patch(&app, id(&path)?, &body.check()?, &permit.authority, app.now()).await?;
     Ok(no_store(StatusCode::OK).json(user))
 }

@@ -109,7 +109,7 @@ pub(crate) async fn insert(
     check(&new.username, new.email.as_ref(), new.display_name.as_deref())?;
     let roles = with_member(&new.roles);
     let scopes = roles::scopes_of(conn, &roles).await?;
-    by.must_have(conn, &scopes).await?;
+    by.must_have_of_user(conn, &scopes).await?;
     let id = UserId::new(now);
     run::execute!(
         conn,
@@ -197,7 +197,7 @@ pub(crate) async fn patch_in(
     let before = held(conn, id).await?;
     let after = patch.onto(&before);
     check(&after.username, after.email.as_ref(), after.display_name.as_deref())?;
-    by.must_have(conn, &before.scopes).await?;
+    by.must_have_of_user(conn, &before.scopes).await?;
     let fields = changed_fields(&before, &after);
     if !fields.is_empty() {
         let (email, display_name) = (after.email.as_ref().map(Email::as_str), after.display_name.as_deref());
@@ -248,8 +248,8 @@ pub(crate) async fn set_roles_in(
     let before = held(conn, id).await?;
     let roles = with_member(roles);
     let scopes = roles::scopes_of(conn, &roles).await?;
-    by.must_have(conn, &before.scopes).await?;
-    by.must_have(conn, &scopes).await?;
+    by.must_have_of_user(conn, &before.scopes).await?;
+    by.must_have_of_user(conn, &scopes).await?;
     if before.roles == roles {
         return Ok(before);
     }
@@ -270,7 +270,7 @@ pub async fn set_password(
     let hash = app.passwords.hash(password).await?;
     let set = async |conn: &mut Conn| {
         let user = held(conn, id).await?;
-        by.must_have(conn, &user.scopes).await?;
+        by.must_have_of_user(conn, &user.scopes).await?;
         run::execute!(conn, sql::SET_PASSWORD, id, hash.as_str())?;
         let details = json!({"username": user.username});
         changed(conn, id, Event::success("user.password_changed").details(details), by, now).await?;
@@ -321,7 +321,7 @@ pub async fn delete(app: &App, id: UserId, by: &Authority, now: DateTime<Utc>) -
 /// The same in a transaction that is under way.
 pub(crate) async fn delete_in(conn: &mut Conn, id: UserId, by: &Authority, now: DateTime<Utc>) -> Result<(), Error> {
     let user = held(conn, id).await?;
-    by.must_have(conn, &user.scopes).await?;
+    by.must_have_of_user(conn, &user.scopes).await?;
     run::execute!(conn, sql::DELETE, id)?;
     let event = Event::success("user.deleted").subject(&id).details(json!({"username": user.username}));
     audit::record(conn, event, &by.origin, now).await?;
@@ -332,7 +332,7 @@ pub(crate) async fn delete_in(conn: &mut Conn, id: UserId, by: &Authority, now: 
 pub async fn end_sessions(app: &App, id: UserId, by: &Authority, now: DateTime<Utc>) -> Result<(), Error> {
     let end = async |conn: &mut Conn| {
         let user = held(conn, id).await?;
-        by.must_have(conn, &user.scopes).await?;
+        by.must_have_of_user(conn, &user.scopes).await?;
         sessions::end_all(conn, id, &by.origin, now).await
     };
     changes::make(app, end).await

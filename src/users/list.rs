@@ -59,7 +59,7 @@ pub async fn list(app: &App, filter: &Filter, after: Option<After>, limit: i64) 
         let q = q.to_ascii_lowercase();
         let from = match after {
             // Nothing that a name or an address may have comes before U+0001.
-            Some(After::Text(last)) => last + "\u{1}",
+            Some(After::Text(last)) if last.starts_with(&q) => last + "\u{1}",
             _ => q.clone(),
         };
         // Names and addresses are ASCII.

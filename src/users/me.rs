@@ -122,12 +122,12 @@ impl PatchBody {
     ),
 )]
 pub(crate) async fn change(
-    me: Me,
+    mut me: Me,
     app: web::Data<App>,
     req: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body: PatchBody = body::merge_patch(&req, body).await?;
+    let body: PatchBody = body::merge_patch(&mut me, &req, body).await?;
     let user = super::patch(&app, me.user.id, &body.check()?, &me.authority, app.now()).await?;
     Ok(no_store(StatusCode::OK).json(MeAnswer::from(&user)))
 }
@@ -157,12 +157,12 @@ pub(crate) struct PasswordBody {
     responses((status = 204, description = "It counts from now on")),
 )]
 pub(crate) async fn change_password(
-    me: Me,
+    mut me: Me,
     app: web::Data<App>,
     req: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let PasswordBody { current_password, new_password } = body::json(&req, body).await?;
+    let PasswordBody { current_password, new_password } = body::json(&mut me, &req, body).await?;
     let mut members = Members::default();
     let current = current_password.map(|password| Password::presented("current_password", &password));
     let current = members.required("current_password", current);
@@ -216,7 +216,7 @@ pub(crate) async fn register(
     if !app.config.http.registration {
         return Err(Problem::not_found("nobody makes an account for themselves here"));
     }
-    let RegistrationBody { username, email, password, display_name } = body::json(&req, body).await?;
+    let RegistrationBody { username, email, password, display_name } = body::json_of_anybody(&req, body).await?;
     let new = new_user(username, email, password, display_name, None)?;
     // Who has nothing gives nothing: the account has what everybody has.
     let by = Authority::of(principal::origin(&req, &app), grantd_guard::Scopes::default());

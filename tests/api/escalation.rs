@@ -1,8 +1,12 @@
 //! Nobody gives what they lack, and nobody changes who has what they lack: neither by a role, nor by a user, nor by a client.
 
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
-use crate::harness::{Admin, Database, NewClient, PASSWORD, on_both_engines};
+use crate::harness::{Admin, Database, Form, NewClient, PASSWORD, on_both_engines};
 
 on_both_engines!(
     nobody_gives_what_they_lack,
@@ -10,6 +14,8 @@ on_both_engines!(
     what_does_not_exist_is_told_first,
     a_narrowed_token_counts_with_its_own_scopes,
     a_client_for_itself_is_held_to_the_same,
+    what_members_have_is_no_gift_to_clients,
+    who_is_disabled_while_the_body_comes_is_refused,
 );
 
 /// All that it takes to administer, but for the keys and the audit log.
@@ -214,4 +220,42 @@ async fn a_client_for_itself_is_held_to_the_same(database: Database) {
     scene.refuses(&token, "keys:write", &requests).await;
     let roles = json!({"scopes": ["users:write"]});
     scene.admin.ask_as(&token, "PUT", "/admin/roles/new", &roles).await.json_with(201);
+}
+
+/// Each new user has what the role `member` gives; a role or a client has it from somebody.
+async fn what_members_have_is_no_gift_to_clients(database: Database) {
+    let scene = Scene::set(database).await;
+    scene.admin.server.create_scopes(&["items:read"]).await;
+    scene.admin.server.put_role("member", "account items:read").await;
+    let form = Form::admin().and("scope", "clients:write roles:write users:write");
+    let body = scene.admin.server.token(&form).send().await.json_with(200);
+    let narrowed = body["access_token"].as_str().unwrap();
+    let requests = [
+        ("POST", "/admin/clients", client("confidential", &["items:read"])),
+        ("PUT", "/admin/roles/new", json!({"scopes": ["items:read"]})),
+    ];
+    scene.refuses(narrowed, "items:read", &requests).await;
+    let body = json!({"username": "new", "password": PASSWORD});
+    scene.admin.ask_as(narrowed, "POST", "/admin/users", &body).await.json_with(201);
+}
+
+/// A body may take its time; what counts is who sends it when it has come.
+async fn who_is_disabled_while_the_body_comes_is_refused(database: Database) {
+    let scene = Scene::set(database).await;
+    let boss = scene.admin.server.login("boss", PASSWORD).await;
+    let body = json!({"username": "backdoor", "password": PASSWORD, "roles": ["admin"]}).to_string();
+    let mut stream = TcpStream::connect(scene.admin.server.url().trim_start_matches("http://")).await.unwrap();
+    let head = format!(
+        "POST /admin/users HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Authorization: Bearer {boss}\r\nContent-Length: {}\r\n\r\n{{",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    scene.admin.ask("PATCH", &scene.boss, &json!({"disabled": true})).await.json_with(200);
+    stream.write_all(&body.as_bytes()[1..]).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    let users = scene.admin.server.database().number("SELECT count(*) FROM users WHERE username = 'backdoor'").await;
+    assert_eq!(users, 0);
 }

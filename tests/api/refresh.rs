@@ -21,6 +21,7 @@ on_both_engines!(
     what_is_no_refresh_token_is_refused,
     many_at_once_leave_one_lineage,
     what_another_server_changes_counts_at_once,
+    what_was_taken_is_in_no_answer_however_many_ask,
 );
 
 fn refresh(token: &str) -> Form {
@@ -343,4 +344,24 @@ async fn what_another_server_changes_counts_at_once(database: Database) {
     }
     other.set_client_disabled("app", true).await;
     server.token(&of_app(refresh(&token))).send().await.oauth_error(401, "invalid_client");
+}
+
+/// Those who ask at once share statements, and never what they know.
+async fn what_was_taken_is_in_no_answer_however_many_ask(database: Database) {
+    let server = TestServer::start(database).await;
+    let other = TestServer::on(server.database().url(), &[], server.clock.clone()).await.unwrap();
+    server.create_scopes(&["items:read"]).await;
+    server.put_role("clerk", "items:read").await;
+    let maria = server.create_user("maria", &[]).await;
+    for _ in 0..10 {
+        other.set_roles(&maria, &["clerk"]).await;
+        let body = server.token(&Form::password("maria", PASSWORD)).send().await.json_with(200);
+        let token = refresh_token(&good(&server, &refresh_token(&body)).await);
+        other.set_roles(&maria, &[]).await;
+        let (server, token) = (&server, token.as_str());
+        let asked = (0..30).map(async |_| good(server, token).await["scope"].clone());
+        for scope in futures_util::future::join_all(asked).await {
+            assert_eq!(scope, "account");
+        }
+    }
 }
