@@ -88,7 +88,14 @@ fn list(fields: &[FieldError]) -> String {
 impl Error {
     /// A single field that is wrong.
     pub fn invalid(field: &'static str, code: Code, message: impl Into<String>) -> Self {
-        Self::Invalid(vec![FieldError::new(field, code, message)])
+        FieldError::new(field, code, message).into()
+    }
+}
+
+/// The one thing that is wrong.
+impl From<FieldError> for Error {
+    fn from(error: FieldError) -> Self {
+        Self::Invalid(vec![error])
     }
 }
 

@@ -4,12 +4,13 @@ use chrono::{DateTime, Utc};
 use clap::Subcommand;
 
 use super::{
-    Outcome, PAGE,
+    Outcome,
     output::{self, Output},
 };
 use crate::{
     app::App,
     audit::{self, Filter, Recorded},
+    store::pages::PAGE,
 };
 
 #[derive(Subcommand)]

@@ -10,7 +10,7 @@ use grantd_guard::Scope;
 use secrecy::ExposeSecret;
 
 use super::{
-    Outcome, PAGE, every,
+    Outcome,
     output::{self, Output},
 };
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
     clients::{self, Client, ClientId, ClientKind, ClientPatch, GrantType, Jwks, NewClient},
     config::parse,
     patch::Patch,
+    store::pages::{PAGE, every},
 };
 
 #[derive(Subcommand)]

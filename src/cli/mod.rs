@@ -129,25 +129,6 @@ fn without_settings(command: clap::Command) -> clap::Command {
     if command.has_subcommands() { command } else { command.after_help("Settings are those of `grantd serve --help`.") }
 }
 
-/// How many things one statement reads.
-const PAGE: i64 = 500;
-
-/// All pages of a list; `key`: what the next page begins after.
-async fn every<T, K>(
-    read: impl AsyncFn(Option<K>) -> Result<Vec<T>, crate::error::Error>,
-    key: impl Fn(&T) -> K,
-) -> Result<Vec<T>, crate::error::Error> {
-    let mut all = Vec::new();
-    loop {
-        let page = read(all.last().map(&key)).await?;
-        let is_last = page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
-        all.extend(page);
-        if is_last {
-            return Ok(all);
-        }
-    }
-}
-
 /// An error that ends the process with the exit code of wrong arguments.
 fn wrong_usage(problem: &str) -> clap::Error {
     command().error(ErrorKind::MissingRequiredArgument, problem)

@@ -3,11 +3,12 @@
 use clap::Subcommand;
 use grantd_guard::Scope;
 
-use super::{Outcome, PAGE, every, output::Output};
+use super::{Outcome, output::Output};
 use crate::{
     app::App,
     authority::Authority,
     roles::{self, RoleName},
+    store::pages::{PAGE, every},
 };
 
 #[derive(Subcommand)]

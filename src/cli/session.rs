@@ -11,7 +11,8 @@ use crate::{
     audit::Origin,
     authority::Authority,
     ids::SessionId,
-    sessions::{self, LiveSession},
+    sessions,
+    store::pages::{PAGE, every},
     users,
 };
 
@@ -33,9 +34,6 @@ pub(super) enum Command {
     },
 }
 
-/// How many sessions one statement reads.
-const PAGE: i64 = 500;
-
 pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome {
     match command {
         Command::List { user } => list(app, &user, output).await,
@@ -46,14 +44,8 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
 
 async fn list(app: &App, user: &str, output: Output) -> Outcome {
     let user = users::find(app, user).await?.id;
-    let mut all: Vec<LiveSession> = Vec::new();
-    loop {
-        let page = sessions::list_of_user(app, user, all.last().map(|last| last.id), PAGE, app.now()).await?;
-        if page.is_empty() {
-            break;
-        }
-        all.extend(page);
-    }
+    let read = async |last| sessions::list_of_user(app, user, last, PAGE, app.now()).await;
+    let all = every(read, |session| session.id).await?;
     let rows = all.iter().map(|session| {
         vec![
             session.id.to_string(),

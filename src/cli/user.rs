@@ -2,12 +2,13 @@
 
 use clap::Subcommand;
 
-use super::{Outcome, PAGE, every, output::Output, password::PasswordArgs};
+use super::{Outcome, output::Output, password::PasswordArgs};
 use crate::{
     app::App,
     authority::Authority,
     patch::Patch,
     roles::RoleName,
+    store::pages::{PAGE, every},
     users::{self, Email, Filter, NewUser, User, UserPatch, Username},
 };
 

@@ -5,6 +5,7 @@ mod change;
 mod jwks;
 mod name;
 pub(crate) mod routes;
+mod rules;
 mod sql;
 
 use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc, time::Duration};
@@ -230,9 +231,7 @@ pub(crate) async fn credentials_as_of(app: &App, id: &str) -> Result<Option<(Arc
 
 /// One client.
 pub async fn find(app: &App, id: &str) -> Result<Client, Error> {
-    let id = known(id)?;
-    let id = id.as_str();
-    read_client(&mut app.store.read().await?, id).await
+    read_client(&mut app.store.read().await?, known(id)?.as_str()).await
 }
 
 /// Clients in the order of their ids, after one of them (the empty text: from the first): at most `limit`.

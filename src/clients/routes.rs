@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Client, ClientId, ClientKind, ClientPatch, GrantType, Jwks, NewClient,
-    change::{LONGEST_OVERLAP, check_audiences, check_grant_types, check_has_jwks, check_lifetime, check_name},
+    rules::{LONGEST_OVERLAP, check_audiences, check_grant_types, check_has_jwks, check_lifetime, check_name},
 };
 use crate::{
     app::App,
@@ -22,9 +22,8 @@ use crate::{
     http::{
         body::{self, Members},
         no_store,
-        page::{Asked, Page},
-        problem::{Problem, ProblemBody},
-        query::Query,
+        page::{self, Asked, Page, Paging},
+        problem::Problem,
     },
     patch::Patch,
     principal::{ClientsRead, ClientsWrite, Permit},
@@ -40,10 +39,7 @@ use crate::{
     operation_id = "list_clients",
     tag = "administration",
     security(("oauth2" = ["clients:read"]), ("bearer" = [])),
-    params(
-        ("limit" = Option<u32>, Query, description = "How many at most; 50 when absent", minimum = 1, maximum = 200),
-        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before"),
-    ),
+    params(Paging),
     responses((status = 200, description = "A page of clients", body = Page<Client>)),
 )]
 pub(crate) async fn list(
@@ -51,8 +47,8 @@ pub(crate) async fn list(
     app: web::Data<App>,
     req: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let asked = Asked::of(&Query::of(&req)?).map_err(Error::Invalid)?;
-    let after = asked.after_text().map_err(|error| Error::Invalid(vec![error]))?.unwrap_or_default();
+    let asked = Asked::alone(&req, page::text)?;
+    let after = asked.after.as_deref().unwrap_or_default();
     let clients = super::list(&app, after, asked.to_read()).await?;
     Ok(no_store(StatusCode::OK).json(asked.page(clients, |client| client.client_id.as_str().to_owned())))
 }
@@ -67,7 +63,7 @@ pub(crate) async fn list(
     params(("id" = String, Path, description = "Its `client_id`", example = "default")),
     responses(
         (status = 200, description = "The client", body = Client),
-        (status = 404, description = "There is no such client", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such client"),
     ),
 )]
 pub(crate) async fn get(
@@ -126,13 +122,11 @@ impl NewBody {
         let jwks = members.optional(self.jwks.map(|jwks| Jwks::parse(&jwks.to_string())));
         members.optional(kind.zip(grant_types.as_ref()).map(|(kind, grants)| check_grant_types(kind, grants)));
         members.optional(kind.map(|kind| check_has_jwks(kind, jwks.is_some())));
-        members.finish()?;
-        let (Some(client_id), Some(name), Some(kind), Some(grant_types), Some(scopes)) =
-            (client_id, name, kind, grant_types, scopes)
-        else {
-            return Err(Error::invalid("client_id", Code::Required, "is needed"));
-        };
-        Ok(NewClient { client_id, name, kind, grant_types, scopes, audiences, access_token_ttl, jwks })
+        let made = (|| {
+            let (client_id, name, kind, grant_types, scopes) = (client_id?, name?, kind?, grant_types?, scopes?);
+            Some(NewClient { client_id, name, kind, grant_types, scopes, audiences, access_token_ttl, jwks })
+        })();
+        members.finish(made)
     }
 }
 
@@ -181,7 +175,7 @@ pub(crate) struct Made {
     request_body(content = NewBody),
     responses(
         (status = 201, description = "The client", body = Made, headers(("Location" = String))),
-        (status = 409, description = "The `client_id` is taken", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "The `client_id` is taken"),
     ),
 )]
 pub(crate) async fn create(
@@ -247,8 +241,7 @@ impl PatchBody {
             jwks: members.patch(self.jwks.map(|jwks| Jwks::parse(&jwks.to_string()))),
             disabled: members.unless_null("disabled", self.disabled.map(Ok)),
         };
-        members.finish()?;
-        Ok(patch)
+        members.finish(Some(patch))
     }
 }
 
@@ -268,7 +261,7 @@ impl PatchBody {
     )),
     responses(
         (status = 200, description = "The client", body = Client),
-        (status = 404, description = "There is no such client", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such client"),
     ),
 )]
 pub(crate) async fn change(
@@ -295,8 +288,8 @@ pub(crate) async fn change(
     params(("id" = String, Path, description = "Its `client_id`", example = "shop")),
     responses(
         (status = 204, description = "It is gone"),
-        (status = 404, description = "There is no such client", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "The client `default` stays", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such client"),
+        (status = 409, description = "The client `default` stays"),
     ),
 )]
 pub(crate) async fn delete(
@@ -344,8 +337,8 @@ impl From<SecretString> for SecretAnswer {
     request_body(content = SecretBody),
     responses(
         (status = 200, description = "The secret", body = SecretAnswer),
-        (status = 404, description = "There is no such client", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "The client is public", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such client"),
+        (status = 409, description = "The client is public"),
     ),
 )]
 pub(crate) async fn rotate_secret(
@@ -357,7 +350,7 @@ pub(crate) async fn rotate_secret(
 ) -> Result<HttpResponse, Problem> {
     let SecretBody { old_valid_for } = body::json(&mut permit, &req, body).await?;
     let old_valid_for = old_valid_for.map(|text| old_for(&text)).transpose();
-    let old_valid_for = old_valid_for.map_err(|error| Error::Invalid(vec![error]))?.unwrap_or_default();
+    let old_valid_for = old_valid_for.map_err(Error::from)?.unwrap_or_default();
     let secret = super::rotate_secret(&app, &id, old_valid_for, &permit.authority, app.now()).await?;
     Ok(no_store(StatusCode::OK).json(SecretAnswer::from(secret)))
 }

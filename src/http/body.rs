@@ -10,7 +10,7 @@ use actix_web::{
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use super::problem::Problem;
+use super::{problem::Problem, query::Query};
 use crate::{
     error::{Code, Error, FieldError},
     patch::Patch,
@@ -84,7 +84,7 @@ async fn object<T: DeserializeOwned>(req: &HttpRequest, body: web::Payload, type
         let field = error.path().to_string();
         match describe(error.inner()) {
             Wrong::Body(detail) => Problem::malformed_body(detail),
-            Wrong::Type => Error::Invalid(vec![FieldError::new(field, Code::Format, "has the wrong type")]).into(),
+            Wrong::Type => Error::from(FieldError::new(field, Code::Format, "has the wrong type")).into(),
         }
     })?;
     json.end().map_err(|_| Problem::malformed_body("something follows the JSON object"))?;
@@ -111,7 +111,7 @@ fn describe(error: &serde_json::Error) -> Wrong {
     }
 }
 
-/// Takes the members of a body one by one, and remembers all that is wrong with them.
+/// Takes the members of a body, or the parameters of a query, one by one, and remembers all that is wrong with them.
 #[derive(Default)]
 pub(crate) struct Members(Vec<FieldError>);
 
@@ -144,6 +144,16 @@ impl Members {
         }
     }
 
+    /// A parameter of a query that may be there once.
+    pub(crate) fn parameter<T>(
+        &mut self,
+        query: &Query,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, FieldError>,
+    ) -> Option<T> {
+        self.optional(query.one(name).and_then(|text| text.map(parse).transpose()).transpose())
+    }
+
     /// A list; what is wrong with one of its items is wrong with it.
     pub(crate) fn list<T, C: FromIterator<T>>(
         items: &[String],
@@ -152,8 +162,11 @@ impl Members {
         items.iter().map(|item| parse(item)).collect()
     }
 
-    /// All that is wrong, if anything is.
-    pub(crate) fn finish(self) -> Result<(), Error> {
-        if self.0.is_empty() { Ok(()) } else { Err(Error::Invalid(self.0)) }
+    /// What was made of them, or all that is wrong. `made`: none only where something that is required is.
+    pub(crate) fn finish<T>(self, made: Option<T>) -> Result<T, Error> {
+        match made {
+            Some(made) if self.0.is_empty() => Ok(made),
+            _ => Err(Error::Invalid(self.0)),
+        }
     }
 }

@@ -1,9 +1,12 @@
 //! Whether the process lives, and whether it can do its work.
 
-use actix_web::{HttpResponse, http::header::CACHE_CONTROL, web};
+use actix_web::{HttpResponse, http::StatusCode, web};
 use serde::Serialize;
 
-use super::problem::{Problem, ProblemBody};
+use super::{
+    no_store,
+    problem::{Problem, ProblemBody},
+};
 use crate::{app::App, error::Error};
 
 /// That all is well.
@@ -14,7 +17,7 @@ pub(crate) struct Health {
 }
 
 fn well(status: &'static str) -> HttpResponse {
-    HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(Health { status })
+    no_store(StatusCode::OK).json(Health { status })
 }
 
 /// Whether the process lives

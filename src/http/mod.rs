@@ -155,51 +155,27 @@ struct Method {
     route: Route,
 }
 
-/// GET, and HEAD, for which the server sends no body.
-fn get<F, Args>(handler: F) -> Method
-where
-    F: actix_web::Handler<Args>,
-    Args: actix_web::FromRequest + 'static,
-    F::Output: actix_web::Responder + 'static,
-{
-    let route = web::route().guard(guard::Any(guard::Get()).or(guard::Head())).to(handler);
-    Method { names: "GET, HEAD", route }
+/// A function for each method, since handlers of different types have no type in common.
+macro_rules! methods {
+    ($($(#[$about:meta])* $name:ident = $names:literal, $route:expr;)+) => { $(
+        $(#[$about])*
+        fn $name<F, Args>(handler: F) -> Method
+        where
+            F: actix_web::Handler<Args>,
+            Args: actix_web::FromRequest + 'static,
+            F::Output: actix_web::Responder + 'static,
+        {
+            Method { names: $names, route: $route.to(handler) }
+        }
+    )+ };
 }
-
-fn post<F, Args>(handler: F) -> Method
-where
-    F: actix_web::Handler<Args>,
-    Args: actix_web::FromRequest + 'static,
-    F::Output: actix_web::Responder + 'static,
-{
-    Method { names: "POST", route: web::post().to(handler) }
-}
-
-fn put<F, Args>(handler: F) -> Method
-where
-    F: actix_web::Handler<Args>,
-    Args: actix_web::FromRequest + 'static,
-    F::Output: actix_web::Responder + 'static,
-{
-    Method { names: "PUT", route: web::put().to(handler) }
-}
-
-fn patch<F, Args>(handler: F) -> Method
-where
-    F: actix_web::Handler<Args>,
-    Args: actix_web::FromRequest + 'static,
-    F::Output: actix_web::Responder + 'static,
-{
-    Method { names: "PATCH", route: web::patch().to(handler) }
-}
-
-fn delete<F, Args>(handler: F) -> Method
-where
-    F: actix_web::Handler<Args>,
-    Args: actix_web::FromRequest + 'static,
-    F::Output: actix_web::Responder + 'static,
-{
-    Method { names: "DELETE", route: web::delete().to(handler) }
+methods! {
+    /// And HEAD, for which the server sends no body.
+    get = "GET, HEAD", web::route().guard(guard::Any(guard::Get()).or(guard::Head()));
+    post = "POST", web::post();
+    put = "PUT", web::put();
+    patch = "PATCH", web::patch();
+    delete = "DELETE", web::delete();
 }
 
 /// A path and its methods; every other method is answered 405 with `Allow`.

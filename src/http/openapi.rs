@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use utoipa::{
     Modify, OpenApi,
     openapi::{
-        ContentBuilder, Header, Object, Ref, RefOr, ResponseBuilder, Type,
+        Content, ContentBuilder, Header, Object, Ref, RefOr, ResponseBuilder, Type,
         path::{Operation, ParameterIn},
         security::{Flow, HttpAuthScheme, HttpBuilder, OAuth2, Password, Scopes, SecurityScheme},
     },
@@ -128,8 +128,7 @@ impl Modify for Refusals {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let responses = &mut document.components.get_or_insert_default().responses;
         for (_, name, _, meaning, header) in REFUSALS {
-            let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-            let mut answer = ResponseBuilder::new().description(meaning).content("application/problem+json", problem);
+            let mut answer = ResponseBuilder::new().description(meaning).content(PROBLEM, problem());
             if let Some(header) = header {
                 let kind = if header == "Retry-After" { Type::Integer } else { Type::String };
                 answer = answer.header(header, Header::new(Object::with_type(kind)));
@@ -143,6 +142,12 @@ impl Modify for Refusals {
     }
 }
 
+const PROBLEM: &str = "application/problem+json";
+
+fn problem() -> Content {
+    ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build()
+}
+
 fn refuse(operation: &mut Operation) {
     let tags = operation.tags.as_deref().unwrap_or_default();
     if !tags.iter().any(|tag| tag == "administration" || tag == "account") {
@@ -154,6 +159,12 @@ fn refuse(operation: &mut Operation) {
         .iter()
         .flatten()
         .any(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query));
+    // What an operation names itself is a problem too.
+    for (status, response) in &mut operation.responses.responses {
+        if let (true, RefOr::T(response)) = (status.starts_with('4'), response) {
+            response.content.insert(PROBLEM.to_owned(), problem().into());
+        }
+    }
     for (status, name, when, ..) in REFUSALS {
         let applies = match when {
             When::Always => true,

@@ -17,7 +17,7 @@ impl Query {
         match pairs.iter().find(|(name, value)| name.contains('\0') || value.contains('\0')) {
             Some((name, _)) => {
                 let error = FieldError::new(name.replace('\0', ""), Code::Format, "must not have U+0000");
-                Err(Error::Invalid(vec![error]))
+                Err(error.into())
             }
             None => Ok(Self(pairs)),
         }

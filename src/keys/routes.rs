@@ -2,10 +2,10 @@
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header::{CACHE_CONTROL, LOCATION},
+    http::{StatusCode, header::LOCATION},
     web,
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::SigningKey;
 use crate::{
@@ -13,8 +13,10 @@ use crate::{
     config::Algorithm,
     error::{Code, Error, FieldError},
     http::{
-        body,
-        problem::{Problem, ProblemBody},
+        body::{self, Members},
+        no_store,
+        page::Page,
+        problem::Problem,
         query::Query,
     },
     principal::{KeysRead, KeysWrite, Permit},
@@ -37,17 +39,9 @@ pub(crate) async fn jwks(app: web::Data<App>, req: HttpRequest) -> HttpResponse 
     app.keys.snapshot.load().published.answer(&req)
 }
 
-/// The keys, all on one page: there are never many.
-#[derive(Serialize, utoipa::ToSchema)]
-#[schema(as = SigningKeys)]
-struct List {
-    items: Vec<SigningKey>,
-    next_cursor: Option<String>,
-}
-
 /// The signing keys
 ///
-/// Those whose tokens may live, by age.
+/// Those whose tokens may live, by age; all on one page, for there are never many.
 #[utoipa::path(
     get,
     path = "/admin/signing-keys",
@@ -58,20 +52,16 @@ struct List {
         ("limit" = Option<u32>, Query, description = "1 to 200; there are never so many", minimum = 1, maximum = 200),
         ("cursor" = Option<String>, Query, description = "There is no second page"),
     ),
-    responses((status = 200, description = "The keys", body = List))
+    responses((status = 200, description = "The keys", body = Page<SigningKey>))
 )]
 pub(crate) async fn list(_: Permit<KeysRead>, app: web::Data<App>, req: HttpRequest) -> Result<HttpResponse, Problem> {
     let query = Query::of(&req)?;
-    let cursor = query.one("cursor").and_then(|cursor| match cursor {
-        Some(_) => Err(FieldError::new("cursor", Code::Unknown, "there is no second page")),
-        None => Ok(()),
-    });
-    let wrong: Vec<_> = [query.number("limit", 50, 1..=200).err(), cursor.err()].into_iter().flatten().collect();
-    if !wrong.is_empty() {
-        return Err(Error::Invalid(wrong).into());
-    }
-    let list = List { items: super::list(&app).await?, next_cursor: None };
-    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(list))
+    let mut members = Members::default();
+    members.optional(Some(query.number("limit", 50, 1..=200)));
+    let second = |_: &str| Err::<(), _>(FieldError::new("cursor", Code::Unknown, "there is no second page"));
+    members.parameter(&query, "cursor", second);
+    members.finish(Some(()))?;
+    Ok(no_store(StatusCode::OK).json(Page::whole(super::list(&app).await?)))
 }
 
 /// What key to make.
@@ -110,7 +100,7 @@ pub(crate) async fn rotate(
     let algorithm = asked.algorithm.map(|name| Algorithm::parse(&name).ok_or_else(unknown)).transpose()?;
     let key = super::rotate(&app, algorithm, asked.immediately, &permit.authority.origin, app.now()).await?;
     let location = format!("/admin/signing-keys/{}", key.kid);
-    Ok(HttpResponse::Created().insert_header((LOCATION, location)).insert_header((CACHE_CONTROL, "no-store")).json(key))
+    Ok(no_store(StatusCode::CREATED).insert_header((LOCATION, location)).json(key))
 }
 
 /// Take a compromised key away
@@ -125,7 +115,7 @@ pub(crate) async fn rotate(
     params(("kid" = String, Path, description = "Which")),
     responses(
         (status = 204, description = "It is gone"),
-        (status = 404, description = "There is no such key", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such key"),
     )
 )]
 pub(crate) async fn delete(

@@ -18,20 +18,18 @@ pub(crate) mod verify;
 use std::sync::Arc;
 
 use actix_web::{
-    HttpResponse, HttpResponseBuilder,
-    http::{
-        StatusCode,
-        header::{CACHE_CONTROL, PRAGMA},
-    },
+    HttpResponseBuilder,
+    http::{StatusCode, header::PRAGMA},
 };
 use grantd_guard::{Claims, Refusal, TokenError};
 
 pub(crate) use self::{client_auth::confidential_client, error::OAuthError};
+use crate::http::no_store;
 
 /// An answer that nobody may keep (RFC 6749 §5.1).
 fn uncached(status: StatusCode) -> HttpResponseBuilder {
-    let mut answer = HttpResponse::build(status);
-    answer.insert_header((CACHE_CONTROL, "no-store")).insert_header((PRAGMA, "no-cache"));
+    let mut answer = no_store(status);
+    answer.insert_header((PRAGMA, "no-cache"));
     answer
 }
 

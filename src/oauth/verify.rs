@@ -1,13 +1,14 @@
 //! `GET /verify`: forward authentication, for proxies that ask before they let a request through (nginx `auth_request`, Traefik
 //! `forwardAuth`, Caddy `forward_auth`).
 
-use actix_web::{HttpRequest, HttpResponse, http::header::CACHE_CONTROL, web};
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use grantd_guard::{Refusal, Scopes, actix::bearer_token};
 
 use crate::{
     app::App,
     error::{Code, Error},
     http::{
+        no_store,
         problem::{Problem, ProblemBody},
         query::Query,
     },
@@ -46,7 +47,7 @@ pub(crate) async fn handle(app: web::Data<App>, req: HttpRequest) -> Result<Http
     let token = bearer_token(req.headers(), req.query_string()).map_err(Refusal::from)?;
     let token = token.ok_or(Refusal::NoCredentials)?;
     let query = Query::of(&req)?;
-    let one = |name| query.one(name).map_err(|error| Error::Invalid(vec![error]));
+    let one = |name| query.one(name).map_err(Error::from);
     let malformed = |_| Error::invalid("scope", Code::Format, "is no list of scopes");
     let needed: Scopes = one("scope")?.unwrap_or_default().parse().map_err(malformed)?;
     let now = app.now().timestamp();
@@ -58,8 +59,7 @@ pub(crate) async fn handle(app: web::Data<App>, req: HttpRequest) -> Result<Http
     if !claims.scope.contains_all(&needed) {
         return Err(Refusal::Scope(needed).into());
     }
-    let mut answer = HttpResponse::NoContent();
-    answer.insert_header((CACHE_CONTROL, "no-store"));
+    let mut answer = no_store(StatusCode::NO_CONTENT);
     let scope = claims.scope.to_string();
     for (name, value) in [
         ("X-Auth-Subject", Some(&claims.sub)),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix_web::{HttpRequest, HttpResponse, http::header::CACHE_CONTROL, web};
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
@@ -13,6 +13,8 @@ use crate::{
     changes::{self, Row},
     error::{Code, Error, FieldError},
     http::{
+        body::Members,
+        no_store,
         problem::{Problem, ProblemBody},
         query::Query,
     },
@@ -56,18 +58,12 @@ impl Asked {
     fn read(req: &HttpRequest) -> Result<Self, Error> {
         let query = Query::of(req)?;
         let refused = || FieldError::new("after", Code::Unknown, "no cursor of this feed: begin without one");
-        let after =
-            query.one("after").and_then(|text| text.map(|text| Cursor::parse(text).ok_or_else(refused)).transpose());
-        let wait = query.number("wait", 0, 0..=30);
-        let limit = query.number("limit", 50, 1..=200);
-        match (after, wait, limit) {
-            (Ok(after), Ok(wait), Ok(limit)) => {
-                Ok(Self { after, wait: Duration::from_secs(wait.unsigned_abs()), limit })
-            }
-            (after, wait, limit) => {
-                Err(Error::Invalid([after.err(), wait.err(), limit.err()].into_iter().flatten().collect()))
-            }
-        }
+        let mut members = Members::default();
+        let after = members.parameter(&query, "after", |text| Cursor::parse(text).ok_or_else(refused));
+        let wait = members.optional(Some(query.number("wait", 0, 0..=30)));
+        let limit = members.optional(Some(query.number("limit", 50, 1..=200)));
+        let (wait, limit) = members.finish(wait.zip(limit))?;
+        Ok(Self { after, wait: Duration::from_secs(wait.unsigned_abs()), limit })
     }
 }
 
@@ -142,8 +138,7 @@ fn answer(asked: &Asked, head: &Row, items: Vec<Item>) -> HttpResponse {
         revoked_at: item.revoked_at,
         expires_at: item.expires_at,
     });
-    HttpResponse::Ok()
-        .insert_header((CACHE_CONTROL, "no-store"))
+    no_store(StatusCode::OK)
         .insert_header((KEYS_HEADER, head.signing_keys.to_string()))
         .json(Answer { items: items.collect(), next })
 }

@@ -14,13 +14,12 @@ use super::{
 };
 use crate::{
     app::App,
-    error::{Code, Error, FieldError},
+    error::{Code, FieldError},
     http::{
         body::{self, Members},
         no_store,
-        page::{Asked, Page},
-        problem::{Problem, ProblemBody},
-        query::Query,
+        page::{self, Asked, Page, Paging},
+        problem::Problem,
     },
     principal::{Permit, RolesRead, RolesWrite},
 };
@@ -34,10 +33,7 @@ use crate::{
     operation_id = "list_scopes",
     tag = "administration",
     security(("oauth2" = ["roles:read"]), ("bearer" = [])),
-    params(
-        ("limit" = Option<u32>, Query, description = "How many at most; 50 when absent", minimum = 1, maximum = 200),
-        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before"),
-    ),
+    params(Paging),
     responses((status = 200, description = "A page of scopes", body = Page<ScopeInfo>)),
 )]
 pub(crate) async fn list_scopes(
@@ -45,8 +41,8 @@ pub(crate) async fn list_scopes(
     app: web::Data<App>,
     req: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let asked = Asked::of(&Query::of(&req)?).map_err(Error::Invalid)?;
-    let after = asked.after_text().map_err(|error| Error::Invalid(vec![error]))?.unwrap_or_default();
+    let asked = Asked::alone(&req, page::text)?;
+    let after = asked.after.as_deref().unwrap_or_default();
     let scopes = super::list_scopes(&app, after, asked.to_read()).await?;
     Ok(no_store(StatusCode::OK).json(asked.page(scopes, |scope| scope.name.as_str().to_owned())))
 }
@@ -61,7 +57,7 @@ pub(crate) async fn list_scopes(
     params(("name" = String, Path, description = "Which", example = "account")),
     responses(
         (status = 200, description = "The scope", body = ScopeInfo),
-        (status = 404, description = "There is no such scope", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such scope"),
     ),
 )]
 pub(crate) async fn get_scope(
@@ -108,8 +104,7 @@ pub(crate) async fn put_scope(
     let mut members = Members::default();
     let name = members.optional(Some(scope_name(&name)));
     members.optional(Some(check_description(description.as_deref())));
-    members.finish()?;
-    let Some(name) = name else { return Err(wrong_name("is needed").into()) };
+    let name = members.finish(name)?;
     let (scope, new) = super::put_scope(&app, &name, description.as_deref(), &permit.authority, app.now()).await?;
     Ok(put(new, &req, &scope))
 }
@@ -118,10 +113,6 @@ fn scope_name(name: &str) -> Result<Scope, FieldError> {
     let scope = name.parse::<Scope>();
     let scope = scope.map_err(|_| FieldError::new("name", Code::Format, "must be a scope-token (RFC 6749 §3.3)"))?;
     check_scope_name(&scope).map(|()| scope)
-}
-
-fn wrong_name(message: &str) -> Error {
-    Error::invalid("name", Code::Format, message)
 }
 
 /// What was there, or is new at the path that it was put to.
@@ -145,8 +136,8 @@ fn put<T: serde::Serialize>(new: bool, req: &HttpRequest, thing: &T) -> HttpResp
     params(("name" = String, Path, description = "Which", example = "items:read")),
     responses(
         (status = 204, description = "It is gone"),
-        (status = 404, description = "There is no such scope", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "It is built in", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such scope"),
+        (status = 409, description = "It is built in"),
     ),
 )]
 pub(crate) async fn delete_scope(
@@ -167,10 +158,7 @@ pub(crate) async fn delete_scope(
     operation_id = "list_roles",
     tag = "administration",
     security(("oauth2" = ["roles:read"]), ("bearer" = [])),
-    params(
-        ("limit" = Option<u32>, Query, description = "How many at most; 50 when absent", minimum = 1, maximum = 200),
-        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before"),
-    ),
+    params(Paging),
     responses((status = 200, description = "A page of roles", body = Page<Role>)),
 )]
 pub(crate) async fn list_roles(
@@ -178,8 +166,8 @@ pub(crate) async fn list_roles(
     app: web::Data<App>,
     req: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let asked = Asked::of(&Query::of(&req)?).map_err(Error::Invalid)?;
-    let after = asked.after_text().map_err(|error| Error::Invalid(vec![error]))?.unwrap_or_default();
+    let asked = Asked::alone(&req, page::text)?;
+    let after = asked.after.as_deref().unwrap_or_default();
     let roles = super::list_roles(&app, after, asked.to_read()).await?;
     Ok(no_store(StatusCode::OK).json(asked.page(roles, |role| role.name.as_str().to_owned())))
 }
@@ -194,7 +182,7 @@ pub(crate) async fn list_roles(
     params(("name" = String, Path, description = "Which", example = "member")),
     responses(
         (status = 200, description = "The role", body = Role),
-        (status = 404, description = "There is no such role", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such role"),
     ),
 )]
 pub(crate) async fn get_role(
@@ -231,7 +219,7 @@ pub(crate) struct RoleBody {
     responses(
         (status = 200, description = "It was there", body = Role),
         (status = 201, description = "It is new", body = Role, headers(("Location" = String))),
-        (status = 409, description = "The scopes of `admin` are not changed, those of `member` keep `account`, and somebody keeps `users:write`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "The scopes of `admin` are not changed, those of `member` keep `account`, and somebody keeps `users:write`"),
     ),
 )]
 pub(crate) async fn put_role(
@@ -248,8 +236,7 @@ pub(crate) async fn put_role(
         .optional(Some(name.parse::<RoleName>().map_err(|error| FieldError::new("name", error.code, error.message))));
     members.optional(Some(check_description(description.as_deref())));
     let scopes = members.required("scopes", scopes.map(|names| scopes_among(&known, &names)));
-    members.finish()?;
-    let (Some(name), Some(scopes)) = (name, scopes) else { return Err(wrong_name("is needed").into()) };
+    let (name, scopes) = members.finish(name.zip(scopes))?;
     let (role, new) =
         super::put_role(&app, &name, description.as_deref(), &scopes, &permit.authority, app.now()).await?;
     Ok(put(new, &req, &role))
@@ -276,8 +263,8 @@ pub(crate) fn scopes_among(known: &Scopes, names: &[String]) -> Result<Scopes, F
     params(("name" = String, Path, description = "Which", example = "reader")),
     responses(
         (status = 204, description = "It is gone"),
-        (status = 404, description = "There is no such role", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "It is built in, or nobody would keep `users:write`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such role"),
+        (status = 409, description = "It is built in, or nobody would keep `users:write`"),
     ),
 )]
 pub(crate) async fn delete_role(

@@ -5,12 +5,10 @@ use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use super::LiveSession;
 use crate::{
     app::App,
-    error::Error,
     http::{
         no_store,
-        page::{Asked, Page},
-        problem::{Problem, ProblemBody},
-        query::Query,
+        page::{self, Asked, Page, Paging},
+        problem::Problem,
     },
     ids::SessionId,
     principal::Me,
@@ -25,10 +23,7 @@ use crate::{
     operation_id = "list_own_sessions",
     tag = "account",
     security(("oauth2" = ["account"]), ("bearer" = [])),
-    params(
-        ("limit" = Option<u32>, Query, description = "1 to 200 sessions; absent: 50", minimum = 1, maximum = 200),
-        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before"),
-    ),
+    params(Paging),
     responses(
         (status = 200, description = "The sessions", body = Page<LiveSession>, example = json!({
             "items": [{
@@ -45,14 +40,12 @@ use crate::{
     )
 )]
 pub(crate) async fn list(me: Me, app: web::Data<App>, req: HttpRequest) -> Result<HttpResponse, Problem> {
-    let asked = Asked::of(&Query::of(&req)?).map_err(Error::Invalid)?;
-    let after = asked.after(|key| Some(SessionId::from(<[u8; 16]>::try_from(key).ok()?)));
-    let after = after.map_err(|error| Error::Invalid(vec![error]))?;
-    let mut sessions = super::list_of_user(&app, me.user.id, after, asked.to_read(), app.now()).await?;
+    let asked = Asked::alone(&req, page::id)?;
+    let mut sessions = super::list_of_user(&app, me.user.id, asked.after, asked.to_read(), app.now()).await?;
     for session in &mut sessions {
         session.current = Some(session.id == me.session);
     }
-    Ok(no_store(StatusCode::OK).json(asked.page(sessions, |session| session.id.as_bytes().to_vec())))
+    Ok(no_store(StatusCode::OK).json(asked.page(sessions, |session| *session.id.as_bytes())))
 }
 
 /// Log out elsewhere, or here
@@ -67,7 +60,7 @@ pub(crate) async fn list(me: Me, app: web::Data<App>, req: HttpRequest) -> Resul
     params(("id" = String, Path, description = "Which", example = "019c13f9-4a00-7a3e-9d3c-0d8a4f1b2c5e")),
     responses(
         (status = 204, description = "It has ended"),
-        (status = 404, description = "There is no such session, it is over, or it is somebody else's", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such session, it is over, or it is somebody else's"),
     )
 )]
 pub(crate) async fn end(me: Me, app: web::Data<App>, id: web::Path<String>) -> Result<HttpResponse, Problem> {

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use super::{
     file::{ClientEntry, RoleEntry, ScopeEntry, SetupFile, UserEntry},
-    plan::{PAGE, clients_there, roles_there, scopes_there},
+    plan::{clients_there, roles_there, scopes_there},
 };
 use crate::{
     app::App,
     clients::{Client, Jwks},
     error::Error,
     roles::{Role, RoleName},
-    store::Conn,
+    store::{Conn, pages::PAGE},
     users::{self, User},
 };
 

@@ -18,12 +18,12 @@ use crate::{
     patch::Patch,
     roles::{self, Role, RoleName, ScopeInfo},
     secret,
-    store::{Conn, StoreError},
+    store::{
+        Conn, StoreError,
+        pages::{PAGE, every},
+    },
     users::{self, User, UserPatch},
 };
-
-/// How many things one statement reads.
-pub(super) const PAGE: i64 = 500;
 
 /// A difference, for people.
 #[derive(Clone, Debug, Serialize)]
@@ -145,39 +145,22 @@ fn differing(fields: impl IntoIterator<Item = (&'static str, bool)>) -> Vec<&'st
     fields.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
 }
 
-/// All pages; `key`: what the next one begins after.
-async fn every<T>(
-    conn: &mut Conn,
-    read: impl AsyncFn(&mut Conn, &str) -> Result<Vec<T>, StoreError>,
-    key: impl Fn(&T) -> &str,
-) -> Result<Vec<T>, StoreError> {
-    let mut all: Vec<T> = Vec::new();
-    loop {
-        let after = all.last().map(|last| key(last).to_owned()).unwrap_or_default();
-        let page = read(conn, &after).await?;
-        if page.is_empty() {
-            return Ok(all);
-        }
-        all.extend(page);
-    }
-}
-
 /// All scopes that there are.
 pub(super) async fn scopes_there(conn: &mut Conn) -> Result<Vec<ScopeInfo>, StoreError> {
-    let read = async |conn: &mut Conn, after: &str| roles::scopes_after(conn, after, PAGE).await;
-    every(conn, read, |scope| scope.name.as_str()).await
+    let read = async |after: Option<String>| roles::scopes_after(conn, &after.unwrap_or_default(), PAGE).await;
+    every(read, |scope| scope.name.to_string()).await
 }
 
 /// All roles.
 pub(super) async fn roles_there(conn: &mut Conn) -> Result<Vec<Role>, StoreError> {
-    let read = async |conn: &mut Conn, after: &str| roles::roles_after(conn, after, PAGE).await;
-    every(conn, read, |role| role.name.as_str()).await
+    let read = async |after: Option<String>| roles::roles_after(conn, &after.unwrap_or_default(), PAGE).await;
+    every(read, |role| role.name.to_string()).await
 }
 
 /// All clients.
 pub(super) async fn clients_there(conn: &mut Conn) -> Result<Vec<Credentials>, StoreError> {
-    let read = async |conn: &mut Conn, after: &str| clients::credentials_after(conn, after, PAGE).await;
-    every(conn, read, |credentials| credentials.client.client_id.as_str()).await
+    let read = async |after: Option<String>| clients::credentials_after(conn, &after.unwrap_or_default(), PAGE).await;
+    every(read, |credentials| credentials.client.client_id.to_string()).await
 }
 
 fn places<'w, T>(section: &'static str, entries: &'w [T]) -> impl Iterator<Item = (Place, &'w T)> {

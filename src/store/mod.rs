@@ -7,6 +7,7 @@ pub(crate) mod batch;
 mod connections;
 mod error;
 mod migrate;
+pub(crate) mod pages;
 pub(crate) mod run;
 
 use std::{

@@ -10,7 +10,7 @@ use crate::{
     http::{
         body::{self, Members},
         no_store,
-        problem::{Problem, ProblemBody},
+        problem::Problem,
     },
     passwords::Password,
     principal::{Permit, UsersWrite},
@@ -40,7 +40,7 @@ pub(crate) struct PasswordBody {
     request_body(content = PasswordBody),
     responses(
         (status = 204, description = "It counts from now on"),
-        (status = 404, description = "There is no such user", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such user"),
     ),
 )]
 pub(crate) async fn set_password(
@@ -52,7 +52,7 @@ pub(crate) async fn set_password(
 ) -> Result<HttpResponse, Problem> {
     let PasswordBody { password } = body::json(&mut permit, &req, body).await?;
     let password = password.ok_or_else(|| Error::invalid("password", Code::Required, "is needed"))?;
-    let password = Password::chosen("password", &password).map_err(|error| Error::Invalid(vec![error]))?;
+    let password = Password::chosen("password", &password).map_err(Error::from)?;
     super::set_password(&app, id(&path)?, &password, &permit.authority, app.now()).await?;
     Ok(no_store(StatusCode::NO_CONTENT).finish())
 }
@@ -80,8 +80,8 @@ pub(crate) struct RolesBody {
     request_body(content = RolesBody),
     responses(
         (status = 200, description = "The user", body = User),
-        (status = 404, description = "There is no such user", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "Nobody would keep `users:write`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such user"),
+        (status = 409, description = "Nobody would keep `users:write`"),
     ),
 )]
 pub(crate) async fn set_roles(
@@ -93,7 +93,7 @@ pub(crate) async fn set_roles(
 ) -> Result<HttpResponse, Problem> {
     let RolesBody { roles } = body::json(&mut permit, &req, body).await?;
     let roles = roles.ok_or_else(|| Error::invalid("roles", Code::Required, "is needed"))?;
-    let roles: Vec<_> = Members::list(&roles, str::parse::<RoleName>).map_err(|error| Error::Invalid(vec![error]))?;
+    let roles: Vec<_> = Members::list(&roles, str::parse::<RoleName>).map_err(Error::from)?;
     let user = super::set_roles(&app, id(&path)?, &roles, &permit.authority, app.now()).await?;
     Ok(no_store(StatusCode::OK).json(user))
 }
@@ -110,7 +110,7 @@ pub(crate) async fn set_roles(
     params(("id" = String, Path, description = "Which")),
     responses(
         (status = 204, description = "They have ended"),
-        (status = 404, description = "There is no such user", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such user"),
     ),
 )]
 pub(crate) async fn end_sessions(

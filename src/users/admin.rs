@@ -20,8 +20,8 @@ use crate::{
     http::{
         body::{self, Members},
         no_store,
-        page::{Asked, Page},
-        problem::{Problem, ProblemBody},
+        page::{self, Asked, Page, Paging},
+        problem::Problem,
         query::Query,
     },
     ids::UserId,
@@ -47,26 +47,19 @@ const LONGEST_Q: usize = 254;
         ("q" = Option<String>, Query, description = "How the user name begins or, with an `@` in it, the e-mail; without regard to case", example = "mar"),
         ("role" = Option<String>, Query, description = "A role that they have", example = "member"),
         ("disabled" = Option<bool>, Query, description = "Whether they are disabled"),
-        ("limit" = Option<u32>, Query, description = "How many at most; 50 when absent", minimum = 1, maximum = 200),
-        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before"),
+        Paging,
     ),
     responses((status = 200, description = "A page of users", body = Page<User>)),
 )]
 pub(crate) async fn list(_: Permit<UsersRead>, app: web::Data<App>, req: HttpRequest) -> Result<HttpResponse, Problem> {
     let query = Query::of(&req)?;
-    let (asked, filter) = match (Asked::of(&query), filter(&query)) {
-        (Ok(asked), Ok(filter)) => (asked, filter),
-        (asked, filter) => {
-            return Err(Error::Invalid([asked.err(), filter.err()].into_iter().flatten().flatten().collect()).into());
-        }
-    };
-    let after = if filter.q.is_some() {
-        asked.after_text().map(|text| text.map(|text| After::Text(text.to_owned())))
-    } else {
-        asked.after(|key| Some(After::Id(UserId::from(<[u8; 16]>::try_from(key).ok()?))))
-    };
-    let after = after.map_err(|error| Error::Invalid(vec![error]))?;
-    let users = super::list(&app, &filter, after, asked.to_read()).await?;
+    let mut members = Members::default();
+    let filter = filter(&query, &mut members);
+    let asked = Asked::of(&query, &mut members, |key| {
+        if filter.q.is_some() { page::text(key).map(After::Text) } else { page::id(key).map(After::Id) }
+    });
+    members.finish(Some(()))?;
+    let users = super::list(&app, &filter, asked.after.clone(), asked.to_read()).await?;
     let key = |user: &User| match filter.after(user) {
         After::Text(text) => text.into_bytes(),
         After::Id(id) => id.as_bytes().to_vec(),
@@ -74,22 +67,19 @@ pub(crate) async fn list(_: Permit<UsersRead>, app: web::Data<App>, req: HttpReq
     Ok(no_store(StatusCode::OK).json(asked.page(users, key)))
 }
 
-fn filter(query: &Query) -> Result<Filter, Vec<FieldError>> {
-    let q = query.one("q").and_then(|q| match q {
-        Some(q) if q.len() > LONGEST_Q => Err(FieldError::new("q", Code::Length, "may have at most 254 bytes")),
-        q => Ok(q.map(str::to_owned)),
-    });
-    let role = query.one("role").and_then(|role| {
-        let role = role.map(str::parse::<RoleName>).transpose();
-        role.map_err(|error| FieldError::new("role", error.code, error.message))
-    });
-    let disabled = query.one("disabled").and_then(|disabled| {
-        let disabled = disabled.map(str::parse::<bool>).transpose();
-        disabled.map_err(|_| FieldError::new("disabled", Code::Format, "must be true or false"))
-    });
-    match (q, role, disabled) {
-        (Ok(q), Ok(role), Ok(disabled)) => Ok(Filter { q, role: role.map(|role| role.as_str().to_owned()), disabled }),
-        (q, role, disabled) => Err([q.err(), role.err(), disabled.err()].into_iter().flatten().collect()),
+fn filter(query: &Query, members: &mut Members) -> Filter {
+    Filter {
+        q: members.parameter(query, "q", |q| {
+            let too_long = || FieldError::new("q", Code::Length, "may have at most 254 bytes");
+            (q.len() <= LONGEST_Q).then(|| q.to_owned()).ok_or_else(too_long)
+        }),
+        role: members.parameter(query, "role", |role| match role.parse::<RoleName>() {
+            Ok(role) => Ok(role.as_str().to_owned()),
+            Err(error) => Err(FieldError::new("role", error.code, error.message)),
+        }),
+        disabled: members.parameter(query, "disabled", |disabled| {
+            disabled.parse().map_err(|_| FieldError::new("disabled", Code::Format, "must be true or false"))
+        }),
     }
 }
 
@@ -108,7 +98,7 @@ pub(super) fn id(text: &str) -> Result<UserId, Error> {
     params(("id" = String, Path, description = "Which")),
     responses(
         (status = 200, description = "The user", body = User),
-        (status = 404, description = "There is no such user", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such user"),
     ),
 )]
 pub(crate) async fn get(
@@ -171,10 +161,7 @@ pub(super) fn new_user(
     let password = members.required("password", password.map(|password| Password::chosen("password", &password)));
     let display_name = members.optional(display_name.map(named));
     let roles = members.optional(roles).unwrap_or_default();
-    members.finish()?;
-    let (Some(username), Some(password)) = (username, password) else {
-        return Err(Error::invalid("username", Code::Required, "is needed"));
-    };
+    let (username, password) = members.finish(username.zip(password))?;
     Ok(NewUser { username, email, display_name, password, roles })
 }
 
@@ -195,7 +182,7 @@ pub(super) fn named(name: String) -> Result<String, FieldError> {
     request_body(content = NewBody),
     responses(
         (status = 201, description = "The user", body = User, headers(("Location" = String))),
-        (status = 409, description = "The name or the e-mail is taken", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "The name or the e-mail is taken"),
     ),
 )]
 pub(crate) async fn create(
@@ -241,8 +228,7 @@ impl PatchBody {
             display_name: members.patch(self.display_name.map(named)),
             disabled: members.unless_null("disabled", self.disabled.map(Ok)),
         };
-        members.finish()?;
-        Ok(patch)
+        members.finish(Some(patch))
     }
 }
 
@@ -262,8 +248,8 @@ impl PatchBody {
     )),
     responses(
         (status = 200, description = "The user", body = User),
-        (status = 404, description = "There is no such user", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "The name or the e-mail is taken, or nobody would keep `users:write`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such user"),
+        (status = 409, description = "The name or the e-mail is taken, or nobody would keep `users:write`"),
     ),
 )]
 pub(crate) async fn change(
@@ -290,8 +276,8 @@ pub(crate) async fn change(
     params(("id" = String, Path, description = "Which")),
     responses(
         (status = 204, description = "The user is gone"),
-        (status = 404, description = "There is no such user", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "Nobody would keep `users:write`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such user"),
+        (status = 409, description = "Nobody would keep `users:write`"),
     ),
 )]
 pub(crate) async fn delete(

@@ -16,11 +16,11 @@ use super::{
 use crate::{
     app::App,
     authority::Authority,
-    error::{Code, Error},
+    error::Error,
     http::{
         body::{self, Members},
         no_store,
-        problem::{Problem, ProblemBody},
+        problem::Problem,
     },
     ids::UserId,
     passwords::Password,
@@ -98,8 +98,7 @@ impl PatchBody {
             display_name: members.patch(self.display_name.map(named)),
             ..UserPatch::default()
         };
-        members.finish()?;
-        Ok(patch)
+        members.finish(Some(patch))
     }
 }
 
@@ -118,7 +117,7 @@ impl PatchBody {
     )),
     responses(
         (status = 200, description = "The account", body = MeAnswer<'_>),
-        (status = 409, description = "The e-mail is taken", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "The e-mail is taken"),
     ),
 )]
 pub(crate) async fn change(
@@ -167,10 +166,7 @@ pub(crate) async fn change_password(
     let current = current_password.map(|password| Password::presented("current_password", &password));
     let current = members.required("current_password", current);
     let new = members.required("new_password", new_password.map(|text| Password::chosen("new_password", &text)));
-    members.finish()?;
-    let (Some(current), Some(new)) = (current, new) else {
-        return Err(Error::invalid("new_password", Code::Required, "is needed").into());
-    };
+    let (current, new) = members.finish(current.zip(new))?;
     super::change_password(&app, &me.user, &current, &new, me.session, &me.authority, app.now()).await?;
     Ok(no_store(StatusCode::NO_CONTENT).finish())
 }
@@ -204,8 +200,8 @@ pub(crate) struct RegistrationBody {
     request_body(content = RegistrationBody),
     responses(
         (status = 201, description = "The user", body = User, headers(("Location" = String))),
-        (status = 404, description = "Nobody makes an account for themselves here", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "The name or the e-mail is taken", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "Nobody makes an account for themselves here"),
+        (status = 409, description = "The name or the e-mail is taken"),
     ),
 )]
 pub(crate) async fn register(
