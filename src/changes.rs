@@ -106,11 +106,19 @@ pub(crate) async fn catch_up(app: &App, store: &Store) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes a change that other servers hear of, in one transaction, and hears of it first.
+/// Makes a change that other servers hear of, in one transaction, and hears of it first. Of these there is one at a time.
 ///
 /// It leaves at least one enabled user with the scope `users:write`, where there was one.
 pub(crate) async fn make<T>(app: &App, work: impl AsyncFn(&mut Conn) -> Result<T, Error>) -> Result<T, Error> {
-    let made = app.store.transact(async |conn| roles::keeping_an_administrator(conn, &work).await).await?;
+    make_alongside(app, async |conn| roles::keeping_an_administrator(conn, &work).await).await
+}
+
+/// The same for what takes no scope from anybody: users look after their accounts without waiting for each other.
+pub(crate) async fn make_alongside<T>(
+    app: &App,
+    work: impl AsyncFn(&mut Conn) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let made = app.store.transact(work).await?;
     catch_up(app, &app.store).await?;
     Ok(made)
 }

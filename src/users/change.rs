@@ -183,7 +183,13 @@ pub async fn patch(
     by: &Authority,
     now: DateTime<Utc>,
 ) -> Result<User, Error> {
-    changes::make(app, async |conn| patch_in(conn, id, patch, by, now).await).await
+    let change = async |conn: &mut Conn| patch_in(conn, id, patch, by, now).await;
+    // Only disabling takes anything from somebody.
+    if patch.disabled == Some(true) {
+        changes::make(app, change).await
+    } else {
+        changes::make_alongside(app, change).await
+    }
 }
 
 /// The same in a transaction that is under way.
@@ -277,7 +283,7 @@ pub async fn set_password(
         sessions::end_all_of_user(conn, id, now).await?;
         read(conn, id).await?.ok_or_else(|| not_found(&id))
     };
-    changes::make(app, set).await
+    changes::make_alongside(app, set).await
 }
 
 /// Gives a user who knows the present password another one, and ends all the user's sessions but one.
@@ -310,7 +316,7 @@ pub async fn change_password(
         changed(conn, user.id, Event::success("user.password_changed").details(details), by, now).await?;
         sessions::end_all_of_user_but(conn, user.id, kept, now).await
     };
-    changes::make(app, set).await
+    changes::make_alongside(app, set).await
 }
 
 /// Deletes a user, and with it all that belongs to it: sessions, tokens, roles.
@@ -335,5 +341,5 @@ pub async fn end_sessions(app: &App, id: UserId, by: &Authority, now: DateTime<U
         by.must_have_of_user(conn, &user.scopes).await?;
         sessions::end_all(conn, id, &by.origin, now).await
     };
-    changes::make(app, end).await
+    changes::make_alongside(app, end).await
 }
