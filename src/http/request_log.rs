@@ -12,13 +12,13 @@ use crate::{app::App, client_address::client_address};
 const QUIET: [&str; 1] = ["/introspect"];
 
 pub(super) fn log<B>(response: &ServiceResponse<B>, request_id: &str, began: Instant) {
-    let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     let (req, status) = (response.request(), response.status().as_u16());
     // What was asked and answered well is the most of it, and of use to nobody most of the time.
     let is_quiet = status < 400 && (req.method().is_safe() || QUIET.contains(&req.path()));
     if is_quiet && !tracing::enabled!(Level::DEBUG) {
         return;
     }
+    let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     let address = req
         .app_data::<web::Data<App>>()
         .and_then(|app| client_address(req, &app.config.http.trusted_proxies))

@@ -108,7 +108,7 @@ impl Batch for ById {
     type Key = SessionId;
     type Answer = Option<Arc<Session>>;
     const MOST: usize = BATCH;
-    const AT_ONCE: [usize; 2] = [4, 4];
+    const AT_ONCE: [usize; 2] = [4, 2];
 
     fn key(asked: &SessionId) -> SessionId {
         *asked
@@ -132,9 +132,8 @@ impl Batch for Rotation {
     type Key = (SessionId, i64, [Option<i64>; 3]);
     type Answer = bool;
     const MOST: usize = ROTATIONS;
-    /// SQLite has one that writes: while it does, the next ones gather. Postgres gathers by itself those that are to be
-    /// written to the disk.
-    const AT_ONCE: [usize; 2] = [1, 8];
+    /// SQLite has one that writes: while it does, the next ones gather. On Postgres one runs while the other waits for the disk.
+    const AT_ONCE: [usize; 2] = [1, 2];
 
     fn key(asked: &Self) -> Self::Key {
         (asked.session, asked.counter, Basis::numbers(asked.basis))

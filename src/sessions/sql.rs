@@ -28,8 +28,8 @@ pub(super) const BY_IDS: &str =
 /// Where `$7` is not null: unless the user, a client or what roles give was changed since.
 pub(super) const ROTATE: &str = "UPDATE sessions SET counter = counter + 1, rotated_at = $3, last_used_at = $3, \
      idle_expires_at = $4, address = $5, user_agent = $6 WHERE id = $1 AND counter = $2 AND ended_at IS NULL \
-     AND ($7 IS NULL OR EXISTS (SELECT 1 FROM users u, changes c WHERE u.id = user_id AND u.revision = $7 \
-     AND c.id = 1 AND c.clients = $8 AND c.roles = $9)) \
+     AND ($7 IS NULL OR ($7 = (SELECT u.revision FROM users u WHERE u.id = user_id) \
+     AND ($8, $9) = (SELECT c.clients, c.roles FROM changes c WHERE c.id = 1))) \
      RETURNING id, counter";
 /// As many rotations as one statement makes: session, counter, time, idle end, address, user agent and what it is based on of
 /// each.
@@ -45,8 +45,8 @@ pub(super) const ROTATE_MANY: &str = "UPDATE sessions SET counter = counter + 1,
      ($55, $56, $57, $58, $59, $60, $61, $62, $63), \
      ($64, $65, $66, $67, $68, $69, $70, $71, $72)) AS v \
      WHERE id = v.column1 AND counter = v.column2 AND ended_at IS NULL \
-     AND (v.column7 IS NULL OR EXISTS (SELECT 1 FROM users u, changes c WHERE u.id = user_id AND u.revision = v.column7 \
-     AND c.id = 1 AND c.clients = v.column8 AND c.roles = v.column9)) \
+     AND (v.column7 IS NULL OR (v.column7 = (SELECT u.revision FROM users u WHERE u.id = user_id) \
+     AND (v.column8, v.column9) = (SELECT c.clients, c.roles FROM changes c WHERE c.id = 1))) \
      RETURNING id, counter";
 /// The sessions of the user `$1` that live at `$2`, with the columns of [`super::LiveSession`].
 macro_rules! live {

@@ -13,6 +13,9 @@ use tokio::sync::oneshot;
 
 use super::{Store, StoreError};
 
+/// Statements that Postgres gets at once where two full ones wait.
+const MORE_AT_ONCE: usize = 8;
+
 /// A statement that does the same for many.
 pub(crate) trait Batch: 'static {
     /// What one request asks for.
@@ -23,7 +26,8 @@ pub(crate) trait Batch: 'static {
     type Answer: Clone + Default + Send;
     /// As many requests as one statement takes.
     const MOST: usize;
-    /// Statements that may be under way at once, on SQLite and on Postgres. More wait less, and share less.
+    /// Statements that may be under way at once, on SQLite and on Postgres. More wait less, and share less. Postgres may be far
+    /// away: it gets more while many wait.
     const AT_ONCE: [usize; 2];
 
     fn key(asked: &Self::Asked) -> Self::Key;
@@ -59,7 +63,7 @@ impl<B: Batch> Batcher<B> {
         let begins = {
             let mut queue = self.queue();
             queue.waiting.push((asked, answer));
-            let begins = queue.under_way < B::AT_ONCE[usize::from(self.store.is_postgres())];
+            let begins = queue.under_way < self.most_at_once(queue.waiting.len());
             queue.under_way += usize::from(begins);
             begins
         };
@@ -69,6 +73,14 @@ impl<B: Batch> Batcher<B> {
         }
         // A sender that was dropped belongs to a runtime that is being stopped.
         result.await.unwrap_or(Err(StoreError::Unavailable(sqlx::Error::PoolClosed)))
+    }
+
+    fn most_at_once(&self, waiting: usize) -> usize {
+        match B::AT_ONCE {
+            [_, few] if self.store.is_postgres() && waiting >= 2 * B::MOST => few.max(MORE_AT_ONCE),
+            [_, few] if self.store.is_postgres() => few,
+            [few, _] => few,
+        }
     }
 
     async fn work(self) {
@@ -95,6 +107,12 @@ impl<B: Batch> Batcher<B> {
     #[expect(clippy::type_complexity, reason = "said in the name of each half")]
     fn next(&self, leaving: &mut Leaving<'_, B>) -> Option<(Vec<B::Asked>, HashMap<B::Key, Vec<Sender<B>>>)> {
         let mut queue = self.queue();
+        if queue.waiting.is_empty() || queue.under_way > self.most_at_once(queue.waiting.len()) {
+            // Under the lock that found it so: whoever comes next finds a place and begins, or somebody at work.
+            queue.under_way -= 1;
+            leaving.counted = false;
+            return None;
+        }
         let (mut all, mut left) = (Vec::new(), Vec::new());
         let mut senders: HashMap<_, Vec<_>> = HashMap::new();
         for (asked, sender) in queue.waiting.drain(..) {
@@ -109,12 +127,6 @@ impl<B: Batch> Batcher<B> {
             }
         }
         queue.waiting = left;
-        if all.is_empty() {
-            // Under the lock that found nothing: whoever comes next finds a place and begins.
-            queue.under_way -= 1;
-            leaving.counted = false;
-            return None;
-        }
         Some((all, senders))
     }
 

@@ -87,7 +87,8 @@ impl Manager for Server {
     type Error = sqlx::Error;
 
     async fn create(&self) -> Result<Held, sqlx::Error> {
-        Ok(Held { conn: self.options.connect().await?, in_doubt: false })
+        // Large and rare.
+        Ok(Held { conn: Box::pin(self.options.connect()).await?, in_doubt: false })
     }
 
     async fn recycle(&self, held: &mut Held, metrics: &Metrics) -> Result<(), RecycleError<sqlx::Error>> {

@@ -68,10 +68,13 @@ impl Store {
     }
 
     /// A connection for statements that change nothing.
+    //
+    // What waits for one is large, and in a box here and below: each handler that may come to need a connection would be as
+    // large, and is moved several times on its way.
     pub async fn read(&self) -> Result<Conn, StoreError> {
         let link = match &self.engine {
-            Engine::Sqlite { readers, .. } => Link::Sqlite(readers.acquire().await?),
-            Engine::Postgres(connections) => Link::Postgres(Line::new(connections.acquire().await?)),
+            Engine::Sqlite { readers, .. } => Link::Sqlite(Box::pin(readers.acquire()).await?),
+            Engine::Postgres(connections) => Link::Postgres(Line::new(Box::pin(connections.acquire()).await?)),
         };
         Ok(self.conn(link))
     }
@@ -79,8 +82,8 @@ impl Store {
     /// A connection for a change that is one statement: what it did is durable when the statement returns.
     pub async fn write(&self) -> Result<Conn, StoreError> {
         let link = match &self.engine {
-            Engine::Sqlite { writer, .. } => Link::Sqlite(writer.acquire().await?),
-            Engine::Postgres(connections) => Link::Postgres(Line::new(connections.acquire().await?)),
+            Engine::Sqlite { writer, .. } => Link::Sqlite(Box::pin(writer.acquire()).await?),
+            Engine::Postgres(connections) => Link::Postgres(Line::new(Box::pin(connections.acquire()).await?)),
         };
         Ok(self.conn(link))
     }
@@ -126,7 +129,7 @@ impl Store {
         let link = match &self.engine {
             // IMMEDIATE: a transaction that begins by reading could not be raised to a writing one without a race.
             Engine::Sqlite { writer, .. } => Link::SqliteTransaction(writer.begin_with("BEGIN IMMEDIATE").await?),
-            Engine::Postgres(connections) => Link::Postgres(Line::new(connections.acquire().await?)),
+            Engine::Postgres(connections) => Link::Postgres(Line::new(Box::pin(connections.acquire()).await?)),
         };
         let mut conn = self.conn(link);
         conn.begin().await?;
@@ -201,8 +204,11 @@ async fn open_sqlite(path: &Path, config: &DatabaseConfig) -> Result<Engine, Sto
 }
 
 async fn open_postgres(url: &str, config: &DatabaseConfig) -> Result<Engine, StoreError> {
+    // A statement's plan is kept as long as its connection, and the first ones are made while the tables are small: what looks
+    // cheaper then than an index, to read all of them, must not be kept until there are a million rows.
     let options = PgConnectOptions::from_str(url)?
         .application_name("grantd")
+        .options([("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off")])
         .options([
             ("statement_timeout", config.timeout.as_millis().to_string()),
             // A server that fell silent in a transaction holds what others wait for.

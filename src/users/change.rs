@@ -98,8 +98,8 @@ pub async fn create(app: &App, new: &NewUser, by: &Authority, now: DateTime<Utc>
     app.store.transact(async |conn| insert(conn, new, &password_hash, by, now).await).await
 }
 
-/// The same in a transaction that is under way.
-pub(crate) async fn insert(
+/// The same in a transaction that is under way, with the hash of the password.
+pub async fn insert(
     conn: &mut Conn,
     new: &NewUser,
     password_hash: &str,
@@ -123,7 +123,7 @@ pub(crate) async fn insert(
         now
     )
     .map_err(taken)?;
-    write_roles(conn, id, &roles).await?;
+    insert_roles(conn, id, &roles).await?;
     let user = read(conn, id).await?.ok_or_else(|| not_found(&id))?;
     let details = json!({"username": user.username, "roles": user.roles});
     audit::record(conn, Event::success("user.created").subject(&id).details(details), &by.origin, now).await?;
@@ -146,8 +146,12 @@ fn with_member(roles: &[RoleName]) -> Vec<RoleName> {
     roles
 }
 
-async fn write_roles(conn: &mut Conn, id: UserId, roles: &[RoleName]) -> Result<(), Error> {
+async fn replace_roles(conn: &mut Conn, id: UserId, roles: &[RoleName]) -> Result<(), Error> {
     run::execute!(conn, sql::DELETE_ROLES, id)?;
+    insert_roles(conn, id, roles).await
+}
+
+async fn insert_roles(conn: &mut Conn, id: UserId, roles: &[RoleName]) -> Result<(), Error> {
     for role in roles {
         run::execute!(conn, sql::INSERT_ROLE, id, role.as_str()).map_err(|error| match error {
             // It was deleted a moment ago.
@@ -259,7 +263,7 @@ pub(crate) async fn set_roles_in(
     if before.roles == roles {
         return Ok(before);
     }
-    write_roles(conn, id, &roles).await?;
+    replace_roles(conn, id, &roles).await?;
     let details = json!({"username": before.username, "roles": roles});
     changed(conn, id, Event::success("user.roles_changed").details(details), by, now).await?;
     read(conn, id).await?.ok_or_else(|| not_found(&id))

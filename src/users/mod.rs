@@ -15,14 +15,16 @@ use grantd_guard::Scopes;
 use serde::Serialize;
 
 pub use self::{
-    change::{NewUser, UserPatch, change_password, create, delete, end_sessions, patch, set_password, set_roles},
+    change::{
+        NewUser, UserPatch, change_password, create, delete, end_sessions, insert, patch, set_password, set_roles,
+    },
     email::Email,
     list::{After, Filter, list},
     reader::Reader,
     username::Username,
 };
 pub(crate) use self::{
-    change::{delete_in, insert, patch_in, set_roles_in},
+    change::{delete_in, patch_in, set_roles_in},
     list::{after, named},
     sql::UserRow,
 };

@@ -38,7 +38,7 @@ impl Batch for ById {
     type Answer = Option<Arc<User>>;
     const MOST: usize = BATCH;
     /// SQLite: as many as it has readers.
-    const AT_ONCE: [usize; 2] = [4, 4];
+    const AT_ONCE: [usize; 2] = [4, 2];
 
     fn key(asked: &UserId) -> UserId {
         *asked

@@ -56,14 +56,14 @@ pub(super) const LIST_USERNAME: &str = concat!(
     "SELECT ",
     columns!(),
     " FROM users u WHERE lower(u.username) >= $1 AND lower(u.username) < $5 AND ($4 IS NULL OR u.disabled = $4) \
-     AND ($3 IS NULL OR EXISTS (SELECT 1 FROM user_roles of_role WHERE of_role.user_id = u.id AND of_role.role = $3)) \
+     AND ($3 IS NULL OR $3 = (SELECT of_role.role FROM user_roles of_role WHERE of_role.user_id = u.id AND of_role.role = $3)) \
      ORDER BY lower(u.username) LIMIT $2"
 );
 pub(super) const LIST_EMAIL: &str = concat!(
     "SELECT ",
     columns!(),
     " FROM users u WHERE lower(u.email) >= $1 AND lower(u.email) < $5 AND ($4 IS NULL OR u.disabled = $4) \
-     AND ($3 IS NULL OR EXISTS (SELECT 1 FROM user_roles of_role WHERE of_role.user_id = u.id AND of_role.role = $3)) \
+     AND ($3 IS NULL OR $3 = (SELECT of_role.role FROM user_roles of_role WHERE of_role.user_id = u.id AND of_role.role = $3)) \
      ORDER BY lower(u.email) LIMIT $2"
 );
 
