@@ -1,7 +1,7 @@
 //! The benchmark: what grantd does, beside the ceiling of the machine that it runs on.
 //!
 //! ```sh
-//! cargo bench --bench grantd                        # a few minutes; prints a table, writes benches/results/latest.json
+//! cargo bench --bench grantd                        # twenty minutes; prints a table, writes benches/results/latest.json
 //! cargo bench --bench grantd -- --quick             # a minute: to see that it works, not to compare
 //! cargo bench --bench grantd -- --engine postgres   # one engine only
 //! ```
@@ -12,7 +12,7 @@
 //! - `plan.rs`: how long and how often; `measure.rs`: the measurements; `report.rs`: the table, the JSON, the targets
 //! - `load.rs`: the load generator; `latency.rs`: how long answers take; `hashing.rs`: the bare hash
 //! - `tokens.rs`: refreshes, introspections, and how fast the end of a session is known
-//! - `users.rs`: pages of very many users
+//! - `users.rs`: very many users are made, and paged through
 //! - `servers.rs`: grantd and the routes it is compared with; `process.rs`: programs that end when this one does;
 //!   `postgres.rs`: a database of Postgres to measure on
 

@@ -1,6 +1,11 @@
 //! The measurements, in the order of the table. What is compared takes turns.
 
-use std::{collections::BTreeMap, net::SocketAddr, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    thread,
+    time::{Duration, Instant},
+};
 
 use crate::{
     Outcome, hashing,
@@ -8,6 +13,7 @@ use crate::{
     load::{self, Connection},
     plan::Plan,
     postgres::Database,
+    process::Memory,
     report::{Figure, Report, median, milliseconds, percentile},
     servers::{Grantd, OPERATOR, PASSWORD, Server, SetUp, USERNAME, WATCHER},
     tokens, users,
@@ -207,9 +213,18 @@ impl Bench<'_> {
     fn users(&mut self, grantd: SocketAddr, database: &str) -> Outcome<()> {
         let count = self.plan.users;
         self.say(&format!("{count} users"));
-        users::make(database, count)?;
+        let few = Memory::peak_of(|| users::make(database, 0..count / 10, self.plan.threads))?;
+        let began = Instant::now();
+        let all = Memory::peak_of(|| users::make(database, count / 10..count, self.plan.threads))?;
+        let rate = f64::from(u32::try_from(count - count / 10)?) / began.elapsed().as_secs_f64();
+        self.report.add(self.figure("users made through the store", rate, "/s"));
+        if let (Some(few), Some(all)) = (few, all) {
+            let figure = self.figure("memory of who makes the rest of the users, at most", all, "MiB");
+            self.report.add(figure.beside("the first tenth", few).at_most(few + 5.0));
+        }
+        let cursors = users::cursors(database)?;
         let token = tokens::log_in(grantd, OPERATOR)?.access;
-        for pages in users::pages(grantd, &token, count)? {
+        for pages in users::pages(grantd, &token, count, &cursors)? {
             let (first, last) = (median(&milliseconds(&pages.first)), median(&milliseconds(&pages.last)));
             let what = format!("the last page of {count} users ({})", pages.what);
             self.report.add(self.figure(what, last, "ms").beside("the first page", first).at_most(2.0 * first + 1.0));

@@ -43,21 +43,36 @@ impl Process {
         }
     }
 
-    /// What it holds of the machine's memory, in MiB: now, and at most so far. `None` where the system does not say.
+    /// What it holds of the machine's memory. `None` where the system does not say.
     pub(crate) fn memory(&self) -> Option<Memory> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
-        let mib = |name| {
-            let line = status.lines().find_map(|line: &str| line.strip_prefix(name))?;
-            Some(line.trim_end_matches("kB").trim().parse::<f64>().ok()? / 1024.0)
-        };
-        Some(Memory { now: mib("VmRSS:")?, peak: mib("VmHWM:")? })
+        Memory::of(&self.child.id().to_string())
     }
 }
 
 /// In MiB.
 pub(crate) struct Memory {
     pub(crate) now: f64,
+    /// At most so far.
     pub(crate) peak: f64,
+}
+
+impl Memory {
+    /// As much as this program held at most while it did something, in MiB.
+    pub(crate) fn peak_of(work: impl FnOnce() -> Outcome<()>) -> Outcome<Option<f64>> {
+        // Forgets the peak so far (proc(5)).
+        let forgotten = std::fs::write("/proc/self/clear_refs", "5");
+        work()?;
+        Ok(forgotten.ok().and_then(|()| Self::of("self")).map(|memory| memory.peak))
+    }
+
+    fn of(process: &str) -> Option<Self> {
+        let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+        let mib = |name| {
+            let line = status.lines().find_map(|line: &str| line.strip_prefix(name))?;
+            Some(line.trim_end_matches("kB").trim().parse::<f64>().ok()? / 1024.0)
+        };
+        Some(Self { now: mib("VmRSS:")?, peak: mib("VmHWM:")? })
+    }
 }
 
 impl Drop for Process {

@@ -1,8 +1,17 @@
-//! Paging through very many users: the last page beside the first.
+//! Very many users: making them, and paging through them, the last page beside the first.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, ops::Range, thread, time::Duration};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use grantd::{
+    authority::Authority,
+    clock::Clock,
+    config::{DatabaseConfig, DatabaseUrl},
+    error::Error,
+    passwords::Password,
+    store::{Conn, Store},
+    users::{self, NewUser},
+};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 
 use crate::{
@@ -10,82 +19,91 @@ use crate::{
     load::{self, Connection},
 };
 
-/// Users that one statement makes.
+/// Users that one transaction makes.
 const AT_ONCE: usize = 100;
 /// Every so many have the role `reader` too.
 const READERS: usize = 10;
 /// How often a page is asked for.
 const TIMES: usize = 50;
-
-/// Makes so many users, a few at a time, and says what the statements' planner may want to know.
-pub(crate) fn make(database: &str, count: usize) -> Outcome<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        if database.starts_with("sqlite") {
-            make_in_sqlite(&mut SqliteConnection::connect(database).await?, count).await
-        } else {
-            make_in_postgres(&mut PgConnection::connect(database).await?, count).await
-        }
-    })
-}
-
-/// Ids in the order of the names, and before any that the server makes.
-fn id(nth: usize) -> uuid::Uuid {
-    uuid::Uuid::from_u128(0x0180_0000_0000_7000_8000_0000_0000_0000 + nth as u128)
-}
+/// Users of a page, and those that are left where the last one begins.
+const PAGE: usize = 50;
+const LAST: usize = PAGE + 10;
 
 fn name(nth: usize) -> String {
     format!("user{nth:07}")
 }
 
-fn values(rows: usize, columns: usize) -> String {
-    let row = |nth: usize| {
-        let places: Vec<_> = (1..=columns).map(|column| format!("${}", nth * columns + column)).collect();
-        format!("({})", places.join(", "))
-    };
-    (0..rows).map(row).collect::<Vec<_>>().join(", ")
+/// Makes users as grantd does, but for the hash: a password is none of theirs. Where there is more than one that writes, as
+/// many do so at once as there are `threads`.
+pub(crate) fn make(database: &str, all: Range<usize>, threads: usize) -> Outcome<()> {
+    let writers = if database.starts_with("sqlite") { 1 } else { threads };
+    let share = all.len().div_ceil(writers * AT_ONCE) * AT_ONCE;
+    thread::scope(|scope| {
+        let starts = all.clone().step_by(share);
+        let threads: Vec<_> =
+            starts.map(|start| scope.spawn(move || make_some(database, start..all.end.min(start + share)))).collect();
+        for thread in threads {
+            thread.join().map_err(|_| "a thread that makes users panicked")??;
+        }
+        Ok(())
+    })
 }
 
-macro_rules! make {
-    ($name:ident, $connection:ty) => {
-        async fn $name(conn: &mut $connection, count: usize) -> Outcome<()> {
-            let users = format!(
-                "INSERT INTO users (id, username, email, password_hash, disabled, created_at, updated_at) VALUES {}",
-                values(AT_ONCE, 7)
-            );
-            let roles = format!("INSERT INTO user_roles (user_id, role) VALUES {}", values(AT_ONCE, 2));
-            let now = chrono::DateTime::UNIX_EPOCH;
-            let mut readers = Vec::new();
-            for first in (0..count).step_by(AT_ONCE) {
-                let mut transaction = conn.begin().await?;
-                let mut query = sqlx::query(AssertSqlSafe(users.as_str()));
-                for nth in first..first + AT_ONCE {
-                    let email = format!("{}@example.com", name(nth));
-                    query = query.bind(id(nth)).bind(name(nth)).bind(email).bind("-").bind(false).bind(now).bind(now);
-                }
-                query.execute(&mut *transaction).await?;
-                let mut query = sqlx::query(AssertSqlSafe(roles.as_str()));
-                for nth in first..first + AT_ONCE {
-                    query = query.bind(id(nth)).bind("member");
-                }
-                query.execute(&mut *transaction).await?;
-                readers.extend((first..first + AT_ONCE).step_by(READERS));
-                if readers.len() == AT_ONCE {
-                    let mut query = sqlx::query(AssertSqlSafe(roles.as_str()));
-                    for nth in readers.drain(..) {
-                        query = query.bind(id(nth)).bind("reader");
-                    }
-                    query.execute(&mut *transaction).await?;
-                }
-                transaction.commit().await?;
-            }
-            sqlx::raw_sql("ANALYZE").execute(&mut *conn).await?;
-            Ok(())
-        }
+fn make_some(database: &str, some: Range<usize>) -> Outcome<()> {
+    let url = match database.strip_prefix("sqlite://") {
+        Some(file) => DatabaseUrl::Sqlite(file.into()),
+        None => DatabaseUrl::Postgres(database.to_owned()),
     };
+    let config = DatabaseConfig { url, connections: 1, timeout: Duration::from_secs(30) };
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let store = Store::open(&config).await?;
+        for start in some.clone().step_by(AT_ONCE) {
+            store.transact(async |conn| insert(conn, start..some.end.min(start + AT_ONCE)).await).await?;
+        }
+        store.close().await;
+        Ok(())
+    })
 }
-make!(make_in_sqlite, SqliteConnection);
-make!(make_in_postgres, PgConnection);
+
+async fn insert(conn: &mut Conn, some: Range<usize>) -> Result<(), Error> {
+    let now = Clock::system().now();
+    for nth in some {
+        let roles = if nth % READERS == 0 { vec!["reader".parse()?] } else { Vec::new() };
+        let new = NewUser {
+            username: name(nth).parse()?,
+            email: Some(format!("{}@example.com", name(nth)).parse()?),
+            display_name: None,
+            password: Password::presented("password", "of nobody")?,
+            roles,
+        };
+        users::insert(conn, &new, "-", &Authority::system(), now).await?;
+    }
+    Ok(())
+}
+
+/// Has the statements' planner know what there is, and gives the cursors of the last pages: of all users, and of those with the
+/// role `reader`.
+pub(crate) fn cursors(database: &str) -> Outcome<[String; 2]> {
+    let of = |sql: &str| format!("{sql} DESC LIMIT 1 OFFSET {LAST}");
+    let all = of("SELECT id FROM users ORDER BY id");
+    let readers = of("SELECT user_id FROM user_roles WHERE role = 'reader' ORDER BY user_id");
+    macro_rules! ask {
+        ($connection:ty) => {{
+            let mut conn = <$connection>::connect(database).await?;
+            sqlx::raw_sql("ANALYZE").execute(&mut conn).await?;
+            let mut cursors = [const { String::new() }; 2];
+            for (cursor, sql) in cursors.iter_mut().zip([all, readers]) {
+                let id: uuid::Uuid = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut conn).await?;
+                *cursor = BASE64_URL_SAFE_NO_PAD.encode(id.as_bytes());
+            }
+            Ok(cursors)
+        }};
+    }
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(async { if database.starts_with("sqlite") { ask!(SqliteConnection) } else { ask!(PgConnection) } })
+}
 
 /// A list, and how long its first and its last page of 50 take, in the middle.
 pub(crate) struct Pages {
@@ -94,21 +112,20 @@ pub(crate) struct Pages {
     pub(crate) last: Vec<Duration>,
 }
 
-/// The lists, of so many users.
-pub(crate) fn pages(address: SocketAddr, token: &str, count: usize) -> Outcome<Vec<Pages>> {
-    let by_id = BASE64_URL_SAFE_NO_PAD.encode(id(count - 60).as_bytes());
-    let by_name = BASE64_URL_SAFE_NO_PAD.encode(name(count - 60));
-    let readers = BASE64_URL_SAFE_NO_PAD.encode(id(count - 60 * READERS).as_bytes());
+/// The lists of so many users, with the [`cursors`] of their last pages.
+pub(crate) fn pages(address: SocketAddr, token: &str, count: usize, cursors: &[String; 2]) -> Outcome<Vec<Pages>> {
+    let [by_id, readers] = cursors;
+    let by_name = BASE64_URL_SAFE_NO_PAD.encode(name(count - LAST));
     let mut connection = Connection::open(address)?;
     let mut all = Vec::new();
     for (what, query, cursor) in [
-        ("all", "", &by_id),
+        ("all", "", by_id),
         ("q", "q=user&", &by_name),
-        ("role", "role=reader&", &readers),
-        ("disabled=false", "disabled=false&", &by_id),
+        ("role", "role=reader&", readers),
+        ("disabled=false", "disabled=false&", by_id),
         ("q and role", "q=user&role=reader&", &by_name),
     ] {
-        let path = |cursor: &str| format!("/admin/users?{query}limit=50{cursor}");
+        let path = |cursor: &str| format!("/admin/users?{query}limit={PAGE}{cursor}");
         let (first, last) =
             (load::get(&path(""), Some(token)), load::get(&path(&format!("&cursor={cursor}")), Some(token)));
         let mut pages = Pages { what, first: Vec::new(), last: Vec::new() };
