@@ -209,6 +209,8 @@ async fn open_postgres(url: &str, config: &DatabaseConfig) -> Result<Engine, Sto
     let options = PgConnectOptions::from_str(url)?
         .application_name("grantd")
         .options([("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off")])
+        // What has to be read whole all the same (it is small) looks so costly then that Postgres would compile it.
+        .options([("jit", "off")])
         .options([
             ("statement_timeout", config.timeout.as_millis().to_string()),
             // A server that fell silent in a transaction holds what others wait for.
