@@ -15,17 +15,19 @@ use secrecy::ExposeSecret as _;
 use tokio::sync::watch;
 
 use crate::{
-    changes::{self, Changes},
-    clients,
+    apply::{self, ApplyError},
+    bootstrap::{self, FirstStart},
+    clients::{self, Clients},
     clock::Clock,
     config::{self, Config, DatabaseUrl, MasterKeySource},
     error::Error,
     keys::{KeysError, SigningKeys},
+    names::Audience,
     passwords::{Passwords, PasswordsError},
     secret::{self, MasterKey, NoRandomness},
     sessions::{RefreshTokens, Sessions},
-    setup::{self, FirstStart},
-    store::{Store, StoreError, batch::Batcher},
+    store::{Store, StoreError, Transaction},
+    sync::SyncState,
     users,
 };
 
@@ -40,7 +42,7 @@ pub struct App {
     /// The public URL: `iss` of all tokens.
     pub issuer: String,
     /// The default `aud`.
-    pub audience: String,
+    pub audience: Audience,
     /// The time.
     pub clock: Clock,
     /// The database.
@@ -53,15 +55,16 @@ pub struct App {
     pub guard: Guard,
     /// Makes and checks refresh tokens.
     pub refresh_tokens: RefreshTokens,
-    /// Reads users, many at once.
+    /// Reads users.
     pub users: users::Reader,
-    /// Reads sessions and rotates their refresh tokens, many at once.
+    /// Reads sessions and uses their refresh tokens.
     pub sessions: Sessions,
-    /// The clients that were read before.
-    pub clients: clients::Cache,
-    pub(crate) client_reader: Batcher<clients::ById>,
-    /// What was heard of changes in the database.
-    pub changes: Changes,
+    /// Reads and caches clients.
+    pub clients: Clients,
+    /// Which failures of clients are recorded.
+    pub client_failures: clients::Failures,
+    /// How far this server has synced its caches with the database.
+    pub sync: SyncState,
     stopping: watch::Sender<bool>,
 }
 
@@ -116,7 +119,10 @@ pub enum StartError {
     Setup(Error),
     /// The set-up file cannot be applied.
     #[error("GRANTD_APPLY: {0}")]
-    Apply(#[from] setup::ApplyError),
+    Apply(#[from] ApplyError),
+    /// The default audience is malformed.
+    #[error("GRANTD_AUDIENCE: {0}")]
+    Audience(String),
     /// Tokens cannot be checked.
     #[error("GRANTD_ISSUER: {0}")]
     Guard(#[from] BuildError),
@@ -141,7 +147,7 @@ impl App {
         if let DatabaseUrl::Sqlite(file) = &config.database.url {
             make_file(file)?;
         }
-        let store = Store::open(&config.database).await?;
+        let store = Store::open(&config.database, clock.clone()).await?;
         let master_key = match &config.master_key {
             MasterKeySource::Given(key) => key.clone(),
             MasterKeySource::Beside(file) => key_beside(file, &store).await?,
@@ -149,26 +155,27 @@ impl App {
         let passwords = Passwords::start(&config.hash)?;
         let keys = SigningKeys::open(&store, &master_key, &config.tokens, now).await?;
         let refresh_key = SigningKeys::server_key(&store, &master_key, "refresh token").await?;
-        let first = setup::first_start(&store, &passwords, &config.setup, now).await.map_err(StartError::Setup)?;
+        let first = bootstrap::first_start(&store, &passwords, &config.setup, now).await.map_err(StartError::Setup)?;
 
         let issuer = config.http.issuer.clone().unwrap_or(issuer);
-        let audience = config.tokens.audience.clone().unwrap_or_else(|| issuer.clone());
+        let audience = config.tokens.audience.as_ref().unwrap_or(&issuer).parse::<Audience>();
+        let audience = audience.map_err(|error| StartError::Audience(error.message))?;
         let of_guard = clock.clone();
         let mut guard = Guard::builder(&issuer)
             .audience(&issuer)
             .clock(move || of_guard.now().timestamp())
             .max_staleness(config.tokens.access_token_ttl.max(LEAST_STALENESS));
-        if audience != issuer {
-            guard = guard.audience(&audience);
+        if audience.as_str() != issuer {
+            guard = guard.audience(audience.as_str());
         }
         let app = Self {
             guard: guard.keys(&keys.jwk_set())?,
             refresh_tokens: RefreshTokens::new(&refresh_key),
             users: users::Reader::new(store.clone()),
             sessions: Sessions::new(&store),
-            clients: clients::Cache::default(),
-            client_reader: Batcher::new(store.clone()),
-            changes: Changes::new(),
+            clients: Clients::new(&store),
+            client_failures: clients::Failures::default(),
+            sync: SyncState::default(),
             stopping: watch::Sender::new(false),
             config,
             issuer,
@@ -178,11 +185,37 @@ impl App {
             passwords,
             keys,
         };
-        changes::catch_up(&app, &app.store).await.map_err(|error| match error {
+        app.sync_caches(&app.store).await.map_err(|error| match error {
             Error::Store(error) => StartError::Store(error),
             other => StartError::Setup(other),
         })?;
         Ok((app, first))
+    }
+
+    /// Makes a change in a transaction, and then syncs this server's caches.
+    ///
+    /// When the transaction has committed, the change is done: a sync that fails is logged, made up for a moment later, and
+    /// never turns the success into a failure.
+    pub async fn write<T>(&self, work: impl AsyncFn(&mut Transaction) -> Result<T, Error>) -> Result<T, Error> {
+        let done = self.store.transact(work).await?;
+        match tokio::time::timeout(self.config.database.timeout, self.sync_caches(&self.store)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "a change was made, and the caches were not synced after it"),
+            Err(_elapsed) => tracing::warn!("a change was made, and syncing the caches after it takes too long"),
+        }
+        Ok(done)
+    }
+
+    /// Applies the set-up file of the settings.
+    pub(crate) async fn apply_file(&self) -> Result<(), ApplyError> {
+        let Some(file) = &self.config.setup.apply else { return Ok(()) };
+        let options = apply::Options { given_secrets: true, ..apply::Options::default() };
+        let changes = match apply::prepare(&self.store, &self.passwords, file, options).await? {
+            Some(prepared) => self.write(async |tx| prepared.apply(tx, self.now()).await).await?,
+            None => Vec::new(),
+        };
+        tracing::info!(file = %file.display(), changes = changes.len(), "the set-up file was applied");
+        Ok(())
     }
 
     /// The time.
@@ -222,7 +255,7 @@ fn make_file(file: &Path) -> Result<(), StartError> {
 async fn key_beside(path: &Path, store: &Store) -> Result<MasterKey, StartError> {
     let problem = |problem: String| StartError::KeyFile { path: path.to_owned(), problem };
     if !path.exists() {
-        if crate::keys::any(store).await? {
+        if crate::keys::any(&mut store.read().await?).await? {
             return Err(StartError::NoMasterKey(path.to_owned()));
         }
         write_new_key(path, &MasterKey::generate()?).map_err(|error| problem(error.to_string()))?;

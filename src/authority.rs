@@ -1,8 +1,8 @@
-//! On whose behalf something is done, and what they may give to others.
+//! For whom a change is made, and what they may grant.
 
 use grantd_guard::{Scope, Scopes};
 
-use crate::{audit::Origin, error::Error, roles, store::Conn};
+use crate::{audit::Origin, error::Error};
 
 const ACCOUNT: Scope = Scope::from_static("account");
 
@@ -11,37 +11,27 @@ const ACCOUNT: Scope = Scope::from_static("account");
 pub struct Authority {
     /// For the audit log.
     pub origin: Origin,
-    /// What they have themselves; none: everything that there is.
+    /// Their own scopes. `None`: every scope.
     scopes: Option<Scopes>,
 }
 
 impl Authority {
-    /// The command line, a set-up file, the first start: whoever can start them has the database anyway.
+    /// Returns that of the command line, of a set-up file, and of the first start: who can start them has the database anyway.
     #[must_use]
     pub fn system() -> Self {
         Self { origin: Origin::system(), scopes: None }
     }
 
-    /// Somebody who has these scopes.
+    /// Returns that of a caller with these scopes.
     pub(crate) fn of(origin: Origin, scopes: Scopes) -> Self {
         Self { origin, scopes: Some(scopes) }
     }
 
-    /// Nobody gives what they lack, and nobody changes who has what they lack. All users have the scope `account`, over their
-    /// own accounts: whoever gives it gives nothing.
+    /// Checks that the caller has all of the scopes: nobody grants a scope that they lack, and nobody changes a user or client
+    /// with a scope that they lack. `account` does not count, since every user has it for their own account.
     pub(crate) fn must_have(&self, scopes: &Scopes) -> Result<(), Error> {
-        let lacking = self.scopes.as_ref().map(|own| scopes.difference(own)).unwrap_or_default();
-        let lacking = lacking.difference(&[ACCOUNT].into_iter().collect());
-        if lacking.is_empty() { Ok(()) } else { Err(Error::Lacking(lacking)) }
-    }
-
-    /// The same where a user has the scopes. What every user has by the role `member` is given to each new one in any case.
-    pub(crate) async fn must_have_of_user(&self, conn: &mut Conn, scopes: &Scopes) -> Result<(), Error> {
-        match self.must_have(scopes) {
-            Err(Error::Lacking(lacking)) => {
-                self.must_have(&lacking.difference(&roles::scopes_of_everybody(conn).await?))
-            }
-            done => done,
-        }
+        let missing = self.scopes.as_ref().map(|own| scopes.difference(own)).unwrap_or_default();
+        let missing = missing.difference(&[ACCOUNT].into_iter().collect());
+        if missing.is_empty() { Ok(()) } else { Err(Error::MissingScopes(missing)) }
     }
 }

@@ -1,6 +1,7 @@
-//! The errors of what grantd does. They know no HTTP: `http/problem.rs` and `oauth/error.rs` translate them.
+//! The errors of features. They know no HTTP: `http/problem.rs` and `oauth/error.rs` translate them.
 
-use crate::store::StoreError;
+use crate::store::{FromStore, StoreError};
+pub use crate::validation::{Code, FieldError};
 
 /// Why something was not done. Nothing has changed then.
 #[derive(Debug, thiserror::Error)]
@@ -25,60 +26,21 @@ pub enum Error {
         /// As it was asked for.
         name: String,
     },
-    /// Who asks for it lacks these scopes, which it would give or change.
-    #[error("it takes the scopes {0}")]
-    Lacking(grantd_guard::Scopes),
+    /// The caller lacks these scopes, which the change would grant, remove or make usable.
+    #[error("the scopes {0} are missing")]
+    MissingScopes(grantd_guard::Scopes),
     /// A rule forbids it; says which.
     #[error("{0}")]
-    Forbidden(&'static str),
+    RuleViolation(&'static str),
     /// The queue of passwords to hash is full, or the wait in it was too long.
     #[error("too many passwords are being checked")]
     HashQueueFull,
+    /// The active signing key is sealed under a master key that this server does not have.
+    #[error("the active signing key cannot be unsealed with this server's master key")]
+    NoSigningKey,
     /// A bug.
     #[error("{0}")]
     Internal(String),
-}
-
-/// One field that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
-pub struct FieldError {
-    /// Its name, as in the body or query.
-    pub field: String,
-    /// What is wrong, for programs.
-    pub code: Code,
-    /// What is wrong, for people.
-    pub message: String,
-}
-
-impl std::fmt::Display for FieldError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.field, self.message)
-    }
-}
-
-impl std::error::Error for FieldError {}
-
-impl FieldError {
-    /// Says what is wrong with a field.
-    pub fn new(field: impl Into<String>, code: Code, message: impl Into<String>) -> Self {
-        Self { field: field.into(), code, message: message.into() }
-    }
-}
-
-/// What can be wrong with a field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Code {
-    /// It is missing.
-    Required,
-    /// Too long or too short.
-    Length,
-    /// Not of the form that it must have.
-    Format,
-    /// No e-mail address.
-    Email,
-    /// It names what does not exist.
-    Unknown,
 }
 
 fn list(fields: &[FieldError]) -> String {
@@ -99,9 +61,12 @@ impl From<FieldError> for Error {
     }
 }
 
-impl From<grantd_guard::InvalidScope> for FieldError {
-    fn from(error: grantd_guard::InvalidScope) -> Self {
-        Self::new("scopes", Code::Format, error.to_string())
+impl FromStore for Error {
+    fn store(&self) -> Option<&StoreError> {
+        match self {
+            Self::Store(error) => Some(error),
+            _ => None,
+        }
     }
 }
 

@@ -3,41 +3,45 @@
 //! A request falls one way: `http` finds the handler, extractors say who asks, a feature function knows the rule, and
 //! its statement goes through `store`. Read `http/mod.rs` first: every route is there.
 
-// The way in.
+// The way in. It may know `App`; what is below may not.
 pub mod app;
+pub mod cleanup;
 pub mod cli;
 pub mod server;
 
-mod client_address;
 mod http;
+mod oauth;
 mod principal;
+mod sync;
 
 pub use http::openapi::document as openapi;
 
-// What grantd does.
+// Features. They take the parts that they use: `&mut Conn` to read, an open `Transaction` to write.
+pub mod apply;
 pub mod audit;
 pub mod authority;
-pub mod cleanup;
+pub mod bootstrap;
 pub mod clients;
 pub mod keys;
-pub mod oauth;
 pub mod passwords;
 pub mod revocations;
 pub mod roles;
 pub mod sessions;
-pub mod setup;
 pub mod users;
 
-// What it stands on.
-pub mod changes;
+// The ground. It knows no feature.
 pub mod clock;
 pub mod config;
 pub mod error;
 pub mod ids;
+pub mod names;
 pub mod patch;
 pub mod secret;
 pub mod store;
 pub mod telemetry;
+pub mod validation;
+
+mod client_address;
 
 /// The programs in README.md compile.
 #[cfg(doctest)]

@@ -18,10 +18,11 @@ use crate::{
     audit::Origin,
     authority::Authority,
     client_address::client_address,
-    clients,
+    clients::Client,
     error::Error,
     http::{headers::RequestIdText, problem::Problem},
     ids::{SessionId, UserId},
+    names::ClientId,
     oauth,
     users::User,
 };
@@ -61,15 +62,33 @@ async fn me(req: &HttpRequest) -> Result<Me, Problem> {
     else {
         return Err(Problem::forbidden("this is for users; a client has no account"));
     };
-    let user = live_user(app, id).await?;
+    enabled_client(app, &claims).await?;
+    let user = enabled_user(app, id).await?;
     let authority = Authority::of(origin_of(req, app, &claims), user.scopes.clone());
     Ok(Me { user, session, authority })
 }
 
-/// A user who is there and not disabled.
-async fn live_user(app: &App, id: UserId) -> Result<Arc<User>, Problem> {
-    let user = app.users.read(id).await.map_err(Error::from)?;
+impl Me {
+    /// Looks at the caller again: a body may take its time, and the caller may have lost the account meanwhile.
+    pub(crate) async fn again(self, req: &HttpRequest) -> Result<Self, Problem> {
+        me(req).await
+    }
+}
+
+/// Returns the user, unless deleted or disabled.
+async fn enabled_user(app: &App, id: UserId) -> Result<Arc<User>, Problem> {
+    let user = app.users.read(id).await?;
     Ok(user.filter(|user| !user.disabled).ok_or(Refusal::Token(TokenError::Revoked))?)
+}
+
+/// Returns the client that a token was issued to, unless deleted or disabled. Its revocation may not have reached this server.
+async fn enabled_client(app: &App, claims: &Claims) -> Result<Arc<Client>, Problem> {
+    let client = match claims.client_id.parse::<ClientId>() {
+        Ok(id) => app.clients.cached(&id).await?,
+        Err(_) => None,
+    };
+    let client = client.filter(|found| !found.client.disabled).ok_or(Refusal::Token(TokenError::Revoked))?;
+    Ok(Arc::clone(&client.client))
 }
 
 grantd_guard::scopes! {
@@ -113,18 +132,24 @@ impl<S: RequiredScopes> FromRequest for Permit<S> {
 async fn permit<S: RequiredScopes>(req: &HttpRequest) -> Result<Permit<S>, Problem> {
     let app = app(req)?;
     let claims = claims(req, app)?;
-    // What was taken from a client or a user a moment ago is still in the token, and counts no more.
-    let client = clients::credentials(app, &claims.client_id).await.map_err(Error::from)?;
-    let client = client.ok_or(Refusal::Token(TokenError::Revoked))?;
-    let scopes = claims.scope.intersection(&client.client.scopes);
+    // A scope that was removed from the client or the user is still in the token, and counts no more.
+    let client = enabled_client(app, &claims).await?;
+    let scopes = claims.scope.intersection(&client.scopes);
     let scopes = match UserId::parse(&claims.sub) {
-        Some(id) => scopes.intersection(&live_user(app, id).await?.scopes),
+        Some(id) => scopes.intersection(&enabled_user(app, id).await?.scopes),
         None => scopes,
     };
     if !S::are_in(&scopes) {
         return Err(Refusal::Scope(S::needed()).into());
     }
     Ok(Permit { authority: Authority::of(origin_of(req, app, &claims), scopes), scopes: PhantomData })
+}
+
+impl<S: RequiredScopes> Permit<S> {
+    /// Looks at the caller again: a body may take its time, and the caller may have lost the scope meanwhile.
+    pub(crate) async fn again(self, req: &HttpRequest) -> Result<Self, Problem> {
+        permit(req).await
+    }
 }
 
 /// Who may see what is true of every token: an access token with the scope `tokens:introspect`, or a confidential client.

@@ -12,12 +12,11 @@ use actix_web::{HttpServer, dev, rt};
 
 use crate::{
     app::{App, StartError},
-    changes, cleanup,
+    bootstrap::FirstStart,
+    cleanup,
     clock::Clock,
     config::Config,
     http::{self, tls::Certificate},
-    keys,
-    setup::{self, FirstStart},
 };
 
 /// Seconds for requests that are under way when the server is stopped.
@@ -26,8 +25,8 @@ const STOP_SECONDS: u64 = 10;
 const CERTIFICATE_CHECK: Duration = Duration::from_secs(10);
 /// How long a failed change of the keys rests before it is tried again.
 const KEYS_REST: Duration = Duration::from_secs(10);
-/// How often the database is asked whether anything has changed: a revocation reaches all servers within this.
-const FOLLOW: Duration = Duration::from_millis(200);
+/// How often the database is polled for changes: a revocation reaches all servers within this.
+const SYNC: Duration = Duration::from_millis(200);
 
 /// A server that listens, and answers once it is run.
 pub struct Server {
@@ -51,9 +50,7 @@ impl Server {
         let addresses = addresses(&listeners, &config.http.listen);
         let issuer = addresses.first().map(|address| format!("{scheme}://{address}")).unwrap_or_default();
         let (app, first_start) = App::start(config, issuer, clock).await?;
-        if let Some(file) = &app.config.setup.apply {
-            setup::apply_at_start(&app, file).await?;
-        }
+        app.apply_file().await?;
         let app = Arc::new(app);
         let inner = serve(&app, listeners, certificate.as_ref())?;
         Ok(Self { app, first_start, addresses, scheme, certificate, inner })
@@ -92,7 +89,7 @@ impl Server {
     pub fn run(self) -> impl Future<Output = io::Result<()>> {
         let Self { app, certificate, inner, .. } = self;
         async move {
-            let mut duties = vec![rt::spawn(follow(Arc::clone(&app))), rt::spawn(cleanup::run(Arc::clone(&app)))];
+            let mut duties = vec![rt::spawn(sync(Arc::clone(&app))), rt::spawn(cleanup::run(Arc::clone(&app)))];
             duties.extend(certificate.map(|certificate| rt::spawn(refresh(certificate))));
             let done = inner.await;
             duties.iter().for_each(rt::task::JoinHandle::abort);
@@ -102,25 +99,25 @@ impl Server {
     }
 }
 
-/// Hears of changes in the database, and changes keys when it is time.
-async fn follow(app: Arc<App>) {
+/// Syncs the caches with the database, and rotates keys on schedule.
+async fn sync(app: Arc<App>) {
     let store = app.store.aside();
-    let mut ticks = rt::time::interval(FOLLOW);
+    let mut ticks = rt::time::interval(SYNC);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut failing, mut keys_failed_at) = (false, None::<Instant>);
     loop {
         ticks.tick().await;
-        let mut done = changes::catch_up(&app, &store).await;
+        let mut done = app.sync_caches(&store).await;
         if done.is_ok() && keys_failed_at.is_none_or(|at| at.elapsed() > KEYS_REST) {
-            done = keys::tick(&app, &store).await;
+            done = app.rotate_keys(&store).await;
             keys_failed_at = done.is_err().then(Instant::now);
         } else if done.is_ok() && keys_failed_at.is_some() {
             // It is not known to be over.
             continue;
         }
         match &done {
-            Err(error) if !failing => tracing::warn!(%error, "changes in the database cannot be followed"),
-            Ok(()) if failing => tracing::info!("changes in the database are followed again"),
+            Err(error) if !failing => tracing::warn!(%error, "the caches cannot be synced with the database"),
+            Ok(()) if failing => tracing::info!("the caches are synced with the database again"),
             _ => {}
         }
         failing = done.is_err();

@@ -8,8 +8,7 @@ use grantd::{
     clock::Clock,
     config::{DatabaseConfig, DatabaseUrl},
     error::Error,
-    passwords::Password,
-    store::{Conn, Store},
+    store::{Store, Transaction},
     users::{self, NewUser},
 };
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
@@ -56,16 +55,16 @@ fn make_some(database: &str, some: Range<usize>) -> Outcome<()> {
     };
     let config = DatabaseConfig { url, connections: 1, timeout: Duration::from_secs(30) };
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-        let store = Store::open(&config).await?;
+        let store = Store::open(&config, Clock::system()).await?;
         for start in some.clone().step_by(AT_ONCE) {
-            store.transact(async |conn| insert(conn, start..some.end.min(start + AT_ONCE)).await).await?;
+            store.transact(async |tx| insert(tx, start..some.end.min(start + AT_ONCE)).await).await?;
         }
         store.close().await;
         Ok(())
     })
 }
 
-async fn insert(conn: &mut Conn, some: Range<usize>) -> Result<(), Error> {
+async fn insert(tx: &mut Transaction, some: Range<usize>) -> Result<(), Error> {
     let now = Clock::system().now();
     for nth in some {
         let roles = if nth % READERS == 0 { vec!["reader".parse()?] } else { Vec::new() };
@@ -73,10 +72,10 @@ async fn insert(conn: &mut Conn, some: Range<usize>) -> Result<(), Error> {
             username: name(nth).parse()?,
             email: Some(format!("{}@example.com", name(nth)).parse()?),
             display_name: None,
-            password: Password::presented("password", "of nobody")?,
+            password_hash: "-".to_owned(),
             roles,
         };
-        users::insert(conn, &new, "-", &Authority::system(), now).await?;
+        users::create(tx, &new, &Authority::system(), now).await?;
     }
     Ok(())
 }

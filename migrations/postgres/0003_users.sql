@@ -11,8 +11,6 @@ CREATE TABLE users (
     created_at    TIMESTAMPTZ NOT NULL,
     updated_at    TIMESTAMPTZ NOT NULL,
     last_login_at TIMESTAMPTZ,
-    -- How often the user was changed: who remembers one sees whether it is still the same.
-    revision      BIGINT NOT NULL DEFAULT 0,
     CONSTRAINT users_pkey PRIMARY KEY (id)
 );
 

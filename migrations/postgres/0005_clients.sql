@@ -18,8 +18,10 @@ CREATE TABLE clients (
     every_scope      BOOLEAN NOT NULL,
     -- Seconds; NULL: as set for the server.
     access_token_ttl BIGINT,
-    -- When it was last disabled: its sessions that began before have ended, also once it is enabled again. (So that one
-    -- statement ends them, however many there are.)
+    -- Seconds: the longest `access_token_ttl` that it ever had. Its revocation is kept for that long. NULL: it never had one.
+    longest_ttl      BIGINT,
+    -- When its last revocation took effect: its sessions that began until then have ended, and stay ended when it is
+    -- enabled again. (One statement ends them, however many there are.)
     sessions_ended_at TIMESTAMPTZ,
     disabled         BOOLEAN NOT NULL,
     created_at       TIMESTAMPTZ NOT NULL,

@@ -20,6 +20,8 @@ CREATE TABLE sessions (
     -- The end that each use moves, and the one that nothing moves.
     idle_expires_at TIMESTAMPTZ NOT NULL,
     expires_at      TIMESTAMPTZ NOT NULL,
+    -- When its last access token expires: its revocation is kept for that long.
+    access_expires_at TIMESTAMPTZ NOT NULL,
     -- Set when it was ended before its time.
     ended_at        TIMESTAMPTZ,
     -- From where it was last used.

@@ -18,6 +18,8 @@ CREATE TABLE signing_keys (
     -- The longest lifetime, in seconds, that a token may have got that it signed: what ends a token must be known for that
     -- long, also when lifetimes have become shorter since.
     longest_ttl BIGINT NOT NULL,
+    -- The same for tokens of clients without a lifetime of their own.
+    default_ttl BIGINT NOT NULL,
     CONSTRAINT signing_keys_pkey PRIMARY KEY (kid),
     CONSTRAINT signing_keys_state_check CHECK (state IN ('next', 'active', 'retired'))
 );

@@ -1,10 +1,11 @@
--- One row, which every server looks at several times a second: whether anything has changed that it keeps in memory.
+-- One row, which every server polls several times a second: whether anything has changed that it caches.
 CREATE TABLE changes (
     id              BIGINT NOT NULL,
     -- The number and the mark of the last revocation.
     revocations     BIGINT NOT NULL,
     revocation_mark TEXT NOT NULL,
-    -- How often the signing keys, the clients, and what roles give, were changed.
+    -- Random numbers, replaced when signing keys, clients, or roles and scopes change. (Not counters: after a restored
+    -- backup a counter may stand again where a server saw it before.)
     signing_keys    BIGINT NOT NULL,
     clients         BIGINT NOT NULL,
     roles           BIGINT NOT NULL,

@@ -11,8 +11,6 @@ CREATE TABLE users (
     created_at    TEXT NOT NULL,
     updated_at    TEXT NOT NULL,
     last_login_at TEXT,
-    -- How often the user was changed: who remembers one sees whether it is still the same.
-    revision      INTEGER NOT NULL DEFAULT 0,
     CONSTRAINT users_pkey PRIMARY KEY (id)
 ) STRICT;
 

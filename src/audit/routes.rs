@@ -40,10 +40,10 @@ pub(crate) async fn list(_: Permit<AuditRead>, app: web::Data<App>, req: HttpReq
     let filter = Filter {
         actor: members.parameter(&query, "actor", |id| Ok(id.to_owned())),
         subject: members.parameter(&query, "subject", |id| Ok(id.to_owned())),
-        kind: members.parameter(&query, "kind", super::kind),
+        kind: members.parameter(&query, "kind", str::parse),
         since: members.parameter(&query, "since", super::since),
     };
     let (asked, filter) = members.finish(Some((asked, filter)))?;
-    let events = super::list(&app, &filter, asked.after, asked.to_read()).await?;
+    let events = super::list(&app.store, &filter, asked.after, asked.to_read()).await?;
     Ok(no_store(StatusCode::OK).json(asked.page(events, |event| *event.id.as_bytes())))
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     app::App,
-    setup::{self, Action, Change, Options},
+    apply::{self, Action, ApplyError, Change, Options},
 };
 
 #[derive(Args)]
@@ -27,14 +27,20 @@ pub(super) struct Arguments {
 
 pub(super) async fn apply(arguments: &Arguments, app: &App, output: Output) -> Outcome {
     let Arguments { file, dry_run, prune } = arguments;
-    let applied = setup::apply(app, file, Options { prune: *prune, dry_run: *dry_run }).await?;
-    if applied.changes.is_empty() && !output.json {
+    let options = Options { prune: *prune, dry_run: *dry_run, ..Options::default() };
+    let changes = match apply::prepare(&app.store, &app.passwords, file, options).await? {
+        Some(prepared) if *dry_run => app.store.dry_run(async |tx| prepared.apply(tx, app.now()).await).await,
+        Some(prepared) => app.write(async |tx| prepared.apply(tx, app.now()).await).await,
+        None => Ok(Vec::new()),
+    };
+    let changes = changes.map_err(ApplyError::from)?;
+    if changes.is_empty() && !output.json {
         return output.done("nothing to do");
     }
-    let has_secrets = applied.changes.iter().any(|change| change.client_secret.is_some());
+    let has_secrets = changes.iter().any(|change| change.client_secret.is_some());
     let head = ["action", "kind", "name", "what", "client_secret"];
     let head = if has_secrets { &head[..] } else { &head[..4] };
-    output.table(&applied.changes, head, applied.changes.iter().map(|change| row(change, has_secrets)))
+    output.table(&changes, head, changes.iter().map(|change| row(change, has_secrets)))
 }
 
 fn row(change: &Change, has_secrets: bool) -> Vec<String> {
@@ -49,5 +55,5 @@ fn row(change: &Change, has_secrets: bool) -> Vec<String> {
 }
 
 pub(super) async fn export(app: &App) -> Outcome {
-    print(setup::export(app).await?.trim_end())
+    print(apply::export(&app.store).await?.trim_end())
 }

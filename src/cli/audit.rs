@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     app::App,
-    audit::{self, Filter, Recorded},
+    audit::{self, Filter, Kind, Recorded},
     store::pages::PAGE,
 };
 
@@ -24,8 +24,8 @@ pub(super) enum Command {
         #[arg(long, value_name = "ID")]
         subject: Option<String>,
         /// Only events of this kind, such as `login.failed`
-        #[arg(long, value_parser = audit::kind)]
-        kind: Option<&'static str>,
+        #[arg(long, value_parser = str::parse::<Kind>)]
+        kind: Option<Kind>,
         /// Only what happened at this time or later, such as 2026-01-31T12:00:00Z
         #[arg(long, value_name = "TIME", value_parser = audit::since)]
         since: Option<DateTime<Utc>>,
@@ -41,7 +41,7 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
     let mut left = i64::from(limit);
     let mut events: Vec<Recorded> = Vec::new();
     loop {
-        let page = audit::list(app, &filter, events.last().map(|last| last.id), left.min(PAGE)).await?;
+        let page = audit::list(&app.store, &filter, events.last().map(|last| last.id), left.min(PAGE)).await?;
         left -= i64::try_from(page.len())?;
         let is_last = page.is_empty() || left == 0;
         events.extend(page);

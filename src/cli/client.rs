@@ -16,9 +16,12 @@ use super::{
 use crate::{
     app::App,
     authority::Authority,
-    clients::{self, Client, ClientId, ClientKind, ClientPatch, GrantType, Jwks, NewClient},
+    clients::{self, Client, ClientKind, ClientPatch, GrantType, Jwks, NewClient},
     config::parse,
+    error::FieldError,
+    names::{Audience, ClientId},
     patch::Patch,
+    secret::{self, CLIENT_SECRET},
     store::pages::{PAGE, every},
 };
 
@@ -116,7 +119,7 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
     match command {
         Command::Create { client_id, name, kind, grants, scopes, audiences, token_ttl, jwks } => {
             let new = NewClient {
-                name: name.unwrap_or_else(|| client_id.to_string()),
+                name: name.as_deref().unwrap_or(client_id.as_str()).parse()?,
                 client_id,
                 kind: match kind {
                     Kind::Confidential => ClientKind::Confidential,
@@ -124,54 +127,64 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
                 },
                 grant_types: grants.into_iter().collect(),
                 scopes: scopes.into_iter().collect(),
-                audiences,
+                audiences: parse_audiences(&audiences)?,
                 access_token_ttl: token_ttl,
                 jwks: jwks.as_deref().map(read_jwks).transpose()?,
             };
-            let (client, secret) = clients::create(app, &new, &by, now).await?;
+            let secret = match new.kind {
+                ClientKind::Confidential => Some(secret::generate(CLIENT_SECRET)?),
+                ClientKind::Public => None,
+            };
+            let client = app.write(async |tx| clients::create(tx, &new, secret.as_ref(), &by, now).await).await?;
             created(&client, secret.as_ref().map(ExposeSecret::expose_secret), output)
         }
         Command::Secret { client_id, old_valid_for } => {
             let old_valid_for = old_valid_for.unwrap_or_default();
-            let secret = clients::rotate_secret(app, client_id.as_str(), old_valid_for, &by, now).await?;
+            let secret = secret::generate(CLIENT_SECRET)?;
+            app.write(async |tx| clients::set_secret(tx, &client_id, &secret, old_valid_for, &by, now).await).await?;
             output.object(&serde_json::json!({"client_secret": secret.expose_secret()}))?;
             if output.json { Ok(()) } else { output::print("\nThe secret is not shown again.") }
         }
         Command::List => {
+            let conn = &mut app.store.read().await?;
             let all = every(
-                async |after: Option<String>| clients::list(app, &after.unwrap_or_default(), PAGE).await,
+                async |after: Option<String>| clients::list(conn, &after.unwrap_or_default(), PAGE).await,
                 |client| client.client_id.to_string(),
             )
             .await?;
             let rows = all.iter().map(row);
             output.table(&all, &["client_id", "type", "grants", "scopes", "audiences", ""], rows)
         }
-        Command::Show { client_id } => output.object(&clients::find(app, client_id.as_str()).await?),
+        Command::Show { client_id } => output.object(&clients::find(&mut app.store.read().await?, &client_id).await?),
         Command::Disable { client_id } => {
-            let patch = ClientPatch { disabled: Some(true), ..ClientPatch::default() };
-            output.object(&clients::patch(app, client_id.as_str(), &patch, &by, now).await?)
+            let patch = ClientPatch::disabled(true);
+            output.object(&app.write(async |tx| clients::patch(tx, &client_id, &patch, &by, now).await).await?)
         }
         Command::Enable { client_id } => {
-            let patch = ClientPatch { disabled: Some(false), ..ClientPatch::default() };
-            output.object(&clients::patch(app, client_id.as_str(), &patch, &by, now).await?)
+            let patch = ClientPatch::disabled(false);
+            output.object(&app.write(async |tx| clients::patch(tx, &client_id, &patch, &by, now).await).await?)
         }
         Command::Change { client_id, name, grants, scopes, audiences, token_ttl, jwks } => {
             let patch = ClientPatch {
-                name,
+                name: name.as_deref().map(str::parse).transpose()?,
                 grant_types: (!grants.is_empty()).then(|| grants.into_iter().collect()),
                 scopes: (!scopes.is_empty()).then(|| scopes.into_iter().collect()),
-                audiences: (!audiences.is_empty()).then_some(audiences),
+                audiences: (!audiences.is_empty()).then(|| parse_audiences(&audiences)).transpose()?,
                 access_token_ttl: token_ttl.map_or(Patch::Keep, Patch::Set),
                 jwks: jwks.as_deref().map(read_jwks).transpose()?.map_or(Patch::Keep, Patch::Set),
                 disabled: None,
             };
-            output.object(&clients::patch(app, client_id.as_str(), &patch, &by, now).await?)
+            output.object(&app.write(async |tx| clients::patch(tx, &client_id, &patch, &by, now).await).await?)
         }
         Command::Delete { client_id } => {
-            clients::delete(app, client_id.as_str(), &by, now).await?;
+            app.write(async |tx| clients::delete(tx, &client_id, &by, now).await).await?;
             output.done("The client is gone, and its sessions and tokens are good for nothing.")
         }
     }
+}
+
+fn parse_audiences(texts: &[String]) -> Result<Vec<Audience>, FieldError> {
+    texts.iter().map(|text| text.parse()).collect()
 }
 
 fn read_jwks(file: &Path) -> Result<Jwks, Box<dyn std::error::Error>> {
@@ -198,7 +211,7 @@ fn row(client: &Client) -> Vec<String> {
         client.kind.as_str().to_owned(),
         grants.join(" "),
         client.scopes.to_string(),
-        client.audiences.join(" "),
+        client.audiences.iter().map(Audience::as_str).collect::<Vec<_>>().join(" "),
         if client.disabled { "disabled" } else { "" }.to_owned(),
     ]
 }

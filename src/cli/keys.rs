@@ -49,19 +49,23 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
     let (origin, now) = (Origin::system(), app.now());
     match command {
         Command::List => {
-            let all = keys::list(app).await?;
+            let all = keys::list(&mut app.store.read().await?, now).await?;
             output.table(&all, &["kid", "algorithm", "state", "signs from", "published until"], all.iter().map(row))
         }
         Command::Rotate { algorithm, immediately } => {
-            output.object(&keys::rotate(app, algorithm, immediately, &origin, now).await?)
+            let new = app.keys.generate(algorithm).await?;
+            let rotate = app.write(async |tx| app.keys.rotate(tx, &new, immediately, &origin, now).await);
+            output.object(&rotate.await?)
         }
         Command::Retire { kid } => {
-            keys::delete(app, &kid, &origin, now).await?;
+            let new = app.keys.generate(None).await?;
+            app.write(async |tx| app.keys.retire(tx, &kid, &new, &origin, now).await).await?;
             output.done("The key is gone, and its tokens are good for nothing.")
         }
         Command::Rewrap { new_master_key_file: file } => {
             let problem = |problem: String| format!("--new-master-key-file: {}: {problem}", file.display());
-            keys::rewrap(app, &config::read_master_key(&file).map_err(problem)?).await?;
+            let new = config::read_master_key(&file).map_err(problem)?;
+            app.write(async |tx| app.keys.rewrap(tx, &new, now).await).await?;
             if output.json {
                 return output.done("rewrapped");
             }

@@ -7,7 +7,7 @@ use std::{
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::passwords::Password;
+use crate::secret::Password;
 
 /// Where a command takes a new password from.
 #[derive(clap::Args)]

@@ -7,7 +7,8 @@ use super::{Outcome, output::Output};
 use crate::{
     app::App,
     authority::Authority,
-    roles::{self, RoleName},
+    names::{Description, RoleName},
+    roles,
     store::pages::{PAGE, every},
 };
 
@@ -66,25 +67,34 @@ pub(super) async fn run_role(command: RoleCommand, app: &App, output: Output) ->
     match command {
         RoleCommand::Set { name, description, scopes } => {
             let scopes = scopes.into_iter().collect();
-            let description = description.as_deref();
-            let by = Authority::system();
-            let (role, _new) = roles::put_role(app, &name, description, &scopes, &by, app.now()).await?;
+            let (by, now) = (Authority::system(), app.now());
+            let description = description.as_deref().map(str::parse::<Description>).transpose()?;
+            let put_role =
+                app.write(async |tx| roles::put_role(tx, &name, description.as_ref(), &scopes, &by, now).await);
+            let (role, _new) = put_role.await?;
             output.object(&role)
         }
         RoleCommand::List => {
+            let conn = &mut app.store.read().await?;
             let all = every(
-                async |after: Option<String>| roles::list_roles(app, &after.unwrap_or_default(), PAGE).await,
+                async |after: Option<String>| roles::list_roles(conn, &after.unwrap_or_default(), PAGE).await,
                 |role| role.name.to_string(),
             )
             .await?;
             let rows = all.iter().map(|role| {
-                vec![role.name.to_string(), role.scopes.to_string(), role.description.clone(), built_in(role.built_in)]
+                vec![
+                    role.name.to_string(),
+                    role.scopes.to_string(),
+                    role.description.to_string(),
+                    built_in(role.built_in),
+                ]
             });
             output.table(&all, &["name", "scopes", "description", ""], rows)
         }
-        RoleCommand::Show { name } => output.object(&roles::find_role(app, &name).await?),
+        RoleCommand::Show { name } => output.object(&roles::find_role(&mut app.store.read().await?, &name).await?),
         RoleCommand::Delete { name } => {
-            roles::delete_role(app, &name, &Authority::system(), app.now()).await?;
+            let (by, now) = (Authority::system(), app.now());
+            app.write(async |tx| roles::delete_role(tx, &name, &by, now).await).await?;
             output.done("The role is gone, and nobody has it any more.")
         }
     }
@@ -93,24 +103,30 @@ pub(super) async fn run_role(command: RoleCommand, app: &App, output: Output) ->
 pub(super) async fn run_scope(command: ScopeCommand, app: &App, output: Output) -> Outcome {
     match command {
         ScopeCommand::Set { name, description } => {
-            let (scope, _new) =
-                roles::put_scope(app, &name, description.as_deref(), &Authority::system(), app.now()).await?;
+            let (by, now) = (Authority::system(), app.now());
+            // Clap's parser takes every scope-token, and a scope's name is a narrower one.
+            let name = roles::parse_scope_name(name.as_str())?;
+            let description = description.as_deref().map(str::parse::<Description>).transpose()?;
+            let put_scope = app.write(async |tx| roles::put_scope(tx, &name, description.as_ref(), &by, now).await);
+            let (scope, _new) = put_scope.await?;
             output.object(&scope)
         }
         ScopeCommand::List => {
+            let conn = &mut app.store.read().await?;
             let all = every(
-                async |after: Option<String>| roles::list_scopes(app, &after.unwrap_or_default(), PAGE).await,
+                async |after: Option<String>| roles::list_scopes(conn, &after.unwrap_or_default(), PAGE).await,
                 |scope| scope.name.to_string(),
             )
             .await?;
             let rows = all
                 .iter()
-                .map(|scope| vec![scope.name.to_string(), scope.description.clone(), built_in(scope.built_in)]);
+                .map(|scope| vec![scope.name.to_string(), scope.description.to_string(), built_in(scope.built_in)]);
             output.table(&all, &["name", "description", ""], rows)
         }
-        ScopeCommand::Show { name } => output.object(&roles::find_scope(app, &name).await?),
+        ScopeCommand::Show { name } => output.object(&roles::find_scope(&mut app.store.read().await?, &name).await?),
         ScopeCommand::Delete { name } => {
-            roles::delete_scope(app, &name, &Authority::system(), app.now()).await?;
+            let (by, now) = (Authority::system(), app.now());
+            app.write(async |tx| roles::delete_scope(tx, &name, &by, now).await).await?;
             output.done("The scope is gone, and no role or client has it any more.")
         }
     }

@@ -7,7 +7,7 @@ use secrecy::ExposeSecret as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Outcome, output::print};
-use crate::{clock::Clock, config::Config, server::Server, setup::FirstStart, telemetry};
+use crate::{bootstrap::FirstStart, clock::Clock, config::Config, server::Server, telemetry};
 
 /// Runs the server until it is told to stop.
 pub(super) async fn serve(config: Config) -> Outcome {

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     app::App,
-    audit::Origin,
+    audit::{Event, Kind, Origin},
     authority::Authority,
     ids::SessionId,
     sessions,
@@ -43,8 +43,9 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
 }
 
 async fn list(app: &App, user: &str, output: Output) -> Outcome {
-    let user = users::find(app, user).await?.id;
-    let read = async |last| sessions::list_of_user(app, user, last, PAGE, app.now()).await;
+    let conn = &mut app.store.read().await?;
+    let user = users::find(conn, user).await?.id;
+    let read = async |last| sessions::list_of_user(conn, user, last, PAGE, app.now()).await;
     let all = every(read, |session| session.id).await?;
     let rows = all.iter().map(|session| {
         vec![
@@ -61,7 +62,10 @@ async fn list(app: &App, user: &str, output: Output) -> Outcome {
 
 async fn end_one(app: &App, id: &str, output: Output) -> Outcome {
     let ended = match SessionId::parse(id) {
-        Some(session) => sessions::end_one(app, session, &Origin::system(), app.now()).await?,
+        Some(session) => {
+            let (event, origin, now) = (|| Event::success(Kind::SessionEnded), Origin::system(), app.now());
+            app.write(async |tx| sessions::end(tx, session, event(), &origin, now).await).await?
+        }
         None => false,
     };
     if !ended {
@@ -71,7 +75,8 @@ async fn end_one(app: &App, id: &str, output: Output) -> Outcome {
 }
 
 async fn end_all(app: &App, user: &str, output: Output) -> Outcome {
-    let user = users::find(app, user).await?.id;
-    users::end_sessions(app, user, &Authority::system(), app.now()).await?;
+    let user = users::find(&mut app.store.read().await?, user).await?.id;
+    let (by, now) = (Authority::system(), app.now());
+    app.write(async |tx| users::end_sessions(tx, user, &by, now).await).await?;
     output.done("All sessions of the user have ended, and their tokens are good for nothing.")
 }

@@ -63,7 +63,7 @@ impl Explained {
         let mut parts = token.split('.').map(part);
         let (header, claims) = (parts.next().flatten(), parts.next().flatten());
         let kid = header.as_ref().and_then(|header| header["kid"].as_str()).unwrap_or_default();
-        let keys = keys::list(app).await?;
+        let keys = keys::list(&mut app.store.read().await?, app.now()).await?;
         let key = match keys.iter().find(|key| key.kid == kid) {
             Some(key) => format!("{kid} ({}, {})", key.algorithm.as_str(), key.state.as_str()),
             None if kid.is_empty() => "the token names none".to_owned(),

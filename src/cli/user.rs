@@ -1,15 +1,18 @@
 //! `grantd user …`
 
+use std::{error::Error, str::FromStr};
+
 use clap::Subcommand;
 
 use super::{Outcome, output::Output, password::PasswordArgs};
 use crate::{
     app::App,
     authority::Authority,
+    ids::UserId,
+    names::{DisplayName, Email, RoleName, Username},
     patch::Patch,
-    roles::RoleName,
     store::pages::{PAGE, every},
-    users::{self, Email, Filter, NewUser, User, UserPatch, Username},
+    users::{self, Filter, NewUser, User, UserPatch},
 };
 
 #[derive(Subcommand)]
@@ -101,55 +104,61 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
             return list(app, &Filter { q, role, disabled }, output).await;
         }
         Command::Create { username, email, display_name, roles, password } => {
-            let new = NewUser { username, email, display_name, password: password.read()?, roles };
-            users::create(app, &new, &by, now).await?
+            let password_hash = app.passwords.hash(&password.read()?).await?;
+            let display_name = display_name.as_deref().map(str::parse::<DisplayName>).transpose()?;
+            let new = NewUser { username, email, display_name, password_hash, roles };
+            app.write(async |tx| users::create(tx, &new, &by, now).await).await?
         }
-        Command::Show { user } => users::find(app, &user).await?,
+        Command::Show { user } => users::find(&mut app.store.read().await?, &user).await?,
         Command::Passwd { user, password } => {
-            let id = users::find(app, &user).await?.id;
-            users::set_password(app, id, &password.read()?, &by, now).await?
+            let id = id(app, &user).await?;
+            let hash = app.passwords.hash(&password.read()?).await?;
+            app.write(async |tx| users::set_password(tx, id, &hash, &by, now).await).await?
         }
         Command::Roles { user, roles } => {
-            let id = users::find(app, &user).await?.id;
-            users::set_roles(app, id, &roles, &by, now).await?
+            let id = id(app, &user).await?;
+            app.write(async |tx| users::set_roles(tx, id, &roles, &by, now).await).await?
         }
         Command::Disable { user } => {
-            let id = users::find(app, &user).await?.id;
-            let patch = UserPatch { disabled: Some(true), ..UserPatch::default() };
-            users::patch(app, id, &patch, &by, now).await?
+            let (id, patch) = (id(app, &user).await?, UserPatch::disabled(true));
+            app.write(async |tx| users::patch(tx, id, &patch, &by, now).await).await?
         }
         Command::Enable { user } => {
-            let id = users::find(app, &user).await?.id;
-            let patch = UserPatch { disabled: Some(false), ..UserPatch::default() };
-            users::patch(app, id, &patch, &by, now).await?
+            let (id, patch) = (id(app, &user).await?, UserPatch::disabled(false));
+            app.write(async |tx| users::patch(tx, id, &patch, &by, now).await).await?
         }
         Command::Change { user, username, email, display_name } => {
-            let id = users::find(app, &user).await?.id;
-            let email = match given(email) {
-                Patch::Set(text) => Patch::Set(text.parse::<Email>()?),
-                Patch::Clear => Patch::Clear,
-                Patch::Keep => Patch::Keep,
-            };
-            let patch = UserPatch { username, email, display_name: given(display_name), disabled: None };
-            users::patch(app, id, &patch, &by, now).await?
+            let id = id(app, &user).await?;
+            let patch =
+                UserPatch { username, email: given(email)?, display_name: given(display_name)?, disabled: None };
+            app.write(async |tx| users::patch(tx, id, &patch, &by, now).await).await?
         }
         Command::Delete { user } => {
-            let id = users::find(app, &user).await?.id;
-            users::delete(app, id, &by, now).await?;
+            let id = id(app, &user).await?;
+            app.write(async |tx| users::delete(tx, id, &by, now).await).await?;
             return output.done("The user is gone, and sessions and tokens are good for nothing.");
         }
     };
     output.object(&user)
 }
 
-/// The empty text takes away what there is.
-fn given(text: Option<String>) -> Patch<String> {
-    text.map_or(Patch::Keep, |text| if text.is_empty() { Patch::Clear } else { Patch::Set(text) })
+async fn id(app: &App, user: &str) -> Result<UserId, Box<dyn Error>> {
+    Ok(users::find(&mut app.store.read().await?, user).await?.id)
+}
+
+/// Parses a value that the empty text removes.
+fn given<T: FromStr>(text: Option<String>) -> Result<Patch<T>, T::Err> {
+    match text.as_deref() {
+        None => Ok(Patch::Keep),
+        Some("") => Ok(Patch::Clear),
+        Some(text) => text.parse().map(Patch::Set),
+    }
 }
 
 async fn list(app: &App, filter: &Filter, output: Output) -> Outcome {
+    let conn = &mut app.store.read().await?;
     let all: Vec<User> =
-        every(async |after| users::list(app, filter, after, PAGE).await, |user| filter.after(user)).await?;
+        every(async |after| users::list(conn, filter, after, PAGE).await, |user| filter.after(user)).await?;
     let rows = all.iter().map(|user| {
         vec![
             user.username.to_string(),

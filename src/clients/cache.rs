@@ -1,43 +1,99 @@
-//! Clients that were read before: nearly every request names one, and they rarely change.
+//! Reads clients: nearly every request names one.
 
 use std::{
     collections::HashMap,
     sync::{Arc, PoisonError, RwLock},
 };
 
-use super::Credentials;
+use super::{
+    Credentials,
+    sql::{BATCH, BY_ID, BY_IDS, ClientRow},
+};
+use crate::{
+    names::ClientId,
+    store::{
+        Store, StoreError,
+        batch::{Answers, Batch, Batcher},
+        conn,
+    },
+};
 
-/// The clients that this server has read since they were last changed (see [`crate::changes`]). Only those that there are:
-/// names that somebody invents take no room.
-#[derive(Debug, Default)]
-pub struct Cache(RwLock<State>);
-
-#[derive(Debug, Default)]
-struct State {
-    /// How often clients had been changed (see [`crate::changes`]) before these were read.
-    as_of: i64,
-    known: HashMap<String, Arc<Credentials>>,
+/// Reads clients, many with one statement, and caches them.
+#[derive(Debug)]
+pub struct Clients {
+    reader: Batcher<ById>,
+    cache: RwLock<Cache>,
 }
 
-impl Cache {
-    /// A client, unless it must be read first; and the number of changes that it is as of.
-    pub(super) fn get(&self, id: &str) -> (Option<Arc<Credentials>>, i64) {
-        let state = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        (state.known.get(id).cloned(), state.as_of)
+/// Only clients that exist: invented ids take no room.
+#[derive(Debug, Default)]
+struct Cache {
+    /// The number of the change (see [`crate::store::changes`]) that the clients were read after.
+    version: i64,
+    clients: HashMap<ClientId, Arc<Credentials>>,
+}
+
+impl Clients {
+    pub(crate) fn new(store: &Store) -> Self {
+        Self { reader: Batcher::new(store.clone()), cache: RwLock::default() }
     }
 
-    /// Keeps what was read after [`Cache::get`] gave that number, unless it comes too late.
-    pub(super) fn keep(&self, credentials: &Arc<Credentials>, as_of: i64) {
-        let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if state.as_of == as_of {
-            state.known.insert(credentials.client.client_id.to_string(), Arc::clone(credentials));
+    /// Reads a client from the database: for requests that issue or revoke tokens.
+    pub(crate) async fn read(&self, id: &ClientId) -> Result<Option<Arc<Credentials>>, StoreError> {
+        self.reader.ask(id.clone()).await
+    }
+
+    /// Returns a client as it was when this server last synced, a moment ago: for requests that only look at tokens.
+    pub(crate) async fn cached(&self, id: &ClientId) -> Result<Option<Arc<Credentials>>, StoreError> {
+        let version = {
+            let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(found) = cache.clients.get(id) {
+                return Ok(Some(Arc::clone(found)));
+            }
+            cache.version
+        };
+        let found = self.read(id).await?;
+        if let Some(found) = &found {
+            let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+            // One that was read before the last invalidation may be stale.
+            if cache.version == version {
+                cache.clients.insert(id.clone(), Arc::clone(found));
+            }
         }
+        Ok(found)
     }
 
-    /// Has all read again, since clients were changed so often.
-    pub(crate) fn forget(&self, as_of: i64) {
-        let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        state.as_of = as_of;
-        state.known.clear();
+    /// Invalidates the cache after a change with this number.
+    pub(crate) fn invalidate(&self, version: i64) {
+        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+        *cache = Cache { version, clients: HashMap::new() };
+    }
+}
+
+struct ById;
+
+impl Batch for ById {
+    type Request = ClientId;
+    type Key = ClientId;
+    type Answer = Option<Arc<Credentials>>;
+    const MAX: usize = BATCH;
+    const CONCURRENT: [usize; 2] = [4, 4];
+
+    fn key(id: &ClientId) -> ClientId {
+        id.clone()
+    }
+
+    async fn run(store: &Store, ids: Vec<ClientId>) -> Result<Answers<Self>, StoreError> {
+        let mut conn = store.read().await?;
+        let rows = match &ids[..] {
+            [id] => conn::all!(conn, ClientRow, BY_ID, id.as_str())?,
+            // The places that are left over repeat an id.
+            _ => conn::all_of!(conn, ClientRow, BY_IDS, ids.iter().cycle().take(BATCH), |id| [id.as_str()])?,
+        };
+        let found = rows.into_iter().map(|row| {
+            let credentials = Credentials::try_from(row)?;
+            Ok((credentials.client.client_id.clone(), Ok(Some(Arc::new(credentials)))))
+        });
+        found.collect()
     }
 }

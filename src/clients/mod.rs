@@ -1,12 +1,12 @@
 //! Clients: the applications that ask for tokens. Only an administrator makes them (RFC 9700 §2.4).
 
 mod cache;
-mod change;
+mod failures;
 mod jwks;
-mod name;
 pub(crate) mod routes;
 mod rules;
 mod sql;
+mod write;
 
 use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc, time::Duration};
 
@@ -14,22 +14,20 @@ use chrono::{DateTime, Utc};
 use grantd_guard::Scopes;
 use serde::{Serialize, Serializer};
 
-pub(crate) use self::change::{create_in, delete_in, give_scope, insert, patch_in, set_secret_in, take_scope};
-pub(crate) use self::jwks::ALGORITHMS;
 pub use self::{
-    cache::Cache,
-    change::{ClientPatch, NewClient, create, delete, patch, rotate_secret},
+    cache::Clients,
+    failures::Failures,
     jwks::Jwks,
-    name::ClientId,
+    write::{ClientPatch, NewClient, create, delete, patch, set_secret},
+};
+pub(crate) use self::{
+    jwks::ALGORITHMS,
+    write::{add_scope, insert, remove_scope, use_assertion},
 };
 use crate::{
-    app::App,
     error::{Code, Error, FieldError},
-    store::{
-        Conn, Store, StoreError,
-        batch::{Answers, Batch},
-        run,
-    },
+    names::{Audience, ClientId, ClientName},
+    store::{Conn, StoreError, conn},
 };
 
 /// How a client gets tokens (RFC 6749 §1.3).
@@ -110,18 +108,20 @@ pub struct Client {
     /// Its name in tokens and requests.
     pub client_id: ClientId,
     /// For people.
-    pub name: String,
+    #[schema(value_type = String)]
+    pub name: ClientName,
     /// Whether it has a secret.
     #[serde(rename = "type")]
     pub kind: ClientKind,
     /// The grants that it may use.
     pub grant_types: BTreeSet<GrantType>,
     /// What it may ask for.
-    #[serde(serialize_with = "crate::users::scope_names")]
+    #[serde(serialize_with = "crate::roles::scope_names")]
     #[schema(value_type = Vec<String>)]
     pub scopes: Scopes,
     /// Whom its tokens are for; none: the server's default audience.
-    pub audiences: Vec<String>,
+    #[schema(value_type = Vec<String>)]
+    pub audiences: Vec<Audience>,
     /// How long its access tokens live; `None`: as set for the server.
     #[serde(serialize_with = "duration_text")]
     #[schema(value_type = Option<String>, example = "15m")]
@@ -131,9 +131,12 @@ pub struct Client {
     pub jwks: Option<Jwks>,
     /// A disabled client gets nothing.
     pub disabled: bool,
-    /// When it was last disabled: sessions that began before have ended.
+    /// When its last revocation took effect: sessions that began until then have ended.
     #[serde(skip)]
     pub(crate) sessions_ended_at: Option<DateTime<Utc>>,
+    /// The longest lifetime of its own that its access tokens ever had.
+    #[serde(skip)]
+    longest_ttl: Option<Duration>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
     /// When it was last changed.
@@ -163,8 +166,8 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// What is no id names no client.
-fn known(id: &str) -> Result<ClientId, Error> {
+/// Parses an id. One that is malformed names no client.
+pub(crate) fn parse_id(id: &str) -> Result<ClientId, Error> {
     id.parse().map_err(|_| not_found(id))
 }
 
@@ -172,80 +175,31 @@ fn not_found(id: &(impl ToString + ?Sized)) -> Error {
     Error::NotFound { what: "client", name: id.to_string() }
 }
 
-async fn read(conn: &mut Conn, id: &str) -> Result<Option<Credentials>, StoreError> {
-    run::optional!(conn, sql::ClientRow, sql::BY_ID, id)?.map(Credentials::try_from).transpose()
+/// Returns a client.
+pub async fn find(conn: &mut Conn, id: &ClientId) -> Result<Client, Error> {
+    let row = conn::optional!(conn, sql::ClientRow, sql::BY_ID, id.as_str())?;
+    let credentials = row.map(Credentials::try_from).transpose()?.ok_or_else(|| not_found(id))?;
+    Ok(Arc::unwrap_or_clone(credentials.client))
 }
 
-async fn read_client(conn: &mut Conn, id: &str) -> Result<Client, Error> {
-    Ok(Arc::unwrap_or_clone(read(conn, id).await?.ok_or_else(|| not_found(id))?.client))
+/// Returns at most `limit` clients, with what authenticates each, in the order of their ids, after one of them (the empty
+/// text: from the first).
+pub(crate) async fn list_credentials(conn: &mut Conn, after: &str, limit: i64) -> Result<Vec<Credentials>, StoreError> {
+    let rows = conn::all!(conn, sql::ClientRow, sql::AFTER, after, limit)?;
+    rows.into_iter().map(Credentials::try_from).collect()
 }
 
-/// A client and what proves that somebody is it, as the database has it now: for whoever is given a token.
-pub(crate) async fn credentials_now(app: &App, id: &str) -> Result<Option<Arc<Credentials>>, StoreError> {
-    app.client_reader.ask(id.to_owned()).await
-}
-
-/// Reads a client for all who ask for the same at the same time.
-pub(crate) struct ById;
-
-impl Batch for ById {
-    type Asked = String;
-    type Key = String;
-    type Answer = Option<Arc<Credentials>>;
-    const MOST: usize = 1;
-    const AT_ONCE: [usize; 2] = [4, 4];
-
-    fn key(asked: &String) -> String {
-        asked.clone()
-    }
-
-    async fn run(store: &Store, asked: Vec<String>) -> Result<Answers<Self>, StoreError> {
-        let mut conn = store.read().await?;
-        let mut found = Answers::<Self>::new();
-        for id in asked {
-            let credentials = read(&mut conn, &id).await?.map(Arc::new);
-            found.insert(id, Ok(credentials));
-        }
-        Ok(found)
-    }
-}
-
-/// A client and what proves that somebody is it, as it was when this server last heard of a change: a moment ago. For who only
-/// looks at tokens.
-pub(crate) async fn credentials(app: &App, id: &str) -> Result<Option<Arc<Credentials>>, StoreError> {
-    Ok(credentials_as_of(app, id).await?.map(|(credentials, _)| credentials))
-}
-
-/// As [`credentials`], with the number of changes of clients that this is as of: it is true as long as there was no other.
-pub(crate) async fn credentials_as_of(app: &App, id: &str) -> Result<Option<(Arc<Credentials>, i64)>, StoreError> {
-    let (known, as_of) = app.clients.get(id);
-    if let Some(known) = known {
-        return Ok(Some((known, as_of)));
-    }
-    let found = read(&mut app.store.read().await?, id).await?.map(Arc::new);
-    if let Some(found) = &found {
-        app.clients.keep(found, as_of);
-    }
-    Ok(found.map(|found| (found, as_of)))
-}
-
-/// One client.
-pub async fn find(app: &App, id: &str) -> Result<Client, Error> {
-    read_client(&mut app.store.read().await?, known(id)?.as_str()).await
-}
-
-/// Clients in the order of their ids, after one of them (the empty text: from the first): at most `limit`.
-pub async fn list(app: &App, after: &str, limit: i64) -> Result<Vec<Client>, Error> {
-    let all = credentials_after(&mut app.store.read().await?, after, limit).await?;
+/// Returns at most `limit` clients in the order of their ids, after one of them (the empty text: from the first).
+pub async fn list(conn: &mut Conn, after: &str, limit: i64) -> Result<Vec<Client>, StoreError> {
+    let all = list_credentials(conn, after, limit).await?;
     Ok(all.into_iter().map(|credentials| Arc::unwrap_or_clone(credentials.client)).collect())
 }
 
-/// The same with what proves each, as a transaction that is under way sees it.
-pub(crate) async fn credentials_after(
+/// Deletes assertions that have expired, at most `limit`, and returns their number.
+pub(crate) async fn delete_expired_assertions(
     conn: &mut Conn,
-    after: &str,
+    now: DateTime<Utc>,
     limit: i64,
-) -> Result<Vec<Credentials>, StoreError> {
-    let rows = run::all!(conn, sql::ClientRow, sql::AFTER, after, limit)?;
-    rows.into_iter().map(Credentials::try_from).collect()
+) -> Result<u64, StoreError> {
+    conn::execute!(conn, sql::DELETE_EXPIRED_ASSERTIONS, now, limit)
 }

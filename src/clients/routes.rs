@@ -12,8 +12,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Client, ClientId, ClientKind, ClientPatch, GrantType, Jwks, NewClient,
-    rules::{LONGEST_OVERLAP, check_audiences, check_grant_types, check_has_jwks, check_lifetime, check_name},
+    Client, ClientKind, ClientPatch, GrantType, Jwks, NewClient, parse_id,
+    rules::{MAX_OVERLAP, check_grant_types, check_has_jwks, check_lifetime},
 };
 use crate::{
     app::App,
@@ -25,9 +25,11 @@ use crate::{
         page::{self, Asked, Page, Paging},
         problem::Problem,
     },
+    names::{Audience, ClientId, ClientName},
     patch::Patch,
     principal::{ClientsRead, ClientsWrite, Permit},
     roles::{self, routes::scopes_among},
+    secret::{self, CLIENT_SECRET},
 };
 
 /// All clients
@@ -49,7 +51,8 @@ pub(crate) async fn list(
 ) -> Result<HttpResponse, Problem> {
     let asked = Asked::alone(&req, page::text)?;
     let after = asked.after.as_deref().unwrap_or_default();
-    let clients = super::list(&app, after, asked.to_read()).await?;
+    let conn = &mut app.store.read().await?;
+    let clients = super::list(conn, after, asked.to_read()).await?;
     Ok(no_store(StatusCode::OK).json(asked.page(clients, |client| client.client_id.as_str().to_owned())))
 }
 
@@ -71,7 +74,8 @@ pub(crate) async fn get(
     app: web::Data<App>,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    Ok(no_store(StatusCode::OK).json(super::find(&app, &id).await?))
+    let conn = &mut app.store.read().await?;
+    Ok(no_store(StatusCode::OK).json(super::find(conn, &parse_id(&id)?).await?))
 }
 
 /// A client to be made.
@@ -113,11 +117,11 @@ impl NewBody {
             Some(id) => members.optional(Some(id.parse::<ClientId>())),
             None => Some(ClientId::random()?),
         };
-        let name = members.required("name", self.name.map(named));
+        let name = members.required("name", self.name.map(ClientName::try_from));
         let kind = members.required("type", self.kind.map(|kind| kind.parse::<ClientKind>()));
         let grant_types = members.required("grant_types", self.grant_types.map(|names| grant_types(&names)));
         let scopes = members.required("scopes", self.scopes.map(|names| scopes_among(known, &names)));
-        let audiences = members.optional(self.audiences.map(of_audiences)).unwrap_or_default();
+        let audiences = members.optional(self.audiences.map(|list| audiences(&list))).unwrap_or_default();
         let access_token_ttl = members.optional(self.access_token_ttl.map(|ttl| lifetime(&ttl)));
         let jwks = members.optional(self.jwks.map(|jwks| Jwks::parse(&jwks.to_string())));
         members.optional(kind.zip(grant_types.as_ref()).map(|(kind, grants)| check_grant_types(kind, grants)));
@@ -130,12 +134,8 @@ impl NewBody {
     }
 }
 
-fn named(name: String) -> Result<String, FieldError> {
-    check_name(&name).map(|()| name)
-}
-
-fn of_audiences(audiences: Vec<String>) -> Result<Vec<String>, FieldError> {
-    check_audiences(&audiences).map(|()| audiences)
+fn audiences(texts: &[String]) -> Result<Vec<Audience>, FieldError> {
+    Members::list(texts, str::parse)
 }
 
 fn lifetime(text: &str) -> Result<Duration, FieldError> {
@@ -179,17 +179,27 @@ pub(crate) struct Made {
     ),
 )]
 pub(crate) async fn create(
-    mut permit: Permit<ClientsWrite>,
+    permit: Permit<ClientsWrite>,
     app: web::Data<App>,
     req: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body: NewBody = body::json(&mut permit, &req, body).await?;
-    let new = body.check(&roles::known_scopes(&app).await?)?;
-    let (client, secret) = super::create(&app, &new, &permit.authority, app.now()).await?;
+    let body: NewBody = body::json(&req, body).await?;
+    let permit = permit.again(&req).await?;
+    let new = body.check(&known_scopes(&app).await?)?;
+    let secret = match new.kind {
+        ClientKind::Confidential => Some(secret::generate(CLIENT_SECRET).map_err(Error::from)?),
+        ClientKind::Public => None,
+    };
+    let (by, now) = (&permit.authority, app.now());
+    let client = app.write(async |tx| super::create(tx, &new, secret.as_ref(), by, now).await).await?;
     let location = format!("/admin/clients/{}", client.client_id);
     let client_secret = secret.map(|secret| secret.expose_secret().to_owned());
     Ok(no_store(StatusCode::CREATED).insert_header((LOCATION, location)).json(Made { client, client_secret }))
+}
+
+async fn known_scopes(app: &App) -> Result<Scopes, Error> {
+    Ok(roles::all_scopes(&mut app.store.read().await?).await?)
 }
 
 /// What is to be changed of a client; what is absent stays.
@@ -229,10 +239,10 @@ impl PatchBody {
     fn check(self, known: &Scopes) -> Result<ClientPatch, Error> {
         let mut members = Members::default();
         let patch = ClientPatch {
-            name: members.unless_null("name", self.name.map(named)),
+            name: members.unless_null("name", self.name.map(ClientName::try_from)),
             grant_types: members.unless_null("grant_types", self.grant_types.map(|names| grant_types(&names))),
             scopes: members.unless_null("scopes", self.scopes.map(|names| scopes_among(known, &names))),
-            audiences: match members.patch(self.audiences.map(of_audiences)) {
+            audiences: match members.patch(self.audiences.map(|list| audiences(&list))) {
                 Patch::Keep => None,
                 Patch::Clear => Some(Vec::new()),
                 Patch::Set(audiences) => Some(audiences),
@@ -265,15 +275,18 @@ impl PatchBody {
     ),
 )]
 pub(crate) async fn change(
-    mut permit: Permit<ClientsWrite>,
+    permit: Permit<ClientsWrite>,
     app: web::Data<App>,
     id: web::Path<String>,
     req: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body: PatchBody = body::merge_patch(&mut permit, &req, body).await?;
-    let patch = body.check(&roles::known_scopes(&app).await?)?;
-    Ok(no_store(StatusCode::OK).json(super::patch(&app, &id, &patch, &permit.authority, app.now()).await?))
+    let body: PatchBody = body::merge_patch(&req, body).await?;
+    let permit = permit.again(&req).await?;
+    let patch = body.check(&known_scopes(&app).await?)?;
+    let (id, by, now) = (parse_id(&id)?, &permit.authority, app.now());
+    let client = app.write(async |tx| super::patch(tx, &id, &patch, by, now).await).await?;
+    Ok(no_store(StatusCode::OK).json(client))
 }
 
 /// Delete a client
@@ -297,7 +310,8 @@ pub(crate) async fn delete(
     app: web::Data<App>,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    super::delete(&app, &id, &permit.authority, app.now()).await?;
+    let (id, by, now) = (parse_id(&id)?, &permit.authority, app.now());
+    app.write(async |tx| super::delete(tx, &id, by, now).await).await?;
     Ok(no_store(StatusCode::NO_CONTENT).finish())
 }
 
@@ -342,23 +356,26 @@ impl From<SecretString> for SecretAnswer {
     ),
 )]
 pub(crate) async fn rotate_secret(
-    mut permit: Permit<ClientsWrite>,
+    permit: Permit<ClientsWrite>,
     app: web::Data<App>,
     id: web::Path<String>,
     req: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let SecretBody { old_valid_for } = body::json(&mut permit, &req, body).await?;
+    let SecretBody { old_valid_for } = body::json(&req, body).await?;
+    let permit = permit.again(&req).await?;
     let old_valid_for = old_valid_for.map(|text| old_for(&text)).transpose();
     let old_valid_for = old_valid_for.map_err(Error::from)?.unwrap_or_default();
-    let secret = super::rotate_secret(&app, &id, old_valid_for, &permit.authority, app.now()).await?;
+    let secret = secret::generate(CLIENT_SECRET).map_err(Error::from)?;
+    let (id, by, now) = (parse_id(&id)?, &permit.authority, app.now());
+    app.write(async |tx| super::set_secret(tx, &id, &secret, old_valid_for, by, now).await).await?;
     Ok(no_store(StatusCode::OK).json(SecretAnswer::from(secret)))
 }
 
 /// `0s` too: not at all.
 fn old_for(text: &str) -> Result<Duration, FieldError> {
     let valid_for = if text == "0s" { Duration::ZERO } else { duration("old_valid_for", text)? };
-    if valid_for <= LONGEST_OVERLAP {
+    if valid_for <= MAX_OVERLAP {
         Ok(valid_for)
     } else {
         Err(FieldError::new("old_valid_for", Code::Length, "may be 1 year at most"))

@@ -10,35 +10,48 @@ use crate::{error::FieldError, store::StoreError};
 macro_rules! columns {
     () => {
         "client_id, name, secret_hash, old_secret_hash, old_secret_until, grant_types, scopes, audiences, access_token_ttl, \
-         jwks, disabled, sessions_ended_at, created_at, updated_at"
+         longest_ttl, jwks, disabled, sessions_ended_at, created_at, updated_at"
     };
 }
 
 pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM clients WHERE client_id = $1");
 pub(super) const AFTER: &str =
     concat!("SELECT ", columns!(), " FROM clients WHERE client_id > $1 ORDER BY client_id LIMIT $2");
-/// So that nobody else changes it until the transaction is over.
-pub(super) const HOLD: &str = "UPDATE clients SET updated_at = updated_at WHERE client_id = $1";
+/// As many clients as one statement reads.
+pub(super) const BATCH: usize = 16;
+pub(super) const BY_IDS: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM clients WHERE client_id IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+);
+/// Locks the row until the transaction ends.
+pub(super) const LOCK: &str = "UPDATE clients SET updated_at = updated_at WHERE client_id = $1";
 /// `$9`: whether the scopes stay; those that were chosen do not grow with new ones.
 pub(super) const UPDATE: &str = "UPDATE clients SET name = $2, grant_types = $3, scopes = $4, audiences = $5, \
-     access_token_ttl = $6, jwks = $7, updated_at = $8, every_scope = CASE WHEN $9 THEN every_scope ELSE FALSE END \
+     access_token_ttl = $6, longest_ttl = $10, jwks = $7, updated_at = $8, every_scope = CASE WHEN $9 THEN every_scope ELSE FALSE END \
      WHERE client_id = $1";
 pub(super) const DELETE: &str = "DELETE FROM clients WHERE client_id = $1";
 /// A name stands there once, between spaces.
-pub(super) const TAKE_SCOPE: &str = "UPDATE clients SET scopes = trim(replace(' ' || scopes || ' ', ' ' || $1 || ' ', ' ')), updated_at = $2 \
+pub(super) const REMOVE_SCOPE: &str = "UPDATE clients SET scopes = trim(replace(' ' || scopes || ' ', ' ' || $1 || ' ', ' ')), updated_at = $2 \
      WHERE replace(' ' || scopes || ' ', ' ' || $1 || ' ', ' ') <> ' ' || scopes || ' '";
 pub(super) const INSERT: &str = "INSERT INTO clients \
-     (client_id, name, secret_hash, grant_types, scopes, audiences, every_scope, access_token_ttl, jwks, disabled, \
-      created_at, updated_at) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11)";
+     (client_id, name, secret_hash, grant_types, scopes, audiences, every_scope, access_token_ttl, longest_ttl, jwks, \
+      disabled, created_at, updated_at) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9, $10, $11, $11)";
 /// A public client has no secret to rotate.
 pub(super) const ROTATE_SECRET: &str = "UPDATE clients SET old_secret_hash = secret_hash, old_secret_until = $3, \
      secret_hash = $2, updated_at = $4 WHERE client_id = $1 AND secret_hash IS NOT NULL";
-pub(super) const SET_DISABLED: &str = "UPDATE clients SET disabled = $2, updated_at = $3, \
-     sessions_ended_at = CASE WHEN $2 THEN $3 ELSE sessions_ended_at END WHERE client_id = $1";
+pub(super) const SET_DISABLED: &str = "UPDATE clients SET disabled = $2, updated_at = $3 WHERE client_id = $1";
+/// Written at the commit, with the time of the client's revocation.
+pub(super) const END_SESSIONS: &str = "UPDATE clients SET sessions_ended_at = $2 WHERE client_id = $1";
 /// `$3` is true: the clients that may ask for every scope.
-pub(super) const GIVE_SCOPE: &str =
+pub(super) const ADD_SCOPE: &str =
     "UPDATE clients SET scopes = trim(scopes || ' ' || $1), updated_at = $2 WHERE every_scope = $3";
+
+pub(super) const USE_ASSERTION: &str =
+    "INSERT INTO client_assertions (client_id, jti_hash, expires_at) VALUES ($1, $2, $3)";
+pub(super) const DELETE_EXPIRED_ASSERTIONS: &str = "DELETE FROM client_assertions WHERE jti_hash IN \
+     (SELECT jti_hash FROM client_assertions WHERE expires_at < $1 ORDER BY expires_at LIMIT $2) AND expires_at < $1";
 
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct ClientRow {
@@ -51,6 +64,7 @@ pub(super) struct ClientRow {
     scopes: String,
     audiences: String,
     access_token_ttl: Option<i64>,
+    longest_ttl: Option<i64>,
     jwks: Option<String>,
     disabled: bool,
     sessions_ended_at: Option<DateTime<Utc>>,
@@ -65,11 +79,14 @@ impl TryFrom<ClientRow> for Credentials {
         let impossible = |problem: String| StoreError::impossible("clients", &row.client_id, &problem);
         let of_field = |error: FieldError| impossible(error.message);
         let words = |text: &str| text.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect::<Vec<_>>();
-        let ttl = row.access_token_ttl.map(u64::try_from).transpose().map_err(|error| impossible(error.to_string()))?;
+        let seconds = |ttl: Option<i64>| {
+            let seconds = ttl.map(u64::try_from).transpose().map_err(|error| impossible(error.to_string()))?;
+            Ok::<_, StoreError>(seconds.map(Duration::from_secs))
+        };
         let kind = if row.secret_hash.is_some() { ClientKind::Confidential } else { ClientKind::Public };
         let client = Client {
             client_id: row.client_id.parse().map_err(of_field)?,
-            name: row.name,
+            name: row.name.parse().map_err(of_field)?,
             kind,
             grant_types: words(&row.grant_types)
                 .iter()
@@ -77,8 +94,13 @@ impl TryFrom<ClientRow> for Credentials {
                 .collect::<Result<_, _>>()
                 .map_err(of_field)?,
             scopes: row.scopes.parse().map_err(|error: grantd_guard::InvalidScope| impossible(error.to_string()))?,
-            audiences: words(&row.audiences),
-            access_token_ttl: ttl.map(Duration::from_secs),
+            audiences: words(&row.audiences)
+                .into_iter()
+                .map(|audience| audience.parse())
+                .collect::<Result<_, _>>()
+                .map_err(of_field)?,
+            access_token_ttl: seconds(row.access_token_ttl)?,
+            longest_ttl: seconds(row.longest_ttl)?,
             jwks: row.jwks.as_deref().map(Jwks::parse).transpose().map_err(of_field)?,
             disabled: row.disabled,
             sessions_ended_at: row.sessions_ended_at,

@@ -6,7 +6,7 @@ use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::check::{Check, parse};
-use crate::{passwords::Password, users::Username};
+use crate::{names::Username, secret::Password};
 
 #[derive(Args, Clone)]
 pub(super) struct SetupSettings {

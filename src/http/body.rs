@@ -1,9 +1,9 @@
-//! The bodies of requests: read with a limit and a deadline, and JSON strictly and only once it is known who asks.
+//! Request bodies: read with a limit and a deadline; JSON strictly.
 
 use std::time::Duration;
 
 use actix_web::{
-    FromRequest, HttpMessage, HttpRequest,
+    HttpMessage, HttpRequest,
     http::StatusCode,
     web::{self, Bytes},
 };
@@ -39,31 +39,14 @@ const JSON: [&str; 1] = ["application/json"];
 /// What a merge patch may be called (RFC 7396 §4).
 const MERGE_PATCH: [&str; 2] = ["application/merge-patch+json", "application/json"];
 
-/// The object of a body from anybody. Its type refuses unknown members (`deny_unknown_fields`); serde refuses repeated ones.
-pub(crate) async fn json_of_anybody<T: DeserializeOwned>(req: &HttpRequest, body: web::Payload) -> Result<T, Problem> {
+/// Returns the object of a JSON body. Its type refuses unknown members (`deny_unknown_fields`); serde refuses repeated ones.
+pub(crate) async fn json<T: DeserializeOwned>(req: &HttpRequest, body: web::Payload) -> Result<T, Problem> {
     object(req, body, &JSON).await
 }
 
-/// The object of a body. A body may take its time: who sends it is looked at once more when it is there.
-pub(crate) async fn json<W, T>(who: &mut W, req: &HttpRequest, body: web::Payload) -> Result<T, Problem>
-where
-    W: FromRequest<Error = Problem>,
-    T: DeserializeOwned,
-{
-    let object = object(req, body, &JSON).await?;
-    *who = W::extract(req).await?;
-    Ok(object)
-}
-
-/// The same, of a merge patch (RFC 7396).
-pub(crate) async fn merge_patch<W, T>(who: &mut W, req: &HttpRequest, body: web::Payload) -> Result<T, Problem>
-where
-    W: FromRequest<Error = Problem>,
-    T: DeserializeOwned,
-{
-    let object = object(req, body, &MERGE_PATCH).await?;
-    *who = W::extract(req).await?;
-    Ok(object)
+/// Returns the object of a JSON Merge Patch (RFC 7396).
+pub(crate) async fn merge_patch<T: DeserializeOwned>(req: &HttpRequest, body: web::Payload) -> Result<T, Problem> {
+    object(req, body, &MERGE_PATCH).await
 }
 
 async fn object<T: DeserializeOwned>(req: &HttpRequest, body: web::Payload, types: &[&str]) -> Result<T, Problem> {

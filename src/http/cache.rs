@@ -29,6 +29,11 @@ impl Document {
         Self::new(serde_json::to_string(document).ok(), "application/json", max_age)
     }
 
+    /// One of a text in JSON. `max_age`: seconds.
+    pub(crate) fn json(text: String, max_age: u32) -> Self {
+        Self::new(Some(text), "application/json", max_age)
+    }
+
     /// A page. `max_age`: seconds.
     pub(crate) fn html(page: String, max_age: u32) -> Self {
         Self::new(Some(page), "text/html; charset=utf-8", max_age)

@@ -34,7 +34,7 @@ pub(crate) async fn healthz() -> HttpResponse {
 
 /// Whether the server can do its work
 ///
-/// It has its keys and an up-to-date schema from the start on; the database is asked.
+/// It has an up-to-date schema from the start on. The database must answer, and the active signing key must be usable.
 #[utoipa::path(
     get,
     path = "/readyz",
@@ -42,10 +42,10 @@ pub(crate) async fn healthz() -> HttpResponse {
     tag = "operations",
     responses(
         (status = 200, description = "It can", body = Health),
-        (status = 503, description = "The database is away", body = ProblemBody, content_type = "application/problem+json", headers(("Retry-After" = u32))),
+        (status = 503, description = "The database is away, or the active signing key cannot be unsealed", body = ProblemBody, content_type = "application/problem+json", headers(("Retry-After" = u32))),
     )
 )]
 pub(crate) async fn readyz(app: web::Data<App>) -> Result<HttpResponse, Problem> {
-    app.store.ping().await.map_err(Error::from)?;
-    Ok(well("ready"))
+    app.store.ping().await?;
+    if app.keys.can_sign() { Ok(well("ready")) } else { Err(Error::NoSigningKey.into()) }
 }

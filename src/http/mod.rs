@@ -46,14 +46,14 @@ fn routes(routes: &mut web::ServiceConfig) {
         .service(at("/token", vec![post(oauth::token::handle)]))
         .service(at("/introspect", vec![post(oauth::introspect::handle)]))
         .service(at("/revoke", vec![post(oauth::revoke::handle)]))
-        .service(at("/revocations", vec![get(revocations::list)]))
+        .service(at("/revocations", vec![get(revocations::routes::list)]))
         .service(at("/verify", vec![get(oauth::verify::handle)]))
         .service(at("/.well-known/oauth-authorization-server", vec![get(oauth::metadata::handle)]))
         .service(at("/.well-known/jwks.json", vec![get(keys::routes::jwks)]))
         // One's own account.
-        .service(at("/users", vec![post(users::me::register)]))
-        .service(at("/users/me", vec![get(users::me::show), patch(users::me::change)]))
-        .service(at("/users/me/password", vec![put(users::me::change_password)]))
+        .service(at("/users", vec![post(users::routes::me::register)]))
+        .service(at("/users/me", vec![get(users::routes::me::show), patch(users::routes::me::change)]))
+        .service(at("/users/me/password", vec![put(users::routes::me::change_password)]))
         .service(at("/users/me/sessions", vec![get(sessions::routes::list)]))
         .service(at("/users/me/sessions/{id}", vec![delete(sessions::routes::end)]))
         // For those who run the server, and those who write against it.
@@ -71,14 +71,18 @@ fn routes(routes: &mut web::ServiceConfig) {
 
 fn administration() -> Scope {
     web::scope("/admin")
-        .service(at("/users", vec![get(users::admin::list), post(users::admin::create)]))
+        .service(at("/users", vec![get(users::routes::admin::list), post(users::routes::admin::create)]))
         .service(at(
             "/users/{id}",
-            vec![get(users::admin::get), patch(users::admin::change), delete(users::admin::delete)],
+            vec![
+                get(users::routes::admin::get),
+                patch(users::routes::admin::change),
+                delete(users::routes::admin::delete),
+            ],
         ))
-        .service(at("/users/{id}/password", vec![put(users::access::set_password)]))
-        .service(at("/users/{id}/roles", vec![put(users::access::set_roles)]))
-        .service(at("/users/{id}/sessions", vec![delete(users::access::end_sessions)]))
+        .service(at("/users/{id}/password", vec![put(users::routes::access::set_password)]))
+        .service(at("/users/{id}/roles", vec![put(users::routes::access::set_roles)]))
+        .service(at("/users/{id}/sessions", vec![delete(users::routes::access::end_sessions)]))
         .service(at("/roles", vec![get(roles::routes::list_roles)]))
         .service(at(
             "/roles/{name}",

@@ -187,14 +187,23 @@ impl From<Error> for Problem {
             }
             Error::Taken { field } => Self::new(Kind::Conflict, format!("{field} is taken")),
             Error::NotFound { what, .. } => Self::not_found(format!("there is no such {what}")),
-            Error::Lacking(scopes) => Refusal::Scope(scopes).into(),
-            Error::Forbidden(rule) => Self::new(Kind::Conflict, rule),
+            Error::MissingScopes(scopes) => Refusal::Scope(scopes).into(),
+            Error::RuleViolation(rule) => Self::new(Kind::Conflict, rule),
+            Error::NoSigningKey => {
+                Self::unavailable("this server cannot sign tokens; try again a little later").because(&error)
+            }
             Error::HashQueueFull => Self::unavailable("too many passwords are being checked; try again a little later"),
             Error::Store(StoreError::Unavailable(_) | StoreError::Repeat(_)) => {
                 Self::unavailable("the database is away; try again a little later").because(&error)
             }
             Error::Store(_) | Error::Internal(_) => Self::internal().because(&error),
         }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        Error::Store(error).into()
     }
 }
 

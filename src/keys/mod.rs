@@ -16,35 +16,38 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use self::pair::KeyPair;
-pub(crate) use self::rotate::tick;
-pub use self::rotate::{delete, list, rewrap, rotate};
+pub(crate) use self::rotate::{Due, max_age};
+pub use self::rotate::{NewKey, list};
 use crate::{
     config::{Algorithm, TokenConfig},
     error::Error,
-    http::cache::Document,
     secret::{self, MasterKey, NoRandomness},
-    store::{Conn, Store, StoreError, run},
+    store::{Conn, Store, StoreError, Transaction, conn},
 };
 
-/// Signs access tokens, and says with which keys. Keys are parsed once, never for a request.
+/// Signs access tokens, and publishes the keys that verify them. Keys are parsed once, never for a request.
 pub struct SigningKeys {
     snapshot: ArcSwap<Snapshot>,
     master_key: MasterKey,
-    /// When they were first read.
+    config: TokenConfig,
+    /// When this server first read them.
     opened_at: DateTime<Utc>,
 }
 
 /// The keys as the database had them.
 struct Snapshot {
-    signer: Signer,
+    /// `None`: the active key is sealed under a master key that this server does not have. It signs nothing then, and
+    /// everything else goes on.
+    signer: Option<Arc<Signer>>,
     keys: Vec<SigningKey>,
-    /// As they are published (RFC 7517 §5).
-    published: Document,
+    /// The public keys as they are published: a JWK set (RFC 7517 §5).
+    published: String,
     set: Arc<JwkSet>,
 }
 
 /// The active key.
 struct Signer {
+    kid: String,
     pair: KeyPair,
     /// The JOSE header of all its tokens, in base64url, with the dot.
     header: String,
@@ -127,50 +130,60 @@ impl From<KeysError> for Error {
     }
 }
 
-/// Whether there are any keys, and so secrets that only their master key opens.
-pub(crate) async fn any(store: &Store) -> Result<bool, StoreError> {
-    let mut conn = store.read().await?;
-    Ok(!run::all!(conn, sql::KeyRow, sql::ALL)?.is_empty())
+/// Returns whether there are any keys, and so secrets that only their master key opens.
+pub(crate) async fn any(conn: &mut Conn) -> Result<bool, StoreError> {
+    Ok(!conn::all!(conn, sql::KeyRow, sql::ALL)?.is_empty())
 }
 
 impl SigningKeys {
-    /// Reads the keys; makes one where there is none.
+    /// Reads the keys, and creates the first one.
     pub async fn open(
         store: &Store,
         master_key: &MasterKey,
         config: &TokenConfig,
         now: DateTime<Utc>,
     ) -> Result<Self, KeysError> {
-        let mut rows = live(store, now).await?;
+        let mut rows = live(&mut store.read().await?, now).await?;
         if !rows.iter().any(|row| row.state == "active") {
             // The keys that are there must open first: a wrong master key changes nothing.
             rows.iter().try_for_each(|row| unseal(row, master_key).map(drop))?;
-            rotate::make_first(store, master_key, config, now).await?;
-            rows = live(store, now).await?;
+            rotate::create_first(store, master_key, config, now).await?;
+            rows = live(&mut store.read().await?, now).await?;
         }
-        let snapshot = Snapshot::of(&rows, master_key, config)?;
-        allow_own_ttl(store, &rows, config).await?;
-        Ok(Self { snapshot: ArcSwap::from_pointee(snapshot), master_key: master_key.clone(), opened_at: now })
+        for row in rows.iter().filter(|row| row.state == "active") {
+            unseal(row, master_key)?;
+        }
+        let snapshot = Snapshot::of(&rows, master_key, None)?;
+        allow_default_ttl(store, &rows, config).await?;
+        let (snapshot, master_key, config) = (ArcSwap::from_pointee(snapshot), master_key.clone(), config.clone());
+        Ok(Self { snapshot, master_key, config, opened_at: now })
     }
 
-    /// Reads them again.
-    pub(crate) async fn reload(
-        &self,
-        store: &Store,
-        config: &TokenConfig,
-        now: DateTime<Utc>,
-    ) -> Result<(), KeysError> {
-        let rows = live(store, now).await?;
-        allow_own_ttl(store, &rows, config).await?;
-        self.snapshot.store(Arc::new(Snapshot::of(&rows, &self.master_key, config)?));
+    /// Reads the keys again. Public keys need no unsealing: a server with another master key takes them over, too.
+    pub(crate) async fn reload(&self, store: &Store, now: DateTime<Utc>) -> Result<(), KeysError> {
+        let rows = live(&mut store.read().await?, now).await?;
+        allow_default_ttl(store, &rows, &self.config).await?;
+        let previous = self.snapshot.load().signer.clone();
+        let snapshot = Snapshot::of(&rows, &self.master_key, previous)?;
+        if snapshot.signer.is_none() {
+            tracing::error!("the active signing key is sealed under another master key: this server issues no tokens");
+        }
+        self.snapshot.store(Arc::new(snapshot));
         Ok(())
     }
 
-    /// The claims as a JWT, signed by the active key (RFC 9068 §2.1).
+    /// Returns whether this server can sign tokens.
+    #[must_use]
+    pub fn can_sign(&self) -> bool {
+        self.snapshot.load().signer.is_some()
+    }
+
+    /// Returns the claims as a JWT, signed by the active key (RFC 9068 §2.1).
     ///
-    /// `jsonwebtoken` would read the private key's PKCS #8 anew for each signature, hence the few lines here.
+    /// `jsonwebtoken` would parse the private key's PKCS #8 for each signature, hence the few lines here.
     pub fn sign(&self, claims: &Claims) -> Result<String, Error> {
-        let signer = &self.snapshot.load().signer;
+        let snapshot = self.snapshot.load();
+        let signer = snapshot.signer.as_ref().ok_or(Error::NoSigningKey)?;
         let json = serde_json::to_vec(claims).map_err(|error| Error::Internal(error.to_string()))?;
         let mut token = signer.header.clone();
         pair::encode(&json, &mut token);
@@ -180,23 +193,28 @@ impl SigningKeys {
         Ok(token)
     }
 
-    /// The public keys.
+    /// Returns the public keys.
     #[must_use]
     pub fn jwk_set(&self) -> Arc<JwkSet> {
         Arc::clone(&self.snapshot.load().set)
+    }
+
+    /// Returns the public keys as they are published, and for how many seconds they may be cached.
+    pub(crate) fn published(&self) -> (String, u32) {
+        (self.snapshot.load().published.clone(), max_age(&self.config))
     }
 
     /// A key of the server itself, for one purpose; made where there is none yet.
     pub(crate) async fn server_key(store: &Store, master_key: &MasterKey, name: &str) -> Result<[u8; 32], KeysError> {
         let read = async || {
             let mut conn = store.read().await?;
-            run::optional!(conn, (Vec<u8>,), sql::SERVER_KEY, name)
+            conn::optional!(conn, (Vec<u8>,), sql::SERVER_KEY, name)
         };
         if read().await?.is_none() {
             let sealed = master_key.seal(&secret::random::<32>()?, name)?;
             let mut conn = store.write().await?;
             // Of several servers that start together one makes it.
-            run::execute!(conn, sql::INSERT_SERVER_KEY, name, sealed)?;
+            conn::execute!(conn, sql::INSERT_SERVER_KEY, name, sealed)?;
         }
         let impossible = |problem: &str| StoreError::impossible("server_keys", name, problem);
         let (sealed,) = read().await?.ok_or_else(|| impossible("it is gone"))?;
@@ -214,29 +232,36 @@ impl fmt::Debug for SigningKeys {
 }
 
 impl Snapshot {
-    fn of(rows: &[sql::KeyRow], master_key: &MasterKey, config: &TokenConfig) -> Result<Self, KeysError> {
-        let mut signer = None;
-        let mut jwks = Vec::new();
-        for row in rows {
-            let jwk: Value =
-                serde_json::from_str(&row.public_jwk).map_err(|_| impossible(row, "the JWK is no JSON"))?;
-            jwks.push(jwk);
-            if row.state == "active" {
-                let pair = unseal(row, master_key)?;
-                let head = json!({"alg": row.algorithm, "kid": row.kid, "typ": "at+jwt"}).to_string();
-                let mut header = String::new();
-                pair::encode(head.as_bytes(), &mut header);
-                header.push('.');
-                signer = Some(Signer { pair, header });
-            }
-        }
-        let signer = signer.ok_or_else(|| StoreError::impossible("signing_keys", "", "no key is active"))?;
+    /// `previous`: the signer so far. It goes on if its key is still the active one.
+    fn of(rows: &[sql::KeyRow], master_key: &MasterKey, previous: Option<Arc<Signer>>) -> Result<Self, KeysError> {
+        let active = rows.iter().find(|row| row.state == "active");
+        let active = active.ok_or_else(|| StoreError::impossible("signing_keys", "", "no key is active"))?;
+        let signer = match previous.filter(|signer| signer.kid == active.kid) {
+            Some(signer) => Some(signer),
+            None => Signer::open(active, master_key).map(Arc::new),
+        };
+        let parse = |row: &sql::KeyRow| {
+            serde_json::from_str::<Value>(&row.public_jwk).map_err(|_| impossible(row, "the JWK is not JSON"))
+        };
+        let jwks = rows.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
         let published = json!({"keys": jwks});
-        let document = Document::of(&published, rotate::max_age(config));
+        let text = published.to_string();
         let set = serde_json::from_value(published);
         let set = set.map_err(|error| StoreError::impossible("signing_keys", "", &error))?;
         let keys = rows.iter().map(SigningKey::try_from).collect::<Result<_, _>>()?;
-        Ok(Self { signer, keys, published: document, set: Arc::new(set) })
+        Ok(Self { signer, keys, published: text, set: Arc::new(set) })
+    }
+}
+
+impl Signer {
+    /// `None`: the key cannot be unsealed.
+    fn open(row: &sql::KeyRow, master_key: &MasterKey) -> Option<Self> {
+        let pair = unseal(row, master_key).ok()?;
+        let head = json!({"alg": row.algorithm, "kid": row.kid, "typ": "at+jwt"}).to_string();
+        let mut header = String::new();
+        pair::encode(head.as_bytes(), &mut header);
+        header.push('.');
+        Some(Self { kid: row.kid.clone(), pair, header })
     }
 }
 
@@ -270,10 +295,9 @@ fn unseal(row: &sql::KeyRow, master_key: &MasterKey) -> Result<KeyPair, KeysErro
     Ok(pair.ok_or_else(|| impossible(row, "the private key is malformed"))?)
 }
 
-/// The keys whose tokens may live, now or later.
-async fn live(store: &Store, now: DateTime<Utc>) -> Result<Vec<sql::KeyRow>, StoreError> {
-    let mut conn = store.read().await?;
-    let mut rows = run::all!(conn, sql::KeyRow, sql::ALL)?;
+/// Returns the keys whose tokens may be live, now or later.
+async fn live(conn: &mut Conn, now: DateTime<Utc>) -> Result<Vec<sql::KeyRow>, StoreError> {
+    let mut rows = conn::all!(conn, sql::KeyRow, sql::ALL)?;
     rows.retain(|row| row.expires_at.is_none_or(|expires_at| expires_at > now));
     Ok(rows)
 }
@@ -286,30 +310,33 @@ fn duration(seconds: i64) -> Duration {
     Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }
 
-/// Notes how long this server's tokens may live, where a key does not know.
-async fn allow_own_ttl(store: &Store, rows: &[sql::KeyRow], config: &TokenConfig) -> Result<(), StoreError> {
+/// Notes the lifetime that this server gives to tokens, where a key does not allow it.
+async fn allow_default_ttl(store: &Store, rows: &[sql::KeyRow], config: &TokenConfig) -> Result<(), StoreError> {
     let ttl = seconds(config.access_token_ttl);
-    if rows.iter().any(|row| row.state != "retired" && row.longest_ttl < ttl) {
-        allow_ttl(&mut store.write().await?, config.access_token_ttl).await?;
+    if rows.iter().any(|row| row.state != "retired" && row.default_ttl < ttl) {
+        let mut conn = store.write().await?;
+        conn::execute!(conn, sql::ALLOW_DEFAULT_TTL, ttl)?;
     }
     Ok(())
 }
 
-/// Notes that tokens may live for this long from now on, before the first one is made.
-pub(crate) async fn allow_ttl(conn: &mut Conn, ttl: Duration) -> Result<(), StoreError> {
-    run::execute!(conn, sql::ALLOW_TTL, seconds(ttl))?;
+/// Notes that a client's tokens may have this lifetime, before the first one is issued.
+pub(crate) async fn allow_ttl(tx: &mut Transaction, ttl: Duration) -> Result<(), StoreError> {
+    // A key that is created at the same time sees this, or is seen here.
+    rotate::lock(tx).await?;
+    conn::execute!(tx, sql::ALLOW_TTL, seconds(ttl))?;
     Ok(())
 }
 
-/// The longest that any token lives which is good now.
-pub(crate) async fn longest_ttl(conn: &mut Conn) -> Result<Duration, StoreError> {
-    let longest = run::scalar!(conn, Option<i64>, sql::LONGEST_TTL)?;
+/// Returns the longest lifetime that any live token may have of a client without a lifetime of its own.
+pub(crate) async fn longest_default_ttl(conn: &mut Conn) -> Result<Duration, StoreError> {
+    let longest = conn::scalar!(conn, Option<i64>, sql::LONGEST_DEFAULT_TTL)?;
     Ok(duration(longest.unwrap_or(0)))
 }
 
-/// Removes the keys whose last token has expired.
+/// Deletes the keys whose last token has expired.
 pub(crate) async fn delete_expired(conn: &mut Conn, now: DateTime<Utc>) -> Result<u64, StoreError> {
-    run::execute!(conn, sql::DELETE_EXPIRED, now)
+    conn::execute!(conn, sql::DELETE_EXPIRED, now)
 }
 
 #[cfg(test)]

@@ -8,15 +8,13 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use secrecy::ExposeSecret as _;
 
-use super::{KeyState, KeysError, SigningKey, duration, live, pair::KeyPair, seconds, sql, unseal};
+use super::{KeyState, KeysError, SigningKey, SigningKeys, duration, live, pair::KeyPair, seconds, sql, unseal};
 use crate::{
-    app::App,
-    audit::{self, Event, Origin},
-    changes,
+    audit::{self, Event, Kind, Origin},
     config::{Algorithm, TokenConfig},
     error::Error,
     secret::MasterKey,
-    store::{Conn, Store, StoreError, run},
+    store::{Conn, Store, StoreError, Transaction, conn},
 };
 
 /// How long a server may take to see a change of the keys, and how far clocks may differ.
@@ -25,7 +23,7 @@ const SLACK: Duration = Duration::from_secs(10);
 const FAREWELL: Duration = Duration::from_mins(1);
 
 /// Seconds for which others may keep the JWK set: less where keys live shortly.
-pub(super) fn max_age(config: &TokenConfig) -> u32 {
+pub(crate) fn max_age(config: &TokenConfig) -> u32 {
     u32::try_from(config.signing_key_ttl.as_secs() / 10).unwrap_or(u32::MAX).clamp(1, 300)
 }
 
@@ -34,14 +32,14 @@ fn lead(config: &TokenConfig) -> Duration {
     Duration::from_secs(max_age(config).into()) + SLACK
 }
 
-/// What is to be done with the keys.
+/// What is due to be done with the keys.
 #[derive(Debug, PartialEq, Eq)]
-enum Due {
-    /// Publish the key that will sign next.
-    Make,
+pub(crate) enum Due {
+    /// Publish the key that signs next.
+    Publish,
     /// Let it sign.
     Promote { active: String, next: String },
-    /// Read them again: one has expired.
+    /// Read the keys again: one has expired.
     Reload,
 }
 
@@ -56,123 +54,54 @@ fn due(keys: &[SigningKey], config: &TokenConfig, opened_at: DateTime<Utc>, now:
         None if (active.algorithm != config.algorithm && active.created_at <= opened_at)
             || now + lead(config) >= active.not_before + config.signing_key_ttl =>
         {
-            Some(Due::Make)
+            Some(Due::Publish)
         }
         _ => keys.iter().any(|key| key.expires_at.is_some_and(|at| at <= now)).then_some(Due::Reload),
     }
 }
 
-/// Does what is due. Another server may do the same at the same time: one of them wins.
-pub(crate) async fn tick(app: &App, store: &Store) -> Result<(), Error> {
-    let now = app.now();
-    let due = due(&app.keys.snapshot.load().keys, &app.config.tokens, app.keys.opened_at, now);
-    match due {
-        None => return Ok(()),
-        Some(Due::Reload) => return changes::reload_keys(app, store).await,
-        Some(Due::Make) => {
-            let made = Made::new(app, app.config.tokens.algorithm).await?;
-            let not_before = now + lead(&app.config.tokens);
-            let origin = Origin::system();
-            let done = store
-                .transact(async |conn| {
-                    made.insert(conn, &app.config.tokens, KeyState::Next, not_before, &origin, now).await
-                })
-                .await;
-            match done {
-                Err(Error::Store(StoreError::Constraint("signing_keys_next_key"))) => {}
-                done => done?,
-            }
-        }
-        Some(Due::Promote { active, next }) => {
-            let key = &app.keys.master_key;
-            if store.transact(async |conn| promote(conn, key, &active, &next, now).await).await? {
-                tracing::info!(kid = next, "another key signs from now on");
-            }
-        }
-    }
-    changes::catch_up(app, store).await
+/// Locks the rows that every change of the keys locks, and returns them.
+pub(super) async fn lock(tx: &mut Transaction) -> Result<Vec<sql::ServerKeyRow>, StoreError> {
+    conn::all!(tx, sql::ServerKeyRow, sql::LOCK_SERVER_KEYS)
 }
 
-/// Holds the row that every change of the keys holds, and makes sure that the database is still sealed under this server's
-/// master key: what it sealed now would be of no use after a [`rewrap`].
-async fn lock(conn: &mut Conn, master_key: &MasterKey) -> Result<(), Error> {
-    changes::of_keys(conn).await?;
-    for row in run::all!(conn, sql::ServerKeyRow, sql::SERVER_KEYS)? {
-        let wrong = |_| KeysError::WrongMasterKey { kid: row.name.clone() };
-        master_key.open(&row.sealed, &row.name).map_err(wrong)?;
-    }
-    Ok(())
-}
-
-/// `false`: another server was faster.
-async fn promote(
-    conn: &mut Conn,
-    master_key: &MasterKey,
-    active: &str,
-    next: &str,
-    now: DateTime<Utc>,
-) -> Result<bool, Error> {
-    lock(conn, master_key).await?;
-    let Some(row) = run::optional!(conn, sql::ActiveRow, sql::ACTIVE)? else { return Ok(false) };
-    if row.kid != active || !retire(conn, &row, now).await? {
-        return Ok(false);
-    }
-    if run::execute!(conn, sql::PROMOTE, next, now)? == 0 {
-        // It was deleted a moment ago: nothing is changed, and the next look finds out.
-        return Err(Error::Store(StoreError::Constraint("signing_keys_active_key")));
-    }
-    Ok(true)
-}
-
-async fn retire(conn: &mut Conn, active: &sql::ActiveRow, now: DateTime<Utc>) -> Result<bool, StoreError> {
-    let expires_at = now + duration(active.longest_ttl) + FAREWELL;
-    Ok(run::execute!(conn, sql::RETIRE, active.kid.as_str(), expires_at)? == 1)
-}
-
-/// A key pair that is not in the database yet.
-struct Made {
+/// A new key pair, sealed, which is not in the database yet.
+pub struct NewKey {
     kid: String,
     algorithm: Algorithm,
     jwk: String,
     sealed: Vec<u8>,
-    /// Under which it is sealed.
-    master_key: MasterKey,
 }
 
-impl Made {
-    async fn new(app: &App, algorithm: Algorithm) -> Result<Self, Error> {
-        Ok(Self::under(&app.keys.master_key, algorithm).await?)
-    }
-
-    async fn under(master_key: &MasterKey, algorithm: Algorithm) -> Result<Self, KeysError> {
+impl NewKey {
+    async fn generate(master_key: &MasterKey, algorithm: Algorithm) -> Result<Self, KeysError> {
         let master_key = master_key.clone();
-        // An RSA key takes a good part of a second to find.
-        let made = tokio::task::spawn_blocking(move || {
+        // An RSA key takes a good part of a second.
+        let generated = tokio::task::spawn_blocking(move || {
             let (pair, pkcs8) = KeyPair::generate(algorithm).map_err(KeysError::Make)?;
             let jwk = pair.jwk();
             let kid = jwk["kid"].as_str().unwrap_or_default().to_owned();
             let sealed = master_key.seal(&pkcs8, &kid)?;
-            Ok(Self { kid, algorithm, jwk: jwk.to_string(), sealed, master_key })
+            Ok(Self { kid, algorithm, jwk: jwk.to_string(), sealed })
         });
-        made.await.unwrap_or_else(|panicked| Err(KeysError::Make(panicked.to_string())))
+        generated.await.unwrap_or_else(|panicked| Err(KeysError::Make(panicked.to_string())))
     }
 
     async fn insert(
         &self,
-        conn: &mut Conn,
+        tx: &mut Transaction,
         config: &TokenConfig,
         state: KeyState,
         not_before: DateTime<Utc>,
         origin: &Origin,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        lock(conn, &self.master_key).await?;
-        let of_clients = run::scalar!(conn, Option<i64>, sql::LONGEST_CLIENT_TTL)?;
-        // The settings of other servers may say more than this one's, as the keys know.
-        let of_keys = run::scalar!(conn, Option<i64>, sql::LONGEST_TTL)?;
-        let longest_ttl = [Some(seconds(config.access_token_ttl)), of_clients, of_keys].into_iter().flatten().max();
-        run::execute!(
-            conn,
+        // Clients, and the settings of other servers, may allow more than this server does: the keys know.
+        let longest = conn::optional!(tx, (Option<i64>, Option<i64>), sql::LONGEST_TTLS)?;
+        let (longest_ttl, default_ttl) = longest.unwrap_or_default();
+        let own = seconds(config.access_token_ttl);
+        conn::execute!(
+            tx,
             sql::INSERT,
             self.kid.as_str(),
             self.algorithm.as_str(),
@@ -181,22 +110,24 @@ impl Made {
             state.as_str(),
             now,
             not_before,
-            longest_ttl
+            longest_ttl.unwrap_or_default().max(own),
+            default_ttl.unwrap_or_default().max(own)
         )?;
-        Ok(audit::record(conn, Event::success("signing_key.created").subject(&self.kid), origin, now).await?)
+        tx.signing_keys_changed()?;
+        Ok(audit::record(tx, Event::success(Kind::SigningKeyCreated).subject(&self.kid), origin, now).await?)
     }
 }
 
-/// Makes the key of an empty database. Of several servers that start together one wins, and the others use its key.
-pub(super) async fn make_first(
+/// Creates the key of an empty database. Of several servers that start together one does, and the others use its key.
+pub(super) async fn create_first(
     store: &Store,
     master_key: &MasterKey,
     config: &TokenConfig,
     now: DateTime<Utc>,
 ) -> Result<(), KeysError> {
-    let made = Made::under(master_key, config.algorithm).await?;
+    let new = NewKey::generate(master_key, config.algorithm).await?;
     let origin = Origin::system();
-    let done = store.transact(async |conn| made.insert(conn, config, KeyState::Active, now, &origin, now).await).await;
+    let done = store.transact(async |tx| new.insert(tx, config, KeyState::Active, now, &origin, now).await).await;
     match done {
         Ok(()) | Err(Error::Store(StoreError::Constraint("signing_keys_active_key"))) => Ok(()),
         Err(Error::Store(error)) => Err(error.into()),
@@ -204,91 +135,141 @@ pub(super) async fn make_first(
     }
 }
 
-/// Makes the key that will sign next, in the place of one that is waiting; `immediately`: it signs from now on, and services
-/// that keep an older JWK set refuse its tokens until they ask again.
-pub async fn rotate(
-    app: &App,
-    algorithm: Option<Algorithm>,
-    immediately: bool,
-    origin: &Origin,
-    now: DateTime<Utc>,
-) -> Result<SigningKey, Error> {
-    let config = &app.config.tokens;
-    let made = Made::new(app, algorithm.unwrap_or(config.algorithm)).await?;
-    let (state, not_before) = if immediately { (KeyState::Active, now) } else { (KeyState::Next, now + lead(config)) };
-    app.store
-        .transact(async |conn| {
-            lock(conn, &app.keys.master_key).await?;
-            run::execute!(conn, sql::DELETE_NEXT)?;
-            if immediately && let Some(active) = run::optional!(conn, sql::ActiveRow, sql::ACTIVE)? {
-                retire(conn, &active, now).await?;
-            }
-            made.insert(conn, config, state, not_before, origin, now).await
-        })
-        .await?;
-    changes::catch_up(app, &app.store).await?;
-    find(app, &made.kid).await
+impl SigningKeys {
+    /// Returns what is due.
+    pub(crate) fn due(&self, now: DateTime<Utc>) -> Option<Due> {
+        due(&self.snapshot.load().keys, &self.config, self.opened_at, now)
+    }
+
+    /// Generates a key pair: before the transaction that inserts it. `algorithm`: `None` takes the server's setting.
+    pub async fn generate(&self, algorithm: Option<Algorithm>) -> Result<NewKey, Error> {
+        Ok(NewKey::generate(&self.master_key, algorithm.unwrap_or(self.config.algorithm)).await?)
+    }
+
+    /// Locks the keys, and makes sure that the database is sealed under this server's master key: what it sealed under
+    /// another one would be of no use after [`SigningKeys::rewrap`].
+    async fn lock(&self, tx: &mut Transaction) -> Result<Vec<sql::ServerKeyRow>, Error> {
+        let rows = lock(tx).await?;
+        for row in &rows {
+            let wrong = |_| KeysError::WrongMasterKey { kid: row.name.clone() };
+            self.master_key.open(&row.sealed, &row.name).map_err(wrong)?;
+        }
+        Ok(rows)
+    }
+
+    /// Publishes the key that signs next, on schedule; `false`: another server was faster.
+    pub(crate) async fn publish(&self, tx: &mut Transaction, new: &NewKey, now: DateTime<Utc>) -> Result<bool, Error> {
+        self.lock(tx).await?;
+        if conn::all!(tx, sql::KeyRow, sql::ALL)?.iter().any(|row| row.state == KeyState::Next.as_str()) {
+            return Ok(false);
+        }
+        let not_before = now + lead(&self.config);
+        new.insert(tx, &self.config, KeyState::Next, not_before, &Origin::system(), now).await?;
+        Ok(true)
+    }
+
+    /// Lets the next key sign, and retires the active one, on schedule; `false`: another server was faster.
+    pub(crate) async fn promote(
+        &self,
+        tx: &mut Transaction,
+        active: &str,
+        next: &str,
+        now: DateTime<Utc>,
+    ) -> Result<bool, Error> {
+        self.lock(tx).await?;
+        let Some(row) = conn::optional!(tx, sql::ActiveRow, sql::ACTIVE)? else { return Ok(false) };
+        if row.kid != active || !retire(tx, &row, now).await? {
+            return Ok(false);
+        }
+        if conn::execute!(tx, sql::PROMOTE, next, now)? == 0 {
+            // It was deleted a moment ago: nothing is changed.
+            return Err(Error::Store(StoreError::Constraint("signing_keys_active_key")));
+        }
+        tx.signing_keys_changed()?;
+        Ok(true)
+    }
+
+    /// Rotates the signing key: the new key is the next one, in place of one that is waiting. `immediately`: it signs at once,
+    /// and services with an older JWK set refuse its tokens until they fetch the set again.
+    pub async fn rotate(
+        &self,
+        tx: &mut Transaction,
+        new: &NewKey,
+        immediately: bool,
+        origin: &Origin,
+        now: DateTime<Utc>,
+    ) -> Result<SigningKey, Error> {
+        self.lock(tx).await?;
+        conn::execute!(tx, sql::DELETE_NEXT)?;
+        if immediately && let Some(active) = conn::optional!(tx, sql::ActiveRow, sql::ACTIVE)? {
+            retire(tx, &active, now).await?;
+        }
+        let (state, not_before) =
+            if immediately { (KeyState::Active, now) } else { (KeyState::Next, now + lead(&self.config)) };
+        new.insert(tx, &self.config, state, not_before, origin, now).await?;
+        list(tx, now).await?.into_iter().find(|key| key.kid == new.kid).ok_or_else(|| not_found(&new.kid))
+    }
+
+    /// Retires a compromised key: it and all its tokens are invalid at once. If it is the active one, `new` signs instead.
+    pub async fn retire(
+        &self,
+        tx: &mut Transaction,
+        kid: &str,
+        new: &NewKey,
+        origin: &Origin,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        self.lock(tx).await?;
+        let keys = conn::all!(tx, sql::KeyRow, sql::ALL)?;
+        let key = keys.iter().find(|key| key.kid == kid).ok_or_else(|| not_found(kid))?;
+        if key.state == KeyState::Active.as_str() {
+            // Retired first: the new key takes over the lifetimes that it allowed.
+            conn::execute!(tx, sql::RETIRE, kid, now)?;
+            new.insert(tx, &self.config, KeyState::Active, now, origin, now).await?;
+        }
+        conn::execute!(tx, sql::DELETE, kid)?;
+        tx.signing_keys_changed()?;
+        Ok(audit::record(tx, Event::success(Kind::SigningKeyDeleted).subject(&kid), origin, now).await?)
+    }
+
+    /// Seals all secrets in the database under another master key. Running servers go on with the active key that they have in
+    /// memory; for the next one they need the new master key, as does every server that starts.
+    pub async fn rewrap(&self, tx: &mut Transaction, new: &MasterKey, now: DateTime<Utc>) -> Result<(), Error> {
+        let old = &self.master_key;
+        let server_keys = self.lock(tx).await?;
+        for row in conn::all!(tx, sql::KeyRow, sql::ALL)? {
+            unseal(&row, old)?;
+            let sealed = reseal(old, new, &row.private_key, &row.kid)?;
+            conn::execute!(tx, sql::RESEAL, row.kid.as_str(), sealed)?;
+        }
+        for row in server_keys {
+            let sealed = reseal(old, new, &row.sealed, &row.name)?;
+            conn::execute!(tx, sql::RESEAL_SERVER_KEY, row.name.as_str(), sealed)?;
+        }
+        tx.signing_keys_changed()?;
+        let event = Event::success(Kind::SigningKeyRewrapped);
+        Ok(audit::record(tx, event, &Origin::system(), now).await?)
+    }
 }
 
-/// Takes a compromised key away, and with it all its tokens. In the place of the active one another signs at once.
-pub async fn delete(app: &App, kid: &str, origin: &Origin, now: DateTime<Utc>) -> Result<(), Error> {
-    let made = Made::new(app, app.config.tokens.algorithm).await?;
-    app.store
-        .transact(async |conn| {
-            lock(conn, &app.keys.master_key).await?;
-            let keys = run::all!(conn, sql::KeyRow, sql::ALL)?;
-            let key = keys.iter().find(|key| key.kid == kid).ok_or_else(|| not_found(kid))?;
-            if key.state == KeyState::Active.as_str() {
-                // Retired first: the new one takes over how long tokens may live.
-                run::execute!(conn, sql::RETIRE, kid, now)?;
-                made.insert(conn, &app.config.tokens, KeyState::Active, now, origin, now).await?;
-            }
-            run::execute!(conn, sql::DELETE, kid)?;
-            Ok(audit::record(conn, Event::success("signing_key.deleted").subject(&kid), origin, now).await?)
-        })
-        .await?;
-    changes::catch_up(app, &app.store).await
-}
-
-/// All keys whose tokens may live, by age.
-pub async fn list(app: &App) -> Result<Vec<SigningKey>, Error> {
-    let rows = live(&app.store, app.now()).await?;
-    Ok(rows.iter().map(SigningKey::try_from).collect::<Result<_, _>>()?)
-}
-
-async fn find(app: &App, kid: &str) -> Result<SigningKey, Error> {
-    list(app).await?.into_iter().find(|key| key.kid == kid).ok_or_else(|| not_found(kid))
-}
-
-fn not_found(kid: &str) -> Error {
-    Error::NotFound { what: "signing key", name: kid.to_owned() }
-}
-
-/// Seals all that is sealed in the database under another master key. Servers that run go on with what they have in memory;
-/// they, and all that start, need the new key from then on.
-pub async fn rewrap(app: &App, new: &MasterKey) -> Result<(), Error> {
-    let old = &app.keys.master_key;
-    app.store
-        .transact(async |conn| {
-            lock(conn, old).await?;
-            for row in run::all!(conn, sql::KeyRow, sql::ALL)? {
-                unseal(&row, old)?;
-                let sealed = reseal(old, new, &row.private_key, &row.kid)?;
-                run::execute!(conn, sql::RESEAL, row.kid.as_str(), sealed)?;
-            }
-            for row in run::all!(conn, sql::ServerKeyRow, sql::SERVER_KEYS)? {
-                let sealed = reseal(old, new, &row.sealed, &row.name)?;
-                run::execute!(conn, sql::RESEAL_SERVER_KEY, row.name.as_str(), sealed)?;
-            }
-            let event = Event::success("signing_key.rewrapped");
-            Ok(audit::record(conn, event, &Origin::system(), app.now()).await?)
-        })
-        .await
+async fn retire(conn: &mut Conn, active: &sql::ActiveRow, now: DateTime<Utc>) -> Result<bool, StoreError> {
+    let expires_at = now + duration(active.longest_ttl) + FAREWELL;
+    Ok(conn::execute!(conn, sql::RETIRE, active.kid.as_str(), expires_at)? == 1)
 }
 
 fn reseal(old: &MasterKey, new: &MasterKey, sealed: &[u8], name: &str) -> Result<Vec<u8>, Error> {
     let plain = old.open(sealed, name).map_err(|_| KeysError::WrongMasterKey { kid: name.to_owned() })?;
     Ok(new.seal(plain.expose_secret(), name)?)
+}
+
+/// Returns all keys whose tokens may be live, by age.
+pub async fn list(conn: &mut Conn, now: DateTime<Utc>) -> Result<Vec<SigningKey>, Error> {
+    let rows = live(conn, now).await?;
+    Ok(rows.iter().map(SigningKey::try_from).collect::<Result<_, _>>()?)
+}
+
+fn not_found(kid: &str) -> Error {
+    Error::NotFound { what: "signing key", name: kid.to_owned() }
 }
 
 #[cfg(test)]
@@ -327,7 +308,7 @@ mod tests {
         let lead = 300 + 10;
         for (keys, now, expected) in [
             (vec![active.clone()], day - lead - 1, None),
-            (vec![active.clone()], day - lead, Some(Due::Make)),
+            (vec![active.clone()], day - lead, Some(Due::Publish)),
             (vec![active.clone(), next.clone()], day - 1, None),
             (vec![active.clone(), next.clone()], day, promote),
             (vec![active.clone(), old.clone()], 899, None),
@@ -337,7 +318,7 @@ mod tests {
         }
         // Another algorithm is a rotation.
         let other = self::config(&["--signing-key-ttl", "1d", "--signing-algorithm", "EdDSA"]);
-        assert_eq!(due(std::slice::from_ref(&active), &other, at(0), at(1)), Some(Due::Make));
+        assert_eq!(due(std::slice::from_ref(&active), &other, at(0), at(1)), Some(Due::Publish));
         // Unless an operator chose it while this server ran.
         assert_eq!(due(&[active], &other, at(-1), at(1)), None);
     }

@@ -14,6 +14,7 @@ use crate::{
     error::{Code, Error, FieldError},
     http::{
         body::{self, Members},
+        cache::Document,
         no_store,
         page::Page,
         problem::Problem,
@@ -36,7 +37,8 @@ use crate::{
     )
 )]
 pub(crate) async fn jwks(app: web::Data<App>, req: HttpRequest) -> HttpResponse {
-    app.keys.snapshot.load().published.answer(&req)
+    let (jwks, max_age) = app.keys.published();
+    Document::json(jwks, max_age).answer(&req)
 }
 
 /// The signing keys
@@ -61,7 +63,8 @@ pub(crate) async fn list(_: Permit<KeysRead>, app: web::Data<App>, req: HttpRequ
     let second = |_: &str| Err::<(), _>(FieldError::new("cursor", Code::Unknown, "there is no second page"));
     members.parameter(&query, "cursor", second);
     members.finish(Some(()))?;
-    Ok(no_store(StatusCode::OK).json(Page::whole(super::list(&app).await?)))
+    let keys = super::list(&mut app.store.read().await?, app.now()).await?;
+    Ok(no_store(StatusCode::OK).json(Page::whole(keys)))
 }
 
 /// What key to make.
@@ -90,15 +93,17 @@ pub(crate) struct Asked {
     responses((status = 201, description = "The key", body = SigningKey, headers(("Location" = String))))
 )]
 pub(crate) async fn rotate(
-    mut permit: Permit<KeysWrite>,
+    permit: Permit<KeysWrite>,
     app: web::Data<App>,
     req: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let asked: Asked = body::json(&mut permit, &req, body).await?;
+    let asked: Asked = body::json(&req, body).await?;
+    let permit = permit.again(&req).await?;
     let unknown = || Error::invalid("algorithm", Code::Unknown, "must be ES256, RS256 or EdDSA");
     let algorithm = asked.algorithm.map(|name| Algorithm::parse(&name).ok_or_else(unknown)).transpose()?;
-    let key = super::rotate(&app, algorithm, asked.immediately, &permit.authority.origin, app.now()).await?;
+    let (new, origin, now) = (app.keys.generate(algorithm).await?, &permit.authority.origin, app.now());
+    let key = app.write(async |tx| app.keys.rotate(tx, &new, asked.immediately, origin, now).await).await?;
     let location = format!("/admin/signing-keys/{}", key.kid);
     Ok(no_store(StatusCode::CREATED).insert_header((LOCATION, location)).json(key))
 }
@@ -123,6 +128,7 @@ pub(crate) async fn delete(
     app: web::Data<App>,
     kid: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    super::delete(&app, &kid, &permit.authority.origin, app.now()).await?;
+    let (new, origin, now) = (app.keys.generate(None).await?, &permit.authority.origin, app.now());
+    app.write(async |tx| app.keys.retire(tx, &kid, &new, origin, now).await).await?;
     Ok(HttpResponse::NoContent().finish())
 }

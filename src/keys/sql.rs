@@ -2,17 +2,18 @@
 
 use chrono::{DateTime, Utc};
 
-pub(super) const ALL: &str = "SELECT kid, algorithm, public_jwk, private_key, state, created_at, not_before, expires_at, longest_ttl \
+pub(super) const ALL: &str = "SELECT kid, algorithm, public_jwk, private_key, state, created_at, not_before, expires_at, default_ttl \
      FROM signing_keys ORDER BY created_at, kid";
 pub(super) const INSERT: &str = "INSERT INTO signing_keys \
-     (kid, algorithm, public_jwk, private_key, state, created_at, not_before, longest_ttl) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-/// Seconds: a client's tokens may live longer than is set for the server. NULL where no client has a lifetime of its own.
-pub(super) const LONGEST_CLIENT_TTL: &str = "SELECT MAX(access_token_ttl) FROM clients";
-/// Seconds: the longest that any token lives which is good now.
-pub(super) const LONGEST_TTL: &str = "SELECT MAX(longest_ttl) FROM signing_keys";
+     (kid, algorithm, public_jwk, private_key, state, created_at, not_before, longest_ttl, default_ttl) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+/// Seconds: the longest lifetime of any token that is live now, and of those of clients without a lifetime of their own.
+pub(super) const LONGEST_TTLS: &str = "SELECT MAX(longest_ttl), MAX(default_ttl) FROM signing_keys";
+pub(super) const LONGEST_DEFAULT_TTL: &str = "SELECT MAX(default_ttl) FROM signing_keys";
 pub(super) const ALLOW_TTL: &str =
     "UPDATE signing_keys SET longest_ttl = $1 WHERE state <> 'retired' AND longest_ttl < $1";
+pub(super) const ALLOW_DEFAULT_TTL: &str = "UPDATE signing_keys SET default_ttl = $1, \
+     longest_ttl = CASE WHEN longest_ttl < $1 THEN $1 ELSE longest_ttl END WHERE state <> 'retired' AND default_ttl < $1";
 pub(super) const ACTIVE: &str = "SELECT kid, longest_ttl FROM signing_keys WHERE state = 'active'";
 pub(super) const RETIRE: &str =
     "UPDATE signing_keys SET state = 'retired', expires_at = $2 WHERE kid = $1 AND state = 'active'";
@@ -23,7 +24,8 @@ pub(super) const DELETE: &str = "DELETE FROM signing_keys WHERE kid = $1";
 pub(super) const DELETE_EXPIRED: &str = "DELETE FROM signing_keys WHERE state = 'retired' AND expires_at <= $1";
 pub(super) const RESEAL: &str = "UPDATE signing_keys SET private_key = $2 WHERE kid = $1";
 
-pub(super) const SERVER_KEYS: &str = "SELECT name, sealed FROM server_keys ORDER BY name";
+/// Locks the rows until the transaction ends.
+pub(super) const LOCK_SERVER_KEYS: &str = "UPDATE server_keys SET sealed = sealed RETURNING name, sealed";
 pub(super) const SERVER_KEY: &str = "SELECT sealed FROM server_keys WHERE name = $1";
 pub(super) const INSERT_SERVER_KEY: &str =
     "INSERT INTO server_keys (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
@@ -39,7 +41,7 @@ pub(super) struct KeyRow {
     pub(super) created_at: DateTime<Utc>,
     pub(super) not_before: DateTime<Utc>,
     pub(super) expires_at: Option<DateTime<Utc>>,
-    pub(super) longest_ttl: i64,
+    pub(super) default_ttl: i64,
 }
 
 #[derive(sqlx::FromRow)]

@@ -4,7 +4,10 @@ use chrono::TimeDelta;
 use grantd_guard::Guard;
 
 use super::*;
-use crate::config::{Config, DatabaseConfig, DatabaseUrl};
+use crate::{
+    clock::Clock,
+    config::{Config, DatabaseConfig, DatabaseUrl},
+};
 
 struct Place {
     _directory: tempfile::TempDir,
@@ -17,7 +20,7 @@ impl Place {
         let directory = tempfile::tempdir().unwrap();
         let url = DatabaseUrl::Sqlite(directory.path().join("grantd.db"));
         let config = DatabaseConfig { url, connections: 1, timeout: Duration::from_secs(5) };
-        let store = Store::open(&config).await.unwrap();
+        let store = Store::open(&config, Clock::manual(start())).await.unwrap();
         Self { _directory: directory, store, master_key: MasterKey::generate().unwrap() }
     }
 

@@ -6,9 +6,7 @@ use serde::Deserialize;
 use super::OAuthError;
 use crate::{
     app::App,
-    clients::Credentials,
-    secret,
-    store::{StoreError, run},
+    clients::{self, Credentials},
 };
 
 /// The one type of assertion that there is.
@@ -19,8 +17,6 @@ const LONGEST: TimeDelta = TimeDelta::minutes(5);
 const LEEWAY: TimeDelta = TimeDelta::seconds(30);
 /// As much as a `jti` may have, in bytes.
 const LONGEST_ID: usize = 512;
-
-const USE: &str = "INSERT INTO client_assertions (client_id, jti_hash, expires_at) VALUES ($1, $2, $3)";
 
 /// What an assertion says.
 #[derive(Deserialize)]
@@ -69,11 +65,7 @@ pub(super) async fn proves(
         return Ok(false);
     }
     let mut conn = app.store.write().await?;
-    match run::execute!(conn, USE, client_id, secret::fingerprint(&claims.jti).to_vec(), expires_at) {
-        Ok(_) => Ok(true),
-        Err(StoreError::Constraint("client_assertions_pkey")) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
+    Ok(clients::use_assertion(&mut conn, &found.client.client_id, &claims.jti, expires_at).await?)
 }
 
 /// The first claim that is not as it must be (RFC 7523 §3).

@@ -14,8 +14,10 @@ use super::{
 };
 use crate::{
     app::App,
-    clients::{self, Client, ClientId, ClientKind, Credentials},
-    secret,
+    audit::{self, Event, Kind, Origin},
+    clients::{Client, ClientKind, Credentials},
+    names::ClientId,
+    principal, secret,
 };
 
 /// The methods that [`authenticate`] takes, by their names in the metadata.
@@ -27,7 +29,7 @@ pub(super) const INTROSPECTION_METHODS: [&str; 4] =
 
 /// Who a request says it is.
 struct Claimed {
-    client_id: String,
+    client_id: ClientId,
     proof: Proof,
     /// Whether it came by HTTP Basic, whose challenge a failure then carries.
     basic: bool,
@@ -40,7 +42,7 @@ enum Proof {
     Assertion(String),
 }
 
-/// The client of a request that is given something, or ends it. One that names none is the client `default`.
+/// Returns the client of a request that issues or ends tokens. One that names no client is the client `default`.
 pub(super) async fn authenticate(
     app: &App,
     req: &HttpRequest,
@@ -48,29 +50,11 @@ pub(super) async fn authenticate(
     now: DateTime<Utc>,
 ) -> Result<Arc<Client>, OAuthError> {
     let claimed = claimed(req, form)?;
-    let found = clients::credentials_now(app, &claimed.client_id).await?;
-    proven(app, found, &claimed, now).await
+    let found = app.clients.read(&claimed.client_id).await?;
+    proven(app, req, found, &claimed, now).await
 }
 
-/// The client of a request, as this server remembers it, with the number of changes that it is as of (see
-/// [`clients::credentials_as_of`]). None: it is to be looked at anew.
-pub(super) async fn recall(
-    app: &App,
-    req: &HttpRequest,
-    form: &Form,
-    now: DateTime<Utc>,
-) -> Option<(Arc<Client>, i64)> {
-    let claimed = claimed(req, form).ok()?;
-    if let Proof::Assertion(_) = claimed.proof {
-        // It is good for one look.
-        return None;
-    }
-    let (found, as_of) = clients::credentials_as_of(app, &claimed.client_id).await.ok()??;
-    let client = proven(app, Some(found), &claimed, now).await.ok()?;
-    Some((client, as_of))
-}
-
-/// The client of a request that only looks: it is not read from the database each time.
+/// Returns the client of a request that only looks at tokens: it is not read from the database each time.
 pub(super) async fn authenticate_reader(
     app: &App,
     req: &HttpRequest,
@@ -78,8 +62,8 @@ pub(super) async fn authenticate_reader(
     now: DateTime<Utc>,
 ) -> Result<Arc<Client>, OAuthError> {
     let claimed = claimed(req, form)?;
-    let found = clients::credentials(app, &claimed.client_id).await?;
-    let client = proven(app, found, &claimed, now).await?;
+    let found = app.clients.cached(&claimed.client_id).await?;
+    let client = proven(app, req, found, &claimed, now).await?;
     match client.kind {
         ClientKind::Confidential => Ok(client),
         ClientKind::Public => Err(OAuthError::invalid_client(true)),
@@ -93,6 +77,7 @@ pub(crate) async fn confidential_client(app: &App, req: &HttpRequest) -> Result<
 
 async fn proven(
     app: &App,
+    req: &HttpRequest,
     found: Option<Arc<Credentials>>,
     claimed: &Claimed,
     now: DateTime<Utc>,
@@ -104,7 +89,18 @@ async fn proven(
         Proof::Secret(secret) => is_secret(&found, secret, now),
         Proof::Assertion(assertion) => client_assertion::proves(app, &found, assertion, now).await?,
     };
-    if proven && !found.client.disabled { Ok(Arc::clone(&found.client)) } else { Err(refused()) }
+    let reason = match (proven, found.client.disabled) {
+        (true, false) => return Ok(Arc::clone(&found.client)),
+        (true, true) => "client_disabled",
+        (false, _) => "wrong_credentials",
+    };
+    if app.client_failures.is_first(&found.client.client_id, now) {
+        let origin = Origin { client_id: Some(claimed.client_id.to_string()), ..principal::origin(req, app) };
+        let details = serde_json::json!({"reason": reason});
+        let event = Event::failure(Kind::ClientFailed).subject(&claimed.client_id).details(details);
+        audit::record(&mut app.store.write().await?, event, &origin, now).await?;
+    }
+    Err(refused())
 }
 
 fn claimed(req: &HttpRequest, form: &Form) -> Result<Claimed, OAuthError> {
@@ -121,12 +117,14 @@ fn claimed(req: &HttpRequest, form: &Form) -> Result<Claimed, OAuthError> {
         let client_id = client_assertion::client_id(assertion).ok_or_else(|| OAuthError::invalid_client(false))?;
         (client_id, Proof::Assertion(assertion.to_owned()), false)
     } else {
-        let client_id = in_form.unwrap_or(ClientId::default_client().as_str()).to_owned();
+        let client_id = in_form.map_or_else(|| ClientId::default_client().to_string(), str::to_owned);
         (client_id, secret.map_or(Proof::Word, |secret| Proof::Secret(secret.into())), false)
     };
     if in_form.is_some_and(|named| named != client_id) {
         return Err(OAuthError::invalid_request("client_id is not the client that authenticates"));
     }
+    // Before the database is asked: no client has a malformed id.
+    let client_id = client_id.parse().map_err(|_| OAuthError::invalid_client(basic))?;
     Ok(Claimed { client_id, proof, basic })
 }
 

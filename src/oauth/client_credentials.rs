@@ -5,10 +5,13 @@ use super::{
     issue::{self, Asked},
     token::{TokenAnswer, TokenRequest},
 };
-use crate::clients::{ClientKind, GrantType};
+use crate::{
+    audit::{self, Event, Kind, Origin},
+    clients::{ClientKind, GrantType},
+};
 
-/// Gives a token, or says why not. There is no session and no refresh token (§4.4.3).
-pub(super) fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAuthError> {
+/// Issues a token. There is no session and no refresh token (§4.4.3).
+pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAuthError> {
     let client = &request.client;
     if client.kind == ClientKind::Public || !client.grant_types.contains(&GrantType::ClientCredentials) {
         return Err(OAuthError::unauthorized_client());
@@ -19,5 +22,10 @@ pub(super) fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAuthErro
         return Err(OAuthError::invalid_scope("this client has no scope"));
     }
     let audience = asked.audience(request, None)?;
-    issue::answer_for_client(request, scope, audience)
+    let answer = issue::answer_for_client(request, scope, audience)?;
+    let origin = Origin { actor: Some(client.client_id.to_string()), ..request.origin.clone() };
+    let details = serde_json::json!({"grant": GrantType::ClientCredentials.as_str()});
+    let event = Event::success(Kind::Login).subject(&client.client_id).details(details);
+    audit::record(&mut request.app.store.write().await?, event, &origin, request.now).await?;
+    Ok(answer)
 }

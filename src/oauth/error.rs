@@ -183,6 +183,9 @@ impl ResponseError for OAuthError {
 impl From<Error> for OAuthError {
     fn from(error: Error) -> Self {
         match error {
+            Error::NoSigningKey => {
+                Self::unavailable("this server cannot sign tokens; try again a little later").because(&error)
+            }
             Error::HashQueueFull => Self::unavailable("too many logins at once; try again a little later"),
             Error::Store(StoreError::Unavailable(_) | StoreError::Repeat(_)) => {
                 Self::unavailable("the database is away; try again a little later").because(&error)
@@ -191,8 +194,8 @@ impl From<Error> for OAuthError {
             | Error::Invalid(_)
             | Error::Taken { .. }
             | Error::NotFound { .. }
-            | Error::Lacking(_)
-            | Error::Forbidden(_)
+            | Error::MissingScopes(_)
+            | Error::RuleViolation(_)
             | Error::Internal(_) => Self::server_error().because(&error),
         }
     }

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::{OAuthError, client_auth, error::OAuthErrorBody, form::Form, if_good, issue, uncached};
 use crate::{
     app::App,
-    clients::{self, Client, ClientKind, GrantType},
+    clients::{Client, ClientKind, GrantType},
     principal,
     sessions::{RefreshClaim, Standing},
 };
@@ -28,11 +28,12 @@ enum Caller {
 }
 
 impl Caller {
-    fn may_see(&self, client_id: &str, audiences: &[String]) -> bool {
+    fn may_see<A: AsRef<str>>(&self, client_id: &str, audiences: &[A]) -> bool {
         match self {
             Self::Everything => true,
             Self::Client(client) => {
-                client.client_id.as_str() == client_id || audiences.iter().any(|one| client.audiences.contains(one))
+                client.client_id.as_str() == client_id
+                    || audiences.iter().any(|one| client.audiences.iter().any(|own| own.as_str() == one.as_ref()))
             }
         }
     }
@@ -192,10 +193,10 @@ async fn of_refresh_token(
     if !app.refresh_tokens.verify(claim, &session.secret) {
         return Ok(inactive());
     }
-    let Some(found) = clients::credentials(app, session.client_id.as_str()).await? else { return Ok(inactive()) };
+    let Some(found) = app.clients.cached(&session.client_id).await? else { return Ok(inactive()) };
     let client = &found.client;
     let leeway = (client.kind == ClientKind::Public).then_some(app.config.tokens.refresh_leeway);
-    let is_current = matches!(session.standing(claim.counter, leeway, now), Standing::Current | Standing::LostAnswer);
+    let is_current = matches!(session.standing(claim.counter, leeway, now), Standing::Current | Standing::Retry);
     let user = app.users.read(session.user_id).await?.filter(|user| !user.disabled);
     let (Some(user), true, false) = (user, is_current, client.disabled) else { return Ok(inactive()) };
     let audience = issue::audience_of(app, client, Some(&session));
@@ -208,15 +209,16 @@ async fn of_refresh_token(
     if !is_of_use || !caller.may_see(client.client_id.as_str(), &audience) {
         return Ok(inactive());
     }
-    let (sub, sid, aud) = (user.id.to_string(), session.id.to_string(), Audience::of(audience));
+    let (sub, sid, aud) =
+        (user.id.to_string(), session.id.to_string(), Audience::of(audience.into_iter().map(String::from).collect()));
     Ok(respond(&Answer {
         active: true,
         scope: Some(&scope),
         client_id: Some(client.client_id.as_str()),
         username: Some(user.username.as_str()),
         token_type: Some("refresh_token"),
-        exp: Some(session.lives_until().timestamp()),
-        iat: Some(session.last_rotated_at().timestamp()),
+        exp: Some(session.refresh_token_expires_at().timestamp()),
+        iat: Some(session.refresh_token_issued_at().timestamp()),
         nbf: None,
         sub: Some(&sub),
         aud: Some(&aud),

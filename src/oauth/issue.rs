@@ -1,26 +1,32 @@
 //! What every grant for a user has in common: what was asked for, what of it is granted, the token.
 
-use grantd_guard::{Audience, Claims, Scopes};
+use chrono::{DateTime, Utc};
+use grantd_guard::{Claims, Scopes};
 use secrecy::ExposeSecret as _;
 
 use super::{
     OAuthError,
+    form::Form,
     token::{TokenAnswer, TokenRequest},
 };
 use crate::{
     app::App,
     clients::{Client, GrantType},
     ids::TokenId,
+    names::Audience,
     sessions::Session,
     users::User,
 };
+
+/// The largest number of different resources (RFC 8707) that a request may name.
+const MAX_RESOURCES: usize = 10;
 
 /// The parameters `scope` and `resource`.
 pub(super) struct Asked {
     /// None: nothing, which means all.
     pub(super) scope: Option<Scopes>,
     /// None: nothing, which means all.
-    pub(super) resource: Option<Vec<String>>,
+    pub(super) resource: Option<Vec<Audience>>,
 }
 
 impl Asked {
@@ -31,13 +37,7 @@ impl Asked {
         if scope.as_ref().is_some_and(|asked| !request.client.scopes.contains_all(asked)) {
             return Err(OAuthError::invalid_scope("a scope does not exist, or this client may not ask for it"));
         }
-        let mut resource: Vec<String> = Vec::new();
-        for asked in request.form.all("resource").filter(|text| !text.is_empty()) {
-            if !resource.iter().any(|known| known == asked) {
-                resource.push(asked.to_owned());
-            }
-        }
-        Ok(Self { scope, resource: (!resource.is_empty()).then_some(resource) })
+        Ok(Self { scope, resource: resources(request.form)? })
     }
 
     /// What the token will be good for: what was asked for now, of what the session has, as far as client and user have
@@ -62,7 +62,7 @@ impl Asked {
         &self,
         request: &TokenRequest<'_>,
         session: Option<&Session>,
-    ) -> Result<Vec<String>, OAuthError> {
+    ) -> Result<Vec<Audience>, OAuthError> {
         let all = audience_of(request.app, &request.client, session);
         let asked = self.resource.clone().unwrap_or_else(|| all.clone());
         if asked.is_empty() || asked.iter().any(|audience| !all.contains(audience)) {
@@ -72,8 +72,23 @@ impl Asked {
     }
 }
 
+/// Returns the parameters `resource` (RFC 8707), each once. One that is malformed is no audience of any client.
+fn resources(form: &Form) -> Result<Option<Vec<Audience>>, OAuthError> {
+    let mut resources: Vec<Audience> = Vec::new();
+    for text in form.all("resource").filter(|text| !text.is_empty()) {
+        if resources.iter().any(|known| known.as_str() == text) {
+            continue;
+        }
+        if resources.len() == MAX_RESOURCES {
+            return Err(OAuthError::invalid_target());
+        }
+        resources.push(text.parse().map_err(|_| OAuthError::invalid_target())?);
+    }
+    Ok((!resources.is_empty()).then_some(resources))
+}
+
 /// Whom the tokens of a session may be for: what was asked for at login, as far as the client has it.
-pub(super) fn audience_of(app: &App, client: &Client, session: Option<&Session>) -> Vec<String> {
+pub(super) fn audience_of(app: &App, client: &Client, session: Option<&Session>) -> Vec<Audience> {
     let own = &client.audiences;
     let mut all = if own.is_empty() { vec![app.audience.clone()] } else { own.clone() };
     if let Some(of_session) = session.and_then(|session| session.resource.as_ref()) {
@@ -88,7 +103,7 @@ pub(super) fn answer(
     user: &User,
     session: &Session,
     scope: Scopes,
-    audience: Vec<String>,
+    audience: Vec<Audience>,
 ) -> Result<TokenAnswer, OAuthError> {
     let TokenRequest { app, client, .. } = request;
     let claims = Claims {
@@ -107,21 +122,26 @@ pub(super) fn answer(
 pub(super) fn answer_for_client(
     request: &TokenRequest<'_>,
     scope: Scopes,
-    audience: Vec<String>,
+    audience: Vec<Audience>,
 ) -> Result<TokenAnswer, OAuthError> {
     signed(request, claims(request, request.client.client_id.to_string(), scope, audience), None)
 }
 
-/// What every access token says (RFC 9068 §2.2).
-fn claims(request: &TokenRequest<'_>, sub: String, scope: Scopes, audience: Vec<String>) -> Claims {
+/// Returns when an access token that this request issues expires.
+pub(super) fn expires_at(request: &TokenRequest<'_>) -> DateTime<Utc> {
     let TokenRequest { app, client, now, .. } = request;
-    let lifetime = client.access_token_ttl.unwrap_or(app.config.tokens.access_token_ttl).as_secs();
+    *now + client.access_token_ttl.unwrap_or(app.config.tokens.access_token_ttl)
+}
+
+/// What every access token says (RFC 9068 §2.2).
+fn claims(request: &TokenRequest<'_>, sub: String, scope: Scopes, audience: Vec<Audience>) -> Claims {
+    let TokenRequest { app, client, now, .. } = request;
     let iat = now.timestamp();
     Claims {
         iss: app.issuer.clone(),
         sub,
-        aud: Audience::of(audience),
-        exp: iat.saturating_add_unsigned(lifetime),
+        aud: grantd_guard::Audience::of(audience.into_iter().map(String::from).collect()),
+        exp: expires_at(request).timestamp(),
         iat,
         nbf: None,
         jti: TokenId::new(*now).to_string(),

@@ -57,7 +57,7 @@ pub(crate) struct Metadata {
     )
 )]
 pub(crate) async fn handle(app: web::Data<App>, req: HttpRequest) -> Result<HttpResponse, Problem> {
-    let scopes = roles::known_scopes(&app).await?;
+    let scopes = roles::all_scopes(&mut app.store.read().await?).await?;
     let url = |path: &str| format!("{}{path}", app.issuer);
     let grants = GRANT_TYPES.into_iter().filter(|grant| app.config.tokens.password_grant || *grant != "password");
     let metadata = Metadata {

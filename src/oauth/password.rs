@@ -1,18 +1,17 @@
 //! The grant `password` (RFC 6749 §4.3): a user's name and password for a token.
 
-use std::sync::Arc;
-
 use super::{
     OAuthError,
     issue::{self, Asked},
     token::{TokenAnswer, TokenRequest},
 };
 use crate::{
-    audit::{self, Event, Origin},
+    audit::{self, Event, Kind, Origin},
     clients::GrantType,
     error::{Code, Error},
-    passwords::{Password, Verdict},
-    sessions::{self, Kept, NewSession, Session},
+    passwords::Verdict,
+    secret::Password,
+    sessions::{self, NewSession, Session},
     users::{self, Login},
 };
 
@@ -34,31 +33,27 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
     // Twice: the password's hash may have been renewed by another login while this one was under way.
     let mut last = None;
     for _ in 0..2 {
-        let roles = app.changes.of_roles();
         let (login, verdict) = check(request, username, &password).await?;
         last = Some(login.user.id);
         let scope = match asked.granted(request, None, &login.user) {
             Ok(scope) => scope,
             // The password was right: that is noted, whatever the answer.
             Err(refusal) => {
-                fail(request, Event::failure("login.failed").subject(&login.user.id), "invalid_scope").await?;
+                fail(request, Event::failure(Kind::LoginFailed).subject(&login.user.id), "invalid_scope").await?;
                 return Err(refusal);
             }
         };
         if let Some(session) = begin(request, &asked, &login).await? {
             if verdict == Verdict::RightButOutdated
-                && let Err(error) = users::rehash(app, &login, &password).await
+                && let Err(error) = rehash(request, &login, &password).await
             {
                 let request_id = request.origin.request_id.as_deref();
                 tracing::warn!(%error, request_id, "an outdated password hash was not replaced");
             }
-            let user = Arc::new(login.user);
-            let answer = issue::answer(request, &user, &session, scope, audience)?;
-            app.sessions.keep(Kept { session: Arc::new(session), user, roles });
-            return Ok(answer);
+            return issue::answer(request, &login.user, &session, scope, audience);
         }
     }
-    let event = Event::failure("login.failed");
+    let event = Event::failure(Kind::LoginFailed);
     let event = match last {
         Some(user) => event.subject(&user),
         None => event,
@@ -74,10 +69,10 @@ async fn check(
     username: &str,
     password: &Password,
 ) -> Result<(Login, Verdict), OAuthError> {
-    let login = users::find_login(request.app, username).await?;
+    let login = users::find_login(&mut request.app.store.read().await?, username).await?;
     let hash = login.as_ref().map(|login| (login.user.id, login.password_hash.as_str()));
     let verdict = request.app.passwords.verify(password, hash).await?;
-    let event = Event::failure("login.failed");
+    let event = Event::failure(Kind::LoginFailed);
     match login {
         Some(login) if verdict != Verdict::Wrong => {
             if login.user.disabled {
@@ -104,6 +99,14 @@ async fn fail(request: &TokenRequest<'_>, event: Event, reason: &str) -> Result<
     Ok(audit::record(&mut conn, event, &request.origin, request.now).await?)
 }
 
+/// Replaces a hash that was made with other parameters, unless it was replaced meanwhile.
+async fn rehash(request: &TokenRequest<'_>, login: &Login, password: &Password) -> Result<(), Error> {
+    let hash = request.app.passwords.hash(password).await?;
+    let mut conn = request.app.store.write().await?;
+    users::replace_hash(&mut conn, login.user.id, &login.password_hash, &hash).await?;
+    Ok(())
+}
+
 /// Begins a session; none where the user was disabled or got another hash since the password was checked, or user or client were
 /// deleted.
 async fn begin(request: &TokenRequest<'_>, asked: &Asked, login: &Login) -> Result<Option<Session>, OAuthError> {
@@ -115,15 +118,18 @@ async fn begin(request: &TokenRequest<'_>, asked: &Asked, login: &Login) -> Resu
         resource: asked.resource.as_deref(),
         address: request.origin.address.as_deref(),
         user_agent: request.user_agent,
+        session_ttl: app.config.tokens.session_ttl,
+        refresh_token_ttl: app.config.tokens.refresh_token_ttl,
+        access_expires_at: issue::expires_at(request),
     };
     let origin = Origin { actor: Some(login.user.id.to_string()), ..request.origin.clone() };
-    let begun = app.store.transact(async |conn| {
-        if !users::logged_in(conn, login, *now).await? {
+    let begun = app.store.transact(async |tx| {
+        if !users::note_login(tx, login, *now).await? {
             return Ok(None);
         }
-        let session = sessions::begin(conn, &app.config.tokens, &new, *now).await?;
+        let session = sessions::begin(tx, &new, *now).await?;
         let details = serde_json::json!({"session": session.id});
-        audit::record(conn, Event::success("login").subject(&login.user.id).details(details), &origin, *now).await?;
+        audit::record(tx, Event::success(Kind::Login).subject(&login.user.id).details(details), &origin, *now).await?;
         Ok(Some(session))
     });
     match begun.await {

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
+use chrono::DateTime;
 use grantd_guard::{Claims, RevocationKind, TokenError};
 
 use super::{OAuthError, client_auth, error::OAuthErrorBody, form::Form, if_good, uncached};
 use crate::{
     app::App,
-    audit::{self, Event, Origin},
-    changes,
+    audit::{self, Event, Kind, Origin},
     clients::Client,
     ids::SessionId,
-    principal, revocations,
+    principal,
     sessions::{self, RefreshClaim},
+    store::{Revocation, TokensExpire},
 };
 
 /// The parameters of [`handle`], for the description of this server.
@@ -77,9 +78,9 @@ pub(crate) async fn handle(
 async fn genuine(app: &App, token: &str) -> Result<Option<Arc<Claims>>, OAuthError> {
     let verify = || app.guard.verify_for_anybody(token, app.now().timestamp());
     let verdict = match verify() {
-        // Another server may have made the key a moment ago.
+        // Another server may have created the key a moment ago.
         Err(TokenError::UnknownKey) => {
-            changes::catch_up(app, &app.store).await?;
+            app.sync.next().await;
             verify()
         }
         verdict => verdict,
@@ -106,21 +107,20 @@ async fn access_token(app: &App, client: &Client, claims: &Claims, origin: Origi
         return end_session(app, session, &claims.sub, origin).await;
     }
     let origin = Origin { actor: Some(claims.sub.clone()), ..origin };
-    let now = app.now();
-    app.store
-        .transact(async |conn| {
-            let event = Event::success("token.revoked").subject(&claims.sub);
-            audit::record(conn, event.details(serde_json::json!({"jti": claims.jti})), &origin, now).await?;
-            revocations::record(conn, RevocationKind::Token, std::slice::from_ref(&claims.jti), now).await
-        })
-        .await?;
-    Ok(changes::catch_up(app, &app.store).await?)
+    let (now, expires_at) = (app.now(), DateTime::from_timestamp(claims.exp, 0).unwrap_or_else(|| app.now()));
+    let revoke = app.write(async |tx| {
+        tx.revoke(Revocation::new(RevocationKind::Token, &claims.jti, TokensExpire::At(expires_at)));
+        let details = serde_json::json!({"jti": claims.jti});
+        let event = Event::success(Kind::TokenRevoked).subject(&claims.sub).details(details);
+        Ok(audit::record(tx, event, &origin, now).await?)
+    });
+    Ok(revoke.await?)
 }
 
-/// As the user, who logs out.
+/// Ends a session as its user, who logs out. One that has ended already is no error.
 async fn end_session(app: &App, id: SessionId, user: &str, origin: Origin) -> Result<(), OAuthError> {
-    let origin = Origin { actor: Some(user.to_owned()), ..origin };
-    // One that has ended already is no error.
-    sessions::end_one(app, id, &origin, app.now()).await?;
+    let (origin, now) = (Origin { actor: Some(user.to_owned()), ..origin }, app.now());
+    let event = || Event::success(Kind::SessionEnded);
+    app.write(async |tx| sessions::end(tx, id, event(), &origin, now).await).await?;
     Ok(())
 }

@@ -103,21 +103,13 @@ pub(crate) async fn handle(
     let now = app.now();
     let origin = principal::origin(&req, &app);
     let user_agent = req.headers().get(USER_AGENT).and_then(|value| value.to_str().ok());
-    let request = |client: Arc<Client>| {
-        let origin = Origin { client_id: Some(client.client_id.to_string()), ..origin.clone() };
-        TokenRequest { app: &app, client, form: &form, origin, user_agent, now }
-    };
-    if refresh::is_asked(&form)
-        && let Some((client, as_of)) = client_auth::recall(&app, &req, &form, now).await
-        && let Some(answer) = refresh::from_memory(&request(client), as_of).await
-    {
-        return Ok(uncached(StatusCode::OK).json(answer));
-    }
-    let request = request(client_auth::authenticate(&app, &req, &form, now).await?);
+    let client = client_auth::authenticate(&app, &req, &form, now).await?;
+    let origin = Origin { client_id: Some(client.client_id.to_string()), ..origin };
+    let request = TokenRequest { app: &app, client, form: &form, origin, user_agent, now };
     let answer = match form.required("grant_type")? {
         "password" => password::grant(&request).await?,
         "refresh_token" => refresh::grant(&request).await?,
-        "client_credentials" => client_credentials::grant(&request)?,
+        "client_credentials" => client_credentials::grant(&request).await?,
         _ => return Err(OAuthError::unsupported_grant_type()),
     };
     Ok(uncached(StatusCode::OK).json(answer))

@@ -1,58 +1,17 @@
-//! Passwords that people choose: what may be one, how they are hashed (Argon2id, RFC 9106), how they are checked.
+//! How passwords are hashed (Argon2id, RFC 9106) and verified, on a pool of threads of their own.
 
 mod hash;
 mod pool;
-
-use secrecy::{ExposeSecret, SecretString};
-use unicode_normalization::UnicodeNormalization;
 
 pub use self::hash::UnusableHash;
 use self::{hash::Recipe, pool::Pool};
 use crate::{
     config::HashConfig,
-    error::{Code, Error, FieldError},
+    error::Error,
     ids::UserId,
-    secret::{self, NoRandomness},
+    secret::{self, NoRandomness, Password},
     store::StoreError,
 };
-
-/// The most bytes of UTF-8 that a password may have.
-pub const MAX_BYTES: usize = 1024;
-/// The fewest characters that a new password may have.
-pub const MIN_CHARACTERS: usize = 8;
-
-/// A password that may be one: 1 to 1,024 bytes without U+0000, in NFC, never trimmed.
-#[derive(Clone, Debug)]
-pub struct Password(SecretString);
-
-impl Password {
-    /// A password that somebody presents to be checked.
-    pub fn presented(field: &'static str, text: &str) -> Result<Self, FieldError> {
-        if text.is_empty() {
-            return Err(FieldError::new(field, Code::Required, "is needed"));
-        }
-        if text.len() > MAX_BYTES {
-            return Err(FieldError::new(field, Code::Length, "may have at most 1,024 bytes"));
-        }
-        if text.contains('\0') {
-            return Err(FieldError::new(field, Code::Format, "must not have U+0000"));
-        }
-        Ok(Self(text.nfc().collect::<String>().into()))
-    }
-
-    /// A password that somebody wants to have from now on.
-    pub fn chosen(field: &'static str, text: &str) -> Result<Self, FieldError> {
-        let password = Self::presented(field, text)?;
-        if password.0.expose_secret().chars().count() < MIN_CHARACTERS {
-            return Err(FieldError::new(field, Code::Length, "must have at least 8 characters"));
-        }
-        Ok(password)
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        self.0.expose_secret().as_bytes()
-    }
-}
 
 /// What came of checking a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +31,7 @@ pub struct Passwords {
     pool: Pool,
     /// A hash with the parameters in force that no password has: what an unknown user's password is compared with.
     nobodys: String,
+    concurrency: usize,
 }
 
 impl Passwords {
@@ -80,7 +40,7 @@ impl Passwords {
         let recipe = Recipe::new(config.memory_kib, config.iterations).map_err(|error| error.to_string())?;
         let nobodys = recipe.phc(&secret::random::<16>()?, &secret::random::<32>()?);
         let pool = Pool::start(config).map_err(|error| error.to_string())?;
-        Ok(Self { recipe, pool, nobodys })
+        Ok(Self { recipe, pool, nobodys, concurrency: config.threads.min(config.queue) })
     }
 
     /// The PHC string of a new password.
@@ -111,6 +71,12 @@ impl Passwords {
     #[must_use]
     pub fn hashes_run(&self) -> u64 {
         self.pool.hashes_run()
+    }
+
+    /// Returns how many passwords can be hashed at the same time without a refusal.
+    #[must_use]
+    pub fn concurrency(&self) -> usize {
+        self.concurrency
     }
 
     /// How many passwords wait.
@@ -183,15 +149,5 @@ mod tests {
             passwords.verify(&password("caf\u{e9}"), Some(([1; 16].into(), &phc))).await.unwrap(),
             Verdict::Right
         );
-    }
-
-    #[test]
-    fn length_is_of_bytes_and_a_new_one_has_eight_characters() {
-        assert!(Password::presented("password", &"a".repeat(1024)).is_ok());
-        assert_eq!(Password::presented("password", &"a".repeat(1025)).unwrap_err().code, Code::Length);
-        assert_eq!(Password::presented("password", "a\0b").unwrap_err().code, Code::Format);
-        assert_eq!(Password::presented("password", "").unwrap_err().code, Code::Required);
-        assert_eq!(Password::chosen("password", "äöüäöüä").unwrap_err().code, Code::Length);
-        assert!(Password::chosen("password", "äöüäöüäö").is_ok());
     }
 }

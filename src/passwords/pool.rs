@@ -14,8 +14,8 @@ use argon2::Block;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tokio::{sync::oneshot, time::timeout};
 
-use super::{Password, hash::Recipe};
-use crate::{config::HashConfig, error::Error};
+use super::hash::Recipe;
+use crate::{config::HashConfig, error::Error, secret::Password};
 
 /// What Linux calls the weakest priority.
 const NICEST: i32 = 19;

@@ -1,6 +1,6 @@
-//! Revocations: what was ended before its time, for all who check tokens by themselves.
+//! Revocations: tokens that are invalid before they expire, for services that verify tokens offline.
 
-mod routes;
+pub(crate) mod routes;
 mod sql;
 
 use std::time::Duration;
@@ -8,20 +8,14 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use grantd_guard::{Revocation, RevocationKind};
 
-pub(crate) use self::routes::{__path_list, list};
-use crate::{
-    error::Error,
-    keys,
-    secret::{self, NoRandomness},
-    store::{Conn, StoreError, run},
-};
+use crate::store::{Conn, StoreError, changes::Changes, conn};
 
-/// Clocks differ: a revocation is known for so much longer than the tokens live that it refuses.
-const MARGIN: Duration = Duration::from_mins(1);
 /// The mark before the first revocation, as the migration writes it.
 const START: &str = "start";
-/// Rows that are read at once.
+/// Rows that one statement reads.
 const PAGE: i64 = 1000;
+/// How much longer revocations stay than they count, so that the cursors of services that were away for a while are known.
+const KEPT: Duration = Duration::from_hours(24);
 
 /// A revocation, and its place in the feed.
 #[derive(Clone, Debug)]
@@ -45,30 +39,8 @@ impl From<Item> for Revocation {
     }
 }
 
-/// Revokes, in the transaction of the change that it belongs to. As the last thing there: it holds a row that every other
-/// revocation waits for.
-pub(crate) async fn record(
-    conn: &mut Conn,
-    kind: RevocationKind,
-    ids: &[String],
-    now: DateTime<Utc>,
-) -> Result<(), Error> {
-    let Ok(count @ 1..) = i64::try_from(ids.len()) else { return Ok(()) };
-    let expires_at = now + keys::longest_ttl(conn).await? + MARGIN;
-    let mark = mark()?;
-    let last = run::scalar!(conn, i64, sql::NUMBERS, count, mark.as_str())?;
-    for (number, id) in (last - count + 1..).zip(ids) {
-        run::execute!(conn, sql::INSERT, number, mark.as_str(), kind.as_str(), id.as_str(), now, expires_at)?;
-    }
-    Ok(())
-}
-
-fn mark() -> Result<String, NoRandomness> {
-    Ok(format!("{:016x}", u64::from_ne_bytes(secret::random()?)))
-}
-
-/// All that is live after a number.
-pub(crate) async fn all_after(
+/// Returns everything after a number that may still be live.
+pub(crate) async fn list_after(
     conn: &mut Conn,
     mut after: i64,
     now: DateTime<Utc>,
@@ -82,8 +54,20 @@ pub(crate) async fn all_after(
     }
 }
 
+/// Returns whether the row of `changes` that was read before belongs to the present history: after a restored backup, revocations
+/// have the numbers of others.
+pub(crate) async fn is_continued(conn: &mut Conn, before: &Changes) -> Result<bool, StoreError> {
+    let mark = conn::optional!(conn, (String,), sql::MARK, before.revocations)?;
+    Ok(mark.is_some_and(|(mark,)| mark == before.revocation_mark))
+}
+
+/// Deletes revocations that expired long ago, at most `limit`, and returns their number.
+pub(crate) async fn delete_expired(conn: &mut Conn, now: DateTime<Utc>, limit: i64) -> Result<u64, StoreError> {
+    conn::execute!(conn, sql::DELETE_EXPIRED, now - KEPT, limit)
+}
+
 async fn page(conn: &mut Conn, after: i64, limit: i64, now: DateTime<Utc>) -> Result<Vec<Item>, StoreError> {
-    let rows = run::all!(conn, sql::ItemRow, sql::AFTER, after, now, limit)?;
+    let rows = conn::all!(conn, sql::ItemRow, sql::AFTER, after, now, limit)?;
     rows.into_iter().map(Item::try_from).collect()
 }
 
@@ -105,14 +89,14 @@ impl Cursor {
     }
 
     /// Whether this place is one of the history that the database has, and everything after it is still there.
-    async fn is_known(&self, conn: &mut Conn, head: &crate::changes::Row) -> Result<bool, StoreError> {
+    async fn is_known(&self, conn: &mut Conn, head: &Changes) -> Result<bool, StoreError> {
         if self.number == head.revocations {
             return Ok(self.mark == head.revocation_mark);
         }
         if self.number == 0 {
             return Ok(self.mark == START);
         }
-        let mark = run::optional!(conn, (String,), sql::MARK, self.number)?;
+        let mark = conn::optional!(conn, (String,), sql::MARK, self.number)?;
         Ok(mark.is_some_and(|(mark,)| mark == self.mark))
     }
 }

@@ -10,7 +10,6 @@ use tokio::time::{Instant, sleep_until};
 use super::{Cursor, Item, page};
 use crate::{
     app::App,
-    changes::{self, Row},
     error::{Code, Error, FieldError},
     http::{
         body::Members,
@@ -19,6 +18,7 @@ use crate::{
         query::Query,
     },
     principal::Watcher,
+    store::changes::{self, Changes},
 };
 
 /// Names the set of signing keys: whoever keeps them knows by it when to fetch them again.
@@ -97,7 +97,7 @@ pub(crate) async fn list(_watcher: Watcher, app: web::Data<App>, req: HttpReques
     let deadline = Instant::now() + asked.wait;
     loop {
         // Before it is read: what happens from here on wakes it.
-        let mut news = app.changes.subscribe();
+        let mut news = app.sync.subscribe();
         let (head, items) = read(&app, &asked).await?;
         let waits =
             items.is_empty() && asked.after.as_ref().is_some_and(|after| after.signing_keys == head.signing_keys);
@@ -113,7 +113,7 @@ pub(crate) async fn list(_watcher: Watcher, app: web::Data<App>, req: HttpReques
 }
 
 /// The head is read first: what it names was committed, and so was all before it.
-async fn read(app: &App, asked: &Asked) -> Result<(Row, Vec<Item>), Error> {
+async fn read(app: &App, asked: &Asked) -> Result<(Changes, Vec<Item>), Error> {
     let mut conn = app.store.read().await?;
     let head = changes::read(&mut conn).await?;
     if let Some(after) = &asked.after
@@ -125,7 +125,7 @@ async fn read(app: &App, asked: &Asked) -> Result<(Row, Vec<Item>), Error> {
     Ok((head, page(&mut conn, after, asked.limit, app.now()).await?))
 }
 
-fn answer(asked: &Asked, head: &Row, items: Vec<Item>) -> HttpResponse {
+fn answer(asked: &Asked, head: &Changes, items: Vec<Item>) -> HttpResponse {
     let is_whole = i64::try_from(items.len()).is_ok_and(|count| count < asked.limit);
     let place = match items.last() {
         Some(last) if !is_whole || last.number > head.revocations => (last.number, last.mark.clone()),

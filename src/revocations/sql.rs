@@ -6,15 +6,11 @@ use grantd_guard::RevocationKind;
 use super::Item;
 use crate::store::StoreError;
 
-/// Holds the row until the transaction is over: numbers are thus in the order of the commits, and whoever has read one has
-/// read all before it.
-pub(super) const NUMBERS: &str =
-    "UPDATE changes SET revocations = revocations + $1, revocation_mark = $2 WHERE id = 1 RETURNING revocations";
-pub(super) const INSERT: &str = "INSERT INTO revocations (number, mark, kind, id, revoked_at, expires_at) \
-     VALUES ($1, $2, $3, $4, $5, $6)";
 pub(super) const AFTER: &str = "SELECT number, mark, kind, id, revoked_at, expires_at FROM revocations \
      WHERE number > $1 AND expires_at > $2 ORDER BY number LIMIT $3";
 pub(super) const MARK: &str = "SELECT mark FROM revocations WHERE number = $1";
+pub(super) const DELETE_EXPIRED: &str = "DELETE FROM revocations WHERE number IN \
+     (SELECT number FROM revocations WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)";
 
 #[derive(sqlx::FromRow)]
 pub(super) struct ItemRow {

@@ -1,10 +1,9 @@
-//! Scopes (what tokens can be good for) and roles (named lists of scopes, which users have).
+//! Scopes (what a token allows) and roles (named sets of scopes that users have).
 
-mod administrators;
-mod change;
-mod name;
+mod last_administrator;
 pub(crate) mod routes;
 mod sql;
+mod write;
 
 use std::collections::HashSet;
 
@@ -12,22 +11,18 @@ use chrono::{DateTime, Utc};
 use grantd_guard::{Scope, Scopes};
 use serde::Serialize;
 
+pub use self::write::{delete_role, delete_scope, put_role, put_scope};
 pub(crate) use self::{
-    administrators::keeping_an_administrator,
-    change::{RoleToPut, delete_role_in, delete_scope_in, insert_scope, put_role_in, put_role_row, put_scope_in},
-    name::is_plain_name,
-};
-pub use self::{
-    change::{delete_role, delete_scope, put_role, put_scope},
-    name::RoleName,
+    last_administrator::keep_an_administrator,
+    write::{RoleRow, insert_scope, put_role_row},
 };
 use crate::{
-    app::App,
     error::{Code, Error, FieldError},
-    store::{Conn, StoreError, run},
+    names::{Description, RoleName},
+    store::{Conn, StoreError, Transaction, conn},
 };
 
-/// The scopes that grantd itself knows, and what they allow.
+/// The scopes that grantd itself checks, and what they allow.
 pub const BUILT_IN_SCOPES: [(&str, &str); 11] = [
     ("account", "See and change one's own account"),
     ("users:read", "See users"),
@@ -49,7 +44,8 @@ pub struct ScopeInfo {
     /// A scope-token (RFC 6749 §3.3) without `/`.
     pub name: Scope,
     /// For people.
-    pub description: String,
+    #[schema(value_type = String)]
+    pub description: Description,
     /// Whether grantd itself made it.
     pub built_in: bool,
     /// When it was made.
@@ -62,9 +58,10 @@ pub struct Role {
     /// Its name.
     pub name: RoleName,
     /// For people.
-    pub description: String,
+    #[schema(value_type = String)]
+    pub description: Description,
     /// What it gives.
-    #[serde(serialize_with = "crate::users::scope_names")]
+    #[serde(serialize_with = "scope_names")]
     #[schema(value_type = Vec<String>)]
     pub scopes: Scopes,
     /// Whether grantd itself made it.
@@ -73,84 +70,94 @@ pub struct Role {
     pub created_at: DateTime<Utc>,
 }
 
-/// One scope.
-pub async fn find_scope(app: &App, name: &str) -> Result<ScopeInfo, Error> {
-    let Ok(known) = name.parse::<Scope>() else { return Err(not_found("scope", name)) };
-    read_scope(&mut app.store.read().await?, known.as_str()).await?.ok_or_else(|| not_found("scope", name))
+/// Serializes scopes as an array of names, the form of JSON bodies outside OAuth.
+pub(crate) fn scope_names<S: serde::Serializer>(scopes: &Scopes, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(scopes.iter())
 }
 
-/// One role.
-pub async fn find_role(app: &App, name: &str) -> Result<Role, Error> {
-    let Ok(known) = name.parse::<RoleName>() else { return Err(not_found("role", name)) };
-    read_role(&mut app.store.read().await?, known.as_str()).await?.ok_or_else(|| not_found("role", name))
-}
-
-/// Scopes in the order of their names, after one of them (the empty text: from the first): at most `limit`.
-pub async fn list_scopes(app: &App, after: &str, limit: i64) -> Result<Vec<ScopeInfo>, Error> {
-    Ok(scopes_after(&mut app.store.read().await?, after, limit).await?)
-}
-
-/// Roles, in the same way.
-pub async fn list_roles(app: &App, after: &str, limit: i64) -> Result<Vec<Role>, Error> {
-    Ok(roles_after(&mut app.store.read().await?, after, limit).await?)
-}
-
-/// As [`list_scopes`], as a transaction that is under way sees them.
-pub(crate) async fn scopes_after(conn: &mut Conn, after: &str, limit: i64) -> Result<Vec<ScopeInfo>, StoreError> {
-    let rows = run::all!(conn, sql::ScopeRow, sql::SCOPES_AFTER, after, limit)?;
-    rows.into_iter().map(ScopeInfo::try_from).collect()
-}
-
-/// As [`list_roles`], in the same way.
-pub(crate) async fn roles_after(conn: &mut Conn, after: &str, limit: i64) -> Result<Vec<Role>, StoreError> {
-    let rows = run::all!(conn, sql::RoleRow, sql::ROLES_AFTER, after, limit)?;
-    rows.into_iter().map(Role::try_from).collect()
-}
-
-pub(crate) async fn read_scope(conn: &mut Conn, name: &str) -> Result<Option<ScopeInfo>, StoreError> {
-    run::optional!(conn, sql::ScopeRow, sql::SCOPE, name)?.map(ScopeInfo::try_from).transpose()
-}
-
-pub(crate) async fn read_role(conn: &mut Conn, name: &str) -> Result<Option<Role>, StoreError> {
-    run::optional!(conn, sql::RoleRow, sql::ROLE, name)?.map(Role::try_from).transpose()
+/// Parses the name of a scope: a scope-token (RFC 6749 §3.3) of at most 128 characters without `/`.
+pub(crate) fn parse_scope_name(text: &str) -> Result<Scope, FieldError> {
+    let wrong = |code, message| FieldError::new("name", code, message);
+    let name: Scope = text.parse().map_err(|_| wrong(Code::Format, "must be a scope-token (RFC 6749 §3.3)"))?;
+    if text.len() > 128 {
+        return Err(wrong(Code::Length, "may have at most 128 characters"));
+    }
+    if text.contains('/') { Err(wrong(Code::Format, "must not have a slash")) } else { Ok(name) }
 }
 
 fn not_found(what: &'static str, name: &(impl ToString + ?Sized)) -> Error {
     Error::NotFound { what, name: name.to_string() }
 }
 
-/// The names of all scopes that there are.
+/// Returns a scope.
+pub async fn find_scope(conn: &mut Conn, name: &str) -> Result<ScopeInfo, Error> {
+    let Ok(known) = name.parse::<Scope>() else { return Err(not_found("scope", name)) };
+    read_scope(conn, known.as_str()).await?.ok_or_else(|| not_found("scope", name))
+}
+
+/// Returns a role.
+pub async fn find_role(conn: &mut Conn, name: &str) -> Result<Role, Error> {
+    let Ok(known) = name.parse::<RoleName>() else { return Err(not_found("role", name)) };
+    read_role(conn, known.as_str()).await?.ok_or_else(|| not_found("role", name))
+}
+
+/// Returns at most `limit` scopes in the order of their names, after one of them (the empty text: from the first).
+pub async fn list_scopes(conn: &mut Conn, after: &str, limit: i64) -> Result<Vec<ScopeInfo>, StoreError> {
+    let rows = conn::all!(conn, sql::ScopeRow, sql::SCOPES_AFTER, after, limit)?;
+    rows.into_iter().map(ScopeInfo::try_from).collect()
+}
+
+/// Returns at most `limit` roles in the order of their names, after one of them (the empty text: from the first).
+pub async fn list_roles(conn: &mut Conn, after: &str, limit: i64) -> Result<Vec<Role>, StoreError> {
+    let rows = conn::all!(conn, sql::RoleRow, sql::ROLES_AFTER, after, limit)?;
+    rows.into_iter().map(Role::try_from).collect()
+}
+
+async fn read_scope(conn: &mut Conn, name: &str) -> Result<Option<ScopeInfo>, StoreError> {
+    conn::optional!(conn, sql::ScopeRow, sql::SCOPE, name)?.map(ScopeInfo::try_from).transpose()
+}
+
+async fn read_role(conn: &mut Conn, name: &str) -> Result<Option<Role>, StoreError> {
+    conn::optional!(conn, sql::RoleRow, sql::ROLE, name)?.map(Role::try_from).transpose()
+}
+
+/// Returns the names of all scopes.
 pub(crate) async fn all_scopes(conn: &mut Conn) -> Result<Scopes, StoreError> {
-    let rows = run::all!(conn, (String,), sql::SCOPE_NAMES)?;
+    let rows = conn::all!(conn, (String,), sql::SCOPE_NAMES)?;
     let parse = |(name,): (String,)| name.parse().map_err(|error| StoreError::impossible("scopes", &name, &error));
     rows.into_iter().map(parse).collect()
 }
 
-/// The same, for whoever asks what there is.
-pub(crate) async fn known_scopes(app: &App) -> Result<Scopes, Error> {
-    Ok(all_scopes(&mut app.store.read().await?).await?)
-}
-
-/// The names of all roles.
-pub(crate) async fn known_roles(app: &App) -> Result<HashSet<String>, Error> {
-    let rows = run::all!(app.store.read().await?, (String,), sql::ROLE_NAMES)?;
+/// Returns the names of all roles.
+pub(crate) async fn all_roles(conn: &mut Conn) -> Result<HashSet<String>, StoreError> {
+    let rows = conn::all!(conn, (String,), sql::ROLE_NAMES)?;
     Ok(rows.into_iter().map(|(name,)| name).collect())
 }
 
-/// What every user has.
-pub(crate) async fn scopes_of_everybody(conn: &mut Conn) -> Result<Scopes, StoreError> {
+/// Returns the scopes of the role `member`, which every user has.
+pub(crate) async fn scopes_of_member(conn: &mut Conn) -> Result<Scopes, StoreError> {
     Ok(read_role(conn, RoleName::member().as_str()).await?.map(|role| role.scopes).unwrap_or_default())
 }
 
-/// All scopes exist; else says which do not.
-pub(crate) async fn check_known(conn: &mut Conn, scopes: &Scopes) -> Result<(), Error> {
-    let unknown = scopes.difference(&all_scopes(conn).await?);
+/// Locks the set of scopes, and who has them, until the transaction ends. A transaction that needs this takes it before it
+/// locks any other row: a client with a scope that is being deleted would keep it otherwise.
+async fn lock(tx: &mut Transaction) -> Result<(), StoreError> {
+    if tx.enter("scopes") {
+        conn::execute!(tx, sql::LOCK)?;
+    }
+    Ok(())
+}
+
+/// Checks that all scopes exist, and reports those that do not. None is deleted until the transaction ends.
+pub(crate) async fn check_known(tx: &mut Transaction, scopes: &Scopes) -> Result<(), Error> {
+    lock(tx).await?;
+    let unknown = scopes.difference(&all_scopes(tx).await?);
     let unknown = unknown.iter().map(|scope| format!("there is no scope {scope}"));
     let unknown: Vec<_> = unknown.map(|message| FieldError::new("scopes", Code::Unknown, message)).collect();
     if unknown.is_empty() { Ok(()) } else { Err(Error::Invalid(unknown)) }
 }
 
-/// What these roles give together; they all exist, else says which do not.
+/// Returns the scopes of these roles together, and reports roles that do not exist.
 pub(crate) async fn scopes_of(conn: &mut Conn, names: &[RoleName]) -> Result<Scopes, Error> {
     let (mut scopes, mut unknown) = (Scopes::default(), Vec::new());
     for name in names {

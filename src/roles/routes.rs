@@ -8,10 +8,7 @@ use actix_web::{
 use grantd_guard::{Scope, Scopes};
 use serde::Deserialize;
 
-use super::{
-    Role, RoleName, ScopeInfo,
-    change::{check_description, check_scope_name},
-};
+use super::{Role, ScopeInfo, parse_scope_name};
 use crate::{
     app::App,
     error::{Code, FieldError},
@@ -21,6 +18,7 @@ use crate::{
         page::{self, Asked, Page, Paging},
         problem::Problem,
     },
+    names::{Description, RoleName},
     principal::{Permit, RolesRead, RolesWrite},
 };
 
@@ -43,7 +41,8 @@ pub(crate) async fn list_scopes(
 ) -> Result<HttpResponse, Problem> {
     let asked = Asked::alone(&req, page::text)?;
     let after = asked.after.as_deref().unwrap_or_default();
-    let scopes = super::list_scopes(&app, after, asked.to_read()).await?;
+    let conn = &mut app.store.read().await?;
+    let scopes = super::list_scopes(conn, after, asked.to_read()).await?;
     Ok(no_store(StatusCode::OK).json(asked.page(scopes, |scope| scope.name.as_str().to_owned())))
 }
 
@@ -65,7 +64,8 @@ pub(crate) async fn get_scope(
     app: web::Data<App>,
     name: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    Ok(no_store(StatusCode::OK).json(super::find_scope(&app, &name).await?))
+    let conn = &mut app.store.read().await?;
+    Ok(no_store(StatusCode::OK).json(super::find_scope(conn, &name).await?))
 }
 
 /// What a scope is to be.
@@ -94,25 +94,22 @@ pub(crate) struct ScopeBody {
     ),
 )]
 pub(crate) async fn put_scope(
-    mut permit: Permit<RolesWrite>,
+    permit: Permit<RolesWrite>,
     app: web::Data<App>,
     name: web::Path<String>,
     req: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let ScopeBody { description } = body::json(&mut permit, &req, body).await?;
+    let ScopeBody { description } = body::json(&req, body).await?;
+    let permit = permit.again(&req).await?;
     let mut members = Members::default();
-    let name = members.optional(Some(scope_name(&name)));
-    members.optional(Some(check_description(description.as_deref())));
+    let name = members.optional(Some(parse_scope_name(&name)));
+    let description = members.optional(description.map(Description::try_from));
     let name = members.finish(name)?;
-    let (scope, new) = super::put_scope(&app, &name, description.as_deref(), &permit.authority, app.now()).await?;
+    let (by, now) = (&permit.authority, app.now());
+    let put_scope = app.write(async |tx| super::put_scope(tx, &name, description.as_ref(), by, now).await);
+    let (scope, new) = put_scope.await?;
     Ok(put(new, &req, &scope))
-}
-
-fn scope_name(name: &str) -> Result<Scope, FieldError> {
-    let scope = name.parse::<Scope>();
-    let scope = scope.map_err(|_| FieldError::new("name", Code::Format, "must be a scope-token (RFC 6749 §3.3)"))?;
-    check_scope_name(&scope).map(|()| scope)
 }
 
 /// What was there, or is new at the path that it was put to.
@@ -145,7 +142,8 @@ pub(crate) async fn delete_scope(
     app: web::Data<App>,
     name: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    super::delete_scope(&app, &name, &permit.authority, app.now()).await?;
+    let (by, now) = (&permit.authority, app.now());
+    app.write(async |tx| super::delete_scope(tx, &name, by, now).await).await?;
     Ok(no_store(StatusCode::NO_CONTENT).finish())
 }
 
@@ -168,7 +166,8 @@ pub(crate) async fn list_roles(
 ) -> Result<HttpResponse, Problem> {
     let asked = Asked::alone(&req, page::text)?;
     let after = asked.after.as_deref().unwrap_or_default();
-    let roles = super::list_roles(&app, after, asked.to_read()).await?;
+    let conn = &mut app.store.read().await?;
+    let roles = super::list_roles(conn, after, asked.to_read()).await?;
     Ok(no_store(StatusCode::OK).json(asked.page(roles, |role| role.name.as_str().to_owned())))
 }
 
@@ -190,7 +189,8 @@ pub(crate) async fn get_role(
     app: web::Data<App>,
     name: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    Ok(no_store(StatusCode::OK).json(super::find_role(&app, &name).await?))
+    let conn = &mut app.store.read().await?;
+    Ok(no_store(StatusCode::OK).json(super::find_role(conn, &name).await?))
 }
 
 /// What a role is to be.
@@ -223,22 +223,24 @@ pub(crate) struct RoleBody {
     ),
 )]
 pub(crate) async fn put_role(
-    mut permit: Permit<RolesWrite>,
+    permit: Permit<RolesWrite>,
     app: web::Data<App>,
     name: web::Path<String>,
     req: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let RoleBody { description, scopes } = body::json(&mut permit, &req, body).await?;
-    let known = super::known_scopes(&app).await?;
+    let RoleBody { description, scopes } = body::json(&req, body).await?;
+    let permit = permit.again(&req).await?;
+    let known = super::all_scopes(&mut app.store.read().await?).await?;
     let mut members = Members::default();
     let name = members
         .optional(Some(name.parse::<RoleName>().map_err(|error| FieldError::new("name", error.code, error.message))));
-    members.optional(Some(check_description(description.as_deref())));
+    let description = members.optional(description.map(Description::try_from));
     let scopes = members.required("scopes", scopes.map(|names| scopes_among(&known, &names)));
     let (name, scopes) = members.finish(name.zip(scopes))?;
-    let (role, new) =
-        super::put_role(&app, &name, description.as_deref(), &scopes, &permit.authority, app.now()).await?;
+    let (by, now) = (&permit.authority, app.now());
+    let put_role = app.write(async |tx| super::put_role(tx, &name, description.as_ref(), &scopes, by, now).await);
+    let (role, new) = put_role.await?;
     Ok(put(new, &req, &role))
 }
 
@@ -272,6 +274,7 @@ pub(crate) async fn delete_role(
     app: web::Data<App>,
     name: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    super::delete_role(&app, &name, &permit.authority, app.now()).await?;
+    let (by, now) = (&permit.authority, app.now());
+    app.write(async |tx| super::delete_role(tx, &name, by, now).await).await?;
     Ok(no_store(StatusCode::NO_CONTENT).finish())
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::{Role, ScopeInfo};
-use crate::{error::FieldError, store::StoreError};
+use crate::{error::FieldError, names::Description, store::StoreError};
 
 pub(super) const SCOPE: &str = "SELECT name, description, built_in, created_at FROM scopes WHERE name = $1";
 pub(super) const SCOPE_NAMES: &str = "SELECT name FROM scopes";
@@ -15,10 +15,10 @@ pub(super) const INSERT_SCOPE: &str = "INSERT INTO scopes (name, description, bu
 pub(super) const DESCRIBE_SCOPE: &str = "UPDATE scopes SET description = $2 WHERE name = $1";
 pub(super) const DELETE_SCOPE: &str = "DELETE FROM scopes WHERE name = $1";
 /// A name stands there once, between spaces.
-pub(super) const TAKE_SCOPE_FROM_ROLES: &str = "UPDATE roles SET scopes = trim(replace(' ' || scopes || ' ', ' ' || $1 || ' ', ' ')) \
+pub(super) const REMOVE_SCOPE_FROM_ROLES: &str = "UPDATE roles SET scopes = trim(replace(' ' || scopes || ' ', ' ' || $1 || ' ', ' ')) \
      WHERE replace(' ' || scopes || ' ', ' ' || $1 || ' ', ' ') <> ' ' || scopes || ' '";
 /// `$2` is true: the roles that have every scope.
-pub(super) const GIVE_SCOPE_TO_ROLES: &str =
+pub(super) const ADD_SCOPE_TO_ROLES: &str =
     "UPDATE roles SET scopes = trim(scopes || ' ' || $1) WHERE every_scope = $2";
 
 pub(super) const ROLE: &str = "SELECT name, description, scopes, built_in, created_at FROM roles WHERE name = $1";
@@ -33,6 +33,13 @@ pub(super) const PUT_ROLE: &str = "INSERT INTO roles (name, description, scopes,
 /// Users lose it by the foreign key.
 pub(super) const DELETE_ROLE: &str = "DELETE FROM roles WHERE name = $1";
 
+/// The row that stands for all scopes and for what users have of them.
+pub(super) const LOCK: &str = "UPDATE scopes SET description = description WHERE name = 'users:write'";
+/// An enabled user with the scope; `$1` is false. (No `LIKE`: SQLite's ignores case, and scopes differ by it.)
+pub(super) const ONE_ADMINISTRATOR: &str = "SELECT r.name FROM roles r JOIN user_roles ur ON ur.role = r.name \
+     JOIN users u ON u.id = ur.user_id \
+     WHERE replace(' ' || r.scopes || ' ', ' users:write ', '') <> ' ' || r.scopes || ' ' AND u.disabled = $1 LIMIT 1";
+
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct ScopeRow {
     name: String,
@@ -46,8 +53,14 @@ impl TryFrom<ScopeRow> for ScopeInfo {
 
     fn try_from(row: ScopeRow) -> Result<Self, StoreError> {
         let name = row.name.parse().map_err(|error| StoreError::impossible("scopes", &row.name, &error))?;
-        Ok(Self { name, description: row.description, built_in: row.built_in, created_at: row.created_at })
+        let description =
+            description(row.description).map_err(|error| StoreError::impossible("scopes", &row.name, &error))?;
+        Ok(Self { name, description, built_in: row.built_in, created_at: row.created_at })
     }
+}
+
+fn description(text: String) -> Result<Description, FieldError> {
+    text.try_into()
 }
 
 #[derive(Debug, sqlx::FromRow)]
@@ -66,6 +79,8 @@ impl TryFrom<RoleRow> for Role {
         let name =
             row.name.parse().map_err(|error: FieldError| StoreError::impossible("roles", &row.name, &error.message))?;
         let scopes = row.scopes.parse().map_err(|error| StoreError::impossible("roles", &row.name, &error))?;
-        Ok(Self { name, description: row.description, scopes, built_in: row.built_in, created_at: row.created_at })
+        let description =
+            description(row.description).map_err(|error| StoreError::impossible("roles", &row.name, &error))?;
+        Ok(Self { name, description, scopes, built_in: row.built_in, created_at: row.created_at })
     }
 }

@@ -5,6 +5,7 @@ use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use super::LiveSession;
 use crate::{
     app::App,
+    error::Error,
     http::{
         no_store,
         page::{self, Asked, Page, Paging},
@@ -41,7 +42,9 @@ use crate::{
 )]
 pub(crate) async fn list(me: Me, app: web::Data<App>, req: HttpRequest) -> Result<HttpResponse, Problem> {
     let asked = Asked::alone(&req, page::id)?;
-    let mut sessions = super::list_of_user(&app, me.user.id, asked.after, asked.to_read(), app.now()).await?;
+    let conn = &mut app.store.read().await?;
+    let sessions = super::list_of_user(conn, me.user.id, asked.after, asked.to_read(), app.now()).await;
+    let mut sessions = sessions.map_err(Error::from)?;
     for session in &mut sessions {
         session.current = Some(session.id == me.session);
     }
@@ -65,6 +68,7 @@ pub(crate) async fn list(me: Me, app: web::Data<App>, req: HttpRequest) -> Resul
 )]
 pub(crate) async fn end(me: Me, app: web::Data<App>, id: web::Path<String>) -> Result<HttpResponse, Problem> {
     let session = SessionId::parse(&id).ok_or_else(|| super::not_found(id.as_str()))?;
-    super::end_own(&app, me.user.id, session, &me.authority.origin, app.now()).await?;
+    let (user, origin, now) = (me.user.id, &me.authority.origin, app.now());
+    app.write(async |tx| super::end_own(tx, user, session, origin, now).await).await?;
     Ok(no_store(StatusCode::NO_CONTENT).finish())
 }

@@ -11,8 +11,8 @@ use crate::{
 
 pub(super) const INSERT: &str = "INSERT INTO sessions \
      (id, user_id, client_id, scope, resource, secret, counter, created_at, last_used_at, idle_expires_at, expires_at, \
-      address, user_agent) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9, $10, $11, $12)";
+      access_expires_at, address, user_agent) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9, $10, $11, $12, $13)";
 macro_rules! columns {
     () => {
         "SELECT id, user_id, client_id, scope, resource, secret, counter, rotated_at, created_at, idle_expires_at, expires_at, \
@@ -25,29 +25,30 @@ pub(super) const BY_ID: &str = concat!(columns!(), "WHERE id = $1");
 pub(super) const BATCH: usize = 16;
 pub(super) const BY_IDS: &str =
     concat!(columns!(), "WHERE id IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)");
-/// Where `$7` is not null: unless the user, a client or what roles give was changed since.
-pub(super) const ROTATE: &str = "UPDATE sessions SET counter = counter + 1, rotated_at = $3, last_used_at = $3, \
-     idle_expires_at = $4, address = $5, user_agent = $6 WHERE id = $1 AND counter = $2 AND ended_at IS NULL \
-     AND ($7 IS NULL OR ($7 = (SELECT u.revision FROM users u WHERE u.id = user_id) \
-     AND ($8, $9) = (SELECT c.clients, c.roles FROM changes c WHERE c.id = 1))) \
-     RETURNING id, counter";
-/// As many rotations as one statement makes: session, counter, time, idle end, address, user agent and what it is based on of
-/// each.
-pub(super) const ROTATIONS: usize = 8;
-pub(super) const ROTATE_MANY: &str = "UPDATE sessions SET counter = counter + 1, rotated_at = v.column3, \
-     last_used_at = v.column3, idle_expires_at = v.column4, address = v.column5, user_agent = v.column6 \
-     FROM (VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9), \
-     ($10, $11, $12, $13, $14, $15, $16, $17, $18), \
-     ($19, $20, $21, $22, $23, $24, $25, $26, $27), \
-     ($28, $29, $30, $31, $32, $33, $34, $35, $36), \
-     ($37, $38, $39, $40, $41, $42, $43, $44, $45), \
-     ($46, $47, $48, $49, $50, $51, $52, $53, $54), \
-     ($55, $56, $57, $58, $59, $60, $61, $62, $63), \
-     ($64, $65, $66, $67, $68, $69, $70, $71, $72)) AS v \
-     WHERE id = v.column1 AND counter = v.column2 AND ended_at IS NULL \
-     AND (v.column7 IS NULL OR (v.column7 = (SELECT u.revision FROM users u WHERE u.id = user_id) \
-     AND (v.column8, v.column9) = (SELECT c.clients, c.roles FROM changes c WHERE c.id = 1))) \
-     RETURNING id, counter";
+/// Uses the refresh token with the counter `$2`: `$8` is 1 where that retires it, and 0 for a retry. The time of the last use
+/// and the end of the last access token only move forward, since requests overtake each other.
+pub(super) const USE: &str = "UPDATE sessions SET counter = counter + $8, \
+     rotated_at = CASE WHEN $8 = 1 THEN $3 ELSE rotated_at END, \
+     last_used_at = CASE WHEN last_used_at < $3 THEN $3 ELSE last_used_at END, \
+     access_expires_at = CASE WHEN access_expires_at < $7 THEN $7 ELSE access_expires_at END, \
+     idle_expires_at = $4, address = $5, user_agent = $6 \
+     WHERE id = $1 AND counter = $2 AND ended_at IS NULL RETURNING id, counter";
+/// As many uses as one statement makes: session, counter, time, idle end, address, user agent, end of the access token, step.
+pub(super) const USES: usize = 8;
+pub(super) const USE_MANY: &str = "UPDATE sessions SET counter = counter + v.column8, \
+     rotated_at = CASE WHEN v.column8 = 1 THEN v.column3 ELSE rotated_at END, \
+     last_used_at = CASE WHEN last_used_at < v.column3 THEN v.column3 ELSE last_used_at END, \
+     access_expires_at = CASE WHEN access_expires_at < v.column7 THEN v.column7 ELSE access_expires_at END, \
+     idle_expires_at = v.column4, address = v.column5, user_agent = v.column6 \
+     FROM (VALUES ($1, $2, $3, $4, $5, $6, $7, $8), \
+     ($9, $10, $11, $12, $13, $14, $15, $16), \
+     ($17, $18, $19, $20, $21, $22, $23, $24), \
+     ($25, $26, $27, $28, $29, $30, $31, $32), \
+     ($33, $34, $35, $36, $37, $38, $39, $40), \
+     ($41, $42, $43, $44, $45, $46, $47, $48), \
+     ($49, $50, $51, $52, $53, $54, $55, $56), \
+     ($57, $58, $59, $60, $61, $62, $63, $64)) AS v \
+     WHERE id = v.column1 AND counter = v.column2 AND ended_at IS NULL RETURNING id, counter";
 /// The sessions of the user `$1` that live at `$2`, with the columns of [`super::LiveSession`].
 macro_rules! live {
     () => {
@@ -60,11 +61,24 @@ macro_rules! live {
 
 pub(super) const LIVE_OF_USER: &str = concat!(live!(), "AND s.id > $3 ORDER BY s.id LIMIT $4");
 pub(super) const LIVE_ONE_OF_USER: &str = concat!(live!(), "AND s.id = $3");
-pub(super) const END: &str = "UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL RETURNING user_id";
-pub(super) const END_ALL_OF_USER: &str =
-    "UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND ended_at IS NULL RETURNING id";
-pub(super) const END_ALL_OF_USER_BUT: &str =
-    "UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND ended_at IS NULL AND id <> $3 RETURNING id";
+pub(super) const END: &str =
+    "UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL RETURNING user_id, access_expires_at";
+/// `$3`: a session that stays; NULL: none.
+pub(super) const END_ALL_OF_USER: &str = "UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND ended_at IS NULL \
+     AND ($3 IS NULL OR id <> $3) RETURNING id, last_used_at, access_expires_at";
+
+pub(super) const END_OF_WINDOW: &str = "SELECT id FROM sessions WHERE id > $1 ORDER BY id LIMIT 1 OFFSET $2";
+/// A session stays until its last access token has expired: that is refused for its sake.
+pub(super) const DELETE_OVER: &str = "DELETE FROM sessions WHERE id > $1 AND id <= $2 \
+     AND (idle_expires_at < $3 OR ended_at < $3) AND access_expires_at < $3";
+
+/// A session that was ended.
+#[derive(sqlx::FromRow)]
+pub(super) struct EndedRow {
+    pub(super) id: SessionId,
+    pub(super) last_used_at: DateTime<Utc>,
+    pub(super) access_expires_at: DateTime<Utc>,
+}
 
 #[derive(sqlx::FromRow)]
 pub(super) struct SessionRow {
@@ -95,7 +109,11 @@ impl TryFrom<SessionRow> for Session {
                 .scope
                 .map(|scope| scope.parse().map_err(|_| impossible("the scope is malformed")))
                 .transpose()?,
-            resource: row.resource.map(|resources| resources.split(' ').map(str::to_owned).collect()),
+            resource: row
+                .resource
+                .map(|list| list.split(' ').map(str::parse).collect::<Result<_, _>>())
+                .transpose()
+                .map_err(|error: FieldError| impossible(&error.message))?,
             secret: row.secret.try_into().map_err(|_| impossible("the secret has not 32 bytes"))?,
             counter: u64::try_from(row.counter).map_err(|_| impossible("the counter is negative"))?,
             rotated_at: row.rotated_at,

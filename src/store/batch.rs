@@ -1,5 +1,10 @@
-//! Statements that requests share. Requests that come while one is under way wait for the next, which is for all of them: what
-//! they get was read, or done, after they asked, and the database is asked less often the more there are.
+//! Request coalescing for reads, and group commit for writes.
+//!
+//! Requests that come while a statement is under way wait for the next one, which serves all of them. The more requests there
+//! are, the fewer statements each costs. Three rules:
+//! - A request is never served by a statement that began before it: what it gets was read, or written, after it came.
+//! - A request waits for the database's timeout at most. One whose caller has left is dropped before its statement begins.
+//! - Requests with the same key share one answer.
 
 use std::{
     collections::HashMap,
@@ -13,27 +18,29 @@ use tokio::sync::oneshot;
 
 use super::{Store, StoreError};
 
-/// Statements that Postgres gets at once where two full ones wait.
-const MORE_AT_ONCE: usize = 8;
+/// Statements that may run on Postgres while two full ones wait: it may be far away.
+const MORE_CONCURRENT: usize = 8;
 
 /// A statement that does the same for many.
 pub(crate) trait Batch: 'static {
     /// What one request asks for.
-    type Asked: Send;
-    /// What makes two requests the same: both get the answer that the first asked for.
+    type Request: Send;
+    /// What makes two requests the same: both get one answer.
     type Key: Clone + Eq + Hash + Send + Sync;
     /// What a request gets; by default, where the statement finds nothing for it.
     type Answer: Clone + Default + Send;
-    /// As many requests as one statement takes.
-    const MOST: usize;
-    /// Statements that may be under way at once, on SQLite and on Postgres. More wait less, and share less. Postgres may be far
-    /// away: it gets more while many wait.
-    const AT_ONCE: [usize; 2];
+    /// The largest number of requests that one statement serves.
+    const MAX: usize;
+    /// Statements that may run at the same time, on SQLite and on Postgres. With more, requests wait less and share less.
+    const CONCURRENT: [usize; 2];
 
-    fn key(asked: &Self::Asked) -> Self::Key;
+    fn key(request: &Self::Request) -> Self::Key;
 
-    /// Runs the statement for 1 to [`Batch::MOST`] requests.
-    fn run(store: &Store, asked: Vec<Self::Asked>) -> impl Future<Output = Result<Answers<Self>, StoreError>> + Send;
+    /// Runs the statement for 1 to [`Batch::MAX`] requests.
+    fn run(
+        store: &Store,
+        requests: Vec<Self::Request>,
+    ) -> impl Future<Output = Result<Answers<Self>, StoreError>> + Send;
 }
 
 /// What a statement found, by request.
@@ -48,53 +55,57 @@ pub(crate) struct Batcher<B: Batch> {
 }
 
 struct Queue<B: Batch> {
-    waiting: Vec<(B::Asked, Sender<B>)>,
-    under_way: usize,
+    waiting: Vec<(B::Request, Sender<B>)>,
+    running: usize,
 }
 
 impl<B: Batch> Batcher<B> {
     pub(crate) fn new(store: Store) -> Self {
-        Self { store, queue: Arc::new(Mutex::new(Queue { waiting: Vec::new(), under_way: 0 })) }
+        Self { store, queue: Arc::new(Mutex::new(Queue { waiting: Vec::new(), running: 0 })) }
     }
 
-    /// What the statement says for this request.
-    pub(crate) async fn ask(&self, asked: B::Asked) -> Result<B::Answer, StoreError> {
+    /// Returns the statement's answer to this request.
+    pub(crate) async fn ask(&self, request: B::Request) -> Result<B::Answer, StoreError> {
         let (answer, result) = oneshot::channel();
         let begins = {
             let mut queue = self.queue();
-            queue.waiting.push((asked, answer));
-            let begins = queue.under_way < self.most_at_once(queue.waiting.len());
-            queue.under_way += usize::from(begins);
+            queue.waiting.push((request, answer));
+            let begins = queue.running < self.concurrency(queue.waiting.len());
+            queue.running += usize::from(begins);
             begins
         };
         if begins {
-            // A task of its own: a client that goes away does not end it for the others.
+            // A task of its own: a caller who leaves does not end it for the others.
             tokio::spawn(self.clone().work());
         }
-        // A sender that was dropped belongs to a runtime that is being stopped.
-        result.await.unwrap_or(Err(StoreError::Unavailable(sqlx::Error::PoolClosed)))
+        match tokio::time::timeout(self.store.timeout(), result).await {
+            Ok(Ok(answer)) => answer,
+            // The sender was dropped with a runtime that is being stopped.
+            Ok(Err(_)) => Err(StoreError::Unavailable(sqlx::Error::PoolClosed)),
+            Err(_elapsed) => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
+        }
     }
 
-    fn most_at_once(&self, waiting: usize) -> usize {
-        match B::AT_ONCE {
-            [_, few] if self.store.is_postgres() && waiting >= 2 * B::MOST => few.max(MORE_AT_ONCE),
+    fn concurrency(&self, waiting: usize) -> usize {
+        match B::CONCURRENT {
+            [_, few] if self.store.is_postgres() && waiting >= 2 * B::MAX => few.max(MORE_CONCURRENT),
             [_, few] if self.store.is_postgres() => few,
             [few, _] => few,
         }
     }
 
     async fn work(self) {
-        // Counts itself out also where its runtime stops in the middle of a statement.
+        // Counts itself out even if its runtime stops in the middle of a statement.
         let mut leaving = Leaving { queue: &self.queue, counted: true };
-        while let Some((asked, senders)) = self.next(&mut leaving) {
-            let mut answers = B::run(&self.store, asked).await;
+        while let Some((requests, senders)) = self.next(&mut leaving) {
+            let mut answers = B::run(&self.store, requests).await;
             for (key, senders) in senders {
                 let answer = match &mut answers {
                     Ok(answers) => answers.remove(&key).unwrap_or_else(|| Ok(B::Answer::default())),
                     Err(error) => Err(error.again()),
                 };
                 for sender in senders {
-                    // Nobody may wait for it any more.
+                    // The caller may have left.
                     let _ = sender.send(match &answer {
                         Ok(answer) => Ok(answer.clone()),
                         Err(error) => Err(error.again()),
@@ -105,29 +116,31 @@ impl<B: Batch> Batcher<B> {
     }
 
     #[expect(clippy::type_complexity, reason = "said in the name of each half")]
-    fn next(&self, leaving: &mut Leaving<'_, B>) -> Option<(Vec<B::Asked>, HashMap<B::Key, Vec<Sender<B>>>)> {
+    fn next(&self, leaving: &mut Leaving<'_, B>) -> Option<(Vec<B::Request>, HashMap<B::Key, Vec<Sender<B>>>)> {
         let mut queue = self.queue();
-        if queue.waiting.is_empty() || queue.under_way > self.most_at_once(queue.waiting.len()) {
-            // Under the lock that found it so: whoever comes next finds a place and begins, or somebody at work.
-            queue.under_way -= 1;
+        // Callers who have left cost no statement.
+        queue.waiting.retain(|(_, sender)| !sender.is_closed());
+        if queue.waiting.is_empty() || queue.running > self.concurrency(queue.waiting.len()) {
+            // Under the same lock: the next request either starts a statement or finds one running.
+            queue.running -= 1;
             leaving.counted = false;
             return None;
         }
-        let (mut all, mut left) = (Vec::new(), Vec::new());
+        let (mut batch, mut left) = (Vec::new(), Vec::new());
         let mut senders: HashMap<_, Vec<_>> = HashMap::new();
-        for (asked, sender) in queue.waiting.drain(..) {
-            let key = B::key(&asked);
+        for (request, sender) in queue.waiting.drain(..) {
+            let key = B::key(&request);
             if let Some(same) = senders.get_mut(&key) {
                 same.push(sender);
-            } else if all.len() < B::MOST {
-                all.push(asked);
+            } else if batch.len() < B::MAX {
+                batch.push(request);
                 senders.insert(key, vec![sender]);
             } else {
-                left.push((asked, sender));
+                left.push((request, sender));
             }
         }
         queue.waiting = left;
-        Some((all, senders))
+        Some((batch, senders))
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue<B>> {
@@ -156,9 +169,9 @@ impl<B: Batch> Drop for Leaving<'_, B> {
     fn drop(&mut self) {
         if self.counted {
             let mut queue = lock(self.queue);
-            queue.under_way -= 1;
-            if queue.under_way == 0 {
-                // Nobody is left to answer them.
+            queue.running -= 1;
+            if queue.running == 0 {
+                // No statement is left to serve them.
                 queue.waiting.clear();
             }
         }

@@ -4,11 +4,13 @@
 //! and [`Store::transact`] runs several as one. The macros of `run` send a statement over any of them.
 
 pub(crate) mod batch;
+pub(crate) mod changes;
+pub(crate) mod conn;
 mod connections;
 mod error;
 mod migrate;
 pub(crate) mod pages;
-pub(crate) mod run;
+mod transaction;
 
 use std::{
     path::Path,
@@ -20,22 +22,23 @@ use std::{
     time::Duration,
 };
 
+pub use conn::Conn;
 pub use error::StoreError;
-pub use run::Conn;
 use sqlx::{
     ConnectOptions, SqlitePool,
     postgres::PgConnectOptions,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tracing::log::LevelFilter;
+pub use transaction::{FromStore, Revocation, TokensExpire, Transaction};
 
 use self::{
+    conn::{Line, Link},
     connections::Connections,
-    run::{Line, Link},
 };
 use crate::{
+    clock::Clock,
     config::{DatabaseConfig, DatabaseUrl},
-    error::Error,
 };
 
 /// How often a transaction is tried when the engine asks to have it repeated.
@@ -47,8 +50,10 @@ const SQLITE_READERS: u32 = 4;
 pub struct Store {
     engine: Engine,
     statements: Arc<AtomicU64>,
-    /// How long one statement may take.
-    patience: Duration,
+    /// How long one statement may take, and how long a request waits for a connection.
+    timeout: Duration,
+    /// The time of commits.
+    clock: Clock,
 }
 
 #[derive(Clone, Debug)]
@@ -59,12 +64,12 @@ enum Engine {
 
 impl Store {
     /// Connects and brings the schema up to date. Several servers may do this at once: one migrates, the others wait.
-    pub async fn open(config: &DatabaseConfig) -> Result<Self, StoreError> {
+    pub async fn open(config: &DatabaseConfig, clock: Clock) -> Result<Self, StoreError> {
         let engine = match &config.url {
             DatabaseUrl::Sqlite(path) => open_sqlite(path, config).await?,
             DatabaseUrl::Postgres(url) => open_postgres(url, config).await?,
         };
-        Ok(Self { engine, statements: Arc::default(), patience: config.timeout })
+        Ok(Self { engine, statements: Arc::default(), timeout: config.timeout, clock })
     }
 
     /// A connection for statements that change nothing.
@@ -88,44 +93,50 @@ impl Store {
         Ok(self.conn(link))
     }
 
-    /// Runs `work` in a transaction: all of it is durable when this returns `Ok`, nothing happened when it returns `Err`.
-    /// Where the engine asks for it (a lost race), the whole is done again, a few times; `work` must therefore change
-    /// nothing but the database.
-    pub async fn transact<T>(&self, work: impl AsyncFn(&mut Conn) -> Result<T, Error>) -> Result<T, Error> {
+    /// Runs `work` in a transaction: all of it is durable when this returns `Ok`, and nothing happened when it returns `Err`.
+    /// Where the engine asks for it (a lost race), the whole is repeated, a few times; `work` must therefore change nothing
+    /// but the database.
+    pub async fn transact<T, E: FromStore>(
+        &self,
+        work: impl AsyncFn(&mut Transaction) -> Result<T, E>,
+    ) -> Result<T, E> {
         for _ in 1..TRIES {
             match self.transact_once(&work).await {
-                Err(Error::Store(error)) if error.asks_for_retry() => {}
+                Err(error) if error.store().is_some_and(StoreError::asks_for_retry) => {}
                 done => return done,
             }
         }
         self.transact_once(&work).await
     }
 
-    async fn transact_once<T>(&self, work: &impl AsyncFn(&mut Conn) -> Result<T, Error>) -> Result<T, Error> {
-        let mut conn = self.begin().await?;
-        match work(&mut conn).await {
+    async fn transact_once<T, E: FromStore>(
+        &self,
+        work: &impl AsyncFn(&mut Transaction) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut transaction = self.begin().await?;
+        match work(&mut transaction).await {
             Ok(done) => {
-                conn.commit().await?;
+                transaction.commit().await?;
                 Ok(done)
             }
             Err(error) => {
-                if let Err(error) = conn.roll_back().await {
-                    tracing::debug!(%error, "a transaction was undone with its connection");
+                if let Err(error) = transaction.roll_back().await {
+                    tracing::debug!(%error, "a transaction was rolled back with its connection");
                 }
                 Err(error)
             }
         }
     }
 
-    /// Runs `work` in a transaction, and undoes it: what it would come to.
-    pub async fn rehearse<T>(&self, work: impl AsyncFn(&mut Conn) -> Result<T, Error>) -> Result<T, Error> {
-        let mut conn = self.begin().await?;
-        let done = work(&mut conn).await;
-        conn.roll_back().await?;
+    /// Runs `work` in a transaction and rolls it back: what a change would come to.
+    pub async fn dry_run<T, E: FromStore>(&self, work: impl AsyncFn(&mut Transaction) -> Result<T, E>) -> Result<T, E> {
+        let mut transaction = self.begin().await?;
+        let done = work(&mut transaction).await;
+        transaction.roll_back().await?;
         done
     }
 
-    async fn begin(&self) -> Result<Conn, StoreError> {
+    async fn begin(&self) -> Result<Transaction, StoreError> {
         let link = match &self.engine {
             // IMMEDIATE: a transaction that begins by reading could not be raised to a writing one without a race.
             Engine::Sqlite { writer, .. } => Link::SqliteTransaction(writer.begin_with("BEGIN IMMEDIATE").await?),
@@ -133,17 +144,22 @@ impl Store {
         };
         let mut conn = self.conn(link);
         conn.begin().await?;
-        Ok(conn)
+        Ok(Transaction::new(conn, self.clock.clone()))
     }
 
     fn conn(&self, link: Link) -> Conn {
-        Conn::new(link, self.statements.clone(), self.patience)
+        Conn::new(link, self.statements.clone(), self.timeout)
     }
 
     /// How many statements were sent so far, those that begin and end transactions not counted.
     #[must_use]
     pub fn statements_run(&self) -> u64 {
         self.statements.load(Ordering::Relaxed)
+    }
+
+    /// How long a statement may take, and a request may wait for one.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// Whether it is Postgres.
@@ -160,7 +176,7 @@ impl Store {
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
         let mut conn = self.read().await?;
-        run::scalar!(conn, i32, "SELECT 1")?;
+        conn::scalar!(conn, i32, "SELECT 1")?;
         Ok(())
     }
 
@@ -204,16 +220,11 @@ async fn open_sqlite(path: &Path, config: &DatabaseConfig) -> Result<Engine, Sto
 }
 
 async fn open_postgres(url: &str, config: &DatabaseConfig) -> Result<Engine, StoreError> {
-    // A statement's plan is kept as long as its connection, and the first ones are made while the tables are small: what looks
-    // cheaper then than an index, to read all of them, must not be kept until there are a million rows.
     let options = PgConnectOptions::from_str(url)?
         .application_name("grantd")
-        .options([("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off")])
-        // What has to be read whole all the same (it is small) looks so costly then that Postgres would compile it.
-        .options([("jit", "off")])
         .options([
             ("statement_timeout", config.timeout.as_millis().to_string()),
-            // A server that fell silent in a transaction holds what others wait for.
+            // A server that fell sipooled in a transaction holds what others wait for.
             ("idle_in_transaction_session_timeout", (2 * config.timeout).as_millis().to_string()),
         ])
         .log_slow_statements(LevelFilter::Warn, config.timeout / 2)

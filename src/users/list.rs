@@ -5,10 +5,8 @@ use super::{
     sql::{BATCH, BY_USERNAMES, LIST, LIST_DISABLED, LIST_EMAIL, LIST_ROLE, LIST_USERNAME, UserRow},
 };
 use crate::{
-    app::App,
-    error::Error,
     ids::UserId,
-    store::{Conn, StoreError, run},
+    store::{Conn, StoreError, conn},
 };
 
 /// Which users; all of it must be true of them.
@@ -51,9 +49,8 @@ impl Filter {
     }
 }
 
-/// At most `limit` users, after one of them. It costs the same wherever the page is.
-pub async fn list(app: &App, filter: &Filter, after: Option<After>, limit: i64) -> Result<Vec<User>, Error> {
-    let mut conn = app.store.read().await?;
+/// Returns at most `limit` users, after one of them. It costs the same wherever the page is.
+pub async fn list(conn: &mut Conn, filter: &Filter, after: Option<After>, limit: i64) -> Result<Vec<User>, StoreError> {
     let Filter { q, role, disabled } = filter;
     let rows = if let Some(q) = q {
         let q = q.to_ascii_lowercase();
@@ -65,33 +62,34 @@ pub async fn list(app: &App, filter: &Filter, after: Option<After>, limit: i64) 
         // Names and addresses are ASCII.
         let end = q + "\u{10ffff}";
         let sql = if filter.is_of_emails() { LIST_EMAIL } else { LIST_USERNAME };
-        run::all!(conn, UserRow, sql, from, limit, role.as_deref(), *disabled, end)?
+        conn::all!(conn, UserRow, sql, from, limit, role.as_deref(), *disabled, end)?
     } else {
         let id = match after {
             Some(After::Id(id)) => id,
             _ => UserId::from([0; 16]),
         };
         match (role, disabled) {
-            (Some(role), disabled) => run::all!(conn, UserRow, LIST_ROLE, id, limit, role.as_str(), *disabled)?,
-            (None, Some(disabled)) => run::all!(conn, UserRow, LIST_DISABLED, id, limit, *disabled)?,
-            (None, None) => run::all!(conn, UserRow, LIST, id, limit)?,
+            (Some(role), disabled) => conn::all!(conn, UserRow, LIST_ROLE, id, limit, role.as_str(), *disabled)?,
+            (None, Some(disabled)) => conn::all!(conn, UserRow, LIST_DISABLED, id, limit, *disabled)?,
+            (None, None) => conn::all!(conn, UserRow, LIST, id, limit)?,
         }
     };
-    Ok(rows.into_iter().map(User::try_from).collect::<Result<_, _>>()?)
+    rows.into_iter().map(User::try_from).collect()
 }
 
-/// Users in the order of their ids, after one of them, as a transaction that is under way sees them.
-pub(crate) async fn after(conn: &mut Conn, last: Option<UserId>, limit: i64) -> Result<Vec<User>, StoreError> {
+/// Returns at most `limit` users in the order of their ids, after one of them.
+pub(crate) async fn list_by_id(conn: &mut Conn, last: Option<UserId>, limit: i64) -> Result<Vec<User>, StoreError> {
     let last = last.unwrap_or_else(|| UserId::from([0; 16]));
-    run::all!(conn, UserRow, LIST, last, limit)?.into_iter().map(User::try_from).collect()
+    conn::all!(conn, UserRow, LIST, last, limit)?.into_iter().map(User::try_from).collect()
 }
 
-/// Those who have one of these names, which are in lower case.
-pub(crate) async fn named(conn: &mut Conn, names: &[String]) -> Result<Vec<User>, StoreError> {
+/// Returns the users with one of these names, which are in lower case.
+pub(crate) async fn list_by_names(conn: &mut Conn, names: &[String]) -> Result<Vec<User>, StoreError> {
     let mut found = Vec::new();
     for names in names.chunks(BATCH) {
         // The places that are left over repeat a name.
-        let rows = run::all_of!(conn, UserRow, BY_USERNAMES, names.iter().cycle().take(BATCH), |name| [name.as_str()])?;
+        let rows =
+            conn::all_of!(conn, UserRow, BY_USERNAMES, names.iter().cycle().take(BATCH), |name| [name.as_str()])?;
         found.extend(rows);
     }
     found.into_iter().map(User::try_from).collect()

@@ -11,7 +11,7 @@ use crate::{
     store::{
         Store, StoreError,
         batch::{Answers, Batch, Batcher},
-        run,
+        conn,
     },
 };
 
@@ -33,23 +33,23 @@ impl Reader {
 struct ById;
 
 impl Batch for ById {
-    type Asked = UserId;
+    type Request = UserId;
     type Key = UserId;
     type Answer = Option<Arc<User>>;
-    const MOST: usize = BATCH;
+    const MAX: usize = BATCH;
     /// SQLite: as many as it has readers.
-    const AT_ONCE: [usize; 2] = [4, 2];
+    const CONCURRENT: [usize; 2] = [4, 2];
 
-    fn key(asked: &UserId) -> UserId {
-        *asked
+    fn key(id: &UserId) -> UserId {
+        *id
     }
 
-    async fn run(store: &Store, asked: Vec<UserId>) -> Result<Answers<Self>, StoreError> {
+    async fn run(store: &Store, ids: Vec<UserId>) -> Result<Answers<Self>, StoreError> {
         let mut conn = store.read().await?;
-        let rows = match asked[..] {
-            [id] => run::all!(conn, UserRow, BY_ID, id)?,
+        let rows = match ids[..] {
+            [id] => conn::all!(conn, UserRow, BY_ID, id)?,
             // The places that are left over repeat an id.
-            _ => run::all_of!(conn, UserRow, BY_IDS, asked.iter().cycle().take(BATCH), |id| [*id])?,
+            _ => conn::all_of!(conn, UserRow, BY_IDS, ids.iter().cycle().take(BATCH), |id| [*id])?,
         };
         let found = rows.into_iter().map(|row| (row.id, User::try_from(row).map(|user| Some(Arc::new(user)))));
         Ok(found.collect::<HashMap<_, _>>())

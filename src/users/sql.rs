@@ -8,7 +8,7 @@ use crate::{ids::UserId, store::StoreError};
 /// The columns of [`UserRow`], with the roles and what they give.
 macro_rules! columns {
     () => {
-        "u.id, u.username, u.email, u.display_name, u.disabled, u.created_at, u.updated_at, u.last_login_at, u.revision, \
+        "u.id, u.username, u.email, u.display_name, u.disabled, u.created_at, u.updated_at, u.last_login_at, \
          (SELECT string_agg(ur.role, ' ') FROM user_roles ur WHERE ur.user_id = u.id) AS roles, \
          (SELECT string_agg(r.scopes, ' ') FROM user_roles ur JOIN roles r ON r.name = ur.role \
           WHERE ur.user_id = u.id) AS scopes"
@@ -71,9 +71,9 @@ pub(super) const INSERT: &str = "INSERT INTO users \
      (id, username, email, display_name, password_hash, disabled, created_at, updated_at) \
      VALUES ($1, $2, $3, $4, $5, $6, $7, $7)";
 
-pub(super) const TOUCH: &str = "UPDATE users SET updated_at = $2, revision = revision + 1 WHERE id = $1";
-/// So that nobody else changes it until the transaction is over.
-pub(super) const HOLD: &str = "UPDATE users SET revision = revision WHERE id = $1";
+pub(super) const TOUCH: &str = "UPDATE users SET updated_at = $2 WHERE id = $1";
+/// Locks the row until the transaction ends.
+pub(super) const LOCK: &str = "UPDATE users SET updated_at = updated_at WHERE id = $1";
 pub(super) const UPDATE: &str = "UPDATE users SET username = $2, email = $3, display_name = $4 WHERE id = $1";
 pub(super) const DELETE: &str = "DELETE FROM users WHERE id = $1";
 pub(super) const SET_DISABLED: &str = "UPDATE users SET disabled = $2 WHERE id = $1";
@@ -98,7 +98,6 @@ pub(crate) struct UserRow {
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
     last_login_at: Option<DateTime<Utc>>,
-    revision: i64,
     roles: Option<String>,
     scopes: Option<String>,
 }
@@ -129,14 +128,16 @@ impl TryFrom<UserRow> for User {
                 .email
                 .map(|email| email.parse().map_err(|error: crate::error::FieldError| impossible(&error.message)))
                 .transpose()?,
-            display_name: row.display_name,
+            display_name: row
+                .display_name
+                .map(|name| name.parse().map_err(|error: crate::error::FieldError| impossible(&error.message)))
+                .transpose()?,
             roles,
             scopes: row.scopes.unwrap_or_default().parse().map_err(|error| impossible(&error))?,
             disabled: row.disabled,
             created_at: row.created_at,
             updated_at: row.updated_at,
             last_login_at: row.last_login_at,
-            revision: row.revision,
         })
     }
 }

@@ -1,11 +1,11 @@
 //! The audit log: what is left behind of what happens.
 
 use chrono::Duration;
-use grantd::{audit::Origin, keys};
+use grantd::audit::Origin;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    ADMIN_PASSWORD, Database, Form, MASTER_KEY, NewClient, PASSWORD, Request, TestServer, on_both_engines,
+    ADMIN_PASSWORD, Database, Form, MASTER_KEY, NewClient, PASSWORD, Request, TestServer, on_both_engines, rotate_keys,
 };
 
 on_both_engines!(
@@ -150,7 +150,7 @@ async fn theft_revocation_and_keys_leave_an_event(database: Database) {
     // What nobody asked for over HTTP has no actor, and comes from nowhere.
     server.advance(Duration::seconds(1));
     let origin = Origin::system();
-    server.within(async move |app, now| keys::rotate(&app, None, false, &origin, now).await.unwrap()).await;
+    server.within(async move |app, now| rotate_keys(&app, None, false, &origin, now).await.unwrap()).await;
     let event = newest(&server, &admin, "kind=signing_key.created").await;
     for member in ["actor", "client_id", "address", "request_id"] {
         assert_eq!(event[member], Value::Null, "{event}");

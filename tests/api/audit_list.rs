@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Duration, Utc};
-use grantd::audit::{self, Event, Origin};
+use grantd::audit::{self, Event, Kind, Origin};
 use serde_json::{Value, json};
 
 use crate::{
@@ -37,13 +37,14 @@ async fn record_many(server: &TestServer, count: i64) {
         .within(async move |app, now| {
             let record = app.store.transact(async |conn| {
                 for n in 0..count {
-                    let kind = ["user.changed", "role.changed", "client.changed"][usize::try_from(n / 5 % 3).unwrap()];
+                    let kind = [Kind::UserChanged, Kind::RoleChanged, Kind::ClientChanged]
+                        [usize::try_from(n / 5 % 3).unwrap()];
                     let actor = (n % 2 == 0).then(|| format!("actor-{}", n % 4));
                     let event = Event::success(kind).subject(&format!("subject-{}", n % 3)).details(json!({"n": n}));
                     let origin = Origin { actor, ..Origin::system() };
                     audit::record(conn, event, &origin, now + Duration::microseconds(n * 300)).await?;
                 }
-                Ok(())
+                Ok::<_, grantd::error::Error>(())
             });
             record.await.unwrap();
         })

@@ -2,8 +2,9 @@
 
 use chrono::Duration;
 use grantd::{
-    audit::{self, Event, Origin},
-    cleanup::{self, Sessions},
+    audit::{self, Event, Kind, Origin},
+    cleanup,
+    sessions::Sweep,
 };
 
 use crate::harness::{Database, Form, PASSWORD, TestServer, on_both_engines};
@@ -13,7 +14,7 @@ on_both_engines!(old_rows_go_and_live_ones_stay, batches_are_small, old_audit_ev
 async fn sweep(server: &TestServer) -> bool {
     server
         .within(async |app, now| {
-            cleanup::sweep(&app.store, &mut Sessions::default(), app.config.log.audit_retention, now).await.unwrap()
+            cleanup::sweep(&app.store, &mut Sweep::default(), app.config.log.audit_retention, now).await.unwrap()
         })
         .await
 }
@@ -57,15 +58,16 @@ async fn batches_are_small(database: Database) {
     server.admin().await;
     let id = if server.database().is_postgres() { "gen_random_uuid()" } else { "randomblob(16)" };
     let many = format!(
-        "INSERT INTO sessions (id, user_id, client_id, secret, counter, created_at, last_used_at, idle_expires_at, expires_at) \
+        "INSERT INTO sessions (id, user_id, client_id, secret, counter, created_at, last_used_at, idle_expires_at, expires_at, \
+         access_expires_at) \
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2500) \
-         SELECT {id}, user_id, client_id, secret, 0, created_at, created_at, created_at, created_at FROM sessions, n"
+         SELECT {id}, user_id, client_id, secret, 0, created_at, created_at, created_at, created_at, created_at FROM sessions, n"
     );
     server.database().execute(&many).await.unwrap();
     server.advance(Duration::minutes(16));
     let left = server
         .within(async |app, now| {
-            let mut sessions = Sessions::default();
+            let mut sessions = Sweep::default();
             let mut windows = 1;
             while cleanup::sweep(&app.store, &mut sessions, app.config.log.audit_retention, now).await.unwrap() {
                 windows += 1;
@@ -83,10 +85,10 @@ async fn old_audit_events_go_and_others_stay(database: Database) {
         .within(async |app, now| {
             let record = app.store.transact(async |conn| {
                 for n in 0..500 {
-                    let event = Event::success("user.changed").details(serde_json::json!({"n": n}));
+                    let event = Event::success(Kind::UserChanged).details(serde_json::json!({"n": n}));
                     audit::record(conn, event, &Origin::system(), now + Duration::milliseconds(n)).await?;
                 }
-                Ok(())
+                Ok::<_, grantd::error::Error>(())
             });
             record.await.unwrap();
         })

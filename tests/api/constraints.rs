@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use grantd::{clients, error::Error, store::StoreError};
 
-use crate::harness::{Database, Form, NewClient, PASSWORD, TestServer, on_both_engines};
+use crate::harness::{Database, Form, NewClient, PASSWORD, TestServer, on_both_engines, rotate_keys};
 
 on_both_engines!(
     each_constraint_is_known_by_its_name,
@@ -28,20 +28,20 @@ const VIOLATIONS: [(&str, &str); 19] = [
     ("server_keys_pkey", "INSERT INTO server_keys SELECT * FROM server_keys"),
     (
         "signing_keys_active_key",
-        "INSERT INTO signing_keys (kid, algorithm, public_jwk, private_key, state, created_at, not_before, longest_ttl) \
-         SELECT 'another', algorithm, public_jwk, private_key, state, created_at, not_before, 1 FROM signing_keys \
+        "INSERT INTO signing_keys (kid, algorithm, public_jwk, private_key, state, created_at, not_before, longest_ttl, \
+         default_ttl) SELECT 'another', algorithm, public_jwk, private_key, state, created_at, not_before, 1, 1 FROM signing_keys \
          WHERE state = 'active'",
     ),
     (
         "signing_keys_next_key",
-        "INSERT INTO signing_keys (kid, algorithm, public_jwk, private_key, state, created_at, not_before, longest_ttl) \
-         SELECT 'another', algorithm, public_jwk, private_key, state, created_at, not_before, 1 FROM signing_keys \
+        "INSERT INTO signing_keys (kid, algorithm, public_jwk, private_key, state, created_at, not_before, longest_ttl, \
+         default_ttl) SELECT 'another', algorithm, public_jwk, private_key, state, created_at, not_before, 1, 1 FROM signing_keys \
          WHERE state = 'next'",
     ),
     (
         "signing_keys_pkey",
-        "INSERT INTO signing_keys (kid, algorithm, public_jwk, private_key, state, created_at, not_before, longest_ttl) \
-         SELECT kid, algorithm, public_jwk, private_key, 'retired', created_at, not_before, 1 FROM signing_keys",
+        "INSERT INTO signing_keys (kid, algorithm, public_jwk, private_key, state, created_at, not_before, longest_ttl, \
+         default_ttl) SELECT kid, algorithm, public_jwk, private_key, 'retired', created_at, not_before, 1, 1 FROM signing_keys",
     ),
     ("user_roles_pkey", "INSERT INTO user_roles SELECT * FROM user_roles"),
     ("user_roles_role_fkey", "INSERT INTO user_roles (user_id, role) SELECT id, 'nobody' FROM users"),
@@ -61,10 +61,10 @@ async fn set_up(database: Database) -> TestServer {
     server.admin().await;
     server
         .within(async |app, now| {
-            grantd::keys::rotate(&app, None, false, &grantd::audit::Origin::system(), now).await.unwrap();
-            let id = "app";
-            let patch = clients::ClientPatch { disabled: Some(true), ..clients::ClientPatch::default() };
-            clients::patch(&app, id, &patch, &grantd::authority::Authority::system(), now).await.unwrap();
+            rotate_keys(&app, None, false, &grantd::audit::Origin::system(), now).await.unwrap();
+            let (id, by) = ("app".parse().unwrap(), grantd::authority::Authority::system());
+            let patch = clients::ClientPatch::disabled(true);
+            app.write(async |tx| clients::patch(tx, &id, &patch, &by, now).await).await.unwrap();
         })
         .await;
     let assertion = "INSERT INTO client_assertions SELECT 'app', secret, created_at FROM sessions";

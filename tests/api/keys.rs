@@ -7,7 +7,7 @@ use grantd_guard::{AuthenticateError, Guard, TokenError};
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Database, Form, NewClient, TestServer, on_both_engines},
+    harness::{Database, Form, NewClient, TestServer, on_both_engines, rotate_keys},
     token::claims,
 };
 
@@ -64,7 +64,7 @@ async fn signing_with(database: Database, algorithm: &'static str) -> TestServer
     let server = TestServer::with(database, &["--signing-algorithm", algorithm]).await;
     let algorithm = grantd::config::Algorithm::parse(algorithm);
     let rotated = server.within(async move |app, now| {
-        grantd::keys::rotate(&app, algorithm, true, &grantd::audit::Origin::system(), now).await.map(drop)
+        rotate_keys(&app, algorithm, true, &grantd::audit::Origin::system(), now).await.map(drop)
     });
     rotated.await.unwrap();
     server

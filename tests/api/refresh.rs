@@ -180,7 +180,9 @@ async fn a_token_belongs_to_its_client(database: Database) {
 
 async fn what_ends_a_session_is_no_theft(database: Database) {
     let (server, first) = logged_in(database).await;
-    let user = server.within(async |app, _| grantd::users::find(&app, "maria").await.unwrap()).await;
+    let user = server
+        .within(async |app, _| grantd::users::find(&mut app.store.read().await.unwrap(), "maria").await.unwrap())
+        .await;
     let second = refresh_token(&good(&server, &first).await);
     server.set_password(&user, "another password").await;
     bad(&server, &first).await;

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::Duration;
-use grantd::{audit::Origin, keys, secret::MasterKey};
+use grantd::{audit::Origin, secret::MasterKey};
 use serde_json::{Value, json};
 
 use crate::harness::{
     Database, Form, MASTER_KEY, NewClient, PASSWORD, Request, TestServer, eventually, http_client, on_both_engines,
+    retire_key, rotate_keys,
 };
 
 on_both_engines!(
@@ -94,7 +95,7 @@ async fn another_algorithm_is_a_rotation(database: Database) {
 
 async fn rotate(server: &TestServer, immediately: bool) -> String {
     let rotated =
-        server.within(async move |app, now| keys::rotate(&app, None, immediately, &Origin::system(), now).await);
+        server.within(async move |app, now| rotate_keys(&app, None, immediately, &Origin::system(), now).await);
     rotated.await.unwrap().kid
 }
 
@@ -116,7 +117,7 @@ async fn by_hand_and_at_once(database: Database) {
 
 async fn delete(server: &TestServer, kid: &str) -> Result<(), grantd::error::Error> {
     let kid = kid.to_owned();
-    server.within(async move |app, now| keys::delete(&app, &kid, &Origin::system(), now).await).await
+    server.within(async move |app, now| retire_key(&app, &kid, now).await).await
 }
 
 async fn a_compromised_key_goes_with_its_tokens(database: Database) {
@@ -211,11 +212,13 @@ async fn a_new_master_key_changes_nothing_else(database: Database) {
     let before = published(&server).await;
     let new = MasterKey::generate().unwrap();
     let key = new.clone();
-    server.within(async move |app, _| keys::rewrap(&app, &key).await).await.unwrap();
+    server
+        .within(async move |app, now| app.write(async |tx| app.keys.rewrap(tx, &key, now).await).await)
+        .await
+        .unwrap();
     // The server that runs goes on, and changes nothing that only the old key would open.
     is_good(&server, &server.admin().await).await;
-    let refused =
-        server.within(async |app, now| keys::rotate(&app, None, true, &Origin::system(), now).await.map(drop));
+    let refused = server.within(async |app, now| rotate_keys(&app, None, true, &Origin::system(), now).await.map(drop));
     assert!(refused.await.is_err());
     assert_eq!(published(&server).await, before);
     let database = server.stop();

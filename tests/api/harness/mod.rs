@@ -20,7 +20,7 @@ pub(crate) use self::{
     proxy::Proxy,
     raw::raw,
     server::{ADMIN_PASSWORD, MASTER_KEY, TestServer, beginning, config},
-    set_up::{NewClient, PASSWORD},
+    set_up::{NewClient, PASSWORD, retire_key, rotate_keys},
 };
 
 /// Makes two tests of each function: one gets a SQLite file, the other a database on Postgres.

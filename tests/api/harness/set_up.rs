@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use grantd::{
+    app::App,
+    audit::Origin,
     authority::Authority,
     clients::{self, ClientKind, ClientPatch, Jwks},
+    config::Algorithm,
     error::Error,
-    passwords::Password,
+    keys::SigningKey,
     roles,
+    secret::{self, CLIENT_SECRET, Password},
     users::{self, NewUser, User, UserPatch},
 };
 use secrecy::ExposeSecret as _;
@@ -17,7 +22,25 @@ use super::TestServer;
 /// The password of users that a test makes.
 pub(crate) const PASSWORD: &str = "a password of maria's";
 
-/// A client to be made.
+/// Rotates the signing key.
+pub(crate) async fn rotate_keys(
+    app: &App,
+    algorithm: Option<Algorithm>,
+    immediately: bool,
+    origin: &Origin,
+    now: DateTime<Utc>,
+) -> Result<SigningKey, Error> {
+    let new = app.keys.generate(algorithm).await?;
+    app.write(async |tx| app.keys.rotate(tx, &new, immediately, origin, now).await).await
+}
+
+/// Retires a signing key.
+pub(crate) async fn retire_key(app: &App, kid: &str, now: DateTime<Utc>) -> Result<(), Error> {
+    let new = app.keys.generate(None).await?;
+    app.write(async |tx| app.keys.retire(tx, kid, &new, &Origin::system(), now).await).await
+}
+
+/// A client to create.
 #[derive(Clone)]
 pub(crate) struct NewClient {
     pub(crate) id: &'static str,
@@ -49,9 +72,10 @@ impl TestServer {
     /// Makes scopes.
     pub(crate) async fn create_scopes(&self, names: &'static [&'static str]) {
         self.within(async move |app, now| {
+            let (by, description) = (Authority::system(), "of a test".parse().unwrap());
             for name in names {
                 let name = name.parse().unwrap();
-                roles::put_scope(&app, &name, Some("of a test"), &Authority::system(), now).await.unwrap();
+                app.write(async |tx| roles::put_scope(tx, &name, Some(&description), &by, now).await).await.unwrap();
             }
         })
         .await;
@@ -61,7 +85,8 @@ impl TestServer {
     pub(crate) async fn put_role(&self, name: &'static str, scopes: &'static str) {
         self.within(async move |app, now| {
             let (name, scopes) = (name.parse().unwrap(), scopes.parse().unwrap());
-            roles::put_role(&app, &name, None, &scopes, &Authority::system(), now).await.unwrap();
+            let by = Authority::system();
+            app.write(async |tx| roles::put_role(tx, &name, None, &scopes, &by, now).await).await.unwrap();
         })
         .await;
     }
@@ -79,22 +104,27 @@ impl TestServer {
         password: &str,
         roles: &[&str],
     ) -> Result<User, Error> {
-        let new = NewUser {
+        let password = Password::chosen("password", password).unwrap();
+        let mut new = NewUser {
             username: username.parse().unwrap(),
             email: email.map(|email| email.parse().unwrap()),
             display_name: None,
-            password: Password::chosen("password", password).unwrap(),
+            password_hash: String::new(),
             roles: roles.iter().map(|role| role.parse().unwrap()).collect(),
         };
-        self.within(async move |app, now| users::create(&app, &new, &Authority::system(), now).await).await
+        self.within(async move |app, now| {
+            new.password_hash = app.passwords.hash(&password).await?;
+            app.write(async |tx| users::create(tx, &new, &Authority::system(), now).await).await
+        })
+        .await
     }
 
     /// Disables or enables a user.
     pub(crate) async fn set_disabled(&self, user: &User, disabled: bool) {
         let id = user.id;
         self.within(async move |app, now| {
-            let patch = UserPatch { disabled: Some(disabled), ..UserPatch::default() };
-            users::patch(&app, id, &patch, &Authority::system(), now).await.unwrap()
+            let (patch, by) = (UserPatch::disabled(disabled), Authority::system());
+            app.write(async |tx| users::patch(tx, id, &patch, &by, now).await).await.unwrap()
         })
         .await;
     }
@@ -103,7 +133,8 @@ impl TestServer {
     pub(crate) async fn set_password(&self, user: &User, password: &str) {
         let (id, password) = (user.id, Password::chosen("password", password).unwrap());
         self.within(async move |app, now| {
-            users::set_password(&app, id, &password, &Authority::system(), now).await.unwrap()
+            let (hash, by) = (app.passwords.hash(&password).await.unwrap(), Authority::system());
+            app.write(async |tx| users::set_password(tx, id, &hash, &by, now).await).await.unwrap()
         })
         .await;
     }
@@ -111,8 +142,11 @@ impl TestServer {
     /// Gives a user other roles.
     pub(crate) async fn set_roles(&self, user: &User, roles: &[&str]) {
         let (id, roles) = (user.id, roles.iter().map(|role| role.parse().unwrap()).collect::<Vec<_>>());
-        self.within(async move |app, now| users::set_roles(&app, id, &roles, &Authority::system(), now).await.unwrap())
-            .await;
+        self.within(async move |app, now| {
+            let by = Authority::system();
+            app.write(async |tx| users::set_roles(tx, id, &roles, &by, now).await).await.unwrap()
+        })
+        .await;
     }
 
     /// Makes a client; gives its secret, or the empty text where it has none.
@@ -124,25 +158,29 @@ impl TestServer {
     pub(crate) async fn try_create_client(&self, new: NewClient) -> Result<String, Error> {
         let new = clients::NewClient {
             client_id: new.id.parse().unwrap(),
-            name: "A client of a test".to_owned(),
+            name: "A client of a test".parse().unwrap(),
             kind: if new.confidential { ClientKind::Confidential } else { ClientKind::Public },
             grant_types: new.grants.iter().map(|grant| grant.parse().unwrap()).collect(),
             scopes: new.scopes.parse().unwrap(),
-            audiences: new.audiences.iter().map(|audience| (*audience).to_owned()).collect(),
+            audiences: new.audiences.iter().map(|audience| audience.parse().unwrap()).collect(),
             access_token_ttl: new.access_token_ttl.map(Duration::from_secs),
             jwks: new.jwks.map(|json| Jwks::parse(json).unwrap()),
         };
-        let made =
-            self.within(async move |app, now| clients::create(&app, &new, &Authority::system(), now).await).await;
-        made.map(|(_, secret)| secret.map(|secret| secret.expose_secret().to_owned()).unwrap_or_default())
+        let secret = (new.kind == ClientKind::Confidential).then(|| secret::generate(CLIENT_SECRET).unwrap());
+        let given = secret.clone();
+        let created = self.within(async move |app, now| {
+            let (by, secret) = (Authority::system(), given.as_ref());
+            app.write(async |tx| clients::create(tx, &new, secret, &by, now).await).await
+        });
+        created.await.map(|_| secret.map(|secret| secret.expose_secret().to_owned()).unwrap_or_default())
     }
 
     /// Disables or enables a client.
     pub(crate) async fn set_client_disabled(&self, id: &str, disabled: bool) {
-        let id = id.to_owned();
+        let id = id.parse().unwrap();
         self.within(async move |app, now| {
-            let patch = ClientPatch { disabled: Some(disabled), ..ClientPatch::default() };
-            clients::patch(&app, &id, &patch, &Authority::system(), now).await.unwrap();
+            let (patch, by) = (ClientPatch::disabled(disabled), Authority::system());
+            app.write(async |tx| clients::patch(tx, &id, &patch, &by, now).await).await.unwrap();
         })
         .await;
     }

@@ -81,7 +81,7 @@ impl Place {
         match error {
             Error::Invalid(fields) => Error::Invalid(fields.into_iter().map(|field| self.of(field)).collect()),
             Error::Taken { field } => Error::Invalid(vec![self.error(field, Code::Format, "is taken")]),
-            Error::Forbidden(why) => {
+            Error::RuleViolation(why) => {
                 let entry = format!("{}[{}]", self.section, self.index);
                 Error::Invalid(vec![FieldError::new(entry, Code::Format, why)])
             }

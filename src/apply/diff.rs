@@ -7,16 +7,17 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 
 use super::{
+    desired::{DesiredClient, DesiredState},
     error::Place,
     file::{RoleEntry, ScopeEntry, UserEntry},
-    wanted::{Wanted, WantedClient},
 };
 use crate::{
-    clients::{self, Client, ClientId, ClientPatch, Credentials},
+    clients::{self, Client, ClientPatch, Credentials},
     error::{Code, Error},
     ids::UserId,
+    names::{ClientId, RoleName},
     patch::Patch,
-    roles::{self, Role, RoleName, ScopeInfo},
+    roles::{self, Role, ScopeInfo},
     secret,
     store::{
         Conn, StoreError,
@@ -65,7 +66,7 @@ pub(super) struct Difference<'w> {
 pub(super) enum Step<'w> {
     PutScope(&'w ScopeEntry),
     PutRole(&'w RoleEntry),
-    CreateClient(&'w WantedClient),
+    CreateClient(&'w DesiredClient),
     ChangeClient { id: &'w ClientId, patch: ClientPatch, secret: Option<&'w SecretString> },
     CreateUser(&'w UserEntry),
     ChangeUser { id: UserId, patch: UserPatch, roles: &'w [RoleName] },
@@ -105,10 +106,10 @@ impl Stage {
     pub(super) async fn differences<'w>(
         self,
         conn: &mut Conn,
-        wanted: &'w Wanted,
+        desired: &'w DesiredState,
         prune: bool,
     ) -> Result<Vec<Difference<'w>>, Error> {
-        let Wanted { scopes, roles, clients, users, .. } = wanted;
+        let DesiredState { scopes, roles, clients, users, .. } = desired;
         match (self, prune) {
             (Self::Scopes, _) => of_scopes(conn, scopes.as_deref().unwrap_or_default()).await,
             (Self::Roles, _) => of_roles(conn, roles.as_deref().unwrap_or_default()).await,
@@ -147,19 +148,19 @@ fn differing(fields: impl IntoIterator<Item = (&'static str, bool)>) -> Vec<&'st
 
 /// All scopes that there are.
 pub(super) async fn scopes_there(conn: &mut Conn) -> Result<Vec<ScopeInfo>, StoreError> {
-    let read = async |after: Option<String>| roles::scopes_after(conn, &after.unwrap_or_default(), PAGE).await;
+    let read = async |after: Option<String>| roles::list_scopes(conn, &after.unwrap_or_default(), PAGE).await;
     every(read, |scope| scope.name.to_string()).await
 }
 
 /// All roles.
 pub(super) async fn roles_there(conn: &mut Conn) -> Result<Vec<Role>, StoreError> {
-    let read = async |after: Option<String>| roles::roles_after(conn, &after.unwrap_or_default(), PAGE).await;
+    let read = async |after: Option<String>| roles::list_roles(conn, &after.unwrap_or_default(), PAGE).await;
     every(read, |role| role.name.to_string()).await
 }
 
 /// All clients.
 pub(super) async fn clients_there(conn: &mut Conn) -> Result<Vec<Credentials>, StoreError> {
-    let read = async |after: Option<String>| clients::credentials_after(conn, &after.unwrap_or_default(), PAGE).await;
+    let read = async |after: Option<String>| clients::list_credentials(conn, &after.unwrap_or_default(), PAGE).await;
     every(read, |credentials| credentials.client.client_id.to_string()).await
 }
 
@@ -167,10 +168,10 @@ fn places<'w, T>(section: &'static str, entries: &'w [T]) -> impl Iterator<Item 
     entries.iter().enumerate().map(move |(index, entry)| (Place { section, index }, entry))
 }
 
-async fn of_scopes<'w>(conn: &mut Conn, wanted: &'w [ScopeEntry]) -> Result<Vec<Difference<'w>>, Error> {
+async fn of_scopes<'w>(conn: &mut Conn, desired: &'w [ScopeEntry]) -> Result<Vec<Difference<'w>>, Error> {
     let there = scopes_there(conn).await?;
     let there: HashMap<&str, &ScopeInfo> = there.iter().map(|scope| (scope.name.as_str(), scope)).collect();
-    let differences = places("scopes", wanted).filter_map(|(place, entry)| {
+    let differences = places("scopes", desired).filter_map(|(place, entry)| {
         let fields = there.get(entry.name.as_str()).map(|scope| {
             let described = entry.description.as_ref().is_some_and(|text| *text != scope.description);
             differing([("description", described)])
@@ -181,10 +182,10 @@ async fn of_scopes<'w>(conn: &mut Conn, wanted: &'w [ScopeEntry]) -> Result<Vec<
     Ok(differences.collect())
 }
 
-async fn of_roles<'w>(conn: &mut Conn, wanted: &'w [RoleEntry]) -> Result<Vec<Difference<'w>>, Error> {
+async fn of_roles<'w>(conn: &mut Conn, desired: &'w [RoleEntry]) -> Result<Vec<Difference<'w>>, Error> {
     let there = roles_there(conn).await?;
     let there: HashMap<&str, &Role> = there.iter().map(|role| (role.name.as_str(), role)).collect();
-    let differences = places("roles", wanted).filter_map(|(place, entry)| {
+    let differences = places("roles", desired).filter_map(|(place, entry)| {
         let fields = there.get(entry.name.as_str()).map(|role| {
             let described = entry.description.as_ref().is_some_and(|text| *text != role.description);
             differing([("description", described), ("scopes", entry.scopes != role.scopes)])
@@ -195,14 +196,14 @@ async fn of_roles<'w>(conn: &mut Conn, wanted: &'w [RoleEntry]) -> Result<Vec<Di
     Ok(differences.collect())
 }
 
-async fn of_clients<'w>(conn: &mut Conn, wanted: &'w [WantedClient]) -> Result<Vec<Difference<'w>>, Error> {
-    if wanted.is_empty() {
+async fn of_clients<'w>(conn: &mut Conn, desired: &'w [DesiredClient]) -> Result<Vec<Difference<'w>>, Error> {
+    if desired.is_empty() {
         return Ok(Vec::new());
     }
     let there = clients_there(conn).await?;
     let there: HashMap<&str, &Credentials> = there.iter().map(|one| (one.client.client_id.as_str(), one)).collect();
     let mut differences = Vec::new();
-    for (place, entry) in places("clients", wanted) {
+    for (place, entry) in places("clients", desired) {
         let id = &entry.new.client_id;
         let Some(credentials) = there.get(id.as_str()) else {
             differences.push(Difference::of_entry(place, id, None, Step::CreateClient(entry)));
@@ -229,7 +230,7 @@ fn is_secret_of(credentials: &Credentials, secret: &SecretString) -> bool {
     verify_slices_are_equal(&fingerprint, present).is_ok()
 }
 
-fn client_fields(client: &Client, entry: &WantedClient, secret_differs: bool) -> Vec<&'static str> {
+fn client_fields(client: &Client, entry: &DesiredClient, secret_differs: bool) -> Vec<&'static str> {
     let new = &entry.new;
     differing([
         ("name", client.name != new.name),
@@ -243,7 +244,7 @@ fn client_fields(client: &Client, entry: &WantedClient, secret_differs: bool) ->
     ])
 }
 
-fn client_patch(entry: &WantedClient) -> ClientPatch {
+fn client_patch(entry: &DesiredClient) -> ClientPatch {
     let new = &entry.new;
     ClientPatch {
         name: Some(new.name.clone()),
@@ -256,13 +257,13 @@ fn client_patch(entry: &WantedClient) -> ClientPatch {
     }
 }
 
-async fn of_users<'w>(conn: &mut Conn, wanted: &'w [UserEntry]) -> Result<Vec<Difference<'w>>, Error> {
+async fn of_users<'w>(conn: &mut Conn, desired: &'w [UserEntry]) -> Result<Vec<Difference<'w>>, Error> {
     let lower = |entry: &UserEntry| entry.username.as_str().to_ascii_lowercase();
-    let names: Vec<String> = wanted.iter().map(lower).collect();
-    let there = users::named(conn, &names).await?;
+    let names: Vec<String> = desired.iter().map(lower).collect();
+    let there = users::list_by_names(conn, &names).await?;
     let there: HashMap<String, User> =
         there.into_iter().map(|user| (user.username.as_str().to_ascii_lowercase(), user)).collect();
-    let differences = places("users", wanted).filter_map(|(place, entry)| {
+    let differences = places("users", desired).filter_map(|(place, entry)| {
         let Some(user) = there.get(&lower(entry)) else {
             return Some(Difference::of_entry(place, &entry.username, None, Step::CreateUser(entry)));
         };
@@ -294,26 +295,26 @@ fn user_patch(entry: &UserEntry) -> UserPatch {
     }
 }
 
-async fn old_scopes<'w>(conn: &mut Conn, wanted: Option<&[ScopeEntry]>) -> Result<Vec<Difference<'w>>, Error> {
-    let Some(wanted) = wanted else { return Ok(Vec::new()) };
-    let named: HashSet<&str> = wanted.iter().map(|scope| scope.name.as_str()).collect();
+async fn old_scopes<'w>(conn: &mut Conn, desired: Option<&[ScopeEntry]>) -> Result<Vec<Difference<'w>>, Error> {
+    let Some(desired) = desired else { return Ok(Vec::new()) };
+    let named: HashSet<&str> = desired.iter().map(|scope| scope.name.as_str()).collect();
     let there = scopes_there(conn).await?;
     let old = there.iter().filter(|scope| !scope.built_in && !named.contains(scope.name.as_str()));
     Ok(old.map(|scope| Difference::of_rest("scope", &scope.name, Step::DeleteScope)).collect())
 }
 
-async fn old_roles<'w>(conn: &mut Conn, wanted: Option<&[RoleEntry]>) -> Result<Vec<Difference<'w>>, Error> {
-    let Some(wanted) = wanted else { return Ok(Vec::new()) };
-    let named: HashSet<&str> = wanted.iter().map(|role| role.name.as_str()).collect();
+async fn old_roles<'w>(conn: &mut Conn, desired: Option<&[RoleEntry]>) -> Result<Vec<Difference<'w>>, Error> {
+    let Some(desired) = desired else { return Ok(Vec::new()) };
+    let named: HashSet<&str> = desired.iter().map(|role| role.name.as_str()).collect();
     let there = roles_there(conn).await?;
     let old = there.iter().filter(|role| !role.built_in && !named.contains(role.name.as_str()));
     Ok(old.map(|role| Difference::of_rest("role", &role.name, Step::DeleteRole)).collect())
 }
 
-async fn old_clients<'w>(conn: &mut Conn, wanted: Option<&[WantedClient]>) -> Result<Vec<Difference<'w>>, Error> {
-    let Some(wanted) = wanted else { return Ok(Vec::new()) };
+async fn old_clients<'w>(conn: &mut Conn, desired: Option<&[DesiredClient]>) -> Result<Vec<Difference<'w>>, Error> {
+    let Some(desired) = desired else { return Ok(Vec::new()) };
     let default = ClientId::default_client();
-    let named = wanted.iter().map(|client| client.new.client_id.as_str());
+    let named = desired.iter().map(|client| client.new.client_id.as_str());
     let named: HashSet<&str> = named.chain([default.as_str()]).collect();
     let there = clients_there(conn).await?;
     let ids = there.iter().map(|credentials| &credentials.client.client_id);
@@ -321,12 +322,12 @@ async fn old_clients<'w>(conn: &mut Conn, wanted: Option<&[WantedClient]>) -> Re
     Ok(old.map(|id| Difference::of_rest("client", id, Step::DeleteClient)).collect())
 }
 
-async fn old_users<'w>(conn: &mut Conn, wanted: Option<&[UserEntry]>) -> Result<Vec<Difference<'w>>, Error> {
-    let Some(wanted) = wanted else { return Ok(Vec::new()) };
-    let named: HashSet<String> = wanted.iter().map(|user| user.username.as_str().to_ascii_lowercase()).collect();
+async fn old_users<'w>(conn: &mut Conn, desired: Option<&[UserEntry]>) -> Result<Vec<Difference<'w>>, Error> {
+    let Some(desired) = desired else { return Ok(Vec::new()) };
+    let named: HashSet<String> = desired.iter().map(|user| user.username.as_str().to_ascii_lowercase()).collect();
     let (mut old, mut last) = (Vec::new(), None);
     loop {
-        let page = users::after(conn, last, PAGE).await?;
+        let page = users::list_by_id(conn, last, PAGE).await?;
         let Some(end) = page.last() else { return Ok(old) };
         last = Some(end.id);
         let unnamed = page.iter().filter(|user| !named.contains(&user.username.as_str().to_ascii_lowercase()));

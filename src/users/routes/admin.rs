@@ -9,11 +9,6 @@ use actix_web::{
 };
 use serde::Deserialize;
 
-use super::{
-    After, Email, Filter, NewUser, User, UserPatch, Username,
-    change::{check_display_name, check_own_address},
-    not_found,
-};
 use crate::{
     app::App,
     error::{Code, Error, FieldError},
@@ -25,10 +20,13 @@ use crate::{
         query::Query,
     },
     ids::UserId,
-    passwords::Password,
+    names::{DisplayName, Email, RoleName, Username},
+    passwords::Passwords,
     patch::Patch,
     principal::{Permit, UsersRead, UsersWrite},
-    roles::{self, RoleName},
+    roles,
+    secret::Password,
+    users::{self, After, Filter, NewUser, User, UserPatch},
 };
 
 /// Longer than any name or address.
@@ -59,7 +57,8 @@ pub(crate) async fn list(_: Permit<UsersRead>, app: web::Data<App>, req: HttpReq
         if filter.q.is_some() { page::text(key).map(After::Text) } else { page::id(key).map(After::Id) }
     });
     members.finish(Some(()))?;
-    let users = super::list(&app, &filter, asked.after.clone(), asked.to_read()).await?;
+    let conn = &mut app.store.read().await?;
+    let users = users::list(conn, &filter, asked.after.clone(), asked.to_read()).await?;
     let key = |user: &User| match filter.after(user) {
         After::Text(text) => text.into_bytes(),
         After::Id(id) => id.as_bytes().to_vec(),
@@ -85,7 +84,7 @@ fn filter(query: &Query, members: &mut Members) -> Filter {
 
 /// An id in a path. What is none names nobody.
 pub(super) fn id(text: &str) -> Result<UserId, Error> {
-    UserId::parse(text).ok_or_else(|| not_found(text))
+    UserId::parse(text).ok_or_else(|| users::not_found(text))
 }
 
 /// One user
@@ -107,7 +106,7 @@ pub(crate) async fn get(
     path: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let id = id(&path)?;
-    let user = app.users.read(id).await.map_err(Error::from)?.ok_or_else(|| not_found(&id))?;
+    let user = app.users.read(id).await?.ok_or_else(|| users::not_found(&id))?;
     Ok(no_store(StatusCode::OK).json(&*user))
 }
 
@@ -134,40 +133,52 @@ pub(crate) struct NewBody {
 }
 
 impl NewBody {
-    /// `known`: the roles that there are.
-    fn check(self, known: &HashSet<String>) -> Result<NewUser, Error> {
+    /// `known`: all roles.
+    fn check(self, known: &HashSet<String>) -> Result<Account, Error> {
         let one = |name: &str| {
             let role: RoleName = name.parse()?;
             let unknown = || FieldError::new("roles", Code::Unknown, format!("there is no role {role}"));
             known.contains(name).then(|| role.clone()).ok_or_else(unknown)
         };
         let roles = self.roles.map(|roles| Members::list(&roles, one));
-        new_user(self.username, self.email, self.password, self.display_name, roles)
+        Account::check(self.username, self.email, self.password, self.display_name, roles)
     }
 }
 
-/// A user, of the members of a body.
-pub(super) fn new_user(
-    username: Option<String>,
-    email: Option<String>,
-    password: Option<String>,
-    display_name: Option<String>,
-    roles: Option<Result<Vec<RoleName>, FieldError>>,
-) -> Result<NewUser, Error> {
-    let mut members = Members::default();
-    let username = members.required("username", username.map(|name| name.parse::<Username>()));
-    let email = members.optional(email.map(|email| email.parse::<Email>()));
-    members.optional(username.as_ref().map(|name| check_own_address(name, email.as_ref())));
-    let password = members.required("password", password.map(|password| Password::chosen("password", &password)));
-    let display_name = members.optional(display_name.map(named));
-    let roles = members.optional(roles).unwrap_or_default();
-    let (username, password) = members.finish(username.zip(password))?;
-    Ok(NewUser { username, email, display_name, password, roles })
+/// A user to create, whose password is not hashed yet.
+pub(super) struct Account {
+    username: Username,
+    email: Option<Email>,
+    display_name: Option<DisplayName>,
+    password: Password,
+    roles: Vec<RoleName>,
 }
 
-/// What somebody is called.
-pub(super) fn named(name: String) -> Result<String, FieldError> {
-    check_display_name(Some(&name)).map(|()| name)
+impl Account {
+    /// Checks the members of a body, all at once.
+    pub(super) fn check(
+        username: Option<String>,
+        email: Option<String>,
+        password: Option<String>,
+        display_name: Option<String>,
+        roles: Option<Result<Vec<RoleName>, FieldError>>,
+    ) -> Result<Self, Error> {
+        let mut members = Members::default();
+        let username = members.required("username", username.map(|name| name.parse::<Username>()));
+        let email = members.optional(email.map(|email| email.parse::<Email>()));
+        members.optional(username.as_ref().map(|name| users::check_own_address(name, email.as_ref())));
+        let password = members.required("password", password.map(|password| Password::chosen("password", &password)));
+        let display_name = members.optional(display_name.map(|name| name.parse()));
+        let roles = members.optional(roles).unwrap_or_default();
+        let (username, password) = members.finish(username.zip(password))?;
+        Ok(Self { username, email, display_name, password, roles })
+    }
+
+    /// Hashes the password: before the transaction, so that nobody waits for a lock meanwhile.
+    pub(super) async fn hash(self, passwords: &Passwords) -> Result<NewUser, Error> {
+        let Self { username, email, display_name, password, roles } = self;
+        Ok(NewUser { username, email, display_name, password_hash: passwords.hash(&password).await?, roles })
+    }
 }
 
 /// Make a user
@@ -186,14 +197,17 @@ pub(super) fn named(name: String) -> Result<String, FieldError> {
     ),
 )]
 pub(crate) async fn create(
-    mut permit: Permit<UsersWrite>,
+    permit: Permit<UsersWrite>,
     app: web::Data<App>,
     req: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body: NewBody = body::json(&mut permit, &req, body).await?;
-    let new = body.check(&roles::known_roles(&app).await?)?;
-    let user = super::create(&app, &new, &permit.authority, app.now()).await?;
+    let body: NewBody = body::json(&req, body).await?;
+    let permit = permit.again(&req).await?;
+    let roles = roles::all_roles(&mut app.store.read().await?).await?;
+    let (by, now) = (&permit.authority, app.now());
+    let new = body.check(&roles)?.hash(&app.passwords).await?;
+    let user = app.write(async |tx| users::create(tx, &new, by, now).await).await?;
     Ok(no_store(StatusCode::CREATED).insert_header((LOCATION, format!("/admin/users/{}", user.id))).json(user))
 }
 
@@ -225,7 +239,7 @@ impl PatchBody {
         let patch = UserPatch {
             username: members.unless_null("username", self.username.map(|name| name.parse())),
             email: members.patch(self.email.map(|email| email.parse())),
-            display_name: members.patch(self.display_name.map(named)),
+            display_name: members.patch(self.display_name.map(|name| name.parse())),
             disabled: members.unless_null("disabled", self.disabled.map(Ok)),
         };
         members.finish(Some(patch))
@@ -253,14 +267,16 @@ impl PatchBody {
     ),
 )]
 pub(crate) async fn change(
-    mut permit: Permit<UsersWrite>,
+    permit: Permit<UsersWrite>,
     app: web::Data<App>,
     path: web::Path<String>,
     req: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body: PatchBody = body::merge_patch(&mut permit, &req, body).await?;
-    let user = super::patch(&app, id(&path)?, &body.check()?, &permit.authority, app.now()).await?;
+    let body: PatchBody = body::merge_patch(&req, body).await?;
+    let permit = permit.again(&req).await?;
+    let (id, patch, by, now) = (id(&path)?, body.check()?, &permit.authority, app.now());
+    let user = app.write(async |tx| users::patch(tx, id, &patch, by, now).await).await?;
     Ok(no_store(StatusCode::OK).json(user))
 }
 
@@ -285,6 +301,7 @@ pub(crate) async fn delete(
     app: web::Data<App>,
     path: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    super::delete(&app, id(&path)?, &permit.authority, app.now()).await?;
+    let (id, by, now) = (id(&path)?, &permit.authority, app.now());
+    app.write(async |tx| users::delete(tx, id, by, now).await).await?;
     Ok(no_store(StatusCode::NO_CONTENT).finish())
 }

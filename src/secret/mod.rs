@@ -1,4 +1,6 @@
-//! Secrets that are generated: the master key and what is sealed under it, and client secrets.
+//! Secrets: the master key and what is sealed under it, generated client secrets, and the passwords that users choose.
+
+mod password;
 
 use std::sync::Arc;
 
@@ -8,6 +10,8 @@ use aws_lc_rs::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretBox, SecretString};
+
+pub use self::password::Password;
 
 const NONCE_LEN: usize = 12;
 

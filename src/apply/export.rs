@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use super::{
+    diff::{clients_there, roles_there, scopes_there},
     file::{ClientEntry, RoleEntry, ScopeEntry, SetupFile, UserEntry},
-    plan::{clients_there, roles_there, scopes_there},
 };
 use crate::{
-    app::App,
     clients::{Client, Jwks},
     error::Error,
-    roles::{Role, RoleName},
-    store::{Conn, pages::PAGE},
+    names::RoleName,
+    roles::Role,
+    store::{Conn, Store, pages::PAGE},
     users::{self, User},
 };
 
@@ -27,8 +27,8 @@ const HEAD: &str = "\
 ";
 
 /// The text of a file that says what there is.
-pub async fn export(app: &App) -> Result<String, Error> {
-    let mut conn = app.store.read().await?;
+pub async fn export(store: &Store) -> Result<String, Error> {
+    let mut conn = store.read().await?;
     let scopes = scopes_there(&mut conn).await?.into_iter().filter(|scope| !scope.built_in);
     let roles = roles_there(&mut conn).await?.into_iter().filter(|role| role.name != RoleName::admin());
     let clients = clients_there(&mut conn).await?.into_iter().map(|one| Arc::unwrap_or_clone(one.client));
@@ -68,7 +68,7 @@ fn client_entry(client: Client) -> ClientEntry {
 async fn user_entries(conn: &mut Conn) -> Result<Vec<UserEntry>, Error> {
     let (mut entries, mut last) = (Vec::new(), None);
     loop {
-        let page = users::after(conn, last, PAGE).await?;
+        let page = users::list_by_id(conn, last, PAGE).await?;
         let Some(end) = page.last() else { return Ok(entries) };
         last = Some(end.id);
         entries.extend(page.into_iter().map(user_entry));

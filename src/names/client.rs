@@ -1,39 +1,35 @@
 //! Ids of clients.
 
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{borrow::Cow, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use super::{is_plain_name, validated_text};
 use crate::{
-    error::{Code, FieldError},
-    roles::is_plain_name,
     secret::{self, NoRandomness},
+    validation::{Code, FieldError},
 };
 
 /// The id of a client: `[a-z][a-z0-9-]{1,62}`, and never a UUID, so that no client's `sub` is a user's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(try_from = "String")]
 #[schema(value_type = String, example = "back-office")]
 pub struct ClientId(Cow<'static, str>);
 
 impl ClientId {
-    /// The client of requests that name none: public, made at the first start.
+    /// Returns the id of the client for requests that name none: public, created at the first start.
     #[must_use]
     pub fn default_client() -> Self {
         Self(Cow::Borrowed("default"))
     }
 
-    /// For a client whose maker has no wish.
+    /// Returns a random id.
     pub(crate) fn random() -> Result<Self, NoRandomness> {
         Ok(Self(Cow::Owned(format!("client-{:016x}", u64::from_ne_bytes(secret::random()?)))))
     }
-
-    /// The id.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
+
+validated_text!(ClientId);
 
 impl FromStr for ClientId {
     type Err = FieldError;
@@ -47,19 +43,5 @@ impl FromStr for ClientId {
             return Err(FieldError::new("client_id", Code::Format, "must not be a UUID"));
         }
         Ok(Self(Cow::Owned(text.to_owned())))
-    }
-}
-
-impl TryFrom<String> for ClientId {
-    type Error = FieldError;
-
-    fn try_from(text: String) -> Result<Self, FieldError> {
-        text.parse()
-    }
-}
-
-impl fmt::Display for ClientId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }

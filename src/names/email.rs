@@ -1,11 +1,12 @@
 //! E-mail addresses.
 
-use std::{fmt, str::FromStr};
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use validator::ValidateEmail;
 
-use crate::error::{Code, FieldError};
+use super::validated_text;
+use crate::validation::{Code, FieldError};
 
 /// An e-mail address of ASCII, as browsers check it (HTML's `input type=email`), unique without regard to case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -13,13 +14,7 @@ use crate::error::{Code, FieldError};
 #[schema(value_type = String, format = "email", example = "maria@example.com")]
 pub struct Email(String);
 
-impl Email {
-    /// As it was given.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
+validated_text!(Email);
 
 impl FromStr for Email {
     type Err = FieldError;
@@ -33,25 +28,5 @@ impl FromStr for Email {
         } else {
             Err(FieldError::new("email", Code::Email, "must be an e-mail address"))
         }
-    }
-}
-
-impl TryFrom<String> for Email {
-    type Error = FieldError;
-
-    fn try_from(text: String) -> Result<Self, FieldError> {
-        text.parse()
-    }
-}
-
-impl From<Email> for String {
-    fn from(email: Email) -> Self {
-        email.0
-    }
-}
-
-impl fmt::Display for Email {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }

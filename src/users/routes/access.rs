@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use serde::Deserialize;
 
-use super::{User, admin::id};
+use super::admin::id;
 use crate::{
     app::App,
     error::{Code, Error},
@@ -12,9 +12,10 @@ use crate::{
         no_store,
         problem::Problem,
     },
-    passwords::Password,
+    names::RoleName,
     principal::{Permit, UsersWrite},
-    roles::RoleName,
+    secret::Password,
+    users::{self, User},
 };
 
 /// A new password.
@@ -44,16 +45,19 @@ pub(crate) struct PasswordBody {
     ),
 )]
 pub(crate) async fn set_password(
-    mut permit: Permit<UsersWrite>,
+    permit: Permit<UsersWrite>,
     app: web::Data<App>,
     path: web::Path<String>,
     req: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let PasswordBody { password } = body::json(&mut permit, &req, body).await?;
+    let PasswordBody { password } = body::json(&req, body).await?;
+    let permit = permit.again(&req).await?;
     let password = password.ok_or_else(|| Error::invalid("password", Code::Required, "is needed"))?;
     let password = Password::chosen("password", &password).map_err(Error::from)?;
-    super::set_password(&app, id(&path)?, &password, &permit.authority, app.now()).await?;
+    let (id, by, now) = (id(&path)?, &permit.authority, app.now());
+    let hash = app.passwords.hash(&password).await?;
+    app.write(async |tx| users::set_password(tx, id, &hash, by, now).await).await?;
     Ok(no_store(StatusCode::NO_CONTENT).finish())
 }
 
@@ -85,16 +89,18 @@ pub(crate) struct RolesBody {
     ),
 )]
 pub(crate) async fn set_roles(
-    mut permit: Permit<UsersWrite>,
+    permit: Permit<UsersWrite>,
     app: web::Data<App>,
     path: web::Path<String>,
     req: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let RolesBody { roles } = body::json(&mut permit, &req, body).await?;
+    let RolesBody { roles } = body::json(&req, body).await?;
+    let permit = permit.again(&req).await?;
     let roles = roles.ok_or_else(|| Error::invalid("roles", Code::Required, "is needed"))?;
     let roles: Vec<_> = Members::list(&roles, str::parse::<RoleName>).map_err(Error::from)?;
-    let user = super::set_roles(&app, id(&path)?, &roles, &permit.authority, app.now()).await?;
+    let (id, by, now) = (id(&path)?, &permit.authority, app.now());
+    let user = app.write(async |tx| users::set_roles(tx, id, &roles, by, now).await).await?;
     Ok(no_store(StatusCode::OK).json(user))
 }
 
@@ -118,6 +124,7 @@ pub(crate) async fn end_sessions(
     app: web::Data<App>,
     path: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    super::end_sessions(&app, id(&path)?, &permit.authority, app.now()).await?;
+    let (id, by, now) = (id(&path)?, &permit.authority, app.now());
+    app.write(async |tx| users::end_sessions(tx, id, by, now).await).await?;
     Ok(no_store(StatusCode::NO_CONTENT).finish())
 }

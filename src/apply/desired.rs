@@ -14,23 +14,23 @@ use super::{
 use crate::{
     clients::{ClientKind, Jwks, NewClient},
     error::{Code, Error, FieldError},
-    passwords::Password,
-    roles::{BUILT_IN_SCOPES, RoleName},
-    secret::{self, CLIENT_SECRET},
+    names::RoleName,
+    roles::BUILT_IN_SCOPES,
+    secret::{self, CLIENT_SECRET, Password},
 };
 
 /// What there is to be. Of a kind that the file has no section of: nothing is said.
-pub(super) struct Wanted {
+pub(super) struct DesiredState {
     pub(super) scopes: Option<Vec<ScopeEntry>>,
     pub(super) roles: Option<Vec<RoleEntry>>,
-    pub(super) clients: Option<Vec<WantedClient>>,
+    pub(super) clients: Option<Vec<DesiredClient>>,
     pub(super) users: Option<Vec<UserEntry>>,
     /// Where the file is: paths in it begin there.
     directory: PathBuf,
 }
 
 /// A client that there is to be.
-pub(super) struct WantedClient {
+pub(super) struct DesiredClient {
     pub(super) new: NewClient,
     pub(super) disabled: Option<bool>,
     /// The secret that was given.
@@ -39,7 +39,7 @@ pub(super) struct WantedClient {
     pub(super) generated: Option<SecretString>,
 }
 
-impl Wanted {
+impl DesiredState {
     /// Reads a file, and what it names. All that is wrong with its entries is said at once.
     pub(super) fn read(path: &Path) -> Result<Self, ApplyError> {
         let text = std::fs::read_to_string(path).map_err(|error| ApplyError::Read { path: path.to_owned(), error })?;
@@ -50,9 +50,9 @@ impl Wanted {
             Some(entries) => Some(read_clients(entries, &directory, &mut errors)?),
             None => None,
         };
-        let wanted = Self { scopes, roles, clients, users, directory };
-        wanted.check(&mut errors);
-        if errors.is_empty() { Ok(wanted) } else { Err(Error::Invalid(errors).into()) }
+        let desired = Self { scopes, roles, clients, users, directory };
+        desired.check(&mut errors);
+        if errors.is_empty() { Ok(desired) } else { Err(Error::Invalid(errors).into()) }
     }
 
     fn check(&self, errors: &mut Vec<FieldError>) {
@@ -120,7 +120,7 @@ fn read_clients(
     entries: Vec<ClientEntry>,
     directory: &Path,
     errors: &mut Vec<FieldError>,
-) -> Result<Vec<WantedClient>, Error> {
+) -> Result<Vec<DesiredClient>, Error> {
     let mut clients = Vec::with_capacity(entries.len());
     for (index, entry) in entries.into_iter().enumerate() {
         let place = Place { section: "clients", index };
@@ -140,7 +140,7 @@ fn read_clients(
             access_token_ttl: entry.access_token_ttl,
             jwks,
         };
-        clients.push(WantedClient { new, disabled: entry.disabled, secret, generated });
+        clients.push(DesiredClient { new, disabled: entry.disabled, secret, generated });
     }
     Ok(clients)
 }

@@ -9,10 +9,7 @@ use chrono::{DateTime, Utc};
 use grantd_guard::Scope;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Email, User, UserPatch, Username,
-    admin::{named, new_user},
-};
+use super::admin::Account;
 use crate::{
     app::App,
     authority::Authority,
@@ -23,10 +20,12 @@ use crate::{
         problem::Problem,
     },
     ids::UserId,
-    passwords::Password,
+    names::{DisplayName, Email, RoleName, Username},
+    passwords::Verdict,
     patch::Patch,
     principal::{self, Me},
-    roles::RoleName,
+    secret::Password,
+    users::{self, User, UserPatch},
 };
 
 /// What a user sees of the own account.
@@ -51,7 +50,7 @@ impl<'a> From<&'a User> for MeAnswer<'a> {
             id: user.id,
             username: &user.username,
             email: user.email.as_ref(),
-            display_name: user.display_name.as_deref(),
+            display_name: user.display_name.as_ref().map(DisplayName::as_str),
             roles: &user.roles,
             scopes: user.scopes.iter().collect(),
             created_at: user.created_at,
@@ -95,7 +94,7 @@ impl PatchBody {
         let mut members = Members::default();
         let patch = UserPatch {
             email: members.patch(self.email.map(|email| email.parse())),
-            display_name: members.patch(self.display_name.map(named)),
+            display_name: members.patch(self.display_name.map(|name| name.parse())),
             ..UserPatch::default()
         };
         members.finish(Some(patch))
@@ -121,13 +120,15 @@ impl PatchBody {
     ),
 )]
 pub(crate) async fn change(
-    mut me: Me,
+    me: Me,
     app: web::Data<App>,
     req: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body: PatchBody = body::merge_patch(&mut me, &req, body).await?;
-    let user = super::patch(&app, me.user.id, &body.check()?, &me.authority, app.now()).await?;
+    let body: PatchBody = body::merge_patch(&req, body).await?;
+    let me = me.again(&req).await?;
+    let (id, patch, by, now) = (me.user.id, body.check()?, &me.authority, app.now());
+    let user = app.write(async |tx| users::patch(tx, id, &patch, by, now).await).await?;
     Ok(no_store(StatusCode::OK).json(MeAnswer::from(&user)))
 }
 
@@ -156,18 +157,27 @@ pub(crate) struct PasswordBody {
     responses((status = 204, description = "It counts from now on")),
 )]
 pub(crate) async fn change_password(
-    mut me: Me,
+    me: Me,
     app: web::Data<App>,
     req: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let PasswordBody { current_password, new_password } = body::json(&mut me, &req, body).await?;
+    let PasswordBody { current_password, new_password } = body::json(&req, body).await?;
+    let me = me.again(&req).await?;
     let mut members = Members::default();
     let current = current_password.map(|password| Password::presented("current_password", &password));
     let current = members.required("current_password", current);
     let new = members.required("new_password", new_password.map(|text| Password::chosen("new_password", &text)));
     let (current, new) = members.finish(current.zip(new))?;
-    super::change_password(&app, &me.user, &current, &new, me.session, &me.authority, app.now()).await?;
+    let Me { user, session, authority: by } = &me;
+    let now = app.now();
+    let current_hash = users::password_hash(&mut app.store.read().await?, user.id).await?;
+    if app.passwords.verify(&current, Some((user.id, &current_hash))).await? == Verdict::Wrong {
+        let mut conn = app.store.write().await?;
+        return Err(users::record_wrong_password(&mut conn, user, by, now).await?.into());
+    }
+    let new_hash = app.passwords.hash(&new).await?;
+    app.write(async |tx| users::set_own_password(tx, user, &current_hash, &new_hash, *session, by, now).await).await?;
     Ok(no_store(StatusCode::NO_CONTENT).finish())
 }
 
@@ -212,10 +222,11 @@ pub(crate) async fn register(
     if !app.config.http.registration {
         return Err(Problem::not_found("nobody makes an account for themselves here"));
     }
-    let RegistrationBody { username, email, password, display_name } = body::json_of_anybody(&req, body).await?;
-    let new = new_user(username, email, password, display_name, None)?;
-    // Who has nothing gives nothing: the account has what everybody has.
+    let RegistrationBody { username, email, password, display_name } = body::json(&req, body).await?;
+    let account = Account::check(username, email, password, display_name, None)?;
+    // A caller without scopes grants none: the account has the role `member`.
     let by = Authority::of(principal::origin(&req, &app), grantd_guard::Scopes::default());
-    let user = super::create(&app, &new, &by, app.now()).await?;
+    let (new, now) = (account.hash(&app.passwords).await?, app.now());
+    let user = app.write(async |tx| users::create(tx, &new, &by, now).await).await?;
     Ok(no_store(StatusCode::CREATED).insert_header((LOCATION, "/users/me")).json(user))
 }

@@ -1,10 +1,11 @@
 //! User names.
 
-use std::{fmt, str::FromStr};
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Code, FieldError};
+use super::validated_text;
+use crate::validation::{Code, FieldError};
 
 /// A user name: 1 to 64 of `[A-Za-z0-9._@+-]`, unique without regard to case.
 ///
@@ -14,13 +15,9 @@ use crate::error::{Code, FieldError};
 #[schema(value_type = String, example = "maria")]
 pub struct Username(String);
 
-impl Username {
-    /// As it was chosen.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+validated_text!(Username);
 
+impl Username {
     /// Whether it is an e-mail address, which must then be the user's own.
     #[must_use]
     pub fn is_address(&self) -> bool {
@@ -46,26 +43,6 @@ impl FromStr for Username {
             return problem(Code::Format, "must not be a UUID");
         }
         Ok(Self(text.to_owned()))
-    }
-}
-
-impl TryFrom<String> for Username {
-    type Error = FieldError;
-
-    fn try_from(text: String) -> Result<Self, FieldError> {
-        text.parse()
-    }
-}
-
-impl From<Username> for String {
-    fn from(name: Username) -> Self {
-        name.0
-    }
-}
-
-impl fmt::Display for Username {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 

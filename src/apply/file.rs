@@ -7,11 +7,11 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use super::error::ApplyError;
 use crate::{
-    clients::{ClientId, ClientKind, GrantType},
+    clients::{ClientKind, GrantType},
     config::parse,
     error::FieldError,
-    roles::RoleName,
-    users::{Email, Username},
+    names::{Audience, ClientId, ClientName, Description, DisplayName, Email, RoleName, Username},
+    roles,
 };
 
 /// All of it. A kind that has no section is another thing than one whose section is empty: nothing of it is removed.
@@ -32,11 +32,11 @@ pub(super) struct SetupFile {
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ScopeEntry {
-    #[serde(deserialize_with = "parsed")]
+    #[serde(deserialize_with = "scope_name")]
     pub(super) name: Scope,
     /// Absent: as it is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) description: Option<String>,
+    #[serde(default, deserialize_with = "optional", skip_serializing_if = "Option::is_none")]
+    pub(super) description: Option<Description>,
 }
 
 /// A role.
@@ -46,9 +46,9 @@ pub(super) struct RoleEntry {
     #[serde(deserialize_with = "parsed")]
     pub(super) name: RoleName,
     /// Absent: as it is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) description: Option<String>,
-    #[serde(deserialize_with = "scopes", serialize_with = "crate::users::scope_names")]
+    #[serde(default, deserialize_with = "optional", skip_serializing_if = "Option::is_none")]
+    pub(super) description: Option<Description>,
+    #[serde(deserialize_with = "list::<_, Scope, _>", serialize_with = "crate::roles::scope_names")]
     pub(super) scopes: Scopes,
 }
 
@@ -58,15 +58,16 @@ pub(super) struct RoleEntry {
 pub(super) struct ClientEntry {
     #[serde(deserialize_with = "parsed")]
     pub(super) client_id: ClientId,
-    pub(super) name: String,
+    #[serde(deserialize_with = "parsed")]
+    pub(super) name: ClientName,
     #[serde(rename = "type", deserialize_with = "parsed")]
     pub(super) kind: ClientKind,
-    #[serde(deserialize_with = "grant_types")]
+    #[serde(deserialize_with = "list::<_, _, _>")]
     pub(super) grant_types: BTreeSet<GrantType>,
-    #[serde(deserialize_with = "scopes", serialize_with = "crate::users::scope_names")]
+    #[serde(deserialize_with = "list::<_, Scope, _>", serialize_with = "crate::roles::scope_names")]
     pub(super) scopes: Scopes,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) audiences: Vec<String>,
+    #[serde(default, deserialize_with = "list::<_, _, _>", skip_serializing_if = "Vec::is_empty")]
+    pub(super) audiences: Vec<Audience>,
     #[serde(
         default,
         deserialize_with = "duration",
@@ -95,9 +96,9 @@ pub(super) struct UserEntry {
     pub(super) username: Username,
     #[serde(default, deserialize_with = "optional", skip_serializing_if = "Option::is_none")]
     pub(super) email: Option<Email>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) display_name: Option<String>,
-    #[serde(default, deserialize_with = "role_names", skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "optional", skip_serializing_if = "Option::is_none")]
+    pub(super) display_name: Option<DisplayName>,
+    #[serde(default, deserialize_with = "list::<_, _, _>", skip_serializing_if = "Vec::is_empty")]
     pub(super) roles: Vec<RoleName>,
     /// Absent: as it is.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -150,16 +151,17 @@ where
     parsed(from).map(Some)
 }
 
-fn scopes<'de, D: Deserializer<'de>>(from: D) -> Result<Scopes, D::Error> {
-    Vec::<String>::deserialize(from)?.iter().map(|name| parse_one::<Scope, _>(name)).collect()
+fn list<'de, C, T, D>(from: D) -> Result<C, D::Error>
+where
+    C: FromIterator<T>,
+    T: FromStr<Err: Into<FieldError>>,
+    D: Deserializer<'de>,
+{
+    Vec::<String>::deserialize(from)?.iter().map(|text| parse_one(text)).collect()
 }
 
-fn grant_types<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeSet<GrantType>, D::Error> {
-    Vec::<String>::deserialize(from)?.iter().map(|name| parse_one(name)).collect()
-}
-
-fn role_names<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<RoleName>, D::Error> {
-    Vec::<String>::deserialize(from)?.iter().map(|name| parse_one(name)).collect()
+fn scope_name<'de, D: Deserializer<'de>>(from: D) -> Result<Scope, D::Error> {
+    roles::parse_scope_name(&String::deserialize(from)?).map_err(|error| D::Error::custom(error.message))
 }
 
 fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {

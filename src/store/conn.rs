@@ -12,14 +12,14 @@ use std::{
 use deadpool::managed::Object;
 use sqlx::{Sqlite, Transaction, pool::PoolConnection};
 
-use super::{StoreError, connections::Lent};
+use super::{StoreError, connections::Pooled};
 
 /// A connection, in a transaction or not. A transaction that is dropped without a commit is rolled back.
 #[derive(Debug)]
 pub struct Conn {
     pub(crate) link: Link,
     statements: Arc<AtomicU64>,
-    patience: Duration,
+    timeout: Duration,
 }
 
 #[derive(Debug)]
@@ -34,44 +34,44 @@ pub(crate) enum Link {
 #[derive(Debug)]
 pub(crate) struct Line {
     /// None once it was closed.
-    conn: Option<Lent>,
+    conn: Option<Pooled>,
     broken: bool,
     in_transaction: bool,
 }
 
 impl Line {
-    pub(super) fn new(conn: Lent) -> Self {
+    pub(super) fn new(conn: Pooled) -> Self {
         Self { conn: Some(conn), broken: false, in_transaction: false }
     }
 
     /// The connection for a statement whose end [`Line::settle`] is told.
     fn raw(&mut self) -> Result<&mut sqlx::PgConnection, StoreError> {
-        let held = self.conn.as_deref_mut().ok_or(StoreError::Unavailable(sqlx::Error::PoolClosed))?;
-        held.in_doubt = true;
-        Ok(&mut held.conn)
+        let connection = self.conn.as_deref_mut().ok_or(StoreError::Unavailable(sqlx::Error::PoolClosed))?;
+        connection.in_doubt = true;
+        Ok(&mut connection.conn)
     }
 
     fn settle<T>(&mut self, done: &Result<T, StoreError>) {
         self.broken |= matches!(done, Err(StoreError::Unavailable(_)));
-        if let Some(held) = self.conn.as_deref_mut() {
-            held.in_doubt = false;
+        if let Some(connection) = self.conn.as_deref_mut() {
+            connection.in_doubt = false;
         }
     }
 
-    async fn begin(&mut self, patience: Duration) -> Result<(), StoreError> {
+    async fn begin(&mut self, timeout: Duration) -> Result<(), StoreError> {
         // Until it is known to be over.
         self.in_transaction = true;
-        self.control("BEGIN", patience).await
+        self.control("BEGIN", timeout).await
     }
 
-    async fn end(&mut self, sql: &'static str, patience: Duration) -> Result<(), StoreError> {
-        let done = self.control(sql, patience).await;
+    async fn end(&mut self, sql: &'static str, timeout: Duration) -> Result<(), StoreError> {
+        let done = self.control(sql, timeout).await;
         self.in_transaction = done.is_err();
         done
     }
 
-    async fn control(&mut self, sql: &'static str, patience: Duration) -> Result<(), StoreError> {
-        let done = within(patience, sqlx::raw_sql(sql).execute(self.raw()?)).await.map(drop);
+    async fn control(&mut self, sql: &'static str, timeout: Duration) -> Result<(), StoreError> {
+        let done = within(timeout, sqlx::raw_sql(sql).execute(self.raw()?)).await.map(drop);
         self.settle(&done);
         done
     }
@@ -94,22 +94,22 @@ pub(crate) enum Raw<'c> {
 }
 
 impl Conn {
-    pub(super) fn new(link: Link, statements: Arc<AtomicU64>, patience: Duration) -> Self {
-        Self { link, statements, patience }
+    pub(super) fn new(link: Link, statements: Arc<AtomicU64>, timeout: Duration) -> Self {
+        Self { link, statements, timeout }
     }
 
     /// On SQLite the transaction has begun with the connection.
     pub(super) async fn begin(&mut self) -> Result<(), StoreError> {
         match &mut self.link {
-            Link::Postgres(line) => line.begin(self.patience).await,
+            Link::Postgres(line) => line.begin(self.timeout).await,
             Link::Sqlite(_) | Link::SqliteTransaction(_) => Ok(()),
         }
     }
 
     pub(super) async fn commit(self) -> Result<(), StoreError> {
         match self.link {
-            Link::SqliteTransaction(transaction) => within(self.patience, transaction.commit()).await,
-            Link::Postgres(mut line) => line.end("COMMIT", self.patience).await,
+            Link::SqliteTransaction(transaction) => within(self.timeout, transaction.commit()).await,
+            Link::Postgres(mut line) => line.end("COMMIT", self.timeout).await,
             Link::Sqlite(_) => Ok(()),
         }
     }
@@ -117,8 +117,8 @@ impl Conn {
     /// So that the connection can be used again; one that is dropped in a transaction undoes it too.
     pub(super) async fn roll_back(self) -> Result<(), StoreError> {
         match self.link {
-            Link::SqliteTransaction(transaction) => within(self.patience, transaction.rollback()).await,
-            Link::Postgres(mut line) if !line.broken => line.end("ROLLBACK", self.patience).await,
+            Link::SqliteTransaction(transaction) => within(self.timeout, transaction.rollback()).await,
+            Link::Postgres(mut line) if !line.broken => line.end("ROLLBACK", self.timeout).await,
             Link::Postgres(_) | Link::Sqlite(_) => Ok(()),
         }
     }
@@ -131,7 +131,7 @@ impl Conn {
             Link::SqliteTransaction(conn) => Raw::Sqlite(conn),
             Link::Postgres(line) => Raw::Postgres(line.raw()?),
         };
-        Ok((raw, self.patience))
+        Ok((raw, self.timeout))
     }
 
     /// Notes whether the connection can be trusted after a statement.
@@ -145,10 +145,10 @@ impl Conn {
 
 /// The engine ends a statement that takes too long by itself; a network that swallows everything ends here.
 pub(crate) async fn within<T>(
-    patience: Duration,
+    timeout: Duration,
     statement: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, StoreError> {
-    match tokio::time::timeout(patience + Duration::from_secs(1), statement).await {
+    match tokio::time::timeout(timeout + Duration::from_secs(1), statement).await {
         Ok(done) => Ok(done?),
         Err(_elapsed) => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
     }
@@ -158,11 +158,11 @@ pub(crate) async fn within<T>(
 macro_rules! send {
     ($conn:expr, [$($query:tt)+], $sql:expr, $finish:ident $(, $bind:expr)*) => {{
         let done = match $conn.raw() {
-            Ok(($crate::store::run::Raw::Sqlite(conn), patience)) => {
-                $crate::store::run::within(patience, $($query)+($sql)$(.bind($bind))*.$finish(conn)).await
+            Ok(($crate::store::conn::Raw::Sqlite(conn), timeout)) => {
+                $crate::store::conn::within(timeout, $($query)+($sql)$(.bind($bind))*.$finish(conn)).await
             }
-            Ok(($crate::store::run::Raw::Postgres(conn), patience)) => {
-                $crate::store::run::within(patience, $($query)+($sql)$(.bind($bind))*.$finish(conn)).await
+            Ok(($crate::store::conn::Raw::Postgres(conn), timeout)) => {
+                $crate::store::conn::within(timeout, $($query)+($sql)$(.bind($bind))*.$finish(conn)).await
             }
             Err(error) => Err(error),
         };
@@ -175,12 +175,12 @@ pub(crate) use send;
 macro_rules! execute {
     ($conn:expr, $sql:expr $(, $bind:expr)* $(,)?) => {{
         let done = match $conn.raw() {
-            Ok(($crate::store::run::Raw::Sqlite(conn), patience)) => {
-                let done = $crate::store::run::within(patience, sqlx::query($sql)$(.bind($bind))*.execute(conn)).await;
+            Ok(($crate::store::conn::Raw::Sqlite(conn), timeout)) => {
+                let done = $crate::store::conn::within(timeout, sqlx::query($sql)$(.bind($bind))*.execute(conn)).await;
                 done.map(|done| done.rows_affected())
             }
-            Ok(($crate::store::run::Raw::Postgres(conn), patience)) => {
-                let done = $crate::store::run::within(patience, sqlx::query($sql)$(.bind($bind))*.execute(conn)).await;
+            Ok(($crate::store::conn::Raw::Postgres(conn), timeout)) => {
+                let done = $crate::store::conn::within(timeout, sqlx::query($sql)$(.bind($bind))*.execute(conn)).await;
                 done.map(|done| done.rows_affected())
             }
             Err(error) => Err(error),
@@ -193,7 +193,7 @@ pub(crate) use execute;
 /// One row of a type, or none.
 macro_rules! optional {
     ($conn:expr, $row:ty, $sql:expr $(, $bind:expr)* $(,)?) => {
-        $crate::store::run::send!($conn, [sqlx::query_as::<_, $row>], $sql, fetch_optional $(, $bind)*)
+        $crate::store::conn::send!($conn, [sqlx::query_as::<_, $row>], $sql, fetch_optional $(, $bind)*)
     };
 }
 pub(crate) use optional;
@@ -201,7 +201,7 @@ pub(crate) use optional;
 /// All rows, of a type.
 macro_rules! all {
     ($conn:expr, $row:ty, $sql:expr $(, $bind:expr)* $(,)?) => {
-        $crate::store::run::send!($conn, [sqlx::query_as::<_, $row>], $sql, fetch_all $(, $bind)*)
+        $crate::store::conn::send!($conn, [sqlx::query_as::<_, $row>], $sql, fetch_all $(, $bind)*)
     };
 }
 pub(crate) use all;
@@ -210,19 +210,19 @@ pub(crate) use all;
 macro_rules! all_of {
     ($conn:expr, $row:ty, $sql:expr, $many:expr, |$one:ident| [$($bind:expr),+ $(,)?] $(,)?) => {{
         let done = match $conn.raw() {
-            Ok(($crate::store::run::Raw::Sqlite(conn), patience)) => {
+            Ok(($crate::store::conn::Raw::Sqlite(conn), timeout)) => {
                 let mut query = sqlx::query_as::<_, $row>($sql);
                 for $one in $many {
                     query = query$(.bind($bind))+;
                 }
-                $crate::store::run::within(patience, query.fetch_all(conn)).await
+                $crate::store::conn::within(timeout, query.fetch_all(conn)).await
             }
-            Ok(($crate::store::run::Raw::Postgres(conn), patience)) => {
+            Ok(($crate::store::conn::Raw::Postgres(conn), timeout)) => {
                 let mut query = sqlx::query_as::<_, $row>($sql);
                 for $one in $many {
                     query = query$(.bind($bind))+;
                 }
-                $crate::store::run::within(patience, query.fetch_all(conn)).await
+                $crate::store::conn::within(timeout, query.fetch_all(conn)).await
             }
             Err(error) => Err(error),
         };
@@ -234,7 +234,7 @@ pub(crate) use all_of;
 /// The one value of the one row.
 macro_rules! scalar {
     ($conn:expr, $value:ty, $sql:expr $(, $bind:expr)* $(,)?) => {
-        $crate::store::run::send!($conn, [sqlx::query_scalar::<_, $value>], $sql, fetch_one $(, $bind)*)
+        $crate::store::conn::send!($conn, [sqlx::query_scalar::<_, $value>], $sql, fetch_one $(, $bind)*)
     };
 }
 pub(crate) use scalar;

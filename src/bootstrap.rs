@@ -1,51 +1,37 @@
-//! What there is to be: what the first start of an empty database makes (scopes, roles, the client `default`, an
-//! administrator), and set-up files, which say more.
-
-mod apply;
-mod error;
-mod export;
-mod file;
-mod plan;
-mod wanted;
+//! What the first start of an empty database creates: scopes, roles, the client `default`, an administrator.
 
 use chrono::{DateTime, Utc};
 use grantd_guard::{Scope, Scopes};
 use secrecy::{ExposeSecret, SecretString};
 
-pub(crate) use self::apply::apply_at_start;
-pub use self::{
-    apply::{Applied, Options, apply},
-    error::ApplyError,
-    export::export,
-    plan::{Action, Change},
-};
 use crate::{
     authority::Authority,
-    clients::{self, ClientId, ClientKind, GrantType, NewClient},
+    clients::{self, ClientKind, GrantType, NewClient},
     config::SetupConfig,
     error::Error,
-    passwords::{Password, Passwords},
-    roles::{self, BUILT_IN_SCOPES, RoleName, RoleToPut},
-    secret,
+    names::{ClientId, Description, RoleName, Username},
+    passwords::Passwords,
+    roles::{self, BUILT_IN_SCOPES, RoleRow},
+    secret::{self, Password},
     store::{Conn, Store},
-    users::{self, NewUser, Username},
+    users::{self, NewUser},
 };
 
 /// 24 characters of base62: 142 bits.
 const GENERATED_LENGTH: usize = 24;
 
-/// What a first start made.
+/// What a first start created.
 #[derive(Debug)]
 pub struct FirstStart {
     /// The administrator's name.
     pub admin_username: Username,
-    /// Whether an administrator was made.
+    /// Whether an administrator was created.
     pub admin_made: bool,
     /// The administrator's password, where it was generated: nothing shows it again.
     pub admin_password: Option<SecretString>,
 }
 
-/// Makes what every database needs, unless it is there. Of several servers that start together one makes it.
+/// Creates what every database needs, unless it exists. Of several servers that start together one creates it.
 pub(crate) async fn first_start(
     store: &Store,
     passwords: &Passwords,
@@ -65,13 +51,13 @@ pub(crate) async fn first_start(
         None => None,
     };
     let made = store
-        .transact(async |conn| {
-            if !make_scopes_and_roles(conn, now).await? {
-                return Ok(false);
+        .transact(async |tx| {
+            if !insert_scopes_and_roles(tx, now).await? {
+                return Ok::<_, Error>(false);
             }
-            make_default_client(conn, now).await?;
-            if let Some((new, hash)) = &admin {
-                users::insert(conn, new, hash, &Authority::system(), now).await?;
+            insert_default_client(tx, now).await?;
+            if let Some(new) = &admin {
+                users::create(tx, new, &Authority::system(), now).await?;
             }
             Ok(true)
         })
@@ -88,17 +74,10 @@ fn generate_password() -> Result<SecretString, Error> {
     Ok(text.expose_secret()[..GENERATED_LENGTH].into())
 }
 
-async fn admin(
-    config: &SetupConfig,
-    password: &SecretString,
-    passwords: &Passwords,
-) -> Result<(NewUser, String), Error> {
-    let password =
-        Password::chosen("password", password.expose_secret()).map_err(|error| Error::Invalid(vec![error]))?;
-    let hash = passwords.hash(&password).await?;
-    let username = config.admin_username.clone();
-    let new = NewUser { username, email: None, display_name: None, password, roles: vec![RoleName::admin()] };
-    Ok((new, hash))
+async fn admin(config: &SetupConfig, password: &SecretString, passwords: &Passwords) -> Result<NewUser, Error> {
+    let password = Password::chosen("password", password.expose_secret())?;
+    let (username, password_hash) = (config.admin_username.clone(), passwords.hash(&password).await?);
+    Ok(NewUser { username, email: None, display_name: None, password_hash, roles: vec![RoleName::admin()] })
 }
 
 fn built_in_scopes() -> Scopes {
@@ -106,9 +85,10 @@ fn built_in_scopes() -> Scopes {
 }
 
 /// `false`: another server did it a moment ago.
-async fn make_scopes_and_roles(conn: &mut Conn, now: DateTime<Utc>) -> Result<bool, Error> {
+async fn insert_scopes_and_roles(conn: &mut Conn, now: DateTime<Utc>) -> Result<bool, Error> {
     for (name, description) in BUILT_IN_SCOPES {
-        if !roles::insert_scope(conn, &Scope::from_static(name), description, true, now).await? {
+        let description = Description::of_built_in(description);
+        if !roles::insert_scope(conn, &Scope::from_static(name), &description, true, now).await? {
             return Ok(false);
         }
     }
@@ -117,17 +97,17 @@ async fn make_scopes_and_roles(conn: &mut Conn, now: DateTime<Utc>) -> Result<bo
         (RoleName::member(), "What every user has", [Scope::from_static("account")].into_iter().collect(), false),
     ];
     for (name, description, scopes, every_scope) in &built_in {
-        let description = Some(*description);
-        let role = RoleToPut { name, description, scopes, every_scope: *every_scope, built_in: true };
+        let description = Description::of_built_in(description);
+        let role = RoleRow { name, description: Some(&description), scopes, every_scope: *every_scope, built_in: true };
         roles::put_role_row(conn, &role, now).await?;
     }
     Ok(true)
 }
 
-async fn make_default_client(conn: &mut Conn, now: DateTime<Utc>) -> Result<(), Error> {
+async fn insert_default_client(conn: &mut Conn, now: DateTime<Utc>) -> Result<(), Error> {
     let client = NewClient {
         client_id: ClientId::default_client(),
-        name: "Requests that name no client".to_owned(),
+        name: "Requests that name no client".parse()?,
         kind: ClientKind::Public,
         grant_types: [GrantType::Password, GrantType::RefreshToken].into(),
         scopes: built_in_scopes(),

@@ -1,0 +1,15 @@
+//! Set-up files: the desired state of scopes, roles, clients and users, applied in one transaction, and exported again.
+
+mod desired;
+mod diff;
+mod error;
+mod export;
+mod file;
+mod run;
+
+pub use self::{
+    diff::{Action, Change},
+    error::ApplyError,
+    export::export,
+    run::{Options, Prepared, prepare},
+};

@@ -1,0 +1,189 @@
+//! Applies a set-up file.
+
+use std::{collections::HashMap, path::Path, time::Duration};
+
+use chrono::{DateTime, Utc};
+use futures_util::stream::{self, StreamExt as _};
+use secrecy::ExposeSecret as _;
+
+use super::{
+    desired::{DesiredClient, DesiredState},
+    diff::{Change, Difference, Stage, Step},
+    error::ApplyError,
+};
+use crate::{
+    authority::Authority,
+    clients::{self, ClientPatch},
+    error::{Code, Error},
+    passwords::Passwords,
+    roles,
+    store::{Store, Transaction},
+    users::{self, NewUser, UserPatch},
+};
+
+/// How a file is applied.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// What the file does not name is removed.
+    pub prune: bool,
+    /// Nothing is changed: no password is hashed, and no secret is shown.
+    pub dry_run: bool,
+    /// Confidential clients that are new must have a secret in the file: one that is generated would never be shown.
+    pub given_secrets: bool,
+}
+
+/// A file that differs from the database, with all that its changes need.
+pub struct Prepared {
+    desired: DesiredState,
+    options: Options,
+    new_users: NewUsers,
+}
+
+/// The users who are new, by the index of their entries.
+type NewUsers = HashMap<usize, NewUser>;
+
+/// Reads a file and prepares its changes: before the transaction, so that nobody waits for a lock while passwords are hashed.
+/// `None`: the database is as the file says.
+pub async fn prepare(
+    store: &Store,
+    passwords: &Passwords,
+    file: &Path,
+    options: Options,
+) -> Result<Option<Prepared>, ApplyError> {
+    let mut desired = DesiredState::read(file)?;
+    if options.prune {
+        desired.check_pruned()?;
+    }
+    if options.given_secrets {
+        for client in desired.clients.iter_mut().flatten().filter(|client| client.new.jwks.is_none()) {
+            client.generated = None;
+        }
+    }
+    let differences = differences(store, &desired, options.prune).await?;
+    if differences.is_empty() {
+        return Ok(None);
+    }
+    let new_users = new_users(passwords, &desired, &differences, options.dry_run).await?;
+    Ok(Some(Prepared { desired, options, new_users }))
+}
+
+/// Returns all differences, without a lock that anybody would wait for.
+async fn differences<'d>(store: &Store, desired: &'d DesiredState, prune: bool) -> Result<Vec<Difference<'d>>, Error> {
+    let mut conn = store.read().await?;
+    let mut differences = Vec::new();
+    for stage in Stage::ALL {
+        differences.extend(stage.differences(&mut conn, desired, prune).await?);
+    }
+    Ok(differences)
+}
+
+/// Returns the users who are new, with the hashes of their passwords.
+async fn new_users(
+    passwords: &Passwords,
+    desired: &DesiredState,
+    differences: &[Difference<'_>],
+    dry_run: bool,
+) -> Result<NewUsers, Error> {
+    let (mut users, mut errors) = (Vec::new(), Vec::new());
+    for difference in differences {
+        let (Step::CreateUser(entry), Some(place)) = (&difference.step, difference.place) else { continue };
+        match desired.password(place, entry) {
+            Ok(password) => users.push((place.index, *entry, password)),
+            Err(error) => errors.push(error),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(Error::Invalid(errors));
+    }
+    let hashed = stream::iter(users).map(async |(index, entry, password)| {
+        let password_hash = if dry_run { String::new() } else { passwords.hash(&password).await? };
+        let user = NewUser {
+            username: entry.username.clone(),
+            email: entry.email.clone(),
+            display_name: entry.display_name.clone(),
+            password_hash,
+            roles: entry.roles.clone(),
+        };
+        Ok((index, user))
+    });
+    hashed.buffer_unordered(passwords.concurrency()).collect::<Vec<_>>().await.into_iter().collect()
+}
+
+impl Prepared {
+    /// Makes all changes, and returns them in their order. The database may have changed since it was compared with the file:
+    /// it is compared once more.
+    pub async fn apply(&self, tx: &mut Transaction, now: DateTime<Utc>) -> Result<Vec<Change>, Error> {
+        // Around all steps: a file may remove one administrator before it creates the next.
+        roles::keep_an_administrator(tx, async |tx| {
+            let mut done = Vec::new();
+            for stage in Stage::ALL {
+                for mut difference in stage.differences(tx, &self.desired, self.options.prune).await? {
+                    let taken = self.take(tx, &difference, now).await;
+                    taken.map_err(|error| match difference.place {
+                        Some(place) => place.blame(error),
+                        None => error,
+                    })?;
+                    if let (Step::CreateClient(client), false) = (&difference.step, self.options.dry_run) {
+                        let secret = client.generated.as_ref().map(|secret| secret.expose_secret().to_owned());
+                        difference.change.client_secret = secret;
+                    }
+                    done.push(difference.change);
+                }
+            }
+            Ok(done)
+        })
+        .await
+    }
+
+    /// Takes one step. No permission is checked: who can write the file has the database anyway.
+    async fn take(&self, tx: &mut Transaction, difference: &Difference<'_>, now: DateTime<Utc>) -> Result<(), Error> {
+        let (by, name) = (&Authority::system(), difference.change.name.as_str());
+        match &difference.step {
+            Step::PutScope(scope) => {
+                roles::put_scope(tx, &scope.name, scope.description.as_ref(), by, now).await?;
+            }
+            Step::PutRole(role) => {
+                roles::put_role(tx, &role.name, role.description.as_ref(), &role.scopes, by, now).await?;
+            }
+            Step::CreateClient(client) => create_client(tx, client, now).await?,
+            Step::ChangeClient { id, patch, secret } => {
+                clients::patch(tx, id, patch, by, now).await?;
+                if let Some(secret) = secret {
+                    clients::set_secret(tx, id, secret, Duration::ZERO, by, now).await?;
+                }
+            }
+            Step::CreateUser(entry) => {
+                let found = difference.place.and_then(|place| self.new_users.get(&place.index));
+                let deleted = "was deleted a moment ago: apply it again";
+                let new = found.ok_or_else(|| Error::invalid("username", Code::Unknown, deleted))?;
+                let user = users::create(tx, new, by, now).await?;
+                if entry.disabled == Some(true) {
+                    users::patch(tx, user.id, &UserPatch::disabled(true), by, now).await?;
+                }
+            }
+            Step::ChangeUser { id, patch, roles } => {
+                users::patch(tx, *id, patch, by, now).await?;
+                users::set_roles(tx, *id, roles, by, now).await?;
+            }
+            Step::DeleteScope => roles::delete_scope(tx, name, by, now).await?,
+            Step::DeleteRole => roles::delete_role(tx, name, by, now).await?,
+            Step::DeleteClient => clients::delete(tx, &clients::parse_id(name)?, by, now).await?,
+            Step::DeleteUser(id) => users::delete(tx, *id, by, now).await?,
+        }
+        Ok(())
+    }
+}
+
+async fn create_client(tx: &mut Transaction, client: &DesiredClient, now: DateTime<Utc>) -> Result<(), Error> {
+    let (by, new) = (&Authority::system(), &client.new);
+    let secret = client.secret.as_ref().or(client.generated.as_ref());
+    if secret.is_none() && new.kind == clients::ClientKind::Confidential {
+        let message = "is needed at a server's start (or secret_file): nobody would see one that is generated";
+        return Err(Error::invalid("secret_env", Code::Required, message));
+    }
+    clients::create(tx, new, secret, by, now).await?;
+    if client.disabled == Some(true) {
+        clients::patch(tx, &new.client_id, &ClientPatch::disabled(true), by, now).await?;
+    }
+    Ok(())
+}

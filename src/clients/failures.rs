@@ -1,0 +1,29 @@
+//! Which failures of client authentication are recorded.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::names::ClientId;
+
+/// Failures within this time after the first belong to one series.
+const SERIES: TimeDelta = TimeDelta::hours(1);
+
+/// The series of failures that this server has seen begin. Only clients that exist are in it, so that it stays small.
+#[derive(Debug, Default)]
+pub struct Failures(Mutex<HashMap<ClientId, DateTime<Utc>>>);
+
+impl Failures {
+    /// Notes a failure, and returns whether it is the first of a series.
+    pub(crate) fn is_first(&self, client: &ClientId, now: DateTime<Utc>) -> bool {
+        let mut series = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        series.retain(|_, began| now < *began + SERIES);
+        match series.get(client) {
+            Some(_) => false,
+            None => series.insert(client.clone(), now).is_none(),
+        }
+    }
+}

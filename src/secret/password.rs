@@ -1,0 +1,60 @@
+//! Passwords that users choose.
+
+use secrecy::{ExposeSecret, SecretString};
+use unicode_normalization::UnicodeNormalization as _;
+
+use crate::validation::{Code, FieldError};
+
+/// The most bytes of UTF-8 that a password may have.
+const MAX_BYTES: usize = 1024;
+/// The fewest characters that a new password may have.
+const MIN_CHARACTERS: usize = 8;
+
+/// A password of a user: 1 to 1,024 bytes of UTF-8 without U+0000, in NFC, never trimmed.
+#[derive(Clone, Debug)]
+pub struct Password(SecretString);
+
+impl Password {
+    /// Accepts a password that is presented for verification.
+    pub fn presented(field: &'static str, text: &str) -> Result<Self, FieldError> {
+        if text.is_empty() {
+            return Err(FieldError::new(field, Code::Required, "is needed"));
+        }
+        if text.len() > MAX_BYTES {
+            return Err(FieldError::new(field, Code::Length, "may have at most 1,024 bytes"));
+        }
+        if text.contains('\0') {
+            return Err(FieldError::new(field, Code::Format, "must not have U+0000"));
+        }
+        Ok(Self(text.nfc().collect::<String>().into()))
+    }
+
+    /// Accepts a new password.
+    pub fn chosen(field: &'static str, text: &str) -> Result<Self, FieldError> {
+        let password = Self::presented(field, text)?;
+        if password.0.expose_secret().chars().count() < MIN_CHARACTERS {
+            return Err(FieldError::new(field, Code::Length, "must have at least 8 characters"));
+        }
+        Ok(password)
+    }
+
+    /// Returns what is hashed.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.0.expose_secret().as_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn length_is_of_bytes_and_a_new_one_has_eight_characters() {
+        assert!(Password::presented("password", &"a".repeat(1024)).is_ok());
+        assert_eq!(Password::presented("password", &"a".repeat(1025)).unwrap_err().code, Code::Length);
+        assert_eq!(Password::presented("password", "a\0b").unwrap_err().code, Code::Format);
+        assert_eq!(Password::presented("password", "").unwrap_err().code, Code::Required);
+        assert_eq!(Password::chosen("password", "äöüäöüä").unwrap_err().code, Code::Length);
+        assert!(Password::chosen("password", "äöüäöüäö").is_ok());
+    }
+}

@@ -1,0 +1,187 @@
+//! Beginning and ending sessions.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use grantd_guard::{RevocationKind, Scopes};
+
+use super::{
+    LiveSession, Session, not_found,
+    sql::{self, EndedRow},
+};
+use crate::{
+    audit::{self, Event, Kind, Origin},
+    error::Error,
+    ids::{SessionId, UserId},
+    names::{Audience, ClientId},
+    secret,
+    store::{Conn, Revocation, StoreError, TokensExpire, Transaction, conn},
+};
+
+/// The length of a stored user agent, in characters.
+const USER_AGENT_LENGTH: usize = 256;
+/// So many sessions of a user are revoked one by one; of more, all the user's tokens are.
+const ONE_BY_ONE: usize = 100;
+/// Sessions that one step of a sweep looks at.
+const WINDOW: i64 = 1000;
+
+pub(super) fn truncated(user_agent: Option<&str>) -> Option<String> {
+    user_agent.map(|text| text.chars().take(USER_AGENT_LENGTH).collect())
+}
+
+/// A session to begin.
+pub(crate) struct NewSession<'s> {
+    pub(crate) user_id: UserId,
+    pub(crate) client_id: &'s ClientId,
+    /// As it was requested. `None`: no scope was, which means all.
+    pub(crate) scope: Option<&'s Scopes>,
+    /// The RFC 8707 resources that were requested.
+    pub(crate) resource: Option<&'s [Audience]>,
+    pub(crate) address: Option<&'s str>,
+    pub(crate) user_agent: Option<&'s str>,
+    /// Lifetimes: of the session, and of a refresh token that is not used.
+    pub(crate) session_ttl: Duration,
+    pub(crate) refresh_token_ttl: Duration,
+    /// When the first access token expires.
+    pub(crate) access_expires_at: DateTime<Utc>,
+}
+
+/// Begins a session.
+pub(crate) async fn begin(conn: &mut Conn, new: &NewSession<'_>, now: DateTime<Utc>) -> Result<Session, Error> {
+    let expires_at = now + new.session_ttl;
+    let idle_expires_at = (now + new.refresh_token_ttl).min(expires_at);
+    let session = Session {
+        id: SessionId::new(now),
+        user_id: new.user_id,
+        client_id: new.client_id.clone(),
+        scope: new.scope.cloned(),
+        resource: new.resource.map(<[Audience]>::to_vec),
+        secret: secret::random()?,
+        counter: 0,
+        rotated_at: None,
+        created_at: now,
+        idle_expires_at,
+        expires_at,
+        ended_at: None,
+    };
+    conn::execute!(
+        conn,
+        sql::INSERT,
+        session.id,
+        new.user_id,
+        new.client_id.as_str(),
+        new.scope.map(ToString::to_string),
+        new.resource.map(|resources| resources.iter().map(Audience::as_str).collect::<Vec<_>>().join(" ")),
+        session.secret.to_vec(),
+        0_i64,
+        now,
+        idle_expires_at,
+        expires_at,
+        new.access_expires_at,
+        new.address,
+        truncated(new.user_agent)
+    )?;
+    Ok(session)
+}
+
+/// Ends a session and revokes its tokens; records `event` about its user. `false`: it does not exist, or has ended before.
+/// One that has expired is ended too: its last access token may live longer.
+pub async fn end(
+    tx: &mut Transaction,
+    id: SessionId,
+    event: Event,
+    origin: &Origin,
+    now: DateTime<Utc>,
+) -> Result<bool, Error> {
+    let ended = conn::optional!(tx, (UserId, DateTime<Utc>), sql::END, id, now)?;
+    let Some((user, access_expires_at)) = ended else { return Ok(false) };
+    revoke(tx, id, access_expires_at);
+    let event = event.subject(&user).details(serde_json::json!({"session": id}));
+    audit::record(tx, event, origin, now).await?;
+    Ok(true)
+}
+
+fn revoke(tx: &mut Transaction, id: SessionId, access_expires_at: DateTime<Utc>) {
+    tx.revoke(Revocation::new(RevocationKind::Session, &id, TokensExpire::At(access_expires_at)));
+}
+
+/// Ends a live session for its own user.
+pub async fn end_own(
+    tx: &mut Transaction,
+    user: UserId,
+    id: SessionId,
+    origin: &Origin,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let live = conn::optional!(tx, LiveSession, sql::LIVE_ONE_OF_USER, user, now, id)?;
+    let ended = live.is_some() && end(tx, id, Event::success(Kind::SessionEnded), origin, now).await?;
+    if ended { Ok(()) } else { Err(not_found(&id)) }
+}
+
+/// Ends all sessions of a user, but `except`, and revokes their tokens.
+pub(crate) async fn end_all_of_user(
+    tx: &mut Transaction,
+    user: UserId,
+    except: Option<SessionId>,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let ended = conn::all!(tx, EndedRow, sql::END_ALL_OF_USER, user, now, except)?;
+    // A revocation of the user would refuse the tokens of the session that stays.
+    if ended.len() > ONE_BY_ONE && except.is_none() {
+        revoke_user(tx, user, &ended, now);
+    } else {
+        ended.iter().for_each(|row| revoke(tx, row.id, row.access_expires_at));
+    }
+    Ok(())
+}
+
+/// Ends all sessions of a user who is deleted, and revokes all tokens of the user.
+pub(crate) async fn end_every_session(tx: &mut Transaction, user: UserId, now: DateTime<Utc>) -> Result<(), Error> {
+    let ended = conn::all!(tx, EndedRow, sql::END_ALL_OF_USER, user, now, None::<SessionId>)?;
+    revoke_user(tx, user, &ended, now);
+    Ok(())
+}
+
+/// Revokes all tokens of a user. The rows of the sessions are locked, so none is used after this; and the revocation is never
+/// before the last use of any, whatever clock the server had that issued its tokens.
+fn revoke_user(tx: &mut Transaction, user: UserId, ended: &[EndedRow], now: DateTime<Utc>) {
+    let last = ended.iter().map(|row| row.access_expires_at).max().unwrap_or(now);
+    let revocation = Revocation::new(RevocationKind::User, &user, TokensExpire::At(last));
+    tx.revoke(Revocation { not_before: ended.iter().map(|row| row.last_used_at).max(), ..revocation });
+}
+
+/// Ends all sessions of a user on request, with an event of its own.
+pub(crate) async fn end_all(
+    tx: &mut Transaction,
+    user: UserId,
+    origin: &Origin,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    let event = Event::success(Kind::SessionEnded).subject(&user).details(serde_json::json!({"all": true}));
+    audit::record(tx, event, origin, now).await?;
+    end_all_of_user(tx, user, None, now).await
+}
+
+/// Deletes sessions that are over. It walks from the oldest to the newest and begins again: no index says when sessions end,
+/// since each refresh would have to write it.
+#[derive(Debug)]
+pub struct Sweep {
+    after: SessionId,
+}
+
+impl Default for Sweep {
+    fn default() -> Self {
+        Self { after: SessionId::from([0; 16]) }
+    }
+}
+
+impl Sweep {
+    /// Looks at the next sessions; returns whether there are more after those.
+    pub(crate) async fn step(&mut self, conn: &mut Conn, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        let end = conn::optional!(conn, (SessionId,), sql::END_OF_WINDOW, self.after, WINDOW - 1)?;
+        let last = end.map_or(SessionId::from([0xff; 16]), |(id,)| id);
+        conn::execute!(conn, sql::DELETE_OVER, self.after, last, now)?;
+        self.after = if end.is_some() { last } else { Self::default().after };
+        Ok(end.is_some())
+    }
+}

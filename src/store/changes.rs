@@ -1,0 +1,47 @@
+//! The table `changes`: one row, which every server polls to learn whether something that it caches has changed.
+
+use super::{Conn, StoreError, conn};
+
+const READ: &str = "SELECT revocations, revocation_mark, signing_keys, clients, roles FROM changes WHERE id = 1";
+/// Locks the row until the transaction ends: revocations are numbered in the order of the commits, and who has read one has
+/// read all before it. `$3` to `$5`: NULL where nothing of the kind has changed.
+const WRITE: &str = "UPDATE changes SET revocations = revocations + $1, revocation_mark = COALESCE($2, revocation_mark), \
+     signing_keys = COALESCE($3, signing_keys), clients = COALESCE($4, clients), roles = COALESCE($5, roles) \
+     WHERE id = 1 RETURNING revocations";
+
+/// The row of `changes`. Each number but the first is random and replaced by every change, so that a row of a restored
+/// backup never looks like one that was read before.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub(crate) struct Changes {
+    /// The number of the newest revocation.
+    pub(crate) revocations: i64,
+    /// The mark of the newest revocation.
+    pub(crate) revocation_mark: String,
+    /// Replaced when signing keys change.
+    pub(crate) signing_keys: i64,
+    /// Replaced when clients change.
+    pub(crate) clients: i64,
+    /// Replaced when roles or scopes change.
+    pub(crate) roles: i64,
+}
+
+/// What a transaction writes into the row.
+#[derive(Debug, Default)]
+pub(super) struct Update {
+    pub(super) revocations: i64,
+    pub(super) revocation_mark: Option<String>,
+    pub(super) signing_keys: Option<i64>,
+    pub(super) clients: Option<i64>,
+    pub(super) roles: Option<i64>,
+}
+
+/// Reads the row.
+pub(crate) async fn read(conn: &mut Conn) -> Result<Changes, StoreError> {
+    conn::optional!(conn, Changes, READ)?.ok_or_else(|| StoreError::impossible("changes", "1", "it is missing"))
+}
+
+/// Writes the row, and returns the number of the newest revocation.
+pub(super) async fn write(conn: &mut Conn, update: &Update) -> Result<i64, StoreError> {
+    let Update { revocations, revocation_mark, signing_keys, clients, roles } = update;
+    conn::scalar!(conn, i64, WRITE, *revocations, revocation_mark.as_deref(), *signing_keys, *clients, *roles)
+}

@@ -1,0 +1,192 @@
+//! Transactions. One collects what it revokes and which caches of other servers it makes stale, and writes those rows last.
+//!
+//! Three rules hold for every change because of this:
+//! - The row of `changes`, which all such transactions lock, is the last one that each of them locks. No two can wait for
+//!   each other, whatever else they lock before.
+//! - A revocation carries the time of the commit, not that of the request: a token that was issued while the change waited
+//!   for a lock is older than its revocation.
+//! - There is no revocation without its change, and no change without its revocation.
+
+use std::{
+    ops::{Deref, DerefMut},
+    time::Duration,
+};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use grantd_guard::RevocationKind;
+
+use super::{
+    Conn, StoreError,
+    changes::{self, Update},
+    conn,
+};
+use crate::{clock::Clock, secret};
+
+const INSERT_REVOCATION: &str = "INSERT INTO revocations (number, mark, kind, id, revoked_at, expires_at) \
+     VALUES ($1, $2, $3, $4, $5, $6)";
+
+/// A revocation is kept for so much longer than the tokens that it concerns: the clocks of verifiers differ.
+const LEEWAY: TimeDelta = TimeDelta::minutes(1);
+
+/// Several statements that take effect together, or not at all. Dropped without a commit, it is rolled back.
+#[derive(Debug)]
+pub struct Transaction {
+    conn: Conn,
+    clock: Clock,
+    revocations: Vec<Revocation>,
+    stale: Update,
+    entered: Vec<&'static str>,
+}
+
+/// What a transaction revokes.
+#[derive(Clone, Debug)]
+pub struct Revocation {
+    /// What it is.
+    pub kind: RevocationKind,
+    /// Which: a `sid`, `sub`, `client_id` or `jti`.
+    pub id: String,
+    /// The earliest time that the revocation may carry: of the newest token that it must reach. NULL: that of the commit.
+    pub not_before: Option<DateTime<Utc>>,
+    /// How much later than the commit it is. Tokens that are issued until then are refused, too.
+    pub margin: TimeDelta,
+    /// When the last token that it concerns expires.
+    pub tokens_expire: TokensExpire,
+    /// A statement that notes the time of the revocation (`$2`) with what was revoked (`$1`).
+    pub note: Option<&'static str>,
+}
+
+/// When the last token that a revocation concerns expires.
+#[derive(Clone, Copy, Debug)]
+pub enum TokensExpire {
+    /// At a time that is known.
+    At(DateTime<Utc>),
+    /// So long after the revocation.
+    After(Duration),
+}
+
+impl Revocation {
+    /// Returns a revocation at the time of the commit.
+    #[must_use]
+    pub fn new(kind: RevocationKind, id: &impl ToString, tokens_expire: TokensExpire) -> Self {
+        Self { kind, id: id.to_string(), not_before: None, margin: TimeDelta::zero(), tokens_expire, note: None }
+    }
+
+    fn time(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        self.not_before.map_or(now, |at| at.max(now)) + self.margin
+    }
+
+    /// Returns when it can be forgotten.
+    fn expires_at(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        let last = match self.tokens_expire {
+            TokensExpire::At(at) => at,
+            TokensExpire::After(ttl) => self.time(now) + ttl,
+        };
+        last + LEEWAY
+    }
+}
+
+/// Work in a transaction fails with an error of this kind.
+pub trait FromStore: From<StoreError> {
+    /// Returns the database's error, if it was the reason.
+    fn store(&self) -> Option<&StoreError>;
+}
+
+impl FromStore for StoreError {
+    fn store(&self) -> Option<&StoreError> {
+        Some(self)
+    }
+}
+
+impl Deref for Transaction {
+    type Target = Conn;
+
+    fn deref(&self) -> &Conn {
+        &self.conn
+    }
+}
+
+impl DerefMut for Transaction {
+    fn deref_mut(&mut self) -> &mut Conn {
+        &mut self.conn
+    }
+}
+
+impl Transaction {
+    pub(super) fn new(conn: Conn, clock: Clock) -> Self {
+        Self { conn, clock, revocations: Vec::new(), stale: Update::default(), entered: Vec::new() }
+    }
+
+    /// Revokes tokens when this commits.
+    pub(crate) fn revoke(&mut self, revocation: Revocation) {
+        self.revocations.push(revocation);
+    }
+
+    /// Has all servers read the signing keys again.
+    pub(crate) fn signing_keys_changed(&mut self) -> Result<(), StoreError> {
+        self.stale.signing_keys = Some(mark()?);
+        Ok(())
+    }
+
+    /// Has all servers read clients again.
+    pub(crate) fn clients_changed(&mut self) -> Result<(), StoreError> {
+        self.stale.clients = Some(mark()?);
+        Ok(())
+    }
+
+    /// Has all servers read roles and scopes again.
+    pub(crate) fn roles_changed(&mut self) -> Result<(), StoreError> {
+        self.stale.roles = Some(mark()?);
+        Ok(())
+    }
+
+    /// Notes that a rule holds for the rest of the transaction; `false`: it was noted before, and its check is still to come.
+    pub(crate) fn enter(&mut self, rule: &'static str) -> bool {
+        let is_first = !self.entered.contains(&rule);
+        if is_first {
+            self.entered.push(rule);
+        }
+        is_first
+    }
+
+    pub(super) async fn commit(mut self) -> Result<(), StoreError> {
+        self.flush().await?;
+        self.conn.commit().await
+    }
+
+    /// Writes what was collected. From here on nothing else is locked, and other transactions wait only for the commit.
+    async fn flush(&mut self) -> Result<(), StoreError> {
+        let revocations = std::mem::take(&mut self.revocations);
+        let mut stale = std::mem::take(&mut self.stale);
+        if revocations.is_empty() && stale.signing_keys.or(stale.clients).or(stale.roles).is_none() {
+            return Ok(());
+        }
+        // After the rows of the change were locked: a token that was issued before the change is not younger than this.
+        let now = self.clock.now();
+        for one in &revocations {
+            if let Some(note) = one.note {
+                conn::execute!(self.conn, note, one.id.as_str(), one.time(now))?;
+            }
+        }
+        let count = i64::try_from(revocations.len()).unwrap_or(i64::MAX);
+        let text = format!("{:016x}", mark()?);
+        stale.revocations = count;
+        stale.revocation_mark = (count > 0).then(|| text.clone());
+        let last = changes::write(&mut self.conn, &stale).await?;
+        for (number, one) in (last - count + 1..).zip(&revocations) {
+            let (kind, id) = (one.kind.as_str(), one.id.as_str());
+            let (at, until) = (one.time(now), one.expires_at(now));
+            conn::execute!(self.conn, INSERT_REVOCATION, number, text.as_str(), kind, id, at, until)?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn roll_back(self) -> Result<(), StoreError> {
+        self.conn.roll_back().await
+    }
+}
+
+/// Returns a random number that no other change has.
+fn mark() -> Result<i64, StoreError> {
+    let bytes = secret::random().map_err(|error| StoreError::Other(sqlx::Error::Protocol(error.to_string())))?;
+    Ok(i64::from_ne_bytes(bytes) & i64::MAX)
+}

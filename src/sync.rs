@@ -1,0 +1,150 @@
+//! Keeps what this server caches in step with the database: revocations, signing keys, clients, scopes.
+//!
+//! Every server polls one row (see [`crate::store::changes`]) several times a second, and after each change of its own. A
+//! transaction replaces the numbers of what it makes stale.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::{Mutex, watch};
+
+use crate::{
+    app::App,
+    error::Error,
+    keys::{Due, KeysError},
+    revocations,
+    store::{
+        Store, StoreError,
+        changes::{self, Changes},
+    },
+};
+
+/// How far this server has synced.
+#[derive(Debug, Default)]
+pub struct SyncState {
+    /// Locked while a sync runs, so that what is read last is what is cached.
+    last: Mutex<Last>,
+    /// How many syncs have begun.
+    begun: AtomicU64,
+    /// The number of the newest sync that has finished.
+    finished: watch::Sender<u64>,
+    news: watch::Sender<News>,
+}
+
+#[derive(Debug, Default)]
+struct Last {
+    row: Option<Changes>,
+    failed: bool,
+}
+
+/// What long polls wait for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct News {
+    revocations: i64,
+    signing_keys: i64,
+    /// Replaced when scopes change.
+    pub(crate) roles: i64,
+}
+
+impl SyncState {
+    /// Returns how many requests wait for news.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.news.receiver_count()
+    }
+
+    /// Returns a receiver that is notified of news.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<News> {
+        self.news.subscribe()
+    }
+
+    /// Returns the number that is replaced when scopes change.
+    pub(crate) fn version_of_scopes(&self) -> i64 {
+        self.news.borrow().roles
+    }
+
+    /// Waits until a sync that begins from now on has finished. It starts none: the server does, several times a second. So
+    /// requests that anybody can send cost no statement and no lock.
+    pub(crate) async fn next(&self) {
+        let next = self.begun.load(Ordering::SeqCst) + 1;
+        // An error says that the server itself is gone.
+        let _ = self.finished.subscribe().wait_for(|finished| *finished >= next).await;
+    }
+}
+
+impl App {
+    /// Reads what has changed. Single-flight: callers who wait while a sync runs share the next one. `store`: the app's, or one
+    /// whose statements are not counted.
+    pub(crate) async fn sync_caches(&self, store: &Store) -> Result<(), Error> {
+        let begun = self.sync.begun.load(Ordering::SeqCst);
+        let mut last = self.sync.last.lock().await;
+        if *self.sync.finished.borrow() > begun {
+            // It began after this call, and has seen all that was committed before.
+            let failed = || StoreError::Unavailable(sqlx::Error::PoolTimedOut);
+            return if last.failed { Err(failed().into()) } else { Ok(()) };
+        }
+        let number = self.sync.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let done = self.read_changes(store, &mut last.row).await;
+        last.failed = done.is_err();
+        self.sync.finished.send_replace(number);
+        done
+    }
+
+    async fn read_changes(&self, store: &Store, last: &mut Option<Changes>) -> Result<(), Error> {
+        let mut conn = store.read().await?;
+        let row = changes::read(&mut conn).await?;
+        if last.as_ref() == Some(&row) {
+            self.guard.hear_revocations([], false);
+            return Ok(());
+        }
+        let after = match last {
+            Some(last) if last.revocation_mark == row.revocation_mark => Some(row.revocations),
+            Some(last) if revocations::is_continued(&mut conn, last).await? => Some(last.revocations),
+            // The first sync, or a restored backup with another history: everything is read anew.
+            _ => None,
+        };
+        let news = if after == Some(row.revocations) {
+            Vec::new()
+        } else {
+            revocations::list_after(&mut conn, after.unwrap_or(0), self.now()).await?
+        };
+        drop(conn);
+        // Before anything else can fail.
+        self.guard.hear_revocations(news, after.is_none());
+        if last.as_ref().is_none_or(|last| last.clients != row.clients) {
+            self.clients.invalidate(row.clients);
+        }
+        if last.as_ref().is_none_or(|last| last.signing_keys != row.signing_keys) {
+            self.reload_keys(store).await?;
+        }
+        let news = News { revocations: row.revocations, signing_keys: row.signing_keys, roles: row.roles };
+        // Last: a sync that failed before, or was dropped half way, is done again.
+        *last = Some(row);
+        self.sync.news.send_if_modified(|known| std::mem::replace(known, news) != news);
+        Ok(())
+    }
+
+    async fn reload_keys(&self, store: &Store) -> Result<(), Error> {
+        self.keys.reload(store, self.now()).await?;
+        let replaced = self.guard.replace_keys(&self.keys.jwk_set());
+        Ok(replaced.map_err(|error| KeysError::Make(error.to_string()))?)
+    }
+
+    /// Rotates the signing keys on schedule. Another server may do the same at the same time: one of them wins.
+    pub(crate) async fn rotate_keys(&self, store: &Store) -> Result<(), Error> {
+        let now = self.now();
+        match self.keys.due(now) {
+            None => return Ok(()),
+            Some(Due::Reload) => return self.reload_keys(store).await,
+            Some(Due::Publish) => {
+                let new = self.keys.generate(None).await?;
+                store.transact(async |tx| self.keys.publish(tx, &new, now).await).await?;
+            }
+            Some(Due::Promote { active, next }) => {
+                if store.transact(async |tx| self.keys.promote(tx, &active, &next, now).await).await? {
+                    tracing::info!(kid = next, "another key signs from now on");
+                }
+            }
+        }
+        self.sync_caches(store).await
+    }
+}
