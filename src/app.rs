@@ -147,9 +147,9 @@ impl App {
             MasterKeySource::Beside(file) => key_beside(file, &store).await?,
         };
         let passwords = Passwords::start(&config.hash)?;
-        let keys = SigningKeys::open(&store, &master_key, &config.tokens, now).await?;
+        let keys = SigningKeys::open(&store, &master_key, &config, now).await?;
         let refresh_key = SigningKeys::server_key(&store, &master_key, "refresh token").await?;
-        let first = setup::first_start(&store, &passwords, &config.setup, now).await.map_err(StartError::Setup)?;
+        let first = setup::first_start(&store, &passwords, &config.bootstrap, now).await.map_err(StartError::Setup)?;
 
         let issuer = config.http.issuer.clone().unwrap_or(issuer);
         let audience = config.tokens.audience.clone().unwrap_or_else(|| issuer.clone());

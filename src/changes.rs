@@ -135,7 +135,7 @@ pub(crate) async fn reload_keys(app: &App, store: &Store) -> Result<(), Error> {
 }
 
 async fn reload(app: &App, store: &Store) -> Result<(), Error> {
-    app.keys.reload(store, &app.config.tokens, app.now()).await?;
+    app.keys.reload(store, &app.config, app.now()).await?;
     let replaced = app.guard.replace_keys(&app.keys.jwk_set());
     Ok(replaced.map_err(|error| KeysError::Make(error.to_string()))?)
 }

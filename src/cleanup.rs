@@ -40,7 +40,7 @@ pub(crate) async fn run(app: Arc<App>) {
     loop {
         rt::time::sleep(PERIOD).await;
         for _ in 0..WINDOWS {
-            match sweep(&store, &mut sessions, app.config.log.audit_retention, app.now()).await {
+            match sweep(&store, &mut sessions, app.config.audit.retention, app.now()).await {
                 Ok(true) => rt::time::sleep(BETWEEN_BATCHES).await,
                 Ok(false) => break,
                 Err(error) => {

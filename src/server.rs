@@ -42,7 +42,7 @@ pub struct Server {
 impl Server {
     /// Binds the addresses, opens the database and makes what an empty one needs, and what a set-up file says.
     pub async fn start(config: Config, clock: Clock) -> Result<Self, StartError> {
-        let certificate = match &config.http.tls {
+        let certificate = match &config.tls.files {
             Some((chain, key)) => Some(Certificate::read(chain, key).map_err(StartError::Tls)?),
             None => None,
         };
@@ -51,7 +51,7 @@ impl Server {
         let addresses = addresses(&listeners, &config.http.listen);
         let issuer = addresses.first().map(|address| format!("{scheme}://{address}")).unwrap_or_default();
         let (app, first_start) = App::start(config, issuer, clock).await?;
-        if let Some(file) = &app.config.setup.apply {
+        if let Some(file) = &app.config.apply.file {
             setup::apply_at_start(&app, file).await?;
         }
         let app = Arc::new(app);

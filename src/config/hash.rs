@@ -49,16 +49,13 @@ impl HashSettings {
         });
         let iterations = check.value("GRANTD_HASH_ITERATIONS", &self.hash_iterations, |n| parse::number(n, 1, 1000));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = match self.hash_threads.as_ref().filter(|text| !text.is_empty()) {
-            Some(text) => check.value("GRANTD_HASH_THREADS", text, |n| parse::number(n, 1, 1024)).map(|n| n as usize),
-            None => Some(cores),
-        };
+        let threads = check.optional("GRANTD_HASH_THREADS", self.hash_threads.as_ref(), |n| parse::number(n, 1, 1024));
         let queue = check.value("GRANTD_HASH_QUEUE", &self.hash_queue, |n| parse::number(n, 1, 1_000_000));
         let wait = check.value("GRANTD_HASH_WAIT", &self.hash_wait, parse::duration);
         Some(HashConfig {
             memory_kib: memory?,
             iterations: iterations?,
-            threads: threads?,
+            threads: threads?.map_or(cores, |n| n as usize),
             queue: queue? as usize,
             wait: wait?,
         })

@@ -12,7 +12,7 @@ use super::{
 use crate::secret::MasterKey;
 
 #[derive(Args, Clone)]
-pub(super) struct KeySettings {
+pub(super) struct MasterKeySettings {
     /// 32 bytes in base64url that seal all secrets in the database; `grantd keygen` prints one. SQLite: made beside a
     /// new database as `master.key`; Postgres: required
     #[arg(long, env = "GRANTD_MASTER_KEY", value_name = "KEY", allow_hyphen_values = true)]
@@ -31,7 +31,7 @@ pub enum MasterKeySource {
     Beside(PathBuf),
 }
 
-impl KeySettings {
+impl MasterKeySettings {
     pub(super) fn check(&self, check: &mut Check, database: Option<&DatabaseConfig>) -> Option<MasterKeySource> {
         let is_set = self.master_key.as_ref().is_some_and(|text| !text.is_empty());
         if let (false, Some(path)) = (is_set, &self.master_key_file)

@@ -19,7 +19,7 @@ use self::pair::KeyPair;
 pub(crate) use self::rotate::tick;
 pub use self::rotate::{delete, list, rewrap, rotate};
 use crate::{
-    config::{Algorithm, TokenConfig},
+    config::{Algorithm, Config, SigningKeyConfig},
     error::Error,
     http::cache::Document,
     secret::{self, MasterKey, NoRandomness},
@@ -138,7 +138,7 @@ impl SigningKeys {
     pub async fn open(
         store: &Store,
         master_key: &MasterKey,
-        config: &TokenConfig,
+        config: &Config,
         now: DateTime<Utc>,
     ) -> Result<Self, KeysError> {
         let mut rows = live(store, now).await?;
@@ -148,21 +148,16 @@ impl SigningKeys {
             rotate::make_first(store, master_key, config, now).await?;
             rows = live(store, now).await?;
         }
-        let snapshot = Snapshot::of(&rows, master_key, config)?;
-        allow_own_ttl(store, &rows, config).await?;
+        let snapshot = Snapshot::of(&rows, master_key, &config.signing_keys)?;
+        allow_own_ttl(store, &rows, config.tokens.access_token_ttl).await?;
         Ok(Self { snapshot: ArcSwap::from_pointee(snapshot), master_key: master_key.clone(), opened_at: now })
     }
 
     /// Reads them again.
-    pub(crate) async fn reload(
-        &self,
-        store: &Store,
-        config: &TokenConfig,
-        now: DateTime<Utc>,
-    ) -> Result<(), KeysError> {
+    pub(crate) async fn reload(&self, store: &Store, config: &Config, now: DateTime<Utc>) -> Result<(), KeysError> {
         let rows = live(store, now).await?;
-        allow_own_ttl(store, &rows, config).await?;
-        self.snapshot.store(Arc::new(Snapshot::of(&rows, &self.master_key, config)?));
+        allow_own_ttl(store, &rows, config.tokens.access_token_ttl).await?;
+        self.snapshot.store(Arc::new(Snapshot::of(&rows, &self.master_key, &config.signing_keys)?));
         Ok(())
     }
 
@@ -214,7 +209,7 @@ impl fmt::Debug for SigningKeys {
 }
 
 impl Snapshot {
-    fn of(rows: &[sql::KeyRow], master_key: &MasterKey, config: &TokenConfig) -> Result<Self, KeysError> {
+    fn of(rows: &[sql::KeyRow], master_key: &MasterKey, config: &SigningKeyConfig) -> Result<Self, KeysError> {
         let mut signer = None;
         let mut jwks = Vec::new();
         for row in rows {
@@ -287,10 +282,9 @@ fn duration(seconds: i64) -> Duration {
 }
 
 /// Notes how long this server's tokens may live, where a key does not know.
-async fn allow_own_ttl(store: &Store, rows: &[sql::KeyRow], config: &TokenConfig) -> Result<(), StoreError> {
-    let ttl = seconds(config.access_token_ttl);
-    if rows.iter().any(|row| row.state != "retired" && row.longest_ttl < ttl) {
-        allow_ttl(&mut store.write().await?, config.access_token_ttl).await?;
+async fn allow_own_ttl(store: &Store, rows: &[sql::KeyRow], ttl: Duration) -> Result<(), StoreError> {
+    if rows.iter().any(|row| row.state != "retired" && row.longest_ttl < seconds(ttl)) {
+        allow_ttl(&mut store.write().await?, ttl).await?;
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::{
     app::App,
     audit::{self, Event, Origin},
     changes,
-    config::{Algorithm, TokenConfig},
+    config::{Algorithm, Config, SigningKeyConfig, TokenConfig},
     error::Error,
     secret::MasterKey,
     store::{Conn, Store, StoreError, run},
@@ -25,12 +25,12 @@ const SLACK: Duration = Duration::from_secs(10);
 const FAREWELL: Duration = Duration::from_mins(1);
 
 /// Seconds for which others may keep the JWK set: less where keys live shortly.
-pub(super) fn max_age(config: &TokenConfig) -> u32 {
-    u32::try_from(config.signing_key_ttl.as_secs() / 10).unwrap_or(u32::MAX).clamp(1, 300)
+pub(super) fn max_age(config: &SigningKeyConfig) -> u32 {
+    u32::try_from(config.ttl.as_secs() / 10).unwrap_or(u32::MAX).clamp(1, 300)
 }
 
 /// How long a key is published before it signs.
-fn lead(config: &TokenConfig) -> Duration {
+fn lead(config: &SigningKeyConfig) -> Duration {
     Duration::from_secs(max_age(config).into()) + SLACK
 }
 
@@ -46,7 +46,7 @@ enum Due {
 }
 
 /// `opened_at`: when this server first read the keys. An algorithm that an operator chose since stays.
-fn due(keys: &[SigningKey], config: &TokenConfig, opened_at: DateTime<Utc>, now: DateTime<Utc>) -> Option<Due> {
+fn due(keys: &[SigningKey], config: &SigningKeyConfig, opened_at: DateTime<Utc>, now: DateTime<Utc>) -> Option<Due> {
     let of_state = |state| keys.iter().find(move |key| key.state == state);
     let active = of_state(KeyState::Active)?;
     match of_state(KeyState::Next) {
@@ -54,7 +54,7 @@ fn due(keys: &[SigningKey], config: &TokenConfig, opened_at: DateTime<Utc>, now:
             Some(Due::Promote { active: active.kid.clone(), next: next.kid.clone() })
         }
         None if (active.algorithm != config.algorithm && active.created_at <= opened_at)
-            || now + lead(config) >= active.not_before + config.signing_key_ttl =>
+            || now + lead(config) >= active.not_before + config.ttl =>
         {
             Some(Due::Make)
         }
@@ -65,13 +65,13 @@ fn due(keys: &[SigningKey], config: &TokenConfig, opened_at: DateTime<Utc>, now:
 /// Does what is due. Another server may do the same at the same time: one of them wins.
 pub(crate) async fn tick(app: &App, store: &Store) -> Result<(), Error> {
     let now = app.now();
-    let due = due(&app.keys.snapshot.load().keys, &app.config.tokens, app.keys.opened_at, now);
+    let due = due(&app.keys.snapshot.load().keys, &app.config.signing_keys, app.keys.opened_at, now);
     match due {
         None => return Ok(()),
         Some(Due::Reload) => return changes::reload_keys(app, store).await,
         Some(Due::Make) => {
-            let made = Made::new(app, app.config.tokens.algorithm).await?;
-            let not_before = now + lead(&app.config.tokens);
+            let made = Made::new(app, app.config.signing_keys.algorithm).await?;
+            let not_before = now + lead(&app.config.signing_keys);
             let origin = Origin::system();
             let done = store
                 .transact(async |conn| {
@@ -191,12 +191,13 @@ impl Made {
 pub(super) async fn make_first(
     store: &Store,
     master_key: &MasterKey,
-    config: &TokenConfig,
+    config: &Config,
     now: DateTime<Utc>,
 ) -> Result<(), KeysError> {
-    let made = Made::under(master_key, config.algorithm).await?;
+    let made = Made::under(master_key, config.signing_keys.algorithm).await?;
     let origin = Origin::system();
-    let done = store.transact(async |conn| made.insert(conn, config, KeyState::Active, now, &origin, now).await).await;
+    let done =
+        store.transact(async |conn| made.insert(conn, &config.tokens, KeyState::Active, now, &origin, now).await).await;
     match done {
         Ok(()) | Err(Error::Store(StoreError::Constraint("signing_keys_active_key"))) => Ok(()),
         Err(Error::Store(error)) => Err(error.into()),
@@ -213,7 +214,7 @@ pub async fn rotate(
     origin: &Origin,
     now: DateTime<Utc>,
 ) -> Result<SigningKey, Error> {
-    let config = &app.config.tokens;
+    let config = &app.config.signing_keys;
     let made = Made::new(app, algorithm.unwrap_or(config.algorithm)).await?;
     let (state, not_before) = if immediately { (KeyState::Active, now) } else { (KeyState::Next, now + lead(config)) };
     app.store
@@ -223,7 +224,7 @@ pub async fn rotate(
             if immediately && let Some(active) = run::optional!(conn, sql::ActiveRow, sql::ACTIVE)? {
                 retire(conn, &active, now).await?;
             }
-            made.insert(conn, config, state, not_before, origin, now).await
+            made.insert(conn, &app.config.tokens, state, not_before, origin, now).await
         })
         .await?;
     changes::catch_up(app, &app.store).await?;
@@ -232,7 +233,7 @@ pub async fn rotate(
 
 /// Takes a compromised key away, and with it all its tokens. In the place of the active one another signs at once.
 pub async fn delete(app: &App, kid: &str, origin: &Origin, now: DateTime<Utc>) -> Result<(), Error> {
-    let made = Made::new(app, app.config.tokens.algorithm).await?;
+    let made = Made::new(app, app.config.signing_keys.algorithm).await?;
     app.store
         .transact(async |conn| {
             lock(conn, &app.keys.master_key).await?;
@@ -294,11 +295,10 @@ fn reseal(old: &MasterKey, new: &MasterKey, sealed: &[u8], name: &str) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
 
-    fn config(flags: &[&str]) -> TokenConfig {
+    fn config(flags: &[&str]) -> SigningKeyConfig {
         let flags = ["--database-url", "sqlite://unused.db"].iter().chain(flags).copied();
-        Config::from_flags(flags).unwrap().tokens
+        Config::from_flags(flags).unwrap().signing_keys
     }
 
     fn at(seconds: i64) -> DateTime<Utc> {

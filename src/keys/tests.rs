@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use grantd_guard::Guard;
 
 use super::*;
-use crate::config::{Config, DatabaseConfig, DatabaseUrl};
+use crate::config::{DatabaseConfig, DatabaseUrl};
 
 struct Place {
     _directory: tempfile::TempDir,
@@ -26,10 +26,10 @@ impl Place {
     }
 }
 
-fn config(algorithm: Algorithm) -> TokenConfig {
+fn config(algorithm: Algorithm) -> Config {
     // The database too, whatever the environment says: with Postgres a master key would be asked for.
     let flags = ["--database-url", "sqlite://unused.db", "--access-token-ttl", "15m", "--signing-algorithm"];
-    Config::from_flags(flags.into_iter().chain([algorithm.as_str()])).unwrap().tokens
+    Config::from_flags(flags.into_iter().chain([algorithm.as_str()])).unwrap()
 }
 
 impl SigningKeys {

@@ -22,7 +22,7 @@ pub use self::{
 use crate::{
     authority::Authority,
     clients::{self, ClientId, ClientKind, GrantType, NewClient},
-    config::SetupConfig,
+    config::BootstrapConfig,
     error::Error,
     passwords::{Password, Passwords},
     roles::{self, BUILT_IN_SCOPES, RoleName, RoleToPut},
@@ -49,7 +49,7 @@ pub struct FirstStart {
 pub(crate) async fn first_start(
     store: &Store,
     passwords: &Passwords,
-    config: &SetupConfig,
+    config: &BootstrapConfig,
     now: DateTime<Utc>,
 ) -> Result<Option<FirstStart>, Error> {
     if !roles::all_scopes(&mut store.read().await?).await?.is_empty() {
@@ -89,7 +89,7 @@ fn generate_password() -> Result<SecretString, Error> {
 }
 
 async fn admin(
-    config: &SetupConfig,
+    config: &BootstrapConfig,
     password: &SecretString,
     passwords: &Passwords,
 ) -> Result<(NewUser, String), Error> {

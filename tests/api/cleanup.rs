@@ -13,7 +13,7 @@ on_both_engines!(old_rows_go_and_live_ones_stay, batches_are_small, old_audit_ev
 async fn sweep(server: &TestServer) -> bool {
     server
         .within(async |app, now| {
-            cleanup::sweep(&app.store, &mut Sessions::default(), app.config.log.audit_retention, now).await.unwrap()
+            cleanup::sweep(&app.store, &mut Sessions::default(), app.config.audit.retention, now).await.unwrap()
         })
         .await
 }
@@ -67,7 +67,7 @@ async fn batches_are_small(database: Database) {
         .within(async |app, now| {
             let mut sessions = Sessions::default();
             let mut windows = 1;
-            while cleanup::sweep(&app.store, &mut sessions, app.config.log.audit_retention, now).await.unwrap() {
+            while cleanup::sweep(&app.store, &mut sessions, app.config.audit.retention, now).await.unwrap() {
                 windows += 1;
             }
             windows
