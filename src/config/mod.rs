@@ -36,7 +36,7 @@ pub use self::{
     http::HttpConfig,
     log::{LogConfig, LogFormat},
     master_key::MasterKeySource,
-    proxies::ProxyConfig,
+    proxies::{ProxyConfig, ProxyHeader},
     registration::RegistrationConfig,
     signing_keys::{Algorithm, SigningKeyConfig},
     tls::TlsConfig,
