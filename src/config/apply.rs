@@ -8,7 +8,7 @@ use super::check::parse;
 
 #[derive(Args, Clone)]
 pub(super) struct ApplySettings {
-    /// A set-up file (TOML), which the server applies at each start: scopes, roles, clients and users that there are to be
+    /// A set-up file (TOML) that the server applies at each start: the desired scopes, roles, clients and users
     #[arg(long, env = "GRANTD_APPLY", value_name = "FILE", value_parser = parse::path)]
     apply: Option<PathBuf>,
 }

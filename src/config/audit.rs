@@ -8,7 +8,7 @@ use super::check::{Check, parse};
 
 #[derive(Args, Clone)]
 pub(super) struct AuditSettings {
-    /// How long audit events stay; older ones are removed
+    /// How long audit events are kept
     #[arg(long, env = "GRANTD_AUDIT_RETENTION", value_name = "DURATION", default_value = "365d")]
     audit_retention: String,
 }
@@ -16,7 +16,7 @@ pub(super) struct AuditSettings {
 /// The audit log.
 #[derive(Clone, Debug)]
 pub struct AuditConfig {
-    /// How long events stay.
+    /// How long events are kept.
     pub retention: Duration,
 }
 

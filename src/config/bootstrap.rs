@@ -11,10 +11,10 @@ use crate::{passwords::Password, users::Username};
 #[derive(Args, Clone)]
 #[expect(clippy::struct_field_names, reason = "clap makes the flags of the names")]
 pub(super) struct BootstrapSettings {
-    /// The administrator that the first start of an empty database makes
+    /// User name of the administrator that the first start of an empty database creates
     #[arg(long, env = "GRANTD_ADMIN_USERNAME", value_name = "NAME", default_value = "admin")]
     admin_username: String,
-    /// The administrator's password. Without it: SQLite: generated and printed once; Postgres: nobody is made
+    /// That administrator's password. When not set: SQLite: generated and printed once; Postgres: none is created
     #[arg(long, env = "GRANTD_ADMIN_PASSWORD", value_name = "PASSWORD", allow_hyphen_values = true)]
     admin_password: Option<String>,
     /// A file that holds the value of `GRANTD_ADMIN_PASSWORD`

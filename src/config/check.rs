@@ -46,8 +46,8 @@ impl Check {
         }
     }
 
-    /// Parses an optional value; an empty one counts as not set. `None` says that it is wrong, `Some(None)` that it is not
-    /// set.
+    /// Parses an optional value; an empty one counts as not set. Returns `None` if it is wrong, `Some(None)` if it is
+    /// not set.
     #[expect(clippy::option_option, reason = "not set and wrong are two things, and wrong has been reported")]
     pub(super) fn optional<T>(
         &mut self,
@@ -77,8 +77,8 @@ impl Check {
         self.0.push((setting.to_owned(), problem.into()));
     }
 
-    /// A secret, from its variable or from the file that `…_FILE` names (one line; the line's end is not part of it).
-    /// `None` says that it is wrong, `Some(None)` that it is not set.
+    /// Reads a secret from its variable, or from the file that `…_FILE` names (one line; the line's end is not part of it).
+    /// Returns `None` if it is wrong, `Some(None)` if it is not set.
     #[expect(clippy::option_option, reason = "not set and wrong are two things, and wrong has been reported")]
     pub(super) fn secret(
         &mut self,
@@ -146,7 +146,7 @@ pub mod parse {
         number.parse::<u64>().ok().and_then(|n| n.checked_mul(factor)).ok_or_else(|| allowed.to_owned())
     }
 
-    /// What signs tokens, by its name in a JOSE header.
+    /// `ES256`, `RS256` or `EdDSA`.
     pub fn algorithm(text: &str) -> Result<Algorithm, String> {
         Algorithm::parse(text).ok_or_else(|| "allowed is ES256, RS256 or EdDSA".to_owned())
     }

@@ -12,7 +12,7 @@ use super::{
 
 #[derive(Args, Clone)]
 pub(super) struct HttpSettings {
-    /// Where to listen; may be given several times (in a variable: with commas). Port 0 takes a free one
+    /// Address to listen on; may be repeated (in a variable: separated by commas). Port 0 picks a free port
     #[arg(
         long,
         env = "GRANTD_LISTEN",
@@ -21,14 +21,14 @@ pub(super) struct HttpSettings {
         default_value = "127.0.0.1:8080"
     )]
     listen: Vec<String>,
-    /// The public URL: `iss` of all tokens, and the base of the URLs in the metadata. Needed where the address is not
-    /// loopback; else `http://` and the address
+    /// The public URL: `iss` of all tokens, and the base of the URLs in the metadata. Required unless
+    /// every address is loopback; then the default is `http://` and the address
     #[arg(long, env = "GRANTD_ISSUER", value_name = "URL")]
     issuer: Option<String>,
     /// Origins of single-page applications that may call from a browser
     #[arg(long, env = "GRANTD_CORS_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
     cors_origins: Vec<String>,
-    /// Starts although it is insecure: on a public address without TLS and without a trusted proxy
+    /// Allows a public address without TLS and without a trusted proxy
     #[arg(long, env = "GRANTD_ALLOW_INSECURE", value_name = "BOOL", default_value = "false",
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     allow_insecure: String,
@@ -72,7 +72,7 @@ fn origin(text: &str) -> Result<String, String> {
 }
 
 impl HttpSettings {
-    /// `tls` and `proxies` are `None` where they were wrong: whether they would protect a public address is then unknown.
+    /// `tls` and `proxies` are `None` if they are wrong: whether they would protect a public address is then unknown.
     pub(super) fn check(
         &self,
         check: &mut Check,

@@ -1,4 +1,4 @@
-//! What is logged, and how.
+//! Filter and format of the log.
 
 use clap::Args;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -7,24 +7,24 @@ use super::check::Check;
 
 #[derive(Args, Clone)]
 pub(super) struct LogSettings {
-    /// What is logged: a level (error, warn, info, debug, trace), or a filter such as `info,grantd::http=debug`
+    /// Log filter: a level (error, warn, info, debug, trace), or levels by target such as `info,grantd::http=debug`
     #[arg(long, env = "GRANTD_LOG", value_name = "FILTER", default_value = "info")]
     log: String,
-    /// How: `pretty` or `json`; when absent, pretty on a terminal, else json
+    /// Log format: `pretty` or `json`; when not set, pretty on a terminal, else json
     #[arg(long, env = "GRANTD_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<String>,
 }
 
-/// What is logged, and how.
+/// Filter and format of the log.
 #[derive(Clone, Debug)]
 pub struct LogConfig {
     /// A filter in `tracing`'s syntax.
     pub filter: String,
-    /// How; `None`: as standard error is a terminal or not.
+    /// The format; `None`: depends on whether standard error is a terminal.
     pub format: Option<LogFormat>,
 }
 
-/// How the log looks.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.

@@ -111,7 +111,7 @@ pub struct Config {
     pub signing_keys: SigningKeyConfig,
     /// Cost and queue of password hashes.
     pub hash: HashConfig,
-    /// What is logged, and how.
+    /// Filter and format of the log.
     pub log: LogConfig,
     /// The audit log.
     pub audit: AuditConfig,

@@ -1,4 +1,4 @@
-//! Proxies that are trusted to report a client's address, and the header in which they do.
+//! Proxies that are trusted to report the client's address, and the header in which they do.
 
 use std::net::IpAddr;
 
@@ -9,10 +9,10 @@ use super::check::Check;
 
 #[derive(Args, Clone)]
 pub(super) struct ProxySettings {
-    /// Networks of the proxies before this server, which are trusted to report a client's address
+    /// Networks of the proxies in front of this server, which are trusted to report the client's address
     #[arg(long, env = "GRANTD_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
     trusted_proxies: Vec<String>,
-    /// The header in which trusted proxies report it: `x-forwarded-for` or `forwarded` (RFC 7239). The other one is ignored
+    /// The header in which every trusted proxy reports it: `x-forwarded-for` or `forwarded` (RFC 7239)
     #[arg(long, env = "GRANTD_PROXY_HEADER", value_name = "HEADER", default_value = "x-forwarded-for")]
     proxy_header: String,
 }

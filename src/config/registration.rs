@@ -6,7 +6,7 @@ use super::check::{Check, parse};
 
 #[derive(Args, Clone)]
 pub(super) struct RegistrationSettings {
-    /// Whether anybody may make an account for themselves, with the role `member`
+    /// Enables self-registration: anybody may create an account, with the role `member`
     #[arg(long, env = "GRANTD_REGISTRATION", value_name = "BOOL", default_value = "false",
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     registration: String,
@@ -15,7 +15,7 @@ pub(super) struct RegistrationSettings {
 /// Self-registration of users.
 #[derive(Clone, Debug)]
 pub struct RegistrationConfig {
-    /// Whether anybody may create an account for themselves.
+    /// Whether it is on.
     pub enabled: bool,
 }
 

@@ -11,13 +11,13 @@ use super::check::{Check, parse};
 pub(super) struct SigningKeySettings {
     #[arg(
         long,
-        help = "What signs tokens: ES256, RS256 or EdDSA",
+        help = "Algorithm of new signing keys: ES256, RS256 or EdDSA",
         env = "GRANTD_SIGNING_ALGORITHM",
         value_name = "ALGORITHM",
         default_value = "ES256"
     )]
     signing_algorithm: String,
-    /// How long a signing key signs before another takes its place
+    /// How long a signing key signs before it is rotated
     #[arg(long, env = "GRANTD_SIGNING_KEY_TTL", value_name = "DURATION", default_value = "30d")]
     signing_key_ttl: String,
 }
@@ -31,7 +31,7 @@ pub struct SigningKeyConfig {
     pub ttl: Duration,
 }
 
-/// What signs access tokens (RFC 7518 §3.1, RFC 8037).
+/// A signature algorithm of access tokens (RFC 7518 §3.1, RFC 8037).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub enum Algorithm {
     /// ECDSA on P-256 with SHA-256.
@@ -43,7 +43,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// Its name in a JOSE header.
+    /// Returns its name in a JOSE header.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -53,7 +53,7 @@ impl Algorithm {
         }
     }
 
-    /// By its name in a JOSE header.
+    /// Finds it by its name in a JOSE header.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         [Self::ES256, Self::RS256, Self::EdDSA].into_iter().find(|algorithm| algorithm.as_str() == name)

@@ -8,10 +8,10 @@ use super::check::{Check, parse};
 
 #[derive(Args, Clone)]
 pub(super) struct TlsSettings {
-    /// The certificate chain, in PEM; with it the server speaks TLS
+    /// The certificate chain, in PEM; enables TLS
     #[arg(long, env = "GRANTD_TLS_CERT", value_name = "FILE", value_parser = parse::path)]
     tls_cert: Option<PathBuf>,
-    /// The certificate's private key, in PEM. Nobody else may be able to read the file
+    /// The certificate's private key, in PEM. The file must not be readable by everybody
     #[arg(long, env = "GRANTD_TLS_KEY", value_name = "FILE", value_parser = parse::path)]
     tls_key: Option<PathBuf>,
 }

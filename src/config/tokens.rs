@@ -8,22 +8,22 @@ use super::check::{Check, parse};
 
 #[derive(Args, Clone)]
 pub(super) struct TokenSettings {
-    /// `aud` of tokens of clients that have no audiences of their own; when absent, the issuer
+    /// `aud` of tokens of clients without audiences of their own; when not set, the issuer
     #[arg(long, env = "GRANTD_AUDIENCE", value_name = "URI")]
     audience: Option<String>,
-    /// How long an access token lives
+    /// Lifetime of an access token
     #[arg(long, env = "GRANTD_ACCESS_TOKEN_TTL", value_name = "DURATION", default_value = "15m")]
     access_token_ttl: String,
-    /// How long a refresh token lives when it is not used
+    /// Lifetime of a refresh token that is not used
     #[arg(long, env = "GRANTD_REFRESH_TOKEN_TTL", value_name = "DURATION", default_value = "30d")]
     refresh_token_ttl: String,
-    /// How long a session lives at most, however often it is refreshed
+    /// Maximum session lifetime, however often the session is refreshed
     #[arg(long, env = "GRANTD_SESSION_TTL", value_name = "DURATION", default_value = "90d")]
     session_ttl: String,
-    /// How long a public client may come again with the refresh token before, whose answer was lost
+    /// Grace period for a public client to retry with the previous refresh token after a lost response
     #[arg(long, env = "GRANTD_REFRESH_LEEWAY", value_name = "DURATION", default_value = "30s")]
     refresh_leeway: String,
-    /// Whether anybody may use the password grant (`false`: the OAuth 2.1 profile)
+    /// Enables the password grant (`false`: the OAuth 2.1 profile)
     #[arg(long, env = "GRANTD_PASSWORD_GRANT", value_name = "BOOL", default_value = "true")]
     password_grant: String,
 }
@@ -33,13 +33,13 @@ pub(super) struct TokenSettings {
 pub struct TokenConfig {
     /// The default `aud`; `None`: the issuer.
     pub audience: Option<String>,
-    /// Of an access token.
+    /// Lifetime of an access token.
     pub access_token_ttl: Duration,
-    /// Of a refresh token that is not used.
+    /// Lifetime of a refresh token that is not used.
     pub refresh_token_ttl: Duration,
-    /// Of a session, whatever happens.
+    /// Maximum lifetime of a session.
     pub session_ttl: Duration,
-    /// For a public client whose answer was lost, from the rotation on.
+    /// Grace period for a public client after a lost response, counted from the rotation.
     pub refresh_leeway: Duration,
     /// Whether the password grant is on.
     pub password_grant: bool,
