@@ -153,9 +153,10 @@ impl App {
             MasterKeySource::Beside(file) => key_beside(file, &store).await?,
         };
         let passwords = Passwords::start(&config.hash)?;
-        let keys = SigningKeys::open(&store, &master_key, &config.tokens, now).await?;
+        let keys = SigningKeys::open(&store, &master_key, &config, now).await?;
         let refresh_key = SigningKeys::server_key(&store, &master_key, "refresh token").await?;
-        let first = bootstrap::first_start(&store, &passwords, &config.setup, now).await.map_err(StartError::Setup)?;
+        let first =
+            bootstrap::first_start(&store, &passwords, &config.bootstrap, now).await.map_err(StartError::Setup)?;
 
         let issuer = config.http.issuer.clone().unwrap_or(issuer);
         let audience = config.tokens.audience.as_ref().unwrap_or(&issuer).parse::<Audience>();
@@ -208,7 +209,7 @@ impl App {
 
     /// Applies the set-up file of the settings.
     pub(crate) async fn apply_file(&self) -> Result<(), ApplyError> {
-        let Some(file) = &self.config.setup.apply else { return Ok(()) };
+        let Some(file) = &self.config.apply.file else { return Ok(()) };
         let options = apply::Options { given_secrets: true, ..apply::Options::default() };
         let changes = match apply::prepare(&self.store, &self.passwords, file, options).await? {
             Some(prepared) => self.write(async |tx| prepared.apply(tx, self.now()).await).await?,

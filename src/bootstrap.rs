@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::{
     authority::Authority,
     clients::{self, ClientKind, GrantType, NewClient},
-    config::SetupConfig,
+    config::BootstrapConfig,
     error::Error,
     names::{ClientId, Description, RoleName, Username},
     passwords::Passwords,
@@ -35,7 +35,7 @@ pub struct FirstStart {
 pub(crate) async fn first_start(
     store: &Store,
     passwords: &Passwords,
-    config: &SetupConfig,
+    config: &BootstrapConfig,
     now: DateTime<Utc>,
 ) -> Result<Option<FirstStart>, Error> {
     if !roles::all_scopes(&mut store.read().await?).await?.is_empty() {
@@ -74,7 +74,7 @@ fn generate_password() -> Result<SecretString, Error> {
     Ok(text.expose_secret()[..GENERATED_LENGTH].into())
 }
 
-async fn admin(config: &SetupConfig, password: &SecretString, passwords: &Passwords) -> Result<NewUser, Error> {
+async fn admin(config: &BootstrapConfig, password: &SecretString, passwords: &Passwords) -> Result<NewUser, Error> {
     let password = Password::chosen("password", password.expose_secret())?;
     let (username, password_hash) = (config.admin_username.clone(), passwords.hash(&password).await?);
     Ok(NewUser { username, email: None, display_name: None, password_hash, roles: vec![RoleName::admin()] })

@@ -20,7 +20,7 @@ pub(crate) async fn run(app: Arc<App>) {
         rt::time::sleep(PERIOD).await;
         // As long as there is more: whatever piled up is deleted before the next pause.
         loop {
-            match sweep(&store, &mut sessions, app.config.log.audit_retention, app.now()).await {
+            match sweep(&store, &mut sessions, app.config.audit.retention, app.now()).await {
                 Ok(true) if !app.is_stopping() => rt::task::yield_now().await,
                 Ok(_) => break,
                 Err(error) => {

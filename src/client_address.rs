@@ -1,102 +1,116 @@
-//! The address of the end user, also behind proxies that are trusted to say it.
+//! The client's address, also behind proxies that are trusted to report it.
 
 use std::net::{IpAddr, SocketAddr};
 
-use actix_web::{HttpRequest, http::header::FORWARDED};
-use ipnet::IpNet;
+use actix_web::{HttpRequest, http::header::HeaderValue};
 
-/// The address that a request comes from. What `Forwarded` (RFC 7239) or `X-Forwarded-For` says is believed as far as
-/// trusted proxies said it: from the right, up to the first address that is not one of theirs. Most proxies write one of the
-/// two headers and hand on the other as it came: where both are there and disagree, neither is believed.
-pub(crate) fn client_address(req: &HttpRequest, trusted: &[IpNet]) -> Option<IpAddr> {
-    let peer = req.peer_addr()?.ip().to_canonical();
-    let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
-    if !is_trusted(&peer) {
-        return Some(peer);
-    }
-    let [forwarded, x_forwarded_for] = hops(req).map(|hops| nearest_stranger(peer, hops, is_trusted));
-    match (forwarded, x_forwarded_for) {
-        (Some(one), Some(other)) => Some(if one == other { one } else { peer }),
-        (one, other) => one.or(other).or(Some(peer)),
-    }
+use crate::config::{ProxyConfig, ProxyHeader};
+
+/// Returns the address that a request comes from: the peer's, or the one that trusted proxies report in the configured
+/// header. Any other header may be the client's own, since most proxies pass on what they do not write.
+pub(crate) fn client_address(req: &HttpRequest, proxies: &ProxyConfig) -> Option<IpAddr> {
+    let peer = req.peer_addr()?.ip();
+    let lines = req.headers().get_all(proxies.header.as_str()).map(HeaderValue::as_bytes);
+    Some(nearest_untrusted(peer, lines, proxies))
 }
 
-/// From the right, up to the first address that is not a trusted proxy's; none where there are no hops.
-fn nearest_stranger(peer: IpAddr, hops: Vec<Option<IpAddr>>, is_trusted: impl Fn(&IpAddr) -> bool) -> Option<IpAddr> {
-    if hops.is_empty() {
-        return None;
-    }
-    let mut client = peer;
-    for hop in hops.into_iter().rev() {
-        // Whatever stands left of a hop that is not an address was said by somebody unknown.
-        let Some(address) = hop else { break };
+/// Returns the first address that is not a trusted proxy's, from the peer on through the hops from right to left: each
+/// proxy appends the address that it saw, so that only what trusted proxies appended is read.
+fn nearest_untrusted<'a>(
+    peer: IpAddr,
+    lines: impl DoubleEndedIterator<Item = &'a [u8]>,
+    proxies: &ProxyConfig,
+) -> IpAddr {
+    let mut hops = lines.rev().flat_map(|line| hops(line, proxies.header));
+    let mut client = peer.to_canonical();
+    while proxies.trusts(client) {
+        // What stands left of a hop that is no address (`unknown`, malformed) was written by somebody unknown.
+        let Some(Some(address)) = hops.next() else { break };
         client = address;
-        if !is_trusted(&address) {
-            break;
-        }
     }
-    Some(client)
+    client
 }
 
-/// The hops of `Forwarded` and of `X-Forwarded-For` as they were written; none for one that is not an address.
-fn hops(req: &HttpRequest) -> [Vec<Option<IpAddr>>; 2] {
-    let lines = |name: &str| -> Vec<String> {
-        let values = req.headers().get_all(name);
-        values.map(|value| value.to_str().unwrap_or_default().to_owned()).collect()
+/// The hops of one line of the header from right to left; `None` for one that is not an address.
+fn hops(line: &[u8], header: ProxyHeader) -> Box<dyn Iterator<Item = Option<IpAddr>> + '_> {
+    match header {
+        ProxyHeader::XForwardedFor => Box::new(line.rsplit(|byte| *byte == b',').map(|hop| address(hop.trim_ascii()))),
+        ProxyHeader::Forwarded => Box::new(rsplit_unquoted(line, b',').map(forwarded_for)),
+    }
+}
+
+/// The address in the parameter `for` of an element of `Forwarded` (RFC 7239 §4).
+fn forwarded_for(element: &[u8]) -> Option<IpAddr> {
+    let mut nodes = rsplit_unquoted(element, b';').filter_map(|parameter| {
+        let (name, value) = parameter.trim_ascii().split_at_checked(b"for=".len())?;
+        name.eq_ignore_ascii_case(b"for=").then_some(value)
+    });
+    match (nodes.next(), nodes.next()) {
+        (Some(node), None) => address(&unquoted(node)),
+        // Missing, or there twice, which RFC 7239 forbids.
+        _ => None,
+    }
+}
+
+/// Splits at a separator outside quoted strings (RFC 9110 §5.6.4), from right to left.
+///
+/// A line may begin with anything that a client sent, such as a quoted string without an end. Read from the left, that
+/// would swallow what proxies appended. Read from the right, the well-formed end of a line means the same after any
+/// beginning.
+fn rsplit_unquoted(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let at = last_unquoted(text, separator);
+        rest = at.map(|at| &text[..at]);
+        Some(at.map_or(text, |at| &text[at + 1..]))
+    })
+}
+
+fn last_unquoted(text: &[u8], separator: u8) -> Option<usize> {
+    let mut end = text.len();
+    loop {
+        let at = text[..end].iter().rposition(|byte| *byte == separator || *byte == b'"')?;
+        if text[at] == separator {
+            return Some(at);
+        }
+        end = opening_quote(&text[..at])?;
+    }
+}
+
+/// Where the quoted string begins whose content is the end of `text`: at the last quotation mark that is not escaped.
+fn opening_quote(text: &[u8]) -> Option<usize> {
+    let mut end = text.len();
+    loop {
+        let at = text[..end].iter().rposition(|byte| *byte == b'"')?;
+        let backslashes = text[..at].iter().rev().take_while(|byte| **byte == b'\\').count();
+        if backslashes % 2 == 0 {
+            return Some(at);
+        }
+        end = at;
+    }
+}
+
+/// The content of a quoted string, or the token itself.
+fn unquoted(value: &[u8]) -> Vec<u8> {
+    let Some(content) = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")) else {
+        return value.to_vec();
     };
-    let (forwarded, x_forwarded_for) = (lines(FORWARDED.as_str()), lines("x-forwarded-for"));
-    [
-        forwarded.iter().flat_map(|line| line.split(',')).map(forwarded_for).collect(),
-        x_forwarded_for.iter().flat_map(|line| line.split(',')).map(|hop| address(hop.trim())).collect(),
-    ]
-}
-
-/// The `for` of one element of `Forwarded`.
-fn forwarded_for(element: &str) -> Option<IpAddr> {
-    let mut pairs = element.split(';').filter_map(|pair| pair.trim().split_once('='));
-    let (_, node) = pairs.find(|(name, _)| name.eq_ignore_ascii_case("for"))?;
-    address(node.trim_matches('"'))
+    let mut escaped = false;
+    let kept = content.iter().filter(|byte| {
+        escaped = **byte == b'\\' && !escaped;
+        !escaped
+    });
+    kept.copied().collect()
 }
 
 /// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`.
-fn address(node: &str) -> Option<IpAddr> {
+fn address(node: &[u8]) -> Option<IpAddr> {
+    let node = str::from_utf8(node).ok()?;
     let bare = node.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(node);
     let parsed = bare.parse().ok().or_else(|| node.parse::<SocketAddr>().ok().map(|socket| socket.ip()));
     parsed.map(|address: IpAddr| address.to_canonical())
 }
 
 #[cfg(test)]
-mod tests {
-    use actix_web::test::TestRequest;
-
-    use super::*;
-
-    fn seen(peer: &str, headers: &[(&str, &str)]) -> String {
-        let trusted = ["10.0.0.0/8".parse().unwrap()];
-        let mut req = TestRequest::default().peer_addr(peer.parse().unwrap());
-        for (name, value) in headers {
-            req = req.append_header((*name, *value));
-        }
-        client_address(&req.to_http_request(), &trusted).unwrap().to_string()
-    }
-
-    #[test]
-    fn strangers_are_not_believed() {
-        assert_eq!(seen("192.0.2.9:1", &[("x-forwarded-for", "1.1.1.1")]), "192.0.2.9");
-        assert_eq!(seen("10.0.0.1:1", &[]), "10.0.0.1");
-    }
-
-    #[test]
-    fn proxies_are_believed_up_to_the_first_stranger() {
-        assert_eq!(seen("10.0.0.1:1", &[("x-forwarded-for", "6.6.6.6, 1.1.1.1, 10.0.0.2")]), "1.1.1.1");
-        assert_eq!(seen("10.0.0.1:1", &[("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "1.1.1.1")]), "1.1.1.1");
-        assert_eq!(
-            seen("10.0.0.1:1", &[("forwarded", "for=6.6.6.6, for=\"[2001:db8::1]:9\";proto=https")]),
-            "2001:db8::1"
-        );
-        assert_eq!(seen("10.0.0.1:1", &[("x-forwarded-for", "1.1.1.1, unknown")]), "10.0.0.1");
-        assert_eq!(seen("10.0.0.1:1", &[("x-forwarded-for", "1.1.1.1"), ("forwarded", "for=6.6.6.6")]), "10.0.0.1");
-        assert_eq!(seen("10.0.0.1:1", &[("x-forwarded-for", "1.1.1.1"), ("forwarded", "for=1.1.1.1")]), "1.1.1.1");
-        assert_eq!(seen("[::ffff:10.0.0.1]:1", &[("x-forwarded-for", "1.1.1.1:80")]), "1.1.1.1");
-    }
-}
+mod tests;

@@ -218,7 +218,7 @@ pub(crate) fn origin(req: &HttpRequest, app: &App) -> Origin {
     Origin {
         actor: None,
         client_id: None,
-        address: client_address(req, &app.config.http.trusted_proxies).map(|address| address.to_string()),
+        address: client_address(req, &app.config.proxies).map(|address| address.to_string()),
         request_id: req.extensions().get::<RequestIdText>().map(|id| id.0.clone()),
     }
 }

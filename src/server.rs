@@ -41,7 +41,7 @@ pub struct Server {
 impl Server {
     /// Binds the addresses, opens the database and makes what an empty one needs, and what a set-up file says.
     pub async fn start(config: Config, clock: Clock) -> Result<Self, StartError> {
-        let certificate = match &config.http.tls {
+        let certificate = match &config.tls.files {
             Some((chain, key)) => Some(Certificate::read(chain, key).map_err(StartError::Tls)?),
             None => None,
         };

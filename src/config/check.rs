@@ -46,13 +46,39 @@ impl Check {
         }
     }
 
+    /// Parses an optional value; an empty one counts as not set. Returns `None` if it is wrong, `Some(None)` if it is
+    /// not set.
+    #[expect(clippy::option_option, reason = "not set and wrong are two things, and wrong has been reported")]
+    pub(super) fn optional<T>(
+        &mut self,
+        setting: &str,
+        text: Option<&String>,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<Option<T>> {
+        match text.filter(|text| !text.is_empty()) {
+            Some(text) => self.value(setting, text, parse).map(Some),
+            None => Some(None),
+        }
+    }
+
+    /// Parses the values of a list and returns the valid ones; each of the others is reported. Empty ones are skipped.
+    pub(super) fn list<T>(
+        &mut self,
+        setting: &str,
+        texts: &[String],
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<T> {
+        let texts = texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty());
+        texts.filter_map(|text| self.value(setting, text, &parse)).collect()
+    }
+
     /// Reports a problem.
     pub(super) fn problem(&mut self, setting: &str, problem: impl Into<String>) {
         self.0.push((setting.to_owned(), problem.into()));
     }
 
-    /// A secret, from its variable or from the file that `…_FILE` names (one line; the line's end is not part of it).
-    /// `None` says that it is wrong, `Some(None)` that it is not set.
+    /// Reads a secret from its variable, or from the file that `…_FILE` names (one line; the line's end is not part of it).
+    /// Returns `None` if it is wrong, `Some(None)` if it is not set.
     #[expect(clippy::option_option, reason = "not set and wrong are two things, and wrong has been reported")]
     pub(super) fn secret(
         &mut self,
@@ -78,8 +104,9 @@ impl Check {
         }
     }
 
-    pub(super) fn finish(self) -> Result<(), ConfigErrors> {
-        if self.0.is_empty() { Ok(()) } else { Err(ConfigErrors(self.0)) }
+    /// Returns the value if nothing was reported. A section that returned nothing has reported why.
+    pub(super) fn finish<T>(self, value: Option<T>) -> Result<T, ConfigErrors> {
+        value.filter(|_| self.0.is_empty()).ok_or(ConfigErrors(self.0))
     }
 }
 
@@ -119,7 +146,7 @@ pub mod parse {
         number.parse::<u64>().ok().and_then(|n| n.checked_mul(factor)).ok_or_else(|| allowed.to_owned())
     }
 
-    /// What signs tokens, by its name in a JOSE header.
+    /// `ES256`, `RS256` or `EdDSA`.
     pub fn algorithm(text: &str) -> Result<Algorithm, String> {
         Algorithm::parse(text).ok_or_else(|| "allowed is ES256, RS256 or EdDSA".to_owned())
     }

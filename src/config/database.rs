@@ -1,4 +1,4 @@
-//! Which database.
+//! The database.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -10,32 +10,32 @@ use super::check::{Check, parse};
 #[derive(Args, Clone)]
 #[expect(clippy::struct_field_names, reason = "clap makes the flags of the names")]
 pub(super) struct DatabaseSettings {
-    /// The database: a SQLite file, whose directory is made when missing, or Postgres for many replicas
+    /// The database: a SQLite file, whose directory is created if missing, or Postgres for several replicas
     #[arg(long, env = "DATABASE_URL", value_name = "URL", default_value = "sqlite://data/grantd.db")]
     database_url: String,
     /// A file that holds the value of `DATABASE_URL`
     #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE", value_parser = parse::path)]
     database_url_file: Option<PathBuf>,
-    /// How many connections to Postgres this server may hold
+    /// Maximum number of connections to Postgres
     #[arg(long, env = "GRANTD_DATABASE_CONNECTIONS", value_name = "NUMBER", default_value = "10")]
     database_connections: String,
-    /// How long a request waits for a connection, and a statement for its result
+    /// Timeout for a connection from the pool, and for each statement
     #[arg(long, env = "GRANTD_DATABASE_TIMEOUT", value_name = "DURATION", default_value = "3s")]
     database_timeout: String,
 }
 
-/// Which database, and how patient the server is with it.
+/// The database, its connection pool and its timeouts.
 #[derive(Clone, Debug)]
 pub struct DatabaseConfig {
-    /// Where it is.
+    /// Its location.
     pub url: DatabaseUrl,
-    /// The most connections to Postgres.
+    /// Maximum number of connections to Postgres.
     pub connections: u32,
-    /// For acquiring a connection, and for a statement.
+    /// Timeout for a connection from the pool, and for each statement.
     pub timeout: Duration,
 }
 
-/// Where the database is.
+/// The location of the database.
 #[derive(Clone)]
 pub enum DatabaseUrl {
     /// A file.

@@ -1,4 +1,4 @@
-//! What the definitions of the settings say, for people: `.env.example`, the README's table, `grantd config`.
+//! Documentation made from the definitions of the settings: `.env.example`, the README's table, `grantd config`.
 
 use std::fmt::Write as _;
 

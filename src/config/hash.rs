@@ -1,4 +1,4 @@
-//! What a password hash costs.
+//! Cost and queue of password hashes.
 
 use std::time::Duration;
 
@@ -12,32 +12,32 @@ pub(super) struct HashSettings {
     /// Memory of one password hash (Argon2id)
     #[arg(long, env = "GRANTD_HASH_MEMORY", value_name = "SIZE", default_value = "19MiB")]
     hash_memory: String,
-    /// Passes over that memory
+    /// Iterations over that memory
     #[arg(long, env = "GRANTD_HASH_ITERATIONS", value_name = "NUMBER", default_value = "2")]
     hash_iterations: String,
-    /// Threads that hash, each with its memory; when absent, one per core
+    /// Number of threads that hash, each with its own memory; when not set, one per core
     #[arg(long, env = "GRANTD_HASH_THREADS", value_name = "NUMBER")]
     hash_threads: Option<String>,
-    /// How many passwords may wait to be hashed; more are answered 503
+    /// Maximum number of passwords in the queue; further requests are answered 503
     #[arg(long, env = "GRANTD_HASH_QUEUE", value_name = "NUMBER", default_value = "64")]
     hash_queue: String,
-    /// How long one may wait before it is answered 503
+    /// Maximum time in the queue before a request is answered 503
     #[arg(long, env = "GRANTD_HASH_WAIT", value_name = "DURATION", default_value = "5s")]
     hash_wait: String,
 }
 
-/// What a password hash costs, and how many may be asked for at once.
+/// Cost and queue of password hashes.
 #[derive(Clone, Debug)]
 pub struct HashConfig {
-    /// KiB for one hash.
+    /// Memory of one hash, in KiB.
     pub memory_kib: u32,
-    /// Passes over the memory.
+    /// Iterations over that memory.
     pub iterations: u32,
-    /// Threads.
+    /// Number of threads.
     pub threads: usize,
-    /// Jobs that may wait.
+    /// Capacity of the queue.
     pub queue: usize,
-    /// How long one may wait.
+    /// Maximum time in the queue.
     pub wait: Duration,
 }
 
@@ -49,16 +49,13 @@ impl HashSettings {
         });
         let iterations = check.value("GRANTD_HASH_ITERATIONS", &self.hash_iterations, |n| parse::number(n, 1, 1000));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = match self.hash_threads.as_ref().filter(|text| !text.is_empty()) {
-            Some(text) => check.value("GRANTD_HASH_THREADS", text, |n| parse::number(n, 1, 1024)).map(|n| n as usize),
-            None => Some(cores),
-        };
+        let threads = check.optional("GRANTD_HASH_THREADS", self.hash_threads.as_ref(), |n| parse::number(n, 1, 1024));
         let queue = check.value("GRANTD_HASH_QUEUE", &self.hash_queue, |n| parse::number(n, 1, 1_000_000));
         let wait = check.value("GRANTD_HASH_WAIT", &self.hash_wait, parse::duration);
         Some(HashConfig {
             memory_kib: memory?,
             iterations: iterations?,
-            threads: threads?,
+            threads: threads?.map_or(cores, |n| n as usize),
             queue: queue? as usize,
             wait: wait?,
         })

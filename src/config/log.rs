@@ -1,37 +1,30 @@
-//! What is logged, and how; how long the audit log is kept.
-
-use std::time::Duration;
+//! Filter and format of the log.
 
 use clap::Args;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use super::check::{Check, parse};
+use super::check::Check;
 
 #[derive(Args, Clone)]
 pub(super) struct LogSettings {
-    /// What is logged: a level (error, warn, info, debug, trace), or a filter such as `info,grantd::http=debug`
+    /// Log filter: a level (error, warn, info, debug, trace), or levels by target such as `info,grantd::http=debug`
     #[arg(long, env = "GRANTD_LOG", value_name = "FILTER", default_value = "info")]
     log: String,
-    /// How: `pretty` or `json`; when absent, pretty on a terminal, else json
+    /// Log format: `pretty` or `json`; when not set, pretty on a terminal, else json
     #[arg(long, env = "GRANTD_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<String>,
-    /// How long audit events stay; older ones are removed
-    #[arg(long, env = "GRANTD_AUDIT_RETENTION", value_name = "DURATION", default_value = "365d")]
-    audit_retention: String,
 }
 
-/// What is logged, and how.
+/// Filter and format of the log.
 #[derive(Clone, Debug)]
 pub struct LogConfig {
     /// A filter in `tracing`'s syntax.
     pub filter: String,
-    /// How; `None`: as standard error is a terminal or not.
+    /// The format; `None`: depends on whether standard error is a terminal.
     pub format: Option<LogFormat>,
-    /// How long audit events stay.
-    pub audit_retention: Duration,
 }
 
-/// How the log looks.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
@@ -57,11 +50,7 @@ impl LogSettings {
             let parsed = text.parse::<Targets>().is_ok() && text.split(',').all(plain);
             if parsed { Ok(text.to_owned()) } else { Err(allowed.to_owned()) }
         });
-        let format = match self.log_format.as_deref().filter(|text| !text.is_empty()) {
-            Some(text) => check.value("GRANTD_LOG_FORMAT", text, format).map(Some),
-            None => Some(None),
-        };
-        let retention = check.value("GRANTD_AUDIT_RETENTION", &self.audit_retention, parse::duration);
-        Some(LogConfig { filter: filter?, format: format?, audit_retention: retention? })
+        let format = check.optional("GRANTD_LOG_FORMAT", self.log_format.as_ref(), format);
+        Some(LogConfig { filter: filter?, format: format? })
     }
 }

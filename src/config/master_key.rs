@@ -12,9 +12,9 @@ use super::{
 use crate::secret::MasterKey;
 
 #[derive(Args, Clone)]
-pub(super) struct KeySettings {
-    /// 32 bytes in base64url that seal all secrets in the database; `grantd keygen` prints one. SQLite: made beside a
-    /// new database as `master.key`; Postgres: required
+pub(super) struct MasterKeySettings {
+    /// 32 bytes in base64url that seal all secrets in the database; `grantd keygen` generates one. SQLite: created
+    /// beside a new database as `master.key`; Postgres: required
     #[arg(long, env = "GRANTD_MASTER_KEY", value_name = "KEY", allow_hyphen_values = true)]
     master_key: Option<String>,
     /// A file that holds the value of `GRANTD_MASTER_KEY`
@@ -22,16 +22,16 @@ pub(super) struct KeySettings {
     master_key_file: Option<PathBuf>,
 }
 
-/// Where the master key comes from.
+/// The source of the master key.
 #[derive(Debug)]
 pub enum MasterKeySource {
     /// A setting.
     Given(MasterKey),
-    /// A file beside the SQLite database, made with it.
+    /// A file beside the SQLite database, created with it.
     Beside(PathBuf),
 }
 
-impl KeySettings {
+impl MasterKeySettings {
     pub(super) fn check(&self, check: &mut Check, database: Option<&DatabaseConfig>) -> Option<MasterKeySource> {
         let is_set = self.master_key.as_ref().is_some_and(|text| !text.is_empty());
         if let (false, Some(path)) = (is_set, &self.master_key_file)
@@ -62,14 +62,14 @@ impl KeySettings {
     }
 }
 
-/// The key in a file that nobody else may read; or what is wrong with it.
+/// Reads the key from a file, which must not be readable by everybody.
 pub(crate) fn read_master_key(path: &Path) -> Result<MasterKey, String> {
     only_ours(path)?;
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
     MasterKey::parse(&text).ok_or_else(|| "does not hold 32 bytes in base64url".to_owned())
 }
 
-/// Whether others may read a file that holds a secret.
+/// Checks that a file with a secret is not readable by everybody.
 pub(crate) fn only_ours(path: &Path) -> Result<(), String> {
     use std::os::unix::fs::PermissionsExt as _;
     match std::fs::metadata(path) {

@@ -1,6 +1,10 @@
-//! Settings. A setting's flag, environment variable, default and help are one definition: a field of one of the
-//! sections. What the user wrote ([`Settings`]) is checked as a whole and becomes what the server uses ([`Config`]).
+//! Settings, in one file per subject. A setting's flag, environment variable, default and help are one definition: a
+//! field of the subject's `…Settings`. What the user wrote ([`Settings`]) is checked as a whole and becomes what the
+//! server uses ([`Config`]).
 
+mod apply;
+mod audit;
+mod bootstrap;
 mod check;
 mod database;
 mod docs;
@@ -9,7 +13,10 @@ mod hash;
 mod http;
 mod log;
 mod master_key;
-mod setup;
+mod proxies;
+mod registration;
+mod signing_keys;
+mod tls;
 mod tokens;
 
 use std::{ffi::OsString, fmt};
@@ -17,11 +24,10 @@ use std::{ffi::OsString, fmt};
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 
 pub(crate) use self::master_key::{only_ours, read_master_key};
-use self::{
-    check::Check, database::DatabaseSettings, hash::HashSettings, http::HttpSettings, log::LogSettings,
-    master_key::KeySettings, setup::SetupSettings, tokens::TokenSettings,
-};
 pub use self::{
+    apply::ApplyConfig,
+    audit::AuditConfig,
+    bootstrap::BootstrapConfig,
     check::{ConfigErrors, parse},
     database::{DatabaseConfig, DatabaseUrl},
     docs::{env_example, in_force, readme_table, unknown_variables},
@@ -30,11 +36,19 @@ pub use self::{
     http::HttpConfig,
     log::{LogConfig, LogFormat},
     master_key::MasterKeySource,
-    setup::SetupConfig,
-    tokens::{Algorithm, TokenConfig},
+    proxies::{ProxyConfig, ProxyHeader},
+    registration::RegistrationConfig,
+    signing_keys::{Algorithm, SigningKeyConfig},
+    tls::TlsConfig,
+    tokens::TokenConfig,
+};
+use self::{
+    apply::ApplySettings, audit::AuditSettings, bootstrap::BootstrapSettings, check::Check, database::DatabaseSettings,
+    hash::HashSettings, http::HttpSettings, log::LogSettings, master_key::MasterKeySettings, proxies::ProxySettings,
+    registration::RegistrationSettings, signing_keys::SigningKeySettings, tls::TlsSettings, tokens::TokenSettings,
 };
 
-/// The settings as they were written, not yet checked.
+/// The settings as they were written, not yet checked. `.env.example` and the README list them in this order.
 #[derive(Args, Clone)]
 pub struct Settings {
     #[command(flatten)]
@@ -42,15 +56,27 @@ pub struct Settings {
     #[command(flatten)]
     http: HttpSettings,
     #[command(flatten)]
-    keys: KeySettings,
+    tls: TlsSettings,
     #[command(flatten)]
-    setup: SetupSettings,
+    proxies: ProxySettings,
+    #[command(flatten)]
+    master_key: MasterKeySettings,
+    #[command(flatten)]
+    bootstrap: BootstrapSettings,
+    #[command(flatten)]
+    apply: ApplySettings,
+    #[command(flatten)]
+    registration: RegistrationSettings,
     #[command(flatten)]
     tokens: TokenSettings,
+    #[command(flatten)]
+    signing_keys: SigningKeySettings,
     #[command(flatten)]
     hash: HashSettings,
     #[command(flatten)]
     log: LogSettings,
+    #[command(flatten)]
+    audit: AuditSettings,
 }
 
 /// Some hold secrets.
@@ -63,41 +89,73 @@ impl fmt::Debug for Settings {
 /// What the server uses.
 #[derive(Debug)]
 pub struct Config {
-    /// Which database.
+    /// The database.
     pub database: DatabaseConfig,
-    /// Where it listens, and what it tells browsers.
+    /// Addresses, public URL and CORS.
     pub http: HttpConfig,
-    /// Where the key that seals secrets comes from.
+    /// TLS of the server itself.
+    pub tls: TlsConfig,
+    /// Proxies that are trusted to report a client's address.
+    pub proxies: ProxyConfig,
+    /// The source of the key that seals secrets.
     pub master_key: MasterKeySource,
-    /// What a first start makes.
-    pub setup: SetupConfig,
-    /// What tokens say and how long they live.
+    /// The first administrator.
+    pub bootstrap: BootstrapConfig,
+    /// The set-up file.
+    pub apply: ApplyConfig,
+    /// Self-registration of users.
+    pub registration: RegistrationConfig,
+    /// Audience and lifetimes of tokens, and the password grant.
     pub tokens: TokenConfig,
-    /// What a password hash costs.
+    /// Algorithm and rotation of signing keys.
+    pub signing_keys: SigningKeyConfig,
+    /// Cost and queue of password hashes.
     pub hash: HashConfig,
-    /// What is logged, and how.
+    /// Filter and format of the log.
     pub log: LogConfig,
+    /// The audit log.
+    pub audit: AuditConfig,
 }
 
 impl Settings {
     /// Checks everything and reports all that is wrong at once.
     pub fn check(&self) -> Result<Config, ConfigErrors> {
         let mut check = Check::default();
-        let database = self.database.check(&mut check);
+        let config = self.sections(&mut check);
+        check.finish(config)
+    }
+
+    fn sections(&self, check: &mut Check) -> Option<Config> {
+        // Every section is checked before the first `?`: a wrong one must not hide what is wrong in the others.
+        let database = self.database.check(check);
         let postgres = matches!(&database, Some(DatabaseConfig { url: DatabaseUrl::Postgres(_), .. }));
-        let http = self.http.check(&mut check);
-        let master_key = self.keys.check(&mut check, database.as_ref());
-        let setup = self.setup.check(&mut check, postgres);
-        let tokens = self.tokens.check(&mut check);
-        let hash = self.hash.check(&mut check);
-        let log = self.log.check(&mut check);
-        check.finish()?;
-        match (database, http, master_key, setup, tokens, hash, log) {
-            (Some(database), Some(http), Some(master_key), Some(setup), Some(tokens), Some(hash), Some(log)) => {
-                Ok(Config { database, http, master_key, setup, tokens, hash, log })
-            }
-            _ => unreachable!("a section without a value has reported why, and that ended the check"),
-        }
+        let tls = self.tls.check(check);
+        let proxies = self.proxies.check(check);
+        let http = self.http.check(check, tls.as_ref(), proxies.as_ref());
+        let master_key = self.master_key.check(check, database.as_ref());
+        let bootstrap = self.bootstrap.check(check, postgres);
+        let apply = self.apply.check();
+        let registration = self.registration.check(check);
+        let tokens = self.tokens.check(check);
+        let signing_keys = self.signing_keys.check(check);
+        let hash = self.hash.check(check);
+        let log = self.log.check(check);
+        let audit = self.audit.check(check);
+        Some(Config {
+            database: database?,
+            http: http?,
+            tls: tls?,
+            proxies: proxies?,
+            master_key: master_key?,
+            bootstrap: bootstrap?,
+            apply,
+            registration: registration?,
+            tokens: tokens?,
+            signing_keys: signing_keys?,
+            hash: hash?,
+            log: log?,
+            audit: audit?,
+        })
     }
 }
 

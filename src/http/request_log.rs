@@ -21,7 +21,7 @@ pub(super) fn log<B>(response: &ServiceResponse<B>, request_id: &str, began: Ins
     let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     let address = req
         .app_data::<web::Data<App>>()
-        .and_then(|app| client_address(req, &app.config.http.trusted_proxies))
+        .and_then(|app| client_address(req, &app.config.proxies))
         .map(|address| address.to_string());
     let (method, path) = (req.method().as_str(), req.path());
     if status >= 500 {

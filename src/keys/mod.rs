@@ -19,7 +19,7 @@ use self::pair::KeyPair;
 pub(crate) use self::rotate::{Due, max_age};
 pub use self::rotate::{NewKey, list};
 use crate::{
-    config::{Algorithm, TokenConfig},
+    config::{Algorithm, Config, SigningKeyConfig},
     error::Error,
     secret::{self, MasterKey, NoRandomness},
     store::{Conn, Store, StoreError, Transaction, conn},
@@ -29,7 +29,9 @@ use crate::{
 pub struct SigningKeys {
     snapshot: ArcSwap<Snapshot>,
     master_key: MasterKey,
-    config: TokenConfig,
+    config: SigningKeyConfig,
+    /// The lifetime that this server gives to tokens of clients without one of their own.
+    default_ttl: Duration,
     /// When this server first read them.
     opened_at: DateTime<Utc>,
 }
@@ -140,7 +142,7 @@ impl SigningKeys {
     pub async fn open(
         store: &Store,
         master_key: &MasterKey,
-        config: &TokenConfig,
+        config: &Config,
         now: DateTime<Utc>,
     ) -> Result<Self, KeysError> {
         let mut rows = live(&mut store.read().await?, now).await?;
@@ -154,15 +156,16 @@ impl SigningKeys {
             unseal(row, master_key)?;
         }
         let snapshot = Snapshot::of(&rows, master_key, None)?;
-        allow_default_ttl(store, &rows, config).await?;
-        let (snapshot, master_key, config) = (ArcSwap::from_pointee(snapshot), master_key.clone(), config.clone());
-        Ok(Self { snapshot, master_key, config, opened_at: now })
+        let default_ttl = config.tokens.access_token_ttl;
+        allow_default_ttl(store, &rows, default_ttl).await?;
+        let (snapshot, master_key) = (ArcSwap::from_pointee(snapshot), master_key.clone());
+        Ok(Self { snapshot, master_key, config: config.signing_keys.clone(), default_ttl, opened_at: now })
     }
 
     /// Reads the keys again. Public keys need no unsealing: a server with another master key takes them over, too.
     pub(crate) async fn reload(&self, store: &Store, now: DateTime<Utc>) -> Result<(), KeysError> {
         let rows = live(&mut store.read().await?, now).await?;
-        allow_default_ttl(store, &rows, &self.config).await?;
+        allow_default_ttl(store, &rows, self.default_ttl).await?;
         let previous = self.snapshot.load().signer.clone();
         let snapshot = Snapshot::of(&rows, &self.master_key, previous)?;
         if snapshot.signer.is_none() {
@@ -311,8 +314,8 @@ fn duration(seconds: i64) -> Duration {
 }
 
 /// Notes the lifetime that this server gives to tokens, where a key does not allow it.
-async fn allow_default_ttl(store: &Store, rows: &[sql::KeyRow], config: &TokenConfig) -> Result<(), StoreError> {
-    let ttl = seconds(config.access_token_ttl);
+async fn allow_default_ttl(store: &Store, rows: &[sql::KeyRow], ttl: Duration) -> Result<(), StoreError> {
+    let ttl = seconds(ttl);
     if rows.iter().any(|row| row.state != "retired" && row.default_ttl < ttl) {
         let mut conn = store.write().await?;
         conn::execute!(conn, sql::ALLOW_DEFAULT_TTL, ttl)?;

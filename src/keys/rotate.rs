@@ -11,7 +11,7 @@ use secrecy::ExposeSecret as _;
 use super::{KeyState, KeysError, SigningKey, SigningKeys, duration, live, pair::KeyPair, seconds, sql, unseal};
 use crate::{
     audit::{self, Event, Kind, Origin},
-    config::{Algorithm, TokenConfig},
+    config::{Algorithm, Config, SigningKeyConfig},
     error::Error,
     secret::MasterKey,
     store::{Conn, Store, StoreError, Transaction, conn},
@@ -23,12 +23,12 @@ const SLACK: Duration = Duration::from_secs(10);
 const FAREWELL: Duration = Duration::from_mins(1);
 
 /// Seconds for which others may keep the JWK set: less where keys live shortly.
-pub(crate) fn max_age(config: &TokenConfig) -> u32 {
-    u32::try_from(config.signing_key_ttl.as_secs() / 10).unwrap_or(u32::MAX).clamp(1, 300)
+pub(crate) fn max_age(config: &SigningKeyConfig) -> u32 {
+    u32::try_from(config.ttl.as_secs() / 10).unwrap_or(u32::MAX).clamp(1, 300)
 }
 
 /// How long a key is published before it signs.
-fn lead(config: &TokenConfig) -> Duration {
+fn lead(config: &SigningKeyConfig) -> Duration {
     Duration::from_secs(max_age(config).into()) + SLACK
 }
 
@@ -44,7 +44,7 @@ pub(crate) enum Due {
 }
 
 /// `opened_at`: when this server first read the keys. An algorithm that an operator chose since stays.
-fn due(keys: &[SigningKey], config: &TokenConfig, opened_at: DateTime<Utc>, now: DateTime<Utc>) -> Option<Due> {
+fn due(keys: &[SigningKey], config: &SigningKeyConfig, opened_at: DateTime<Utc>, now: DateTime<Utc>) -> Option<Due> {
     let of_state = |state| keys.iter().find(move |key| key.state == state);
     let active = of_state(KeyState::Active)?;
     match of_state(KeyState::Next) {
@@ -52,7 +52,7 @@ fn due(keys: &[SigningKey], config: &TokenConfig, opened_at: DateTime<Utc>, now:
             Some(Due::Promote { active: active.kid.clone(), next: next.kid.clone() })
         }
         None if (active.algorithm != config.algorithm && active.created_at <= opened_at)
-            || now + lead(config) >= active.not_before + config.signing_key_ttl =>
+            || now + lead(config) >= active.not_before + config.ttl =>
         {
             Some(Due::Publish)
         }
@@ -90,7 +90,7 @@ impl NewKey {
     async fn insert(
         &self,
         tx: &mut Transaction,
-        config: &TokenConfig,
+        default: Duration,
         state: KeyState,
         not_before: DateTime<Utc>,
         origin: &Origin,
@@ -99,7 +99,7 @@ impl NewKey {
         // Clients, and the settings of other servers, may allow more than this server does: the keys know.
         let longest = conn::optional!(tx, (Option<i64>, Option<i64>), sql::LONGEST_TTLS)?;
         let (longest_ttl, default_ttl) = longest.unwrap_or_default();
-        let own = seconds(config.access_token_ttl);
+        let own = seconds(default);
         conn::execute!(
             tx,
             sql::INSERT,
@@ -122,12 +122,13 @@ impl NewKey {
 pub(super) async fn create_first(
     store: &Store,
     master_key: &MasterKey,
-    config: &TokenConfig,
+    config: &Config,
     now: DateTime<Utc>,
 ) -> Result<(), KeysError> {
-    let new = NewKey::generate(master_key, config.algorithm).await?;
+    let (new, ttl) =
+        (NewKey::generate(master_key, config.signing_keys.algorithm).await?, config.tokens.access_token_ttl);
     let origin = Origin::system();
-    let done = store.transact(async |tx| new.insert(tx, config, KeyState::Active, now, &origin, now).await).await;
+    let done = store.transact(async |tx| new.insert(tx, ttl, KeyState::Active, now, &origin, now).await).await;
     match done {
         Ok(()) | Err(Error::Store(StoreError::Constraint("signing_keys_active_key"))) => Ok(()),
         Err(Error::Store(error)) => Err(error.into()),
@@ -164,7 +165,7 @@ impl SigningKeys {
             return Ok(false);
         }
         let not_before = now + lead(&self.config);
-        new.insert(tx, &self.config, KeyState::Next, not_before, &Origin::system(), now).await?;
+        new.insert(tx, self.default_ttl, KeyState::Next, not_before, &Origin::system(), now).await?;
         Ok(true)
     }
 
@@ -206,7 +207,7 @@ impl SigningKeys {
         }
         let (state, not_before) =
             if immediately { (KeyState::Active, now) } else { (KeyState::Next, now + lead(&self.config)) };
-        new.insert(tx, &self.config, state, not_before, origin, now).await?;
+        new.insert(tx, self.default_ttl, state, not_before, origin, now).await?;
         list(tx, now).await?.into_iter().find(|key| key.kid == new.kid).ok_or_else(|| not_found(&new.kid))
     }
 
@@ -225,7 +226,7 @@ impl SigningKeys {
         if key.state == KeyState::Active.as_str() {
             // Retired first: the new key takes over the lifetimes that it allowed.
             conn::execute!(tx, sql::RETIRE, kid, now)?;
-            new.insert(tx, &self.config, KeyState::Active, now, origin, now).await?;
+            new.insert(tx, self.default_ttl, KeyState::Active, now, origin, now).await?;
         }
         conn::execute!(tx, sql::DELETE, kid)?;
         tx.signing_keys_changed()?;
@@ -275,11 +276,10 @@ fn not_found(kid: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
 
-    fn config(flags: &[&str]) -> TokenConfig {
+    fn config(flags: &[&str]) -> SigningKeyConfig {
         let flags = ["--database-url", "sqlite://unused.db"].iter().chain(flags).copied();
-        Config::from_flags(flags).unwrap().tokens
+        Config::from_flags(flags).unwrap().signing_keys
     }
 
     fn at(seconds: i64) -> DateTime<Utc> {

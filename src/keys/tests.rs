@@ -29,10 +29,10 @@ impl Place {
     }
 }
 
-fn config(algorithm: Algorithm) -> TokenConfig {
+fn config(algorithm: Algorithm) -> Config {
     // The database too, whatever the environment says: with Postgres a master key would be asked for.
     let flags = ["--database-url", "sqlite://unused.db", "--access-token-ttl", "15m", "--signing-algorithm"];
-    Config::from_flags(flags.into_iter().chain([algorithm.as_str()])).unwrap().tokens
+    Config::from_flags(flags.into_iter().chain([algorithm.as_str()])).unwrap()
 }
 
 impl SigningKeys {

@@ -22,6 +22,7 @@ mod keys;
 mod matrix;
 mod openapi;
 mod problems;
+mod proxies;
 mod refresh;
 mod revocations;
 mod revoke;

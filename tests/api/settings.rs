@@ -60,6 +60,7 @@ fn everything_that_is_wrong_is_said_at_once() {
         ("--hash-queue", "0", "GRANTD_HASH_QUEUE"),
         ("--hash-wait", "1ms", "GRANTD_HASH_WAIT"),
         ("--trusted-proxies", "10.0.0.0/33", "GRANTD_TRUSTED_PROXIES"),
+        ("--proxy-header", "x-real-ip", "GRANTD_PROXY_HEADER"),
         ("--cors-origins", "https://app.example/path", "GRANTD_CORS_ORIGINS"),
         ("--master-key", "short", "GRANTD_MASTER_KEY"),
         ("--admin-username", "no name", "GRANTD_ADMIN_USERNAME"),
@@ -77,6 +78,7 @@ fn everything_that_is_wrong_is_said_at_once() {
         let secret = ["GRANTD_MASTER_KEY", "GRANTD_ADMIN_PASSWORD"].contains(&setting);
         assert_eq!(line.contains(&format!("{value:?}")), !secret, "what was found, unless it is secret: {line}");
     }
+    assert!(message.contains("allowed is x-forwarded-for or forwarded"), "{message}");
     for url in ["mysql://x", "sqlite::memory:", "", "postgres//x"] {
         assert!(config(url, &[]).unwrap_err().contains("DATABASE_URL"), "{url}");
     }

@@ -111,6 +111,29 @@ def hop_by_hop(url):
         assert answer.status == 400 or b"x-auth-username" in answer.read().lower(), f"{answer.status} without the name"
 
 
+def verified_from(address):
+    """How many calls of /verify came from an address, as grantd's log has it."""
+    with open("grantd.log", encoding="utf-8") as log:
+        calls = [json.loads(line) for line in log if '"/verify"' in line and line.endswith("\n")]
+    return sum(call.get("fields", call)["address"] == address for call in calls)
+
+
+def address_arrives(url, **headers):
+    """grantd's log has the address that the proxy saw, whatever the client says of it."""
+    address = "127.0.0.2"
+    before = verified_from(address)
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10, source_address=(address, 0))
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    connection.request("GET", "/items", headers={"Authorization": f"Bearer {user_token()}"} | headers)
+    with connection.getresponse() as answer:
+        equal(answer.status, 200)
+    for _ in range(50):
+        if verified_from(address) > before:
+            break
+        time.sleep(0.1)
+    equal(verified_from(address), before + 1)
+
+
 for name, url in PROXIES.items():
     items = f"{url}/items"
     bad = 'error="invalid_token"'
@@ -138,6 +161,12 @@ for name, url in PROXIES.items():
     check(f"{name}: big cookies do not matter", lambda: user_arrives(items, headers={"Cookie": "a=" + "b" * 7000}))
 
     check(f"{name}: Connection names no header away", lambda: hop_by_hop(url))
+
+    check(f"{name}: the client's address arrives", lambda: address_arrives(url))
+    check(f"{name}: not one that it sends", lambda: address_arrives(url, X_Forwarded_For="6.6.6.6"))
+    check(f"{name}: nor one in Forwarded", lambda: address_arrives(url, Forwarded="for=6.6.6.6"))
+    check(f"{name}: nor one that is not ASCII", lambda: address_arrives(url, X_Forwarded_For=b"\xff"))
+    check(f"{name}: Connection names it not away", lambda: address_arrives(url, Connection="close, X-Forwarded-For"))
 
 good = user_token()
 os.kill(int(os.environ["GRANTD_PID"]), signal.SIGTERM)

@@ -1,0 +1,76 @@
+//! Proxies that are trusted to report the client's address, and the header in which they do.
+
+use std::net::IpAddr;
+
+use clap::Args;
+use ipnet::IpNet;
+
+use super::check::Check;
+
+#[derive(Args, Clone)]
+pub(super) struct ProxySettings {
+    /// Networks of the proxies in front of this server, which are trusted to report the client's address
+    #[arg(long, env = "GRANTD_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
+    trusted_proxies: Vec<String>,
+    /// The header in which every trusted proxy reports it: `x-forwarded-for` or `forwarded` (RFC 7239)
+    #[arg(long, env = "GRANTD_PROXY_HEADER", value_name = "HEADER", default_value = "x-forwarded-for")]
+    proxy_header: String,
+}
+
+/// Trusted proxies and their header.
+#[derive(Clone, Debug)]
+pub struct ProxyConfig {
+    /// Their networks.
+    pub trusted: Vec<IpNet>,
+    /// The one header of theirs that is read.
+    pub header: ProxyHeader,
+}
+
+impl ProxyConfig {
+    /// Returns whether an address is that of a trusted proxy.
+    #[must_use]
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// A header in which proxies report a client's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyHeader {
+    /// `X-Forwarded-For`: addresses, separated by commas.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
+impl ProxyHeader {
+    /// Returns its name in lower case.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::XForwardedFor => "x-forwarded-for",
+            Self::Forwarded => "forwarded",
+        }
+    }
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    text.parse::<IpNet>()
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .map_err(|_| "allowed is a network such as 10.0.0.0/8 or an address".to_owned())
+}
+
+fn header(text: &str) -> Result<ProxyHeader, String> {
+    [ProxyHeader::XForwardedFor, ProxyHeader::Forwarded]
+        .into_iter()
+        .find(|header| text.eq_ignore_ascii_case(header.as_str()))
+        .ok_or_else(|| "allowed is x-forwarded-for or forwarded".to_owned())
+}
+
+impl ProxySettings {
+    pub(super) fn check(&self, check: &mut Check) -> Option<ProxyConfig> {
+        let trusted = check.list("GRANTD_TRUSTED_PROXIES", &self.trusted_proxies, network);
+        let header = check.value("GRANTD_PROXY_HEADER", &self.proxy_header, header)?;
+        Some(ProxyConfig { trusted, header })
+    }
+}
