@@ -209,7 +209,7 @@ impl App {
 
     /// Applies the set-up file of the settings.
     pub(crate) async fn apply_file(&self) -> Result<(), ApplyError> {
-        let Some(file) = &self.config.apply.file else { return Ok(()) };
+        let Some(file) = &self.config.apply else { return Ok(()) };
         let options = apply::Options { given_secrets: true, ..apply::Options::default() };
         let changes = match apply::prepare(&self.store, &self.passwords, file, options).await? {
             Some(prepared) => self.write(async |tx| prepared.apply(tx, self.now()).await).await?,

@@ -41,15 +41,23 @@ pub(crate) struct Me {
     pub(crate) authority: Authority,
 }
 
-impl FromRequest for Me {
-    type Error = Problem;
-    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+/// Makes a type an extractor by a function that returns it.
+macro_rules! extractor {
+    ($type:ty, $function:ident $(, $($generics:tt)+)?) => {
+        impl $(<$($generics)+>)? FromRequest for $type {
+            type Error = Problem;
+            type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
 
-    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let req = req.clone();
-        Box::pin(async move { me(&req).await })
-    }
+            fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+                let req = req.clone();
+                Box::pin(async move { $function(&req).await })
+            }
+        }
+    };
 }
+extractor!(Me, me);
+extractor!(Permit<S>, permit, S: RequiredScopes);
+extractor!(Watcher, watcher);
 
 async fn me(req: &HttpRequest) -> Result<Me, Problem> {
     let app = app(req)?;
@@ -119,16 +127,6 @@ pub(crate) struct Permit<S> {
     scopes: PhantomData<S>,
 }
 
-impl<S: RequiredScopes> FromRequest for Permit<S> {
-    type Error = Problem;
-    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
-
-    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let req = req.clone();
-        Box::pin(async move { permit(&req).await })
-    }
-}
-
 async fn permit<S: RequiredScopes>(req: &HttpRequest) -> Result<Permit<S>, Problem> {
     let app = app(req)?;
     let claims = claims(req, app)?;
@@ -154,16 +152,6 @@ impl<S: RequiredScopes> Permit<S> {
 
 /// Who may see what is true of every token: an access token with the scope `tokens:introspect`, or a confidential client.
 pub(crate) struct Watcher;
-
-impl FromRequest for Watcher {
-    type Error = Problem;
-    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
-
-    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let req = req.clone();
-        Box::pin(async move { watcher(&req).await })
-    }
-}
 
 async fn watcher(req: &HttpRequest) -> Result<Watcher, Problem> {
     let app = app(req)?;

@@ -47,3 +47,41 @@ impl From<grantd_guard::InvalidScope> for FieldError {
         Self::new("scopes", Code::Format, error.to_string())
     }
 }
+
+/// Makes an enum whose variants have names: in JSON, in the database, in forms and on the command line.
+macro_rules! named_enum {
+    ($(#[$meta:meta])* $name:ident in $field:literal { $($(#[$doc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+        pub enum $name {
+            $($(#[$doc])* #[serde(rename = $text)] $variant,)+
+        }
+
+        impl $name {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// Returns its name.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)+
+                }
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = $crate::validation::FieldError;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                let names = || Self::ALL.iter().map(|one| one.as_str()).collect::<Vec<_>>().join(", ");
+                let unknown = || {
+                    let message = format!("must be one of {}", names());
+                    $crate::validation::FieldError::new($field, $crate::validation::Code::Unknown, message)
+                };
+                Self::ALL.iter().copied().find(|one| one.as_str() == text).ok_or_else(unknown)
+            }
+        }
+    };
+}
+pub(crate) use named_enum;

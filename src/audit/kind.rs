@@ -1,79 +1,37 @@
 //! The kinds of audit events.
 
-use std::str::FromStr;
+use crate::validation::named_enum;
 
-use utoipa::openapi::{ObjectBuilder, Type, schema::Object};
-
-use crate::error::{Code, FieldError};
-
-macro_rules! kinds {
-    ($($kind:ident = $name:literal,)+) => {
-        /// The kind of an event. Callers rely on the list being complete.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Kind {
-            $(#[doc = concat!("`", $name, "`")] $kind,)+
-        }
-
-        impl Kind {
-            /// All kinds.
-            pub const ALL: &[Self] = &[$(Self::$kind),+];
-
-            /// Returns its name, as it is stored and shown.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$kind => $name,)+
-                }
-            }
-        }
-    };
-}
-
-kinds! {
-    Login = "login",
-    LoginFailed = "login.failed",
-    RefreshTokenReused = "refresh_token.reused",
-    SessionEnded = "session.ended",
-    TokenRevoked = "token.revoked",
-    UserCreated = "user.created",
-    UserChanged = "user.changed",
-    UserDeleted = "user.deleted",
-    UserDisabled = "user.disabled",
-    UserEnabled = "user.enabled",
-    UserPasswordChanged = "user.password_changed",
-    UserRolesChanged = "user.roles_changed",
-    RoleCreated = "role.created",
-    RoleChanged = "role.changed",
-    RoleDeleted = "role.deleted",
-    ScopeCreated = "scope.created",
-    ScopeChanged = "scope.changed",
-    ScopeDeleted = "scope.deleted",
-    ClientCreated = "client.created",
-    ClientChanged = "client.changed",
-    ClientDeleted = "client.deleted",
-    ClientDisabled = "client.disabled",
-    ClientEnabled = "client.enabled",
-    ClientFailed = "client.failed",
-    ClientSecretRotated = "client.secret_rotated",
-    SigningKeyCreated = "signing_key.created",
-    SigningKeyDeleted = "signing_key.deleted",
-    SigningKeyRewrapped = "signing_key.rewrapped",
-}
-
-fn names() -> Vec<&'static str> {
-    Kind::ALL.iter().map(|kind| kind.as_str()).collect()
-}
-
-impl FromStr for Kind {
-    type Err = FieldError;
-
-    fn from_str(text: &str) -> Result<Self, FieldError> {
-        let unknown = || FieldError::new("kind", Code::Unknown, format!("must be one of {}", names().join(", ")));
-        Self::ALL.iter().copied().find(|kind| kind.as_str() == text).ok_or_else(unknown)
+named_enum! {
+    /// The kind of an event. Callers rely on the list being complete.
+    Kind in "kind" {
+        #[doc = "`login`"] Login = "login",
+        #[doc = "`login.failed`"] LoginFailed = "login.failed",
+        #[doc = "`refresh_token.reused`"] RefreshTokenReused = "refresh_token.reused",
+        #[doc = "`session.ended`"] SessionEnded = "session.ended",
+        #[doc = "`token.revoked`"] TokenRevoked = "token.revoked",
+        #[doc = "`user.created`"] UserCreated = "user.created",
+        #[doc = "`user.changed`"] UserChanged = "user.changed",
+        #[doc = "`user.deleted`"] UserDeleted = "user.deleted",
+        #[doc = "`user.disabled`"] UserDisabled = "user.disabled",
+        #[doc = "`user.enabled`"] UserEnabled = "user.enabled",
+        #[doc = "`user.password_changed`"] UserPasswordChanged = "user.password_changed",
+        #[doc = "`user.roles_changed`"] UserRolesChanged = "user.roles_changed",
+        #[doc = "`role.created`"] RoleCreated = "role.created",
+        #[doc = "`role.changed`"] RoleChanged = "role.changed",
+        #[doc = "`role.deleted`"] RoleDeleted = "role.deleted",
+        #[doc = "`scope.created`"] ScopeCreated = "scope.created",
+        #[doc = "`scope.changed`"] ScopeChanged = "scope.changed",
+        #[doc = "`scope.deleted`"] ScopeDeleted = "scope.deleted",
+        #[doc = "`client.created`"] ClientCreated = "client.created",
+        #[doc = "`client.changed`"] ClientChanged = "client.changed",
+        #[doc = "`client.deleted`"] ClientDeleted = "client.deleted",
+        #[doc = "`client.disabled`"] ClientDisabled = "client.disabled",
+        #[doc = "`client.enabled`"] ClientEnabled = "client.enabled",
+        #[doc = "`client.failed`"] ClientFailed = "client.failed",
+        #[doc = "`client.secret_rotated`"] ClientSecretRotated = "client.secret_rotated",
+        #[doc = "`signing_key.created`"] SigningKeyCreated = "signing_key.created",
+        #[doc = "`signing_key.deleted`"] SigningKeyDeleted = "signing_key.deleted",
+        #[doc = "`signing_key.rewrapped`"] SigningKeyRewrapped = "signing_key.rewrapped",
     }
-}
-
-/// Returns the kinds for the OpenAPI description.
-pub(super) fn schema() -> Object {
-    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names())).build()
 }

@@ -9,11 +9,11 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 pub use self::kind::Kind;
-use self::kind::schema;
 use crate::{
     error::{Code, Error, FieldError},
     ids::EventId,
     store::{Conn, Store, StoreError, conn},
+    validation::named_enum,
 };
 
 /// Who caused an event, and from where.
@@ -74,28 +74,13 @@ impl Event {
     }
 }
 
-/// Whether it was done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Outcome {
-    /// It was done.
-    Success,
-    /// It was tried.
-    Failure,
-}
-
-impl Outcome {
-    /// As it is stored and shown.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Success => "success",
-            Self::Failure => "failure",
-        }
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        [Self::Success, Self::Failure].into_iter().find(|outcome| outcome.as_str() == text)
+named_enum! {
+    /// Whether it was done.
+    Outcome in "outcome" {
+        /// It was done.
+        Success = "success",
+        /// It was tried.
+        Failure = "failure",
     }
 }
 
@@ -131,8 +116,7 @@ pub struct Recorded {
     /// When.
     pub at: DateTime<Utc>,
     /// What.
-    #[schema(schema_with = schema)]
-    pub kind: String,
+    pub kind: Kind,
     /// Who did it: a user's or client's id. Null: nobody known, or the command line.
     pub actor: Option<String>,
     /// Whom or what it was done to: the id of a user, client or key, or the name of a role or scope.

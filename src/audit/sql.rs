@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Outcome, Recorded};
+use super::Recorded;
 use crate::{ids::EventId, store::StoreError};
 
 pub(super) const INSERT: &str = "INSERT INTO audit_events \
@@ -52,9 +52,9 @@ impl TryFrom<EventRow> for Recorded {
         Ok(Self {
             id: row.id,
             at: row.at,
-            outcome: Outcome::parse(&row.outcome).ok_or_else(|| impossible("the outcome is not known"))?,
+            outcome: row.outcome.parse().map_err(|_| impossible("the outcome is not known"))?,
             details: serde_json::from_str(&row.details).map_err(|_| impossible("the details are no JSON object"))?,
-            kind: row.kind,
+            kind: row.kind.parse().map_err(|_| impossible("the kind is not known"))?,
             actor: row.actor,
             subject: row.subject,
             client_id: row.client_id,

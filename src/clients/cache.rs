@@ -13,8 +13,7 @@ use crate::{
     names::ClientId,
     store::{
         Store, StoreError,
-        batch::{Answers, Batch, Batcher},
-        conn,
+        batch::{Batcher, read_by_key},
     },
 };
 
@@ -70,30 +69,7 @@ impl Clients {
     }
 }
 
-struct ById;
-
-impl Batch for ById {
-    type Request = ClientId;
-    type Key = ClientId;
-    type Answer = Option<Arc<Credentials>>;
-    const MAX: usize = BATCH;
-    const CONCURRENT: [usize; 2] = [4, 4];
-
-    fn key(id: &ClientId) -> ClientId {
-        id.clone()
-    }
-
-    async fn run(store: &Store, ids: Vec<ClientId>) -> Result<Answers<Self>, StoreError> {
-        let mut conn = store.read().await?;
-        let rows = match &ids[..] {
-            [id] => conn::all!(conn, ClientRow, BY_ID, id.as_str())?,
-            // The places that are left over repeat an id.
-            _ => conn::all_of!(conn, ClientRow, BY_IDS, ids.iter().cycle().take(BATCH), |id| [id.as_str()])?,
-        };
-        let found = rows.into_iter().map(|row| {
-            let credentials = Credentials::try_from(row)?;
-            Ok((credentials.client.client_id.clone(), Ok(Some(Arc::new(credentials)))))
-        });
-        found.collect()
-    }
-}
+read_by_key!(
+    ById, ClientId => Credentials, ClientRow, BY_ID, BY_IDS, BATCH, [4, 4],
+    |id| id.as_str(), |row| row.client_id.parse().ok()
+);

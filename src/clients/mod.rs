@@ -8,7 +8,7 @@ mod rules;
 mod sql;
 mod write;
 
-use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use grantd_guard::Scopes;
@@ -25,81 +25,32 @@ pub(crate) use self::{
     write::{add_scope, insert, remove_scope, use_assertion},
 };
 use crate::{
-    error::{Code, Error, FieldError},
+    error::Error,
     names::{Audience, ClientId, ClientName},
     store::{Conn, StoreError, conn},
+    validation::named_enum,
 };
 
-/// How a client gets tokens (RFC 6749 §1.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum GrantType {
-    /// A user's name and password.
-    Password,
-    /// A refresh token.
-    RefreshToken,
-    /// Its own credentials, for itself.
-    ClientCredentials,
-}
-
-impl GrantType {
-    const ALL: [Self; 3] = [Self::Password, Self::RefreshToken, Self::ClientCredentials];
-
-    /// As in `grant_type`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Password => "password",
-            Self::RefreshToken => "refresh_token",
-            Self::ClientCredentials => "client_credentials",
-        }
+named_enum! {
+    /// How a client gets tokens (RFC 6749 §1.3).
+    GrantType in "grant_types" {
+        /// A user's name and password.
+        Password = "password",
+        /// A refresh token.
+        RefreshToken = "refresh_token",
+        /// Its own credentials, for itself.
+        ClientCredentials = "client_credentials",
     }
 }
 
-impl ClientKind {
-    /// As in JSON.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Confidential => "confidential",
-            Self::Public => "public",
-        }
+named_enum! {
+    /// Whether a client can keep a secret (RFC 6749 §2.1).
+    ClientKind in "type" {
+        /// It has a secret and proves it.
+        Confidential = "confidential",
+        /// It runs where others can look into it.
+        Public = "public",
     }
-}
-
-impl FromStr for ClientKind {
-    type Err = FieldError;
-
-    fn from_str(text: &str) -> Result<Self, FieldError> {
-        let found = [Self::Confidential, Self::Public].into_iter().find(|kind| kind.as_str() == text);
-        found.ok_or_else(|| FieldError::new("type", Code::Unknown, "must be confidential or public"))
-    }
-}
-
-impl FromStr for GrantType {
-    type Err = FieldError;
-
-    fn from_str(text: &str) -> Result<Self, FieldError> {
-        let message = "must be password, refresh_token or client_credentials";
-        let found = Self::ALL.into_iter().find(|grant| grant.as_str() == text);
-        found.ok_or_else(|| FieldError::new("grant_types", Code::Unknown, message))
-    }
-}
-
-impl fmt::Display for GrantType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// Whether a client can keep a secret (RFC 6749 §2.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ClientKind {
-    /// It has a secret and proves it.
-    Confidential,
-    /// It runs where others can look into it.
-    Public,
 }
 
 /// A client.

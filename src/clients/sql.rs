@@ -55,7 +55,7 @@ pub(super) const DELETE_EXPIRED_ASSERTIONS: &str = "DELETE FROM client_assertion
 
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct ClientRow {
-    client_id: String,
+    pub(super) client_id: String,
     name: String,
     secret_hash: Option<Vec<u8>>,
     old_secret_hash: Option<Vec<u8>>,

@@ -13,15 +13,9 @@ pub(super) struct ApplySettings {
     apply: Option<PathBuf>,
 }
 
-/// The set-up file.
-#[derive(Clone, Debug)]
-pub struct ApplyConfig {
-    /// Its path, if there is one. It is read at the start, not when settings are checked.
-    pub file: Option<PathBuf>,
-}
-
 impl ApplySettings {
-    pub(super) fn check(&self) -> ApplyConfig {
-        ApplyConfig { file: self.apply.clone().filter(|path| !path.as_os_str().is_empty()) }
+    /// The file is read at the start, not when settings are checked.
+    pub(super) fn check(&self) -> Option<PathBuf> {
+        self.apply.clone().filter(|path| !path.as_os_str().is_empty())
     }
 }

@@ -148,7 +148,7 @@ pub mod parse {
 
     /// `ES256`, `RS256` or `EdDSA`.
     pub fn algorithm(text: &str) -> Result<Algorithm, String> {
-        Algorithm::parse(text).ok_or_else(|| "allowed is ES256, RS256 or EdDSA".to_owned())
+        text.parse().map_err(|_| "allowed is ES256, RS256 or EdDSA".to_owned())
     }
 
     /// `true` or `false`.

@@ -13,57 +13,10 @@ fn variable(arg: &Arg) -> Option<String> {
     Some(arg.get_env()?.to_str()?.to_owned())
 }
 
-fn help(arg: &Arg) -> String {
-    arg.get_long_help().or(arg.get_help()).map(ToString::to_string).unwrap_or_default()
-}
-
-fn default(arg: &Arg) -> Option<String> {
-    Some(arg.get_default_values().first()?.to_str()?.to_owned())
-}
-
-fn settings() -> Vec<Arg> {
+/// Returns the settings as clap's arguments, each with its variable.
+#[must_use]
+pub fn settings() -> Vec<Arg> {
     arguments().get_arguments().filter(|arg| arg.get_env().is_some()).cloned().collect()
-}
-
-/// The settings without their `…_FILE` forms, and whether each has one.
-fn with_file_forms() -> Vec<(String, Arg, bool)> {
-    let all: Vec<String> = settings().iter().filter_map(variable).collect();
-    settings()
-        .into_iter()
-        .filter_map(|arg| Some((variable(&arg)?, arg)))
-        .filter(|(name, _)| !name.strip_suffix("_FILE").is_some_and(|of| all.iter().any(|known| known == of)))
-        .map(|(name, arg)| {
-            let has_file = all.contains(&format!("{name}_FILE"));
-            (name, arg, has_file)
-        })
-        .collect()
-}
-
-/// The file `.env.example`.
-#[must_use]
-pub fn env_example() -> String {
-    let mut text = String::from(
-        "# The settings of grantd. Copy to .env and change what you need: each line is a default, or an empty place.\n\
-         # Every setting is also an environment variable, which wins over this file, and a flag, which wins over both.\n",
-    );
-    for (name, arg, has_file) in with_file_forms() {
-        let file = if has_file { format!(" Also {name}_FILE: a file that holds it.") } else { String::new() };
-        let value = default(&arg).unwrap_or_default();
-        let _ = write!(text, "\n# {}.{file}\n# {name}={value}\n", help(&arg).replace('\n', " "));
-    }
-    text
-}
-
-/// The rows of the README's table of settings.
-#[must_use]
-pub fn readme_table() -> String {
-    let mut text = String::from("| setting | default | |\n|---|---|---|\n");
-    for (name, arg, has_file) in with_file_forms() {
-        let file = if has_file { format!(", `{name}_FILE`") } else { String::new() };
-        let value = default(&arg).map(|value| format!("`{value}`")).unwrap_or_default();
-        let _ = writeln!(text, "| `{name}`{file} | {value} | {}. |", help(&arg).replace('\n', " "));
-    }
-    text
 }
 
 /// What is in force and where each value came from; secrets hidden.

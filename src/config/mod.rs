@@ -19,33 +19,31 @@ mod signing_keys;
 mod tls;
 mod tokens;
 
-use std::{ffi::OsString, fmt};
+use std::{ffi::OsString, fmt, path::PathBuf};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 
 pub(crate) use self::master_key::{only_ours, read_master_key};
+use self::{
+    apply::ApplySettings, audit::AuditSettings, bootstrap::BootstrapSettings, check::Check, database::DatabaseSettings,
+    hash::HashSettings, http::HttpSettings, log::LogSettings, master_key::MasterKeySettings, proxies::ProxySettings,
+    registration::RegistrationSettings, signing_keys::SigningKeySettings, tls::TlsSettings, tokens::TokenSettings,
+};
 pub use self::{
-    apply::ApplyConfig,
     audit::AuditConfig,
     bootstrap::BootstrapConfig,
     check::{ConfigErrors, parse},
     database::{DatabaseConfig, DatabaseUrl},
-    docs::{env_example, in_force, readme_table, unknown_variables},
+    docs::{in_force, settings, unknown_variables},
     dotenv::DotEnv,
     hash::HashConfig,
     http::HttpConfig,
     log::{LogConfig, LogFormat},
     master_key::MasterKeySource,
     proxies::{ProxyConfig, ProxyHeader},
-    registration::RegistrationConfig,
     signing_keys::{Algorithm, SigningKeyConfig},
     tls::TlsConfig,
     tokens::TokenConfig,
-};
-use self::{
-    apply::ApplySettings, audit::AuditSettings, bootstrap::BootstrapSettings, check::Check, database::DatabaseSettings,
-    hash::HashSettings, http::HttpSettings, log::LogSettings, master_key::MasterKeySettings, proxies::ProxySettings,
-    registration::RegistrationSettings, signing_keys::SigningKeySettings, tls::TlsSettings, tokens::TokenSettings,
 };
 
 /// The settings as they were written, not yet checked. `.env.example` and the README list them in this order.
@@ -102,9 +100,9 @@ pub struct Config {
     /// The first administrator.
     pub bootstrap: BootstrapConfig,
     /// The set-up file.
-    pub apply: ApplyConfig,
-    /// Self-registration of users.
-    pub registration: RegistrationConfig,
+    pub apply: Option<PathBuf>,
+    /// Whether self-registration of users is enabled.
+    pub registration: bool,
     /// Audience and lifetimes of tokens, and the password grant.
     pub tokens: TokenConfig,
     /// Algorithm and rotation of signing keys.

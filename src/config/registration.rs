@@ -12,16 +12,8 @@ pub(super) struct RegistrationSettings {
     registration: String,
 }
 
-/// Self-registration of users.
-#[derive(Clone, Debug)]
-pub struct RegistrationConfig {
-    /// Whether it is on.
-    pub enabled: bool,
-}
-
 impl RegistrationSettings {
-    pub(super) fn check(&self, check: &mut Check) -> Option<RegistrationConfig> {
-        let enabled = check.value("GRANTD_REGISTRATION", &self.registration, parse::boolean)?;
-        Some(RegistrationConfig { enabled })
+    pub(super) fn check(&self, check: &mut Check) -> Option<bool> {
+        check.value("GRANTD_REGISTRATION", &self.registration, parse::boolean)
     }
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use clap::Args;
-use serde::{Deserialize, Serialize};
 
 use super::check::{Check, parse};
+use crate::validation::named_enum;
 
 #[derive(Args, Clone)]
 pub(super) struct SigningKeySettings {
@@ -31,32 +31,15 @@ pub struct SigningKeyConfig {
     pub ttl: Duration,
 }
 
-/// A signature algorithm of access tokens (RFC 7518 §3.1, RFC 8037).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub enum Algorithm {
-    /// ECDSA on P-256 with SHA-256.
-    ES256,
-    /// RSASSA-PKCS1-v1_5 with SHA-256, 2048 bits.
-    RS256,
-    /// Ed25519.
-    EdDSA,
-}
-
-impl Algorithm {
-    /// Returns its name in a JOSE header.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ES256 => "ES256",
-            Self::RS256 => "RS256",
-            Self::EdDSA => "EdDSA",
-        }
-    }
-
-    /// Finds it by its name in a JOSE header.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        [Self::ES256, Self::RS256, Self::EdDSA].into_iter().find(|algorithm| algorithm.as_str() == name)
+named_enum! {
+    /// A signature algorithm of access tokens, by its name in a JOSE header (RFC 7518 §3.1, RFC 8037).
+    Algorithm in "algorithm" {
+        /// ECDSA on P-256 with SHA-256.
+        ES256 = "ES256",
+        /// RSASSA-PKCS1-v1_5 with SHA-256, 2048 bits.
+        RS256 = "RS256",
+        /// Ed25519.
+        EdDSA = "EdDSA",
     }
 }
 

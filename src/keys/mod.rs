@@ -23,6 +23,7 @@ use crate::{
     error::Error,
     secret::{self, MasterKey, NoRandomness},
     store::{Conn, Store, StoreError, Transaction, conn},
+    validation::named_enum,
 };
 
 /// Signs access tokens, and publishes the keys that verify them. Keys are parsed once, never for a request.
@@ -72,31 +73,15 @@ pub struct SigningKey {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// The life of a signing key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum KeyState {
-    /// Published, and not signing yet.
-    Next,
-    /// Signs: there is always one.
-    Active,
-    /// Published until its last token has expired.
-    Retired,
-}
-
-impl KeyState {
-    /// As in the database and in JSON.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Next => "next",
-            Self::Active => "active",
-            Self::Retired => "retired",
-        }
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        [Self::Next, Self::Active, Self::Retired].into_iter().find(|state| state.as_str() == text)
+named_enum! {
+    /// The life of a signing key.
+    KeyState in "state" {
+        /// Published, and not signing yet.
+        Next = "next",
+        /// Signs: there is always one.
+        Active = "active",
+        /// Published until its last token has expired.
+        Retired = "retired",
     }
 }
 
@@ -275,7 +260,7 @@ impl TryFrom<&sql::KeyRow> for SigningKey {
         Ok(Self {
             kid: row.kid.clone(),
             algorithm: algorithm(row)?,
-            state: KeyState::parse(&row.state).ok_or_else(|| impossible(row, "the state is not known"))?,
+            state: row.state.parse().map_err(|_| impossible(row, "the state is not known"))?,
             created_at: row.created_at,
             not_before: row.not_before,
             expires_at: row.expires_at,
@@ -288,7 +273,7 @@ fn impossible(row: &sql::KeyRow, problem: &str) -> StoreError {
 }
 
 fn algorithm(row: &sql::KeyRow) -> Result<Algorithm, StoreError> {
-    Algorithm::parse(&row.algorithm).ok_or_else(|| impossible(row, "the algorithm is not known"))
+    row.algorithm.parse().map_err(|_| impossible(row, "the algorithm is not known"))
 }
 
 fn unseal(row: &sql::KeyRow, master_key: &MasterKey) -> Result<KeyPair, KeysError> {

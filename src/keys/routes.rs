@@ -100,8 +100,7 @@ pub(crate) async fn rotate(
 ) -> Result<HttpResponse, Problem> {
     let asked: Asked = body::json(&req, body).await?;
     let permit = permit.again(&req).await?;
-    let unknown = || Error::invalid("algorithm", Code::Unknown, "must be ES256, RS256 or EdDSA");
-    let algorithm = asked.algorithm.map(|name| Algorithm::parse(&name).ok_or_else(unknown)).transpose()?;
+    let algorithm = asked.algorithm.map(|name| name.parse()).transpose().map_err(Error::from)?;
     let (new, origin, now) = (app.keys.generate(algorithm).await?, &permit.authority.origin, app.now());
     let key = app.write(async |tx| app.keys.rotate(tx, &new, asked.immediately, origin, now).await).await?;
     let location = format!("/admin/signing-keys/{}", key.kid);

@@ -46,8 +46,8 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
         let one = Use {
             access_expires_at: issue::expires_at(request),
             refresh_token_ttl: app.config.tokens.refresh_token_ttl,
-            address: origin.address.as_deref(),
-            user_agent: request.user_agent,
+            address: origin.address.clone(),
+            user_agent: sessions::truncated(request.user_agent),
             now: *now,
         };
         if let Some(session) = app.sessions.use_token(&session, standing, one).await? {

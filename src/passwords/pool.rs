@@ -11,7 +11,7 @@ use std::{
 };
 
 use argon2::Block;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use tokio::{sync::oneshot, time::timeout};
 
 use super::hash::Recipe;
@@ -19,6 +19,8 @@ use crate::{config::HashConfig, error::Error, secret::Password};
 
 /// What Linux calls the weakest priority.
 const NICEST: i32 = 19;
+/// A thread without work for so long frees its memory.
+const IDLE: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub(super) struct Pool {
@@ -80,26 +82,34 @@ fn work(jobs: &Receiver<Job>, hashes: &AtomicU64, blocks: usize) {
     if let Err(error) = rustix::process::setpriority_process(None, NICEST) {
         tracing::debug!(%error, "the threads that hash keep their priority");
     }
-    // Taken at the first login: a server at rest is small.
+    // Allocated for the first login, and freed after the last: a server at rest is small.
     let mut memory = Vec::new();
-    for job in jobs {
-        if job.begun.send(()).is_err() {
-            continue;
-        }
-        memory.resize(blocks, Block::default());
-        hashes.fetch_add(1, Ordering::Relaxed);
-        let needed = job.recipe.blocks();
-        let password = job.password.as_bytes();
-        // A hash from before the setting was lowered: its memory is given back afterwards.
-        let mut more = Vec::new();
-        let memory = if needed > memory.len() && more.try_reserve_exact(needed).is_ok() {
-            more.resize(needed, Block::default());
-            &mut more
-        } else {
-            &mut memory
+    loop {
+        let job = match jobs.recv_timeout(IDLE) {
+            Ok(job) => job,
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {
+                memory = Vec::new();
+                match jobs.recv() {
+                    Ok(job) => job,
+                    Err(_) => return,
+                }
+            }
         };
-        let digest = job.recipe.compute(password, &job.salt, memory);
-        // Nobody may wait for it any more.
-        let _ = job.done.send(digest);
+        // The caller may have left.
+        if job.begun.send(()).is_ok() {
+            hashes.fetch_add(1, Ordering::Relaxed);
+            let needed = job.recipe.blocks().max(blocks);
+            if memory.len() != needed {
+                // A hash from before the setting was lowered needs more: the next one brings the memory back to its size.
+                memory = Vec::new();
+                // Where there is not enough, computing fails.
+                if memory.try_reserve_exact(needed).is_ok() {
+                    memory.resize(needed, Block::default());
+                }
+            }
+            // The caller may leave now, too.
+            let _ = job.done.send(job.recipe.compute(job.password.as_bytes(), &job.salt, &mut memory));
+        }
     }
 }

@@ -6,8 +6,6 @@ pub(crate) mod routes;
 mod sql;
 mod write;
 
-use std::{collections::HashMap, sync::Arc};
-
 use chrono::{DateTime, Utc};
 use grantd_guard::Scopes;
 use serde::Serialize;
@@ -20,18 +18,14 @@ pub use self::{
 };
 pub(crate) use self::{
     rotation::{Standing, Use},
-    write::{NewSession, begin, end_all, end_all_of_user, end_every_session},
+    write::{NewSession, begin, end_all, end_all_of_user, end_every_session, truncated},
 };
 use crate::{
     clients::Client,
     error::Error,
     ids::{SessionId, UserId},
     names::{Audience, ClientId},
-    store::{
-        Conn, Store, StoreError,
-        batch::{Answers, Batch},
-        conn,
-    },
+    store::{Conn, StoreError, batch::read_by_key, conn},
 };
 
 /// A session, live or not.
@@ -117,28 +111,4 @@ pub(crate) fn not_found(id: &(impl ToString + ?Sized)) -> Error {
     Error::NotFound { what: "session", name: id.to_string() }
 }
 
-/// Reads sessions, many with one statement.
-struct ById;
-
-impl Batch for ById {
-    type Request = SessionId;
-    type Key = SessionId;
-    type Answer = Option<Arc<Session>>;
-    const MAX: usize = BATCH;
-    const CONCURRENT: [usize; 2] = [4, 2];
-
-    fn key(id: &SessionId) -> SessionId {
-        *id
-    }
-
-    async fn run(store: &Store, ids: Vec<SessionId>) -> Result<Answers<Self>, StoreError> {
-        let mut conn = store.read().await?;
-        let rows = match ids[..] {
-            [id] => conn::all!(conn, SessionRow, BY_ID, id)?,
-            // The places that are left over repeat an id.
-            _ => conn::all_of!(conn, SessionRow, BY_IDS, ids.iter().cycle().take(BATCH), |id| [*id])?,
-        };
-        let found = rows.into_iter().map(|row| (row.id, Session::try_from(row).map(|session| Some(Arc::new(session)))));
-        Ok(found.collect::<HashMap<_, _>>())
-    }
-}
+read_by_key!(ById, SessionId => Session, SessionRow, BY_ID, BY_IDS, BATCH, [4, 2], |id| *id, |row| Some(row.id));

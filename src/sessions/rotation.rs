@@ -23,7 +23,6 @@ use chrono::{DateTime, Utc};
 use super::{
     ById, Session,
     sql::{USE, USE_MANY, USES},
-    write::truncated,
 };
 use crate::{
     ids::SessionId,
@@ -77,13 +76,13 @@ pub struct Sessions {
 }
 
 /// A use of a refresh token.
-pub(crate) struct Use<'u> {
+pub(crate) struct Use {
     /// When the access token that is issued expires.
     pub(crate) access_expires_at: DateTime<Utc>,
     /// The idle lifetime of refresh tokens.
     pub(crate) refresh_token_ttl: Duration,
-    pub(crate) address: Option<&'u str>,
-    pub(crate) user_agent: Option<&'u str>,
+    pub(crate) address: Option<String>,
+    pub(crate) user_agent: Option<String>,
     pub(crate) now: DateTime<Utc>,
 }
 
@@ -103,24 +102,17 @@ impl Sessions {
         &self,
         session: &Session,
         standing: Standing,
-        one: Use<'_>,
+        one: Use,
     ) -> Result<Option<Session>, StoreError> {
         let rotates = standing == Standing::Current;
         let idle_expires_at = (one.now + one.refresh_token_ttl).min(session.expires_at);
-        let update = Update {
-            session: session.id,
-            counter: i64::try_from(session.counter).unwrap_or(i64::MAX),
-            step: i64::from(rotates),
-            idle_expires_at,
-            access_expires_at: one.access_expires_at,
-            address: one.address.map(str::to_owned),
-            user_agent: truncated(one.user_agent),
-            now: one.now,
-        };
+        let counter = i64::try_from(session.counter).unwrap_or(i64::MAX);
+        let now = one.now;
+        let update = Update { session: session.id, counter, step: i64::from(rotates), idle_expires_at, one };
         let done = self.uses.ask(update).await?;
         Ok(done.then(|| Session {
             counter: session.counter + u64::from(rotates),
-            rotated_at: if rotates { Some(one.now) } else { session.rotated_at },
+            rotated_at: if rotates { Some(now) } else { session.rotated_at },
             idle_expires_at,
             ..session.clone()
         }))
@@ -134,10 +126,7 @@ struct Update {
     /// 1: the token is retired; 0: it is a retry.
     step: i64,
     idle_expires_at: DateTime<Utc>,
-    access_expires_at: DateTime<Utc>,
-    address: Option<String>,
-    user_agent: Option<String>,
-    now: DateTime<Utc>,
+    one: Use,
 }
 
 impl Batch for Update {
@@ -169,32 +158,32 @@ impl Batch for Update {
 impl Update {
     async fn run_once(store: &Store, updates: &[Self]) -> Result<Answers<Self>, StoreError> {
         let mut conn = store.write().await?;
-        let rows = if let [one] = updates {
+        let rows = if let [update] = updates {
             conn::all!(
                 conn,
                 (SessionId, i64),
                 USE,
-                one.session,
-                one.counter,
-                one.now,
-                one.idle_expires_at,
-                one.address.as_deref(),
-                one.user_agent.as_deref(),
-                one.access_expires_at,
-                one.step
+                update.session,
+                update.counter,
+                update.one.now,
+                update.idle_expires_at,
+                update.one.address.as_deref(),
+                update.one.user_agent.as_deref(),
+                update.one.access_expires_at,
+                update.step
             )?
         } else {
             // The places that are left over repeat the last use: a row is changed once.
             let all = updates.iter().chain(updates.last().into_iter().cycle()).take(USES);
-            conn::all_of!(conn, (SessionId, i64), USE_MANY, all, |one| [
-                one.session,
-                one.counter,
-                one.now,
-                one.idle_expires_at,
-                one.address.as_deref(),
-                one.user_agent.as_deref(),
-                one.access_expires_at,
-                one.step,
+            conn::all_of!(conn, (SessionId, i64), USE_MANY, all, |update| [
+                update.session,
+                update.counter,
+                update.one.now,
+                update.idle_expires_at,
+                update.one.address.as_deref(),
+                update.one.user_agent.as_deref(),
+                update.one.access_expires_at,
+                update.step,
             ])?
         };
         let used: HashSet<_> = rows.into_iter().collect();

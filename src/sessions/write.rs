@@ -25,7 +25,8 @@ const ONE_BY_ONE: usize = 100;
 /// Sessions that one step of a sweep looks at.
 const WINDOW: i64 = 1000;
 
-pub(super) fn truncated(user_agent: Option<&str>) -> Option<String> {
+/// Returns as much of a user agent as is stored.
+pub(crate) fn truncated(user_agent: Option<&str>) -> Option<String> {
     user_agent.map(|text| text.chars().take(USER_AGENT_LENGTH).collect())
 }
 

@@ -182,3 +182,44 @@ fn lock<B: Batch>(queue: &Mutex<Queue<B>>) -> MutexGuard<'_, Queue<B>> {
     // What is done under the lock cannot panic half way.
     queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// Makes a type read rows by a key, many with one statement: `$one` takes one key and `$many` takes `$batch` of them, where the
+/// places that are left over repeat a key. A row that cannot be is an error for who asked for it alone.
+macro_rules! read_by_key {
+    (
+        $reader:ident, $key:ty => $value:ty, $row:ty, $one:expr, $many:expr, $batch:expr, $concurrent:expr,
+        |$id:ident| $bind:expr, |$found:ident| $key_of:expr
+    ) => {
+        struct $reader;
+
+        impl $crate::store::batch::Batch for $reader {
+            type Request = $key;
+            type Key = $key;
+            type Answer = Option<std::sync::Arc<$value>>;
+            const MAX: usize = $batch;
+            const CONCURRENT: [usize; 2] = $concurrent;
+
+            fn key(id: &$key) -> $key {
+                id.clone()
+            }
+
+            async fn run(
+                store: &$crate::store::Store,
+                ids: Vec<$key>,
+            ) -> Result<$crate::store::batch::Answers<Self>, $crate::store::StoreError> {
+                let mut conn = store.read().await?;
+                let rows = match &ids[..] {
+                    [$id] => $crate::store::conn::all!(conn, $row, $one, $bind)?,
+                    _ => {
+                        $crate::store::conn::all_of!(conn, $row, $many, ids.iter().cycle().take($batch), |$id| [$bind])?
+                    }
+                };
+                let found = rows.into_iter().filter_map(|$found| {
+                    Some(($key_of?, <$value>::try_from($found).map(|value| Some(std::sync::Arc::new(value)))))
+                });
+                Ok(found.collect())
+            }
+        }
+    };
+}
+pub(crate) use read_by_key;

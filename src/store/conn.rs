@@ -154,87 +154,71 @@ pub(crate) async fn within<T>(
     }
 }
 
-/// `send!(conn, constructor, sql, finisher, binds…)`: the two arms that every statement needs.
-macro_rules! send {
-    ($conn:expr, [$($query:tt)+], $sql:expr, $finish:ident $(, $bind:expr)*) => {{
+/// Runs the same code on a connection of either engine.
+macro_rules! on_engine {
+    ($conn:expr, |$raw:ident| $statement:expr) => {{
         let done = match $conn.raw() {
-            Ok(($crate::store::conn::Raw::Sqlite(conn), timeout)) => {
-                $crate::store::conn::within(timeout, $($query)+($sql)$(.bind($bind))*.$finish(conn)).await
+            Ok(($crate::store::conn::Raw::Sqlite($raw), timeout)) => {
+                $crate::store::conn::within(timeout, $statement).await
             }
-            Ok(($crate::store::conn::Raw::Postgres(conn), timeout)) => {
-                $crate::store::conn::within(timeout, $($query)+($sql)$(.bind($bind))*.$finish(conn)).await
+            Ok(($crate::store::conn::Raw::Postgres($raw), timeout)) => {
+                $crate::store::conn::within(timeout, $statement).await
             }
             Err(error) => Err(error),
         };
         $conn.settle(done)
     }};
 }
-pub(crate) use send;
+pub(crate) use on_engine;
 
-/// Runs a statement for its effect; gives the number of rows that it touched.
+/// Runs a statement for its effect, and returns the number of rows that it affected.
 macro_rules! execute {
-    ($conn:expr, $sql:expr $(, $bind:expr)* $(,)?) => {{
-        let done = match $conn.raw() {
-            Ok(($crate::store::conn::Raw::Sqlite(conn), timeout)) => {
-                let done = $crate::store::conn::within(timeout, sqlx::query($sql)$(.bind($bind))*.execute(conn)).await;
-                done.map(|done| done.rows_affected())
-            }
-            Ok(($crate::store::conn::Raw::Postgres(conn), timeout)) => {
-                let done = $crate::store::conn::within(timeout, sqlx::query($sql)$(.bind($bind))*.execute(conn)).await;
-                done.map(|done| done.rows_affected())
-            }
-            Err(error) => Err(error),
-        };
-        $conn.settle(done)
-    }};
+    ($conn:expr, $sql:expr $(, $bind:expr)* $(,)?) => {
+        $crate::store::conn::on_engine!($conn, |raw| async {
+            Ok(sqlx::query($sql)$(.bind($bind))*.execute(raw).await?.rows_affected())
+        })
+    };
 }
 pub(crate) use execute;
 
-/// One row of a type, or none.
+/// Returns one row of a type, or none.
 macro_rules! optional {
     ($conn:expr, $row:ty, $sql:expr $(, $bind:expr)* $(,)?) => {
-        $crate::store::conn::send!($conn, [sqlx::query_as::<_, $row>], $sql, fetch_optional $(, $bind)*)
+        $crate::store::conn::on_engine!($conn, |raw| {
+            sqlx::query_as::<_, $row>($sql)$(.bind($bind))*.fetch_optional(raw)
+        })
     };
 }
 pub(crate) use optional;
 
-/// All rows, of a type.
+/// Returns all rows, of a type.
 macro_rules! all {
     ($conn:expr, $row:ty, $sql:expr $(, $bind:expr)* $(,)?) => {
-        $crate::store::conn::send!($conn, [sqlx::query_as::<_, $row>], $sql, fetch_all $(, $bind)*)
+        $crate::store::conn::on_engine!($conn, |raw| sqlx::query_as::<_, $row>($sql)$(.bind($bind))*.fetch_all(raw))
     };
 }
 pub(crate) use all;
 
-/// All rows, of a type; the binds are repeated for each of many.
+/// Returns all rows, of a type; the binds are repeated for each of many.
 macro_rules! all_of {
-    ($conn:expr, $row:ty, $sql:expr, $many:expr, |$one:ident| [$($bind:expr),+ $(,)?] $(,)?) => {{
-        let done = match $conn.raw() {
-            Ok(($crate::store::conn::Raw::Sqlite(conn), timeout)) => {
-                let mut query = sqlx::query_as::<_, $row>($sql);
-                for $one in $many {
-                    query = query$(.bind($bind))+;
-                }
-                $crate::store::conn::within(timeout, query.fetch_all(conn)).await
+    ($conn:expr, $row:ty, $sql:expr, $many:expr, |$one:ident| [$($bind:expr),+ $(,)?] $(,)?) => {
+        $crate::store::conn::on_engine!($conn, |raw| {
+            let mut query = sqlx::query_as::<_, $row>($sql);
+            for $one in $many {
+                query = query$(.bind($bind))+;
             }
-            Ok(($crate::store::conn::Raw::Postgres(conn), timeout)) => {
-                let mut query = sqlx::query_as::<_, $row>($sql);
-                for $one in $many {
-                    query = query$(.bind($bind))+;
-                }
-                $crate::store::conn::within(timeout, query.fetch_all(conn)).await
-            }
-            Err(error) => Err(error),
-        };
-        $conn.settle(done)
-    }};
+            query.fetch_all(raw)
+        })
+    };
 }
 pub(crate) use all_of;
 
-/// The one value of the one row.
+/// Returns the one value of the one row.
 macro_rules! scalar {
     ($conn:expr, $value:ty, $sql:expr $(, $bind:expr)* $(,)?) => {
-        $crate::store::conn::send!($conn, [sqlx::query_scalar::<_, $value>], $sql, fetch_one $(, $bind)*)
+        $crate::store::conn::on_engine!($conn, |raw| {
+            sqlx::query_scalar::<_, $value>($sql)$(.bind($bind))*.fetch_one(raw)
+        })
     };
 }
 pub(crate) use scalar;

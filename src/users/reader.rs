@@ -1,6 +1,6 @@
 //! Reads users for the routes that look at one with each request.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     User,
@@ -10,8 +10,7 @@ use crate::{
     ids::UserId,
     store::{
         Store, StoreError,
-        batch::{Answers, Batch, Batcher},
-        conn,
+        batch::{Batcher, read_by_key},
     },
 };
 
@@ -30,28 +29,5 @@ impl Reader {
     }
 }
 
-struct ById;
-
-impl Batch for ById {
-    type Request = UserId;
-    type Key = UserId;
-    type Answer = Option<Arc<User>>;
-    const MAX: usize = BATCH;
-    /// SQLite: as many as it has readers.
-    const CONCURRENT: [usize; 2] = [4, 2];
-
-    fn key(id: &UserId) -> UserId {
-        *id
-    }
-
-    async fn run(store: &Store, ids: Vec<UserId>) -> Result<Answers<Self>, StoreError> {
-        let mut conn = store.read().await?;
-        let rows = match ids[..] {
-            [id] => conn::all!(conn, UserRow, BY_ID, id)?,
-            // The places that are left over repeat an id.
-            _ => conn::all_of!(conn, UserRow, BY_IDS, ids.iter().cycle().take(BATCH), |id| [*id])?,
-        };
-        let found = rows.into_iter().map(|row| (row.id, User::try_from(row).map(|user| Some(Arc::new(user)))));
-        Ok(found.collect::<HashMap<_, _>>())
-    }
-}
+// SQLite: as many at the same time as it has readers.
+read_by_key!(ById, UserId => User, UserRow, BY_ID, BY_IDS, BATCH, [4, 2], |id| *id, |row| Some(row.id));

@@ -2,9 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use grantd::config::{env_example, readme_table};
-
-use crate::harness::{Database, config, grantd};
+use crate::harness::{Database, config, env_example, grantd, readme_table};
 
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)

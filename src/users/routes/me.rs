@@ -219,7 +219,7 @@ pub(crate) async fn register(
     req: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    if !app.config.registration.enabled {
+    if !app.config.registration {
         return Err(Problem::not_found("nobody makes an account for themselves here"));
     }
     let RegistrationBody { username, email, password, display_name } = body::json(&req, body).await?;

@@ -11,6 +11,7 @@ mod proxy;
 mod raw;
 mod server;
 mod set_up;
+mod settings_text;
 
 pub(crate) use self::{
     admin::Admin,
@@ -21,6 +22,7 @@ pub(crate) use self::{
     raw::raw,
     server::{ADMIN_PASSWORD, MASTER_KEY, TestServer, beginning, config},
     set_up::{NewClient, PASSWORD, retire_key, rotate_keys},
+    settings_text::{env_example, readme_table},
 };
 
 /// Makes two tests of each function: one gets a SQLite file, the other a database on Postgres.
