@@ -46,6 +46,7 @@ mod token_explain;
 mod at_once;
 mod at_the_same_time;
 mod cleanup;
+mod clock_skew;
 mod constraints;
 mod database_down;
 mod deleted_meanwhile;
