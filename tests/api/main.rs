@@ -43,6 +43,7 @@ mod tls;
 mod token_explain;
 
 // What holds whatever happens.
+mod after_commit;
 mod at_once;
 mod at_the_same_time;
 mod cleanup;
