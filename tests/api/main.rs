@@ -55,6 +55,7 @@ mod equal_work;
 mod escalation;
 mod hash_queue;
 mod killed;
+mod last_administrator;
 mod master_key;
 mod revocation_time;
 
