@@ -59,6 +59,7 @@ mod killed;
 mod last_administrator;
 mod master_key;
 mod revocation_time;
+mod scopes_taken;
 
 /// Where there is no Postgres, this says so even if no other test wants one.
 #[test]
