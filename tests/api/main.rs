@@ -15,6 +15,7 @@ mod audit;
 mod audit_list;
 mod client_auth;
 mod client_credentials;
+mod client_events;
 mod client_ids;
 mod hostile;
 mod http;
