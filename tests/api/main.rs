@@ -59,6 +59,7 @@ mod hash_queue;
 mod killed;
 mod last_administrator;
 mod master_key;
+mod restored;
 mod revocation_time;
 mod scopes_taken;
 
