@@ -55,6 +55,7 @@ mod database_down;
 mod deleted_meanwhile;
 mod equal_work;
 mod escalation;
+mod feed_lifetime;
 mod hash_queue;
 mod killed;
 mod last_administrator;
