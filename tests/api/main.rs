@@ -63,6 +63,7 @@ mod master_key;
 mod restored;
 mod revocation_time;
 mod scopes_taken;
+mod unknown_keys;
 
 /// Where there is no Postgres, this says so even if no other test wants one.
 #[test]
