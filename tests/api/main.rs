@@ -52,6 +52,7 @@ mod cleanup;
 mod clock_skew;
 mod constraints;
 mod database_down;
+mod database_hangs;
 mod deleted_meanwhile;
 mod equal_work;
 mod escalation;
