@@ -15,6 +15,8 @@ mod audit;
 mod audit_list;
 mod client_auth;
 mod client_credentials;
+mod client_events;
+mod client_ids;
 mod hostile;
 mod http;
 mod introspect;
@@ -44,16 +46,26 @@ mod tls;
 mod token_explain;
 
 // What holds whatever happens.
+mod after_commit;
 mod at_once;
 mod at_the_same_time;
 mod cleanup;
+mod clock_skew;
 mod constraints;
 mod database_down;
+mod database_hangs;
 mod deleted_meanwhile;
 mod equal_work;
 mod escalation;
+mod feed_lifetime;
 mod hash_queue;
 mod killed;
+mod last_administrator;
+mod master_key;
+mod restored;
+mod revocation_time;
+mod scopes_taken;
+mod unknown_keys;
 
 /// Where there is no Postgres, this says so even if no other test wants one.
 #[test]

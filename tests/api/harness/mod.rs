@@ -6,6 +6,7 @@ mod admin;
 mod binary;
 mod client;
 mod database;
+mod past;
 mod postgres;
 mod proxy;
 mod raw;
@@ -18,6 +19,7 @@ pub(crate) use self::{
     binary::{Grantd, grantd},
     client::{Answer, Form, Request, http_client},
     database::Database,
+    past::Transaction,
     proxy::Proxy,
     raw::raw,
     server::{ADMIN_PASSWORD, MASTER_KEY, TestServer, beginning, config},

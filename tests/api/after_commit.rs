@@ -1,0 +1,132 @@
+//! Success is answered after the commit and never taken back: what a server fails to read anew for itself afterwards is its
+//! own affair.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Admin, Answer, Database, Form, PASSWORD, on_both_engines};
+
+on_both_engines!(
+    a_new_clients_secret_is_answered,
+    a_rotated_secret_is_answered,
+    changes_of_clients_are_answered,
+    changes_of_users_are_answered,
+    changes_of_roles_and_scopes_are_answered,
+    revocations_are_answered,
+);
+
+/// A server for which a change of `table` makes the keys unreadable: a second, retired key has a broken JWK, and the change
+/// tells all servers to read the keys again.
+async fn start(database: Database, event: &str) -> Admin {
+    let admin = Admin::start(database).await;
+    admin.role("reader", &["users:read"]).await;
+    admin.user("maria", &["reader"]).await;
+    let client = client("machine");
+    admin.ask("POST", "/admin/clients", &client).await.json_with(201);
+    let database = admin.server.database();
+    // Any time in the future; sessions have one.
+    let second_key = "INSERT INTO signing_keys (kid, algorithm, public_jwk, private_key, state, created_at, not_before, \
+                      expires_at, longest_ttl) SELECT 'other', k.algorithm, 'broken', k.private_key, 'retired', k.created_at, \
+                      k.not_before, s.expires_at, k.longest_ttl FROM signing_keys k, sessions s LIMIT 1";
+    assert_eq!(database.execute(second_key).await.unwrap(), 1);
+    let note = "UPDATE changes SET signing_keys = signing_keys + 1";
+    if database.is_postgres() {
+        let function = format!(
+            "CREATE FUNCTION break_sync() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {note}; RETURN NULL; END $$"
+        );
+        database.execute(&function).await.unwrap();
+        let trigger = format!("CREATE TRIGGER break_sync AFTER {event} FOR EACH ROW EXECUTE FUNCTION break_sync()");
+        database.execute(&trigger).await.unwrap();
+    } else {
+        let trigger = format!("CREATE TRIGGER break_sync AFTER {event} BEGIN {note}; END");
+        database.execute(&trigger).await.unwrap();
+    }
+    admin
+}
+
+fn client(id: &str) -> Value {
+    json!({
+        "client_id": id, "name": "A client", "type": "confidential", "grant_types": ["client_credentials"],
+        "scopes": ["account"],
+    })
+}
+
+fn machine() -> Form {
+    Form::of(&[("grant_type", "client_credentials")])
+}
+
+#[track_caller]
+fn is_done(what: &str, answer: &Answer) {
+    assert!((200..300).contains(&answer.status), "{what}: {} {}", answer.status, answer.text());
+}
+
+async fn a_new_clients_secret_is_answered(database: Database) {
+    let admin = start(database, "INSERT ON clients").await;
+    let made = admin.ask("POST", "/admin/clients", &client("shop")).await;
+    let secret = made.json_with(201)["client_secret"].as_str().unwrap().to_owned();
+    assert_eq!(made.header("location"), "/admin/clients/shop");
+    admin.server.token(&machine()).basic("shop", &secret).send().await.json_with(200);
+    admin.ask("POST", "/admin/clients", &client("shop")).await.problem(409, "conflict");
+}
+
+async fn a_rotated_secret_is_answered(database: Database) {
+    let admin = start(database, "UPDATE ON clients").await;
+    let rotated = admin.ask("POST", "/admin/clients/machine/secret", &json!({})).await.json_with(200);
+    let secret = rotated["client_secret"].as_str().unwrap();
+    admin.server.token(&machine()).basic("machine", secret).send().await.json_with(200);
+}
+
+async fn changes_of_clients_are_answered(database: Database) {
+    let admin = start(database, "UPDATE ON clients").await;
+    let path = "/admin/clients/machine";
+    let patched = admin.ask("PATCH", path, &json!({"name": "Another name"})).await.json_with(200);
+    assert_eq!(patched["name"], "Another name");
+    let disabled = admin.ask("PATCH", path, &json!({"disabled": true})).await.json_with(200);
+    assert_eq!(disabled["disabled"], true);
+    is_done("deletion", &admin.delete(path).await);
+    admin.get(path).await.problem(404, "not-found");
+}
+
+async fn changes_of_users_are_answered(database: Database) {
+    let admin = start(database, "UPDATE OF display_name, disabled, password_hash ON users").await;
+    let users = admin.get("/admin/users?q=maria").await.json_with(200);
+    let path = format!("/admin/users/{}", users["items"][0]["id"].as_str().unwrap());
+    for (method, path, body) in [
+        ("PATCH", path.clone(), json!({"display_name": "Maria"})),
+        ("PUT", format!("{path}/password"), json!({"password": "another password"})),
+        ("PUT", format!("{path}/roles"), json!({"roles": []})),
+        ("PATCH", path.clone(), json!({"disabled": true})),
+        ("DELETE", path.clone(), json!({})),
+        ("PATCH", "/users/me".to_owned(), json!({"display_name": "Admin"})),
+    ] {
+        is_done(&format!("{method} {path}"), &admin.ask(method, &path, &body).await);
+    }
+}
+
+async fn changes_of_roles_and_scopes_are_answered(database: Database) {
+    let admin = start(database, "UPDATE ON roles").await;
+    for (method, path, body) in [
+        ("PUT", "/admin/roles/reader", json!({"scopes": ["users:read", "roles:read"]})),
+        ("PUT", "/admin/scopes/items:read", json!({})),
+        ("DELETE", "/admin/scopes/items:read", json!({})),
+        ("DELETE", "/admin/roles/reader", json!({})),
+    ] {
+        // A new token: a scope is deleted by somebody who has it.
+        let token = admin.server.admin().await;
+        is_done(&format!("{method} {path}"), &admin.ask_as(&token, method, path, &body).await);
+    }
+}
+
+async fn revocations_are_answered(database: Database) {
+    let admin = start(database, "INSERT ON revocations").await;
+    let server = &admin.server;
+    let token = server.login("maria", PASSWORD).await;
+    let revoke = server.request("POST", "/revoke").form(&Form::of(&[("token", &token)])).send().await;
+    is_done("revocation", &revoke);
+    // And it counts here at once, whatever could not be read.
+    server.get("/verify").bearer(&token).send().await.problem(401, "invalid-token");
+    let users = admin.get("/admin/users?q=maria").await.json_with(200);
+    let sessions = format!("/admin/users/{}/sessions", users["items"][0]["id"].as_str().unwrap());
+    let token = server.login("maria", PASSWORD).await;
+    is_done("sessions", &admin.delete(&sessions).await);
+    server.get("/verify").bearer(&token).send().await.problem(401, "invalid-token");
+}

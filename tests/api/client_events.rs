@@ -1,0 +1,146 @@
+//! The audit log of clients that act for themselves, and of those that cannot prove who they are.
+
+use chrono::Duration;
+use serde_json::{Value, json};
+
+use crate::{
+    audit::page,
+    harness::{Admin, Database, Form, NewClient, Request, TestServer, on_both_engines},
+};
+
+on_both_engines!(
+    the_first_failure_of_a_series_leaves_an_event,
+    failures_at_once_leave_one_event,
+    a_client_that_acts_for_itself_leaves_an_event,
+);
+
+const MACHINE: NewClient = NewClient {
+    id: "machine",
+    confidential: true,
+    grants: &["client_credentials"],
+    scopes: "account",
+    audiences: &[],
+    access_token_ttl: None,
+    jwks: None,
+};
+
+async fn start(database: Database) -> Admin {
+    let server = TestServer::with(database, &["--trusted-proxies", "127.0.0.1/32"]).await;
+    let token = server.admin().await;
+    Admin { server, token }
+}
+
+fn alone() -> Form {
+    Form::of(&[("grant_type", "client_credentials")])
+}
+
+/// As a proxy forwards it.
+fn from(address: &str, request: Request) -> Request {
+    request.header("X-Forwarded-For", address)
+}
+
+/// The failures, oldest first: client and address.
+async fn failures(admin: &Admin) -> Vec<(String, String)> {
+    // A new token: hours pass.
+    let token = admin.server.admin().await;
+    let all = page(&admin.server, &token, "limit=200").await;
+    let text = |event: &Value, name: &str| event[name].as_str().unwrap_or_default().to_owned();
+    let events = all["items"].as_array().unwrap().iter().filter(|event| event["kind"] == "client.failed");
+    let found: Vec<_> = events
+        .rev()
+        .map(|event| {
+            assert_eq!(event["outcome"], "failure", "{event}");
+            assert!(!event.to_string().contains("grs_"), "{event}");
+            (text(event, "client_id"), text(event, "address"))
+        })
+        .collect();
+    if !found.is_empty() {
+        let filtered = page(&admin.server, &token, "limit=200&kind=client.failed").await;
+        assert_eq!(filtered["items"].as_array().unwrap().len(), found.len());
+    }
+    found
+}
+
+async fn the_first_failure_of_a_series_leaves_an_event(database: Database) {
+    let admin = start(database).await;
+    let server = &admin.server;
+    let secret = server.create_client(NewClient::default()).await;
+    server.create_client(MACHINE).await;
+    let (one, other) = ("203.0.113.7", "203.0.113.8");
+    let pair = |client: &str, address: &str| (client.to_owned(), address.to_owned());
+    assert_eq!(failures(&admin).await, []);
+    let login = || server.token(&Form::admin());
+    from(one, login().basic("back-office", "grs_wrong")).send().await.oauth_error(401, "invalid_client");
+    let mut expected = vec![pair("back-office", one)];
+    assert_eq!(failures(&admin).await, expected);
+    // More of them, in other ways and elsewhere, within the hour.
+    server.advance(Duration::minutes(1));
+    let post = Form::admin().and("client_id", "back-office").and("client_secret", "grs_wrong_too");
+    let token = Form::of(&[("token", "x")]);
+    for request in [
+        login().basic("back-office", "grs_wrong"),
+        server.token(&post),
+        server.request("POST", "/introspect").form(&token).basic("back-office", "grs_wrong"),
+        server.request("POST", "/revoke").form(&token).basic("back-office", "grs_wrong"),
+    ] {
+        from(one, request).send().await.oauth_error(401, "invalid_client");
+    }
+    server.advance(Duration::minutes(30));
+    from(one, login().basic("back-office", "grs_wrong")).send().await.oauth_error(401, "invalid_client");
+    // The right secret is no failure, and ends no series.
+    from(one, login().basic("back-office", &secret)).send().await.json_with(200);
+    from(one, login().basic("back-office", "grs_wrong")).send().await.oauth_error(401, "invalid_client");
+    assert_eq!(failures(&admin).await, expected);
+    // Another address and another client are series of their own.
+    server.advance(Duration::seconds(1));
+    from(other, login().basic("back-office", "grs_wrong")).send().await.oauth_error(401, "invalid_client");
+    expected.push(pair("back-office", other));
+    server.advance(Duration::seconds(1));
+    from(one, server.token(&alone()).basic("machine", "grs_wrong")).send().await.oauth_error(401, "invalid_client");
+    expected.push(pair("machine", one));
+    assert_eq!(failures(&admin).await, expected);
+    // And so are those of later hours.
+    server.advance(Duration::hours(2));
+    from(one, login().basic("back-office", "grs_wrong")).send().await.oauth_error(401, "invalid_client");
+    expected.push(pair("back-office", one));
+    assert_eq!(failures(&admin).await, expected);
+}
+
+async fn failures_at_once_leave_one_event(database: Database) {
+    let admin = start(database).await;
+    admin.server.create_client(MACHINE).await;
+    let mut requests = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let request = admin.server.token(&alone()).basic("machine", "grs_wrong");
+        requests.spawn(from("203.0.113.7", request).send());
+    }
+    for answer in requests.join_all().await {
+        answer.oauth_error(401, "invalid_client");
+    }
+    assert_eq!(failures(&admin).await, [("machine".to_owned(), "203.0.113.7".to_owned())]);
+}
+
+async fn a_client_that_acts_for_itself_leaves_an_event(database: Database) {
+    let admin = start(database).await;
+    let server = &admin.server;
+    let secret = server.create_client(MACHINE).await;
+    let events = async || page(server, &admin.token, "limit=200&subject=machine&kind=login").await["items"].clone();
+    assert_eq!(events().await, json!([]));
+    server.advance(Duration::seconds(1));
+    let request = server.token(&alone()).basic("machine", &secret).header("X-Request-Id", "alone");
+    from("203.0.113.7", request).send().await.json_with(200);
+    let mut found = events().await;
+    assert_eq!(found.as_array().unwrap().len(), 1, "{found}");
+    let id = found[0].as_object_mut().and_then(|event| event.remove("id"));
+    assert!(id.is_some_and(|id| id.as_str().is_some_and(|id| id.len() == 36)), "{found}");
+    let expected = json!({
+        "at": "2026-01-31T12:00:01Z", "kind": "login", "actor": "machine", "subject": "machine", "client_id": "machine",
+        "address": "203.0.113.7", "outcome": "success", "details": {"grant": "client_credentials"}, "request_id": "alone",
+    });
+    assert_eq!(found, json!([expected]));
+    // What is refused gets no token and leaves no login.
+    for form in [alone().and("scope", "users:read"), alone().and("resource", "https://elsewhere.example")] {
+        assert_eq!(server.token(&form).basic("machine", &secret).send().await.status, 400);
+    }
+    assert_eq!(events().await.as_array().unwrap().len(), 1);
+}

@@ -1,0 +1,113 @@
+//! A database that was restored from a backup under running servers: its history has other marks, and everything is read
+//! anew, whatever its numbers are.
+
+use chrono::Duration;
+use serde_json::json;
+
+use crate::{
+    harness::{Admin, Database, NewClient, PASSWORD, Transaction, eventually, on_both_engines},
+    token::claims,
+};
+
+on_both_engines!(revocations_of_another_history_are_read, clients_and_keys_of_another_history_are_read);
+
+/// Replaces what happened since the revocation `base` by revocations of these sessions, as if a backup of then had been restored
+/// and another server had revoked them. In one transaction: the server sees the head before and the head after.
+async fn restore(database: &Database, base: i64, mark: &str, sessions: &[String], more: &str) {
+    let mut restored = Transaction::begin(database).await;
+    restored.run(&format!("DELETE FROM revocations WHERE number > {base}")).await;
+    let mut head = base;
+    for session in sessions {
+        head += 1;
+        // Any times; a session has some.
+        let item = format!(
+            "INSERT INTO revocations (number, mark, kind, id, revoked_at, expires_at) \
+             SELECT {head}, '{mark}{head}', 'session', '{session}', created_at, expires_at FROM sessions LIMIT 1"
+        );
+        restored.run(&item).await;
+    }
+    restored.run(&format!("UPDATE changes SET revocations = {head}, revocation_mark = '{mark}{head}'; {more}")).await;
+    restored.commit().await;
+}
+
+async fn head(database: &Database) -> i64 {
+    database.number("SELECT revocations FROM changes").await
+}
+
+async fn logins(admin: &Admin, count: usize) -> Vec<String> {
+    let mut tokens = Vec::new();
+    for _ in 0..count {
+        tokens.push(admin.server.login("maria", PASSWORD).await);
+    }
+    tokens
+}
+
+fn sid(token: &str) -> String {
+    claims(token)["sid"].as_str().unwrap().to_owned()
+}
+
+/// Revokes a session, which this server knows from then on.
+async fn revoke(admin: &Admin, token: &str) {
+    let form = crate::harness::Form::of(&[("token", token)]);
+    assert_eq!(admin.server.request("POST", "/revoke").form(&form).send().await.status, 200);
+}
+
+async fn revocations_of_another_history_are_read(database: Database) {
+    let admin = Admin::start(database).await;
+    let database = admin.server.database();
+    admin.user("maria", &[]).await;
+    for token in logins(&admin, 2).await {
+        revoke(&admin, &token).await;
+    }
+    // Of two revocations that are lost; fewer, as many and more are made afterwards.
+    for (round, made) in [1, 2, 3, 6].into_iter().enumerate() {
+        let base = head(database).await;
+        for token in logins(&admin, 2).await {
+            revoke(&admin, &token).await;
+        }
+        let tokens = logins(&admin, made).await;
+        let (sessions, kept): (Vec<_>, _) = (tokens.iter().map(|token| sid(token)).collect(), logins(&admin, 1).await);
+        restore(database, base, &format!("round{round}x"), &sessions, "").await;
+        for (number, token) in tokens.iter().enumerate() {
+            eventually(&format!("revocation {number} of {made} is heard"), async || {
+                admin.server.get("/verify").bearer(token).send().await.status == 401
+            })
+            .await;
+        }
+        assert_eq!(admin.server.get("/verify").bearer(&kept[0]).send().await.status, 204);
+    }
+}
+
+async fn clients_and_keys_of_another_history_are_read(database: Database) {
+    let admin = Admin::start(database).await;
+    let server = &admin.server;
+    admin.user("maria", &[]).await;
+    let machine = NewClient {
+        id: "machine",
+        grants: &["client_credentials"],
+        scopes: "roles:read users:read",
+        ..NewClient::default()
+    };
+    let secret = server.create_client(machine).await;
+    let machine = server.machine("machine", &secret, "roles:read users:read").await;
+    let reads = async || server.get("/admin/users").bearer(&machine).send().await.status;
+    assert_eq!(reads().await, 200);
+    admin.ask("POST", "/admin/signing-keys", &json!({})).await.json_with(201);
+    let keys = async || {
+        let set = server.get("/.well-known/jwks.json").send().await.json_with(200);
+        set["keys"].as_array().unwrap().len()
+    };
+    assert_eq!(keys().await, 2);
+    server.advance(Duration::seconds(1));
+    let base = head(server.database()).await;
+    for token in logins(&admin, 2).await {
+        revoke(&admin, &token).await;
+    }
+    let sessions: Vec<_> = logins(&admin, 3).await.iter().map(|token| sid(token)).collect();
+    // The numbers of clients and keys are what they were.
+    let more = "UPDATE clients SET scopes = 'roles:read' WHERE client_id = 'machine'; \
+                DELETE FROM signing_keys WHERE state = 'next'";
+    restore(server.database(), base, "restored", &sessions, more).await;
+    eventually("the client is read anew", async || reads().await == 403).await;
+    eventually("the keys are read anew", async || keys().await == 1).await;
+}
