@@ -171,9 +171,12 @@ impl Guard {
         Ok(claims)
     }
 
-    /// Verifies a token now, and first waits for what is due: for the issuer's keys, when there are none yet, when they are
-    /// older than the issuer said they may be, or when the token names one that is not among them; and after the start of a
-    /// guard that follows the issuer's revocations for a few seconds until it has heard them.
+    /// Verifies a token now, and first waits for what is needed: for the issuer's keys, when the token names one that is not
+    /// among them, or there are none yet; and after the start of a guard that follows the issuer's revocations for a few
+    /// seconds until it has heard them.
+    ///
+    /// Stale keys are still used while they are fetched again in the background. Only if they have been stale for five
+    /// minutes, because no token came, does a request wait for the new ones, for at most one second.
     ///
     /// Needs to run in a Tokio runtime (as every actix service does) where the keys are the issuer's.
     pub async fn authenticate(&self, token: &str) -> Result<Arc<Claims>, AuthenticateError> {
@@ -181,7 +184,7 @@ impl Guard {
         let mut verdict = self.verify(token, now);
         if let Some(source) = &self.0.source {
             if self.waits_for_keys(source, &verdict, now) {
-                source.fetch(self).await;
+                source.wait_for_keys(self, verdict.is_err()).await;
                 verdict = self.verify(token, self.now());
             }
             if waits_for_revocations(source, &verdict) {

@@ -52,9 +52,10 @@
 //! # Where keys come from
 //!
 //! - [`Guard::from_issuer`] reads the issuer's metadata (RFC 8414) and keys (RFC 7517) when the first token comes, again
-//!   when they are as old as the issuer lets them be, and when a token names a key that is new; never more often than the
-//!   [cool-down](GuardBuilder::cool_down) allows. While the issuer is away, the keys that are there stay good; where there
-//!   never were any, the answer is 503 and not 401.
+//!   in the background when they are as old as the issuer lets them be, and when a token names a key that is new; never
+//!   more often than the [cool-down](GuardBuilder::cool_down) allows. A request waits for a fetch if its token
+//!   names a key that is not known, and for a second at most if the keys are long out of date. While the issuer is away,
+//!   the keys that are there stay good; where there never were any, the answer is 503 and not 401.
 //! - [`Guard::from_keys`] takes keys that are at hand. In any web framework, or none:
 //!
 //! ```

@@ -1,11 +1,13 @@
 //! What was revoked, and how well this guard knows it.
 
+mod expiring_map;
+
 use std::{
-    collections::HashMap,
     sync::{PoisonError, RwLock, RwLockWriteGuard},
     time::{Duration, Instant},
 };
 
+use self::expiring_map::{ExpiringMap, Until};
 use crate::{Claims, RevocationsHealth, TokenError};
 
 /// Something whose tokens do not count any more. Times are whole seconds since 1970.
@@ -53,6 +55,9 @@ impl RevocationKind {
     }
 }
 
+/// How many expired entries one call removes, if there are that many: more than a page of the feed adds.
+const REMOVED_AT_ONCE: usize = 1024;
+
 /// The revocations that a guard knows.
 pub(crate) struct Revoked {
     known: RwLock<Known>,
@@ -62,67 +67,65 @@ pub(crate) struct Revoked {
 
 #[derive(Default)]
 struct Known {
-    sessions: HashMap<String, i64>,
-    tokens: HashMap<String, i64>,
-    /// With the time until which their tokens are refused.
-    users: HashMap<String, Until>,
-    clients: HashMap<String, Until>,
+    sessions: ExpiringMap,
+    tokens: ExpiringMap,
+    users: ExpiringMap,
+    clients: ExpiringMap,
     /// When the issuer last said what is revoked.
     heard_at: Option<Instant>,
 }
 
-struct Until {
-    revoked_at: i64,
-    expires_at: i64,
-}
-
 impl Known {
-    fn learn(&mut self, news: impl IntoIterator<Item = Revocation>, now: i64) {
-        let before = self.len();
-        news.into_iter().for_each(|revocation| self.add(revocation));
-        // Not each time that there is nothing new: it looks at all of them.
-        if self.len() != before {
-            self.forget_expired(now);
+    /// All that is revoked.
+    fn of_whole(news: impl IntoIterator<Item = Revocation>, now: i64) -> Self {
+        let mut known = Self::default();
+        for revocation in news {
+            known.add(revocation);
         }
+        known.remove_expired(now, usize::MAX);
+        known
     }
 
-    fn len(&self) -> usize {
-        self.sessions.len() + self.tokens.len() + self.users.len() + self.clients.len()
+    /// Adds news and removes what has expired. Every verification waits for the lock under which this runs, so the work
+    /// depends on the number of news, not on how much is known.
+    fn learn(&mut self, news: Vec<Revocation>, now: i64) {
+        // More than is added, so that a backlog of expired entries shrinks whatever comes in.
+        let limit = REMOVED_AT_ONCE.max(news.len().saturating_mul(2));
+        for revocation in news {
+            self.add(revocation);
+        }
+        self.remove_expired(now, limit);
     }
 
     fn add(&mut self, revocation: Revocation) {
         let Revocation { kind, id, revoked_at, expires_at } = revocation;
-        let of_time = |map: &mut HashMap<String, Until>, id| {
-            let until = map.entry(id).or_insert(Until { revoked_at, expires_at });
-            until.revoked_at = until.revoked_at.max(revoked_at);
-            until.expires_at = until.expires_at.max(expires_at);
+        let map = match kind {
+            RevocationKind::Session => &mut self.sessions,
+            RevocationKind::Token => &mut self.tokens,
+            RevocationKind::User => &mut self.users,
+            RevocationKind::Client => &mut self.clients,
         };
-        let for_good = |map: &mut HashMap<String, i64>, id| {
-            let until = map.entry(id).or_insert(expires_at);
-            *until = expires_at.max(*until);
-        };
-        match kind {
-            RevocationKind::Session => for_good(&mut self.sessions, id),
-            RevocationKind::Token => for_good(&mut self.tokens, id),
-            RevocationKind::User => of_time(&mut self.users, id),
-            RevocationKind::Client => of_time(&mut self.clients, id),
+        map.add(id.into(), Until { revoked_at, expires_at });
+    }
+
+    fn remove_expired(&mut self, now: i64, limit: usize) {
+        let mut left = limit;
+        for map in [&mut self.sessions, &mut self.tokens, &mut self.users, &mut self.clients] {
+            left -= map.remove_expired(now, left);
         }
     }
 
-    fn forget_expired(&mut self, now: i64) {
-        self.sessions.retain(|_, expires_at| *expires_at > now);
-        self.tokens.retain(|_, expires_at| *expires_at > now);
-        self.users.retain(|_, until| until.expires_at > now);
-        self.clients.retain(|_, until| until.expires_at > now);
+    fn has(&self, claims: &Claims) -> bool {
+        let until_then = |map: &ExpiringMap, id: &str| map.get(id).is_some_and(|until| claims.iat <= until.revoked_at);
+        claims.sid.as_deref().is_some_and(|sid| self.sessions.get(sid).is_some())
+            || self.tokens.get(claims.jti.as_str()).is_some()
+            || until_then(&self.users, &claims.sub)
+            || until_then(&self.clients, &claims.client_id)
     }
 
-    fn has(&self, claims: &Claims) -> bool {
-        let of_time =
-            |map: &HashMap<String, Until>, id| map.get(id).is_some_and(|until| claims.iat <= until.revoked_at);
-        claims.sid.as_ref().is_some_and(|sid| self.sessions.contains_key(sid))
-            || self.tokens.contains_key(&claims.jti)
-            || of_time(&self.users, &claims.sub)
-            || of_time(&self.clients, &claims.client_id)
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.sessions.len() + self.tokens.len() + self.users.len() + self.clients.len()
     }
 }
 
@@ -133,17 +136,25 @@ impl Revoked {
 
     /// Takes all news of the issuer up to now. `whole`: they are all that there is, and what was known before is forgotten.
     pub(crate) fn hear(&self, news: impl IntoIterator<Item = Revocation>, whole: bool, now: i64) {
-        let mut known = self.write();
         if whole {
-            *known = Known::default();
+            let mut known = Known::of_whole(news, now);
+            known.heard_at = Some(Instant::now());
+            // Only the swap is done under the lock; both sets may be large.
+            let before = std::mem::replace(&mut *self.write(), known);
+            drop(before);
+        } else {
+            // The caller's iterator runs before the lock is taken: it may be slow, or panic.
+            let news: Vec<_> = news.into_iter().collect();
+            let mut known = self.write();
+            known.learn(news, now);
+            known.heard_at = Some(Instant::now());
         }
-        known.learn(news, now);
-        known.heard_at = Some(Instant::now());
     }
 
     /// Takes some news of which there are more: they count, and how old the last news are stays as it is.
     #[cfg(feature = "issuer")]
     pub(crate) fn learn(&self, news: impl IntoIterator<Item = Revocation>, now: i64) {
+        let news = news.into_iter().collect();
         self.write().learn(news, now);
     }
 

@@ -25,6 +25,11 @@ use crate::{BuildError, Guard, GuardBuilder, KeyError, keys::Keys};
 const MAX_AGE: i64 = 3600;
 /// How long keys are used where the issuer does not say.
 const DEFAULT_AGE: i64 = 300;
+/// For how many seconds stale keys are still used without waiting while they are fetched again in the background (RFC 5861).
+/// Beyond that a request waits: if no token came for long, the key of the first one may have been withdrawn long ago.
+const STALE_WHILE_REVALIDATE: i64 = 300;
+/// How long a request with a good token waits for keys to replace such old ones.
+const REVALIDATION_WAIT: Duration = Duration::from_secs(1);
 /// How old the last news of revocations may be: as long as grantd's access tokens live, if nothing else is set.
 const MAX_STALENESS: Duration = Duration::from_mins(15);
 /// How long a request waits for the first news. Longer, and whoever sent it is gone.
@@ -150,7 +155,8 @@ struct State {
     /// The fetch that is under way: its sender is dropped when it is over, and the value says whether it went well.
     flight: Option<watch::Receiver<bool>>,
     attempted_at: Option<i64>,
-    failing: bool,
+    /// When the last fetch ended, if it failed.
+    failed_at: Option<i64>,
 }
 
 impl Source {
@@ -170,20 +176,46 @@ impl Source {
         !self.reached.load(Ordering::Acquire)
     }
 
-    /// Whether the keys are older than they may be. A clock that was put back makes them stale, not fresh for longer.
+    /// Whether the keys should be fetched again.
     pub(crate) fn is_stale(&self, now: i64) -> bool {
-        let age = now.saturating_sub(self.fetched_at.load(Ordering::Relaxed));
-        !(0..self.max_age.load(Ordering::Relaxed)).contains(&age)
+        self.is_older_than(self.max_age.load(Ordering::Relaxed), now)
     }
 
-    /// Sees to it that keys are fetched, where that may be, and says whether a request should wait for them: one that
-    /// cannot be judged without them (`urgent`) should, and others as long as the issuer is not known to be away.
+    /// Whether the keys are this old. A clock that was put back makes them old, not fresh for longer.
+    fn is_older_than(&self, seconds: i64, now: i64) -> bool {
+        let age = now.saturating_sub(self.fetched_at.load(Ordering::Relaxed));
+        !(0..seconds).contains(&age)
+    }
+
+    /// Starts a fetch in the background, unless one is under way or the cool-down forbids it, and returns whether a request
+    /// should [wait](Self::wait_for_keys) for it. A token with an unknown key (`urgent`) has to. A good token has to if the
+    /// keys are too stale, unless the last fetch failed a short time ago.
     pub(crate) fn is_worth_waiting_for(&self, guard: &Guard, now: i64, urgent: bool) -> bool {
-        self.start(guard, now, Freshness::Usual).is_some() && (urgent || !self.state().failing)
+        let is_under_way = self.start(guard, now, Freshness::Usual).is_some();
+        is_under_way && (urgent || (self.is_too_stale(now) && !self.failed_lately(now)))
+    }
+
+    fn is_too_stale(&self, now: i64) -> bool {
+        self.is_older_than(self.max_age.load(Ordering::Relaxed).saturating_add(STALE_WHILE_REVALIDATE), now)
+    }
+
+    fn failed_lately(&self, now: i64) -> bool {
+        self.state().failed_at.is_some_and(|at| (0..STALE_WHILE_REVALIDATE).contains(&now.saturating_sub(at)))
+    }
+
+    /// Waits for new keys: until the fetch is over (`urgent`), or else no longer than [`REVALIDATION_WAIT`], after which the
+    /// old ones count as they do while the issuer is away.
+    pub(crate) async fn wait_for_keys(&self, guard: &Guard, urgent: bool) {
+        if urgent {
+            self.fetch(guard).await;
+        } else {
+            // In time or not: the next look at the token tells.
+            tokio::time::timeout(REVALIDATION_WAIT, self.fetch(guard)).await.ok();
+        }
     }
 
     /// Waits for the fetch that is under way, or for one that begins now; within the cool-down there is none.
-    pub(crate) async fn fetch(&self, guard: &Guard) {
+    async fn fetch(&self, guard: &Guard) {
         if let Some(flight) = self.start(guard, guard.now(), Freshness::Usual) {
             landing(flight).await;
         }
@@ -253,8 +285,8 @@ impl Source {
         self.reached.store(true, Ordering::Release);
     }
 
-    fn landed(&self, now: i64, failing: bool) {
-        *self.state() = State { flight: None, attempted_at: Some(now), failing };
+    fn landed(&self, now: i64, failed: bool) {
+        *self.state() = State { flight: None, attempted_at: Some(now), failed_at: failed.then_some(now) };
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -35,7 +35,7 @@ impl Source {
         match *self {}
     }
 
-    pub(crate) fn fetch(&self, _guard: &Guard) -> Ready<()> {
+    pub(crate) fn wait_for_keys(&self, _guard: &Guard, _urgent: bool) -> Ready<()> {
         match *self {}
     }
 }

@@ -1,5 +1,6 @@
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -78,6 +79,95 @@ fn what_expired_is_forgotten() {
         assert_eq!(known(&revoked), 1, "{kind:?}");
         revoked.hear([of(kind, "late")], false, NOW + 900);
         assert_eq!(known(&revoked), 1, "{kind:?}");
+    }
+}
+
+#[test]
+fn one_call_removes_a_bounded_number_of_what_expired() {
+    let revoked = Revoked::new(None);
+    let sessions = (0..5000).map(|id| of(RevocationKind::Session, &id.to_string()));
+    revoked.hear(sessions, true, NOW);
+    let mut before = known(&revoked);
+    revoked.hear([Revocation { expires_at: NOW + 2000, ..of(RevocationKind::User, "u") }], false, NOW + 900);
+    assert_eq!(known(&revoked), before + 1 - REMOVED_AT_ONCE);
+    // Without any news, too, memory is given back.
+    while known(&revoked) > 1 {
+        before = known(&revoked);
+        revoked.hear([], false, NOW + 900);
+        assert_eq!(known(&revoked), 1.max(before.saturating_sub(REMOVED_AT_ONCE)));
+    }
+    // A call with many news removes more, so that what expired does not pile up.
+    revoked.hear((0..5000).map(|id| of(RevocationKind::Token, &id.to_string())), true, NOW);
+    let news = (0..3000).map(|id| Revocation { expires_at: NOW + 2000, ..of(RevocationKind::User, &id.to_string()) });
+    revoked.hear(news, false, NOW + 900);
+    assert_eq!(known(&revoked), 3000);
+    // Of a whole feed nothing that expired is kept at all.
+    revoked.hear((0..5000).map(|id| of(RevocationKind::Token, &id.to_string())), true, NOW + 900);
+    assert_eq!(known(&revoked), 0);
+}
+
+const KINDS: [RevocationKind; 4] =
+    [RevocationKind::Session, RevocationKind::User, RevocationKind::Client, RevocationKind::Token];
+const IDS: [&str; 3] = ["a", "b", "c"];
+
+fn revocations() -> impl Strategy<Value = Vec<Revocation>> {
+    let one = (0..KINDS.len(), 0..IDS.len(), NOW - 5..NOW + 15, NOW - 5..NOW + 25).prop_map(
+        |(kind, id, revoked_at, expires_at)| Revocation {
+            kind: KINDS[kind],
+            id: IDS[id].to_owned(),
+            revoked_at,
+            expires_at,
+        },
+    );
+    prop::collection::vec(one, 0..6)
+}
+
+fn with(base: &Claims, kind: RevocationKind, id: &str, iat: i64) -> Claims {
+    let mut claims = Claims { iat, ..base.clone() };
+    match kind {
+        RevocationKind::Session => claims.sid = Some(id.to_owned()),
+        RevocationKind::User => id.clone_into(&mut claims.sub),
+        RevocationKind::Client => id.clone_into(&mut claims.client_id),
+        RevocationKind::Token => id.clone_into(&mut claims.jti),
+    }
+    claims
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The model: a map with the latest times of each item, of which every call drops what has expired.
+    #[test]
+    fn what_is_known_is_what_a_plain_map_would_know(
+        calls in prop::collection::vec((revocations(), prop::bool::weighted(0.1), 0_i64..5), 1..16)
+    ) {
+        let revoked = Revoked::new(None);
+        let mut model: HashMap<(RevocationKind, String), (i64, i64)> = HashMap::new();
+        let mut now = NOW;
+        let base = claims(json!({}));
+        for (news, whole, later) in calls {
+            now += later;
+            if whole {
+                model.clear();
+            }
+            for Revocation { kind, id, revoked_at, expires_at } in news.clone() {
+                let times = model.entry((kind, id)).or_insert((revoked_at, expires_at));
+                *times = (times.0.max(revoked_at), times.1.max(expires_at));
+            }
+            model.retain(|_, (_, expires_at)| *expires_at > now);
+            revoked.hear(news, whole, now);
+
+            prop_assert_eq!(known(&revoked), model.len());
+            for (kind, id) in KINDS.into_iter().flat_map(|kind| IDS.map(|id| (kind, id))) {
+                for iat in NOW - 6..NOW + 16 {
+                    let is_for_good = matches!(kind, RevocationKind::Session | RevocationKind::Token);
+                    let times = model.get(&(kind, id.to_owned()));
+                    let expected = times.is_some_and(|(until, _)| is_for_good || iat <= *until);
+                    let claims = with(&base, kind, id, iat);
+                    prop_assert_eq!(revoked.check(&claims).is_err(), expected, "{:?} {} {}", kind, id, iat);
+                }
+            }
+        }
     }
 }
 
