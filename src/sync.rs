@@ -96,12 +96,15 @@ impl App {
             self.guard.hear_revocations([], false);
             return Ok(());
         }
-        let after = match last {
+        let after = match &*last {
             Some(last) if last.revocation_mark == row.revocation_mark => Some(row.revocations),
             Some(last) if revocations::is_continued(&mut conn, last).await? => Some(last.revocations),
-            // The first sync, or a restored backup with another history: everything is read anew.
             _ => None,
         };
+        if after.is_none() {
+            // The first sync, or a restored backup with another history: everything is read anew.
+            *last = None;
+        }
         let news = if after == Some(row.revocations) {
             Vec::new()
         } else {

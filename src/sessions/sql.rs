@@ -66,6 +66,9 @@ pub(super) const END: &str =
 /// `$3`: a session that stays; NULL: none.
 pub(super) const END_ALL_OF_USER: &str = "UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND ended_at IS NULL \
      AND ($3 IS NULL OR id <> $3) RETURNING id, last_used_at, access_expires_at";
+/// Those that have ended before, too: their tokens may be live.
+pub(super) const END_EVERY_OF_USER: &str = "UPDATE sessions SET ended_at = COALESCE(ended_at, $2) WHERE user_id = $1 \
+     RETURNING id, last_used_at, access_expires_at";
 
 pub(super) const END_OF_WINDOW: &str = "SELECT id FROM sessions WHERE id > $1 ORDER BY id LIMIT 1 OFFSET $2";
 /// A session stays until its last access token has expired: that is refused for its sake.

@@ -138,7 +138,7 @@ pub(crate) async fn end_all_of_user(
 
 /// Ends all sessions of a user who is deleted, and revokes all tokens of the user.
 pub(crate) async fn end_every_session(tx: &mut Transaction, user: UserId, now: DateTime<Utc>) -> Result<(), Error> {
-    let ended = conn::all!(tx, EndedRow, sql::END_ALL_OF_USER, user, now, None::<SessionId>)?;
+    let ended = conn::all!(tx, EndedRow, sql::END_EVERY_OF_USER, user, now)?;
     revoke_user(tx, user, &ended, now);
     Ok(())
 }

@@ -224,7 +224,7 @@ async fn open_postgres(url: &str, config: &DatabaseConfig) -> Result<Engine, Sto
         .application_name("grantd")
         .options([
             ("statement_timeout", config.timeout.as_millis().to_string()),
-            // A server that fell sipooled in a transaction holds what others wait for.
+            // A server that fell silent in a transaction holds what others wait for.
             ("idle_in_transaction_session_timeout", (2 * config.timeout).as_millis().to_string()),
         ])
         .log_slow_statements(LevelFilter::Warn, config.timeout / 2)

@@ -160,21 +160,19 @@ impl Transaction {
         if revocations.is_empty() && stale.signing_keys.or(stale.clients).or(stale.roles).is_none() {
             return Ok(());
         }
-        // After the rows of the change were locked: a token that was issued before the change is not younger than this.
-        let now = self.clock.now();
-        for one in &revocations {
-            if let Some(note) = one.note {
-                conn::execute!(self.conn, note, one.id.as_str(), one.time(now))?;
-            }
-        }
         let count = i64::try_from(revocations.len()).unwrap_or(i64::MAX);
         let text = format!("{:016x}", mark()?);
         stale.revocations = count;
         stale.revocation_mark = (count > 0).then(|| text.clone());
         let last = changes::write(&mut self.conn, &stale).await?;
+        // After the last lock was waited for: a token that was issued before this commits is not younger.
+        let now = self.clock.now();
         for (number, one) in (last - count + 1..).zip(&revocations) {
             let (kind, id) = (one.kind.as_str(), one.id.as_str());
             let (at, until) = (one.time(now), one.expires_at(now));
+            if let Some(note) = one.note {
+                conn::execute!(self.conn, note, id, at)?;
+            }
             conn::execute!(self.conn, INSERT_REVOCATION, number, text.as_str(), kind, id, at, until)?;
         }
         Ok(())

@@ -63,7 +63,6 @@ async fn nobody_takes_what_they_lack(database: Database) {
         ("DELETE", "/admin/roles/keyholder", json!({}), "keys:write"),
         ("DELETE", "/admin/roles/mixed", json!({}), "keys:write"),
         ("DELETE", "/admin/roles/vault", json!({}), "vault:open"),
-        ("DELETE", "/admin/scopes/vault:open", json!({}), "vault:open"),
     ];
     scene.refuses(&scene.helper, &requests).await;
     let holder = scene.admin.server.login("holder", PASSWORD).await;
@@ -111,7 +110,6 @@ async fn a_narrowed_token_and_a_client_are_held_to_the_same(database: Database) 
         ("PUT", "/admin/roles/keyholder", json!({"scopes": []}), "keys:write"),
         ("PUT", "/admin/roles/reader", json!({"scopes": ["users:read"]}), "items:read"),
         ("DELETE", "/admin/roles/vault", json!({}), "vault:open"),
-        ("DELETE", "/admin/scopes/items:read", json!({}), "items:read"),
     ];
     for token in [&machine, &narrowed] {
         scene.refuses(token, &requests).await;

@@ -52,9 +52,11 @@ impl Database {
         let id = if self.is_postgres() { "gen_random_uuid()" } else { "randomblob(16)" };
         let sql = format!(
             "INSERT INTO sessions \
-             (id, user_id, client_id, secret, counter, created_at, last_used_at, idle_expires_at, expires_at) \
+             (id, user_id, client_id, secret, counter, created_at, last_used_at, idle_expires_at, expires_at, \
+             access_expires_at) \
              WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {copies}) \
-             SELECT {id}, s.user_id, s.client_id, s.secret, 0, s.created_at, s.created_at, s.idle_expires_at, s.expires_at \
+             SELECT {id}, s.user_id, s.client_id, s.secret, 0, s.created_at, s.created_at, s.idle_expires_at, s.expires_at, \
+             s.access_expires_at \
              FROM (SELECT * FROM sessions WHERE user_id = (SELECT id FROM users WHERE username = '{username}') \
              ORDER BY id LIMIT 1) s, n"
         );
