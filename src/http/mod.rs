@@ -7,6 +7,7 @@ pub(crate) mod headers;
 mod health;
 pub(crate) mod openapi;
 pub(crate) mod page;
+pub(crate) mod params;
 pub(crate) mod problem;
 mod problems;
 pub(crate) mod query;

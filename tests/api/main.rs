@@ -23,6 +23,7 @@ mod introspect;
 mod keys;
 mod matrix;
 mod openapi;
+mod parameters;
 mod problems;
 mod proxies;
 mod refresh;
