@@ -1,11 +1,18 @@
 //! Parameters of forms and queries: one syntax, and an error format for each.
 
-use crate::harness::{Admin, Database, Form, TestServer, on_both_engines};
+use crate::harness::{Admin, Database, Form, NewClient, TestServer, on_both_engines};
 
-on_both_engines!(malformed_forms_are_invalid_requests, malformed_queries_are_validation_errors,);
+on_both_engines!(
+    malformed_forms_are_invalid_requests,
+    malformed_queries_are_validation_errors,
+    a_request_may_name_ten_different_resources,
+);
 
 /// What is malformed as a value, in a form and in a query.
 const MALFORMED: [&str; 6] = ["%", "%4", "%zz", "%ff", "%c3", "a%+b"];
+/// The audiences of a client: more than a request may name.
+const AUDIENCES: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+
 async fn malformed_forms_are_invalid_requests(database: Database) {
     let server = TestServer::start(database).await;
     let ask = async |more: &str| {
@@ -41,4 +48,22 @@ async fn malformed_queries_are_validation_errors(database: Database) {
     }
     admin.get("/verify?scope=account&scope=account").await.wrong_fields(&[("scope", "format")]);
     assert_eq!(admin.get("/verify?scope=account+users%3Aread").await.status, 204);
+}
+
+async fn a_request_may_name_ten_different_resources(database: Database) {
+    let server = TestServer::start(database).await;
+    server
+        .create_client(NewClient { id: "many", confidential: false, audiences: &AUDIENCES, ..NewClient::default() })
+        .await;
+    let form = || Form::admin().and("client_id", "many");
+    let ten = AUDIENCES[..10].iter().fold(form(), |form, resource| form.and("resource", resource));
+    server.token(&ten).send().await.json_with(200);
+    // Repeated ones count once.
+    let repeated = (0..1_000).fold(ten.clone(), |form, _| form.and("resource", "j"));
+    server.token(&repeated).send().await.json_with(200);
+    server.token(&ten.and("resource", "k")).send().await.oauth_error(400, "invalid_target");
+    let thousand = (0..1_000).fold(form(), |form, n| form.and("resource", &n.to_string()));
+    server.token(&thousand).send().await.oauth_error(400, "invalid_target");
+    // Without `resource` the token has all of them.
+    server.token(&form()).send().await.json_with(200);
 }
