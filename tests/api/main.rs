@@ -17,6 +17,7 @@ mod client_auth;
 mod client_credentials;
 mod client_events;
 mod client_ids;
+mod cursors;
 mod hostile;
 mod http;
 mod introspect;
