@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_web::{HttpServer, dev, rt};
+use actix_web::{HttpServer, dev, rt, web};
 
 use crate::{
     app::{App, StartError},
@@ -146,8 +146,8 @@ fn serve(
     listeners: Vec<TcpListener>,
     certificate: Option<&Arc<Certificate>>,
 ) -> Result<dev::Server, StartError> {
-    let of_workers = Arc::clone(app);
-    let mut server = HttpServer::new(move || http::server(Arc::clone(&of_workers)))
+    let (of_workers, documents) = (Arc::clone(app), web::Data::new(http::Documents::default()));
+    let mut server = HttpServer::new(move || http::server(Arc::clone(&of_workers), web::Data::clone(&documents)))
         .workers(app.config.http.workers)
         .shutdown_timeout(STOP_SECONDS)
         // A client that closes its end has gone away: what it asked for is dropped, above all a password to hash.

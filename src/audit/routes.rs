@@ -8,7 +8,7 @@ use crate::{
     http::{
         body::Members,
         no_store,
-        page::{self, Asked, Page, Paging},
+        page::{self, List, Page, PageRequest, Paging},
         problem::Problem,
         query::Query,
     },
@@ -36,14 +36,14 @@ use crate::{
 pub(crate) async fn list(_: Permit<AuditRead>, app: web::Data<App>, req: HttpRequest) -> Result<HttpResponse, Problem> {
     let query = Query::of(&req)?;
     let mut members = Members::default();
-    let asked = Asked::of(&query, &mut members, page::id);
+    let request = PageRequest::from_query(&query, &mut members, List::AuditEvents, page::id);
     let filter = Filter {
         actor: members.parameter(&query, "actor", |id| Ok(id.to_owned())),
         subject: members.parameter(&query, "subject", |id| Ok(id.to_owned())),
         kind: members.parameter(&query, "kind", str::parse),
         since: members.parameter(&query, "since", super::since),
     };
-    let (asked, filter) = members.finish(Some((asked, filter)))?;
-    let events = super::list(&app.store, &filter, asked.after, asked.to_read()).await?;
-    Ok(no_store(StatusCode::OK).json(asked.page(events, |event| *event.id.as_bytes())))
+    let (request, filter) = members.finish(Some((request, filter)))?;
+    let events = super::list(&app.store, &filter, request.after, request.fetch_limit()).await?;
+    Ok(no_store(StatusCode::OK).json(request.page(events, |event| *event.id.as_bytes())))
 }

@@ -22,7 +22,7 @@ use crate::{
     http::{
         body::{self, Members},
         no_store,
-        page::{self, Asked, Page, Paging},
+        page::{self, List, Page, PageRequest, Paging},
         problem::Problem,
     },
     names::{Audience, ClientId, ClientName},
@@ -49,11 +49,11 @@ pub(crate) async fn list(
     app: web::Data<App>,
     req: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let asked = Asked::alone(&req, page::text)?;
-    let after = asked.after.as_deref().unwrap_or_default();
+    let request = PageRequest::from_request(&req, List::Clients, page::text)?;
+    let after = request.after.as_deref().unwrap_or_default();
     let conn = &mut app.store.read().await?;
-    let clients = super::list(conn, after, asked.to_read()).await?;
-    Ok(no_store(StatusCode::OK).json(asked.page(clients, |client| client.client_id.as_str().to_owned())))
+    let clients = super::list(conn, after, request.fetch_limit()).await?;
+    Ok(no_store(StatusCode::OK).json(request.page(clients, |client| client.client_id.as_str().to_owned())))
 }
 
 /// One client

@@ -7,13 +7,14 @@ pub(crate) mod headers;
 mod health;
 pub(crate) mod openapi;
 pub(crate) mod page;
+pub(crate) mod params;
 pub(crate) mod problem;
 mod problems;
 pub(crate) mod query;
 mod request_log;
 pub(crate) mod tls;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use actix_cors::Cors;
 use actix_web::{
@@ -29,7 +30,7 @@ use actix_web::{
     web,
 };
 
-use self::problem::Problem;
+use self::{cache::Cached, problem::Problem};
 use crate::{
     app::App,
     audit, clients,
@@ -104,10 +105,20 @@ fn administration() -> Scope {
         .service(at("/audit-events", vec![get(audit::routes::list)]))
 }
 
+/// Documents that stay the same while a server runs. Each is built for the first request that asks for it; all workers
+/// share them.
+#[derive(Debug, Default)]
+pub(crate) struct Documents {
+    openapi: Cached<()>,
+    docs: OnceLock<docs::File>,
+    problems: OnceLock<problems::Pages>,
+}
+
 /// The server, from the outside in: the id, the headers and the log, browsers' rules, then the route. (The last `wrap` is the first
 /// that a request meets.)
 pub(crate) fn server(
     app: Arc<App>,
+    documents: web::Data<Documents>,
 ) -> ActixApp<
     impl ServiceFactory<
         ServiceRequest,
@@ -121,6 +132,7 @@ pub(crate) fn server(
     let has_cors = !app.config.http.cors_origins.is_empty();
     ActixApp::new()
         .app_data(web::Data::from(app))
+        .app_data(documents)
         .configure(routes)
         .wrap(Condition::new(has_cors, cors))
         .wrap(from_fn(headers::complete))

@@ -1,6 +1,6 @@
 //! `GET /openapi.json`: what this server can do, generated from its handlers.
 
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, web};
 use utoipa::{
     Modify, OpenApi,
     openapi::{
@@ -11,6 +11,7 @@ use utoipa::{
 };
 
 use super::{
+    Documents,
     cache::{Document as CacheDocument, MAX_AGE},
     health,
 };
@@ -185,6 +186,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
     Document::openapi()
 }
 
-pub(super) async fn openapi(req: HttpRequest) -> HttpResponse {
-    CacheDocument::of(&document(), MAX_AGE).answer(&req)
+/// `GET /openapi.json`
+pub(super) async fn openapi(documents: web::Data<Documents>, req: HttpRequest) -> HttpResponse {
+    documents.openapi.get((), |()| CacheDocument::of(&document(), MAX_AGE)).answer(&req)
 }

@@ -1,39 +1,36 @@
-//! The query of a request, read strictly: what is wrong is told, never clamped.
+//! The query of a request, read strictly: a wrong value is an error, never clamped.
 
 use std::ops::RangeInclusive;
 
-use actix_web::{HttpRequest, web};
+use actix_web::HttpRequest;
 
+use super::params::{Malformed, MalformedParam, Params, Repeated};
 use crate::error::{Code, Error, FieldError};
 
-/// The parameters of a query string.
-pub(crate) struct Query(Vec<(String, String)>);
+/// The parameters of a query. Errors are validation errors (422).
+pub(crate) struct Query(Params);
 
 impl Query {
     /// Reads the query of a request.
     pub(crate) fn of(req: &HttpRequest) -> Result<Self, Error> {
-        let pairs = web::Query::<Vec<(String, String)>>::from_query(req.query_string());
-        let pairs = pairs.map_err(|_| Error::invalid("query", Code::Format, "the query is malformed"))?.into_inner();
-        match pairs.iter().find(|(name, value)| name.contains('\0') || value.contains('\0')) {
-            Some((name, _)) => {
-                let error = FieldError::new(name.replace('\0', ""), Code::Format, "must not have U+0000");
-                Err(error.into())
+        Self::parse(req.query_string())
+    }
+
+    fn parse(query: &str) -> Result<Self, Error> {
+        Params::parse(query.as_bytes()).map(Self).map_err(|MalformedParam { name, reason }| match reason {
+            Malformed::Nul => FieldError::new(name, Code::Format, "must not contain U+0000").into(),
+            Malformed::PercentSign | Malformed::NotUtf8 => {
+                Error::invalid("query", Code::Format, "must be percent-encoded UTF-8")
             }
-            None => Ok(Self(pairs)),
-        }
+        })
     }
 
-    /// A parameter that may be there once.
+    /// Returns a parameter that may occur once.
     pub(crate) fn one(&self, name: &'static str) -> Result<Option<&str>, FieldError> {
-        let mut values = self.0.iter().filter(|(found, _)| found == name).map(|(_, value)| value.as_str());
-        let value = values.next();
-        if values.next().is_some() {
-            return Err(FieldError::new(name, Code::Format, "stands there more than once"));
-        }
-        Ok(value)
+        self.0.one(name).map_err(|Repeated| FieldError::new(name, Code::Format, "must not be repeated"))
     }
 
-    /// A whole number in a range.
+    /// Returns a whole number in a range, or the default where the parameter is absent.
     pub(crate) fn number(
         &self,
         name: &'static str,
@@ -44,5 +41,19 @@ impl Query {
         let number = text.parse().ok().filter(|number| range.contains(number));
         let message = || format!("must be a number from {} to {}", range.start(), range.end());
         number.ok_or_else(|| FieldError::new(name, Code::Format, message()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_name_the_parameter_or_the_query() {
+        for (query, field) in [("q=%00", "q"), ("a=1&%00q=1", "q"), ("a=1&q=%", "query"), ("q=%ff", "query")] {
+            let Err(Error::Invalid(errors)) = Query::parse(query) else { panic!("{query} is accepted") };
+            let fields: Vec<_> = errors.iter().map(|error| (error.field.as_str(), error.code)).collect();
+            assert_eq!(fields, [(field, Code::Format)], "{query}");
+        }
     }
 }

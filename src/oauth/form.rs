@@ -1,19 +1,21 @@
 //! The form that OAuth endpoints take (RFC 6749 §3.2, appendix B).
 
-use std::borrow::Cow;
-
 use actix_web::{HttpMessage, HttpRequest, web};
-use percent_encoding::percent_decode_str;
 
 use super::OAuthError;
-use crate::http::body::{self, Unread};
+use crate::http::{
+    body::{self, Unread},
+    params::{self, Malformed, Params, Repeated},
+};
 
-/// As much as a form may have, in bytes.
+/// Maximum size of a form, in bytes.
 const MAX_BYTES: usize = 16 * 1024;
 
-/// The parameters of a form. It may hold secrets and therefore shows nothing of itself.
+/// The parameters of a form. Errors are OAuth's `invalid_request`.
+///
+/// Does not implement `Debug`: it may hold secrets.
 #[derive(Default)]
-pub(crate) struct Form(Vec<(String, String)>);
+pub(crate) struct Form(Params);
 
 impl Form {
     /// Reads the body of a request.
@@ -30,86 +32,43 @@ impl Form {
     }
 
     fn parse(body: &[u8]) -> Result<Self, OAuthError> {
-        let text = str::from_utf8(body).map_err(|_| not_utf8())?;
-        let pairs = text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            Ok((decode(name)?, decode(value)?))
-        });
-        Ok(Self(pairs.collect::<Result<_, OAuthError>>()?))
+        Params::parse(body).map(Self).map_err(|error| malformed(error.reason))
     }
 
-    /// A parameter that may be there once. Without a value it counts as absent (RFC 6749 §3.1).
+    /// Returns a parameter that may occur once. Without a value it counts as absent (RFC 6749 §3.1).
     pub(crate) fn optional(&self, name: &'static str) -> Result<Option<&str>, OAuthError> {
-        let mut values = self.all(name);
-        let value = values.next();
-        if values.next().is_some() {
-            return Err(OAuthError::invalid_request(format!("the parameter {name} is repeated")));
-        }
-        Ok(value.filter(|value| !value.is_empty()))
+        let repeated = |Repeated| OAuthError::invalid_request(format!("the parameter {name} is repeated"));
+        Ok(self.0.one(name).map_err(repeated)?.filter(|value| !value.is_empty()))
     }
 
-    /// A parameter that must be there, once.
+    /// Returns a parameter that must occur, once.
     pub(crate) fn required(&self, name: &'static str) -> Result<&str, OAuthError> {
         let missing = || OAuthError::invalid_request(format!("the parameter {name} is missing"));
         self.optional(name)?.ok_or_else(missing)
     }
 
-    /// A parameter that may be repeated.
+    /// Returns the values of a parameter that may be repeated.
     pub(crate) fn all<'f>(&'f self, name: &'static str) -> impl Iterator<Item = &'f str> {
-        self.0.iter().filter(move |(found, _)| found == name).map(|(_, value)| value.as_str())
+        self.0.all(name)
     }
 }
 
-fn not_utf8() -> OAuthError {
-    OAuthError::invalid_request("the form is not UTF-8")
-}
-
-/// Decodes `application/x-www-form-urlencoded`, strictly: whatever is not said clearly is refused.
+/// Decodes a single value in `application/x-www-form-urlencoded`.
 pub(crate) fn decode(text: &str) -> Result<String, OAuthError> {
-    // Without an early end, so that it looks at many bytes at once: tokens are long, and most are as they are sent.
-    let is_encoded = text.bytes().fold(false, |found, byte| found | matches!(byte, b'%' | b'+' | 0));
-    if !is_encoded {
-        return Ok(text.to_owned());
-    }
-    if !is_percent_encoded(text) {
-        return Err(OAuthError::invalid_request("the form has a percent sign without two hexadecimal digits"));
-    }
-    let spaced = if text.contains('+') { Cow::Owned(text.replace('+', " ")) } else { Cow::Borrowed(text) };
-    let decoded = percent_decode_str(&spaced).decode_utf8().map_err(|_| not_utf8())?;
-    if decoded.contains('\0') {
-        return Err(OAuthError::invalid_request("U+0000 is not allowed"));
-    }
-    Ok(decoded.into_owned())
+    params::decode(text).map_err(malformed)
 }
 
-fn is_percent_encoded(text: &str) -> bool {
-    let mut parts = text.split('%');
-    parts.next();
-    parts.all(|part| part.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)))
+fn malformed(reason: Malformed) -> OAuthError {
+    OAuthError::invalid_request(match reason {
+        Malformed::PercentSign => "the form has a percent sign without two hexadecimal digits",
+        Malformed::NotUtf8 => "the form is not UTF-8",
+        Malformed::Nul => "U+0000 is not allowed",
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-    use proptest::prelude::*;
-
     use super::*;
-
-    proptest! {
-        #[test]
-        fn whatever_is_encoded_comes_back(name in "[a-z_]{1,12}", value in "[^\0]{0,40}") {
-            let body = format!("a=1&{name}={}&b=", utf8_percent_encode(&value, NON_ALPHANUMERIC));
-            let form = Form::parse(body.as_bytes()).unwrap();
-            prop_assert!(form.0.contains(&(name, value)));
-        }
-
-        #[test]
-        fn no_bytes_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-            if let Ok(form) = Form::parse(&body) {
-                prop_assert!(form.0.iter().all(|(name, value)| !name.contains('\0') && !value.contains('\0')));
-            }
-        }
-    }
 
     #[test]
     fn a_parameter_stands_once_and_not_empty() {

@@ -15,7 +15,7 @@ use crate::{
     http::{
         body::{self, Members},
         no_store,
-        page::{self, Asked, Page, Paging},
+        page::{self, List, Page, PageRequest, Paging},
         problem::Problem,
     },
     names::{Description, RoleName},
@@ -39,11 +39,11 @@ pub(crate) async fn list_scopes(
     app: web::Data<App>,
     req: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let asked = Asked::alone(&req, page::text)?;
-    let after = asked.after.as_deref().unwrap_or_default();
+    let request = PageRequest::from_request(&req, List::Scopes, page::text)?;
+    let after = request.after.as_deref().unwrap_or_default();
     let conn = &mut app.store.read().await?;
-    let scopes = super::list_scopes(conn, after, asked.to_read()).await?;
-    Ok(no_store(StatusCode::OK).json(asked.page(scopes, |scope| scope.name.as_str().to_owned())))
+    let scopes = super::list_scopes(conn, after, request.fetch_limit()).await?;
+    Ok(no_store(StatusCode::OK).json(request.page(scopes, |scope| scope.name.as_str().to_owned())))
 }
 
 /// One scope
@@ -164,11 +164,11 @@ pub(crate) async fn list_roles(
     app: web::Data<App>,
     req: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let asked = Asked::alone(&req, page::text)?;
-    let after = asked.after.as_deref().unwrap_or_default();
+    let request = PageRequest::from_request(&req, List::Roles, page::text)?;
+    let after = request.after.as_deref().unwrap_or_default();
     let conn = &mut app.store.read().await?;
-    let roles = super::list_roles(conn, after, asked.to_read()).await?;
-    Ok(no_store(StatusCode::OK).json(asked.page(roles, |role| role.name.as_str().to_owned())))
+    let roles = super::list_roles(conn, after, request.fetch_limit()).await?;
+    Ok(no_store(StatusCode::OK).json(request.page(roles, |role| role.name.as_str().to_owned())))
 }
 
 /// One role

@@ -8,7 +8,7 @@ use crate::{
     error::Error,
     http::{
         no_store,
-        page::{self, Asked, Page, Paging},
+        page::{self, List, Page, PageRequest, Paging},
         problem::Problem,
     },
     ids::SessionId,
@@ -41,14 +41,14 @@ use crate::{
     )
 )]
 pub(crate) async fn list(me: Me, app: web::Data<App>, req: HttpRequest) -> Result<HttpResponse, Problem> {
-    let asked = Asked::alone(&req, page::id)?;
+    let request = PageRequest::from_request(&req, List::Sessions, page::id)?;
     let conn = &mut app.store.read().await?;
-    let sessions = super::list_of_user(conn, me.user.id, asked.after, asked.to_read(), app.now()).await;
+    let sessions = super::list_of_user(conn, me.user.id, request.after, request.fetch_limit(), app.now()).await;
     let mut sessions = sessions.map_err(Error::from)?;
     for session in &mut sessions {
         session.current = Some(session.id == me.session);
     }
-    Ok(no_store(StatusCode::OK).json(asked.page(sessions, |session| *session.id.as_bytes())))
+    Ok(no_store(StatusCode::OK).json(request.page(sessions, |session| *session.id.as_bytes())))
 }
 
 /// Log out elsewhere, or here

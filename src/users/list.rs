@@ -32,7 +32,7 @@ pub enum After {
 
 impl Filter {
     /// Whether it looks at addresses, and not at names.
-    fn is_of_emails(&self) -> bool {
+    pub(super) fn is_of_emails(&self) -> bool {
         self.q.as_ref().is_some_and(|q| q.contains('@'))
     }
 

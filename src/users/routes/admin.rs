@@ -15,7 +15,7 @@ use crate::{
     http::{
         body::{self, Members},
         no_store,
-        page::{self, Asked, Page, Paging},
+        page::{self, List, Page, PageRequest, Paging},
         problem::Problem,
         query::Query,
     },
@@ -53,17 +53,24 @@ pub(crate) async fn list(_: Permit<UsersRead>, app: web::Data<App>, req: HttpReq
     let query = Query::of(&req)?;
     let mut members = Members::default();
     let filter = filter(&query, &mut members);
-    let asked = Asked::of(&query, &mut members, |key| {
-        if filter.q.is_some() { page::text(key).map(After::Text) } else { page::id(key).map(After::Id) }
+    let list = match &filter.q {
+        None => List::Users,
+        Some(_) if filter.is_of_emails() => List::UsersByEmail,
+        Some(_) => List::UsersByUsername,
+    };
+    let request = PageRequest::from_query(&query, &mut members, list, |key| match &filter.q {
+        None => page::id(key).map(After::Id),
+        // A cursor of another search would begin outside this one.
+        Some(q) => page::text(key).filter(|text| text.starts_with(&q.to_ascii_lowercase())).map(After::Text),
     });
     members.finish(Some(()))?;
     let conn = &mut app.store.read().await?;
-    let users = users::list(conn, &filter, asked.after.clone(), asked.to_read()).await?;
+    let users = users::list(conn, &filter, request.after.clone(), request.fetch_limit()).await?;
     let key = |user: &User| match filter.after(user) {
         After::Text(text) => text.into_bytes(),
         After::Id(id) => id.as_bytes().to_vec(),
     };
-    Ok(no_store(StatusCode::OK).json(asked.page(users, key)))
+    Ok(no_store(StatusCode::OK).json(request.page(users, key)))
 }
 
 fn filter(query: &Query, members: &mut Members) -> Filter {
