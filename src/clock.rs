@@ -1,4 +1,4 @@
-//! The time. Whoever needs it takes `now` as a value; only this file asks the system.
+//! The clock. Functions take `now` as a value; only this file reads the system's time.
 
 use std::sync::{
     Arc,
@@ -7,7 +7,7 @@ use std::sync::{
 
 use chrono::{DateTime, Duration, Utc};
 
-/// Where the server gets its time from: the system, or a test that moves it by hand.
+/// The source of the time: the system, or a manual clock in tests.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 
@@ -19,26 +19,26 @@ enum Source {
 }
 
 impl Clock {
-    /// The system's.
+    /// Returns the system's clock.
     #[must_use]
     pub fn system() -> Self {
         Self(Source::System)
     }
 
-    /// One that stands still until [`Clock::advance`]. Clones share it.
+    /// Returns a manual clock, which stands still until [`Clock::advance`]. Clones share it.
     #[must_use]
     pub fn manual(start: DateTime<Utc>) -> Self {
         Self(Source::Manual(Arc::new(AtomicI64::new(start.timestamp_micros()))))
     }
 
-    /// Moves a manual clock; the system's stays as it is.
+    /// Advances a manual clock. Has no effect on the system's clock.
     pub fn advance(&self, by: Duration) {
         if let Source::Manual(micros) = &self.0 {
             micros.fetch_add(by.num_microseconds().unwrap_or(i64::MAX), Ordering::SeqCst);
         }
     }
 
-    /// Now, in whole microseconds: Postgres keeps no more, and what was stored must compare equal to what is at hand.
+    /// Returns the time in whole microseconds: Postgres stores no more, and a stored time must equal the one in memory.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
         let micros = match &self.0 {

@@ -1,4 +1,4 @@
-//! Ids: `UUIDv7` (RFC 9562 §5.7), made of the time that the caller has and of randomness.
+//! Ids: `UUIDv7` (RFC 9562 §5.7), from the caller's time and random bits.
 
 use std::fmt;
 
@@ -6,7 +6,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::{Builder, NoContext, Timestamp, Uuid};
 
-/// In the order of time also within a millisecond: the first 12 of the random bits are its fraction (RFC 9562 §6.2, method 3).
+/// Returns a `UUIDv7` that sorts by time within a millisecond, too: the first 12 random bits hold the fraction (RFC 9562 §6.2,
+/// method 3).
 fn uuid_at(now: DateTime<Utc>) -> Uuid {
     let seconds = u64::try_from(now.timestamp()).unwrap_or(0);
     let nanos = now.timestamp_subsec_nanos();
@@ -17,6 +18,7 @@ fn uuid_at(now: DateTime<Utc>) -> Uuid {
     Uuid::from_bytes(bytes)
 }
 
+/// Returns the lowest `UUIDv7` of a millisecond.
 fn first_uuid_of(time: DateTime<Utc>) -> Uuid {
     let millis = u64::try_from(time.timestamp_millis()).unwrap_or(0);
     Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid()
@@ -31,25 +33,25 @@ macro_rules! id {
         pub struct $name(Uuid);
 
         impl $name {
-            /// A new one.
+            /// Returns a new id, created at this time.
             #[must_use]
             pub fn new(now: DateTime<Utc>) -> Self {
                 Self(uuid_at(now))
             }
 
-            /// The first one of a millisecond: none that was made then or later comes before it.
+            /// Returns the lowest id of a millisecond: no id that is created then or later sorts before it.
             #[must_use]
             pub fn first_of(time: DateTime<Utc>) -> Self {
                 Self(first_uuid_of(time))
             }
 
-            /// Its 16 bytes.
+            /// Returns the 16 bytes of the id.
             #[must_use]
             pub fn as_bytes(&self) -> &[u8; 16] {
                 self.0.as_bytes()
             }
 
-            /// Reads the text form, as [`Display`](fmt::Display) writes it.
+            /// Parses the text form, exactly as [`Display`](fmt::Display) writes it.
             #[must_use]
             pub fn parse(text: &str) -> Option<Self> {
                 Uuid::try_parse(text).ok().map(Self).filter(|id| id.to_string() == text)
@@ -83,7 +85,7 @@ id!(
     EventId
 );
 id!(
-    /// A request's id, where the caller brought none.
+    /// The id of a request whose caller sent none.
     RequestId
 );
 id!(

@@ -1,21 +1,21 @@
-//! Merge patches (RFC 7396): what is absent stays, and null takes away.
+//! JSON Merge Patch (RFC 7396): an absent member leaves the value as it is, and null removes it.
 
 use serde::{Deserialize, Deserializer};
 
-/// What a patch says of one thing that there may or may not be.
+/// The change of an optional value.
 #[derive(Clone, Debug, Default)]
 pub enum Patch<T> {
-    /// It stays as it is.
+    /// Leaves the value as it is.
     #[default]
     Keep,
-    /// It is taken away.
+    /// Removes the value.
     Clear,
-    /// It becomes this.
+    /// Replaces the value.
     Set(T),
 }
 
 impl<T> Patch<T> {
-    /// What there is then.
+    /// Returns the value after the patch.
     pub(crate) fn onto(self, before: Option<&T>) -> Option<T>
     where
         T: Clone,
@@ -27,6 +27,7 @@ impl<T> Patch<T> {
         }
     }
 
+    /// Converts the new value.
     pub(crate) fn map<U>(self, f: impl FnOnce(T) -> U) -> Patch<U> {
         match self {
             Self::Keep => Patch::Keep,
@@ -37,13 +38,13 @@ impl<T> Patch<T> {
 }
 
 impl<T> From<Option<T>> for Patch<T> {
-    /// What it is to be in any case.
+    /// `None` removes the value.
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Clear, Self::Set)
     }
 }
 
-/// As a member of a JSON object, with `#[serde(default)]`.
+/// Deserializes a member of a JSON object. The field needs `#[serde(default)]`: an absent member is [`Patch::Keep`].
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patch<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         Option::deserialize(from).map(Self::from)

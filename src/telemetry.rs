@@ -1,4 +1,4 @@
-//! The log: what is written, and how. It goes to standard error.
+//! The log: filter, format, and the thread that writes it to standard error.
 
 use std::{
     io::{self, BufWriter, IsTerminal as _, Stderr, Write},
@@ -15,11 +15,11 @@ use tracing_subscriber::{
 
 use crate::config::{LogConfig, LogFormat};
 
-/// How long lines gather under load.
+/// How long lines are collected under load.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Writes the first line at once, and those of the next moment together: a thread that is woken for each costs more than the
-/// requests that they tell of.
+/// Writes the first line at once, and the lines of the next [`PAUSE`] together: waking the log thread for each line costs more
+/// than the request that the line is about.
 struct Unhurried(BufWriter<Stderr>);
 
 impl Write for Unhurried {
@@ -34,19 +34,19 @@ impl Write for Unhurried {
     }
 }
 
-/// What is still to be written is written when this is dropped.
+/// The log thread. Dropping it writes the lines that are still queued.
 #[must_use]
 pub struct Log(#[expect(dead_code, reason = "it is there to be dropped")] WorkerGuard);
 
-/// Starts the log of this process. A second call changes nothing.
+/// Starts the log of this process. A second call has no effect.
 pub fn init(config: &LogConfig) -> Log {
     let filter: Targets = config.filter.parse().unwrap_or_default();
-    // Its lines about workers say nothing to those who run grantd.
+    // Its lines about workers are of no use to operators.
     let filter = filter.with_target("actix_server", LevelFilter::WARN);
     let terminal = io::stderr().is_terminal();
     let format = config.format.unwrap_or(if terminal { LogFormat::Pretty } else { LogFormat::Json });
-    // It writes what there is and then flushes: a line at a time where it is quiet. Whoever reads no lines does not hold up
-    // the server: they are lost.
+    // The log thread writes all queued lines and then flushes. If standard error blocks and the queue is full, lines are dropped:
+    // no request waits for the log.
     let (writer, guard) = tracing_appender::non_blocking(Unhurried(BufWriter::new(io::stderr())));
     let lines = fmt::layer().with_writer(writer);
     let lines = match format {
@@ -54,7 +54,7 @@ pub fn init(config: &LogConfig) -> Log {
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed(),
     };
     let registry = tracing_subscriber::registry().with(lines.with_filter(filter));
-    // Only a second call fails, and the first one's log goes on.
+    // Only a second call fails, and the log of the first one stays.
     let _ = registry.try_init();
     Log(guard)
 }

@@ -1,4 +1,4 @@
-//! `POST /introspect` (RFC 7662): whether a token is good, for those who may know.
+//! `POST /introspect`: token introspection (RFC 7662).
 
 use std::sync::Arc;
 
@@ -19,11 +19,11 @@ use crate::{
     sessions::{RefreshClaim, Standing},
 };
 
-/// Who asks, and thereby what may be seen.
+/// The caller, which determines the tokens that it may see.
 enum Caller {
-    /// Whoever has the scope `tokens:introspect` sees every token.
+    /// A token or client with the scope `tokens:introspect`: sees every token.
     Everything,
-    /// A client sees the tokens that it was given, and those that are meant for it.
+    /// A client: sees the tokens that were issued to it, and those for its audiences.
     Client(Arc<Client>),
 }
 
@@ -39,7 +39,7 @@ impl Caller {
     }
 }
 
-/// What is true of a token (RFC 7662 §2.2). Of one that is not active nothing else is said.
+/// The state of a token (RFC 7662 §2.2). For an inactive token, only `active` is returned.
 #[derive(Default, Serialize, utoipa::ToSchema)]
 #[schema(as = Introspection)]
 pub(crate) struct Answer<'a> {
@@ -48,13 +48,13 @@ pub(crate) struct Answer<'a> {
     scope: Option<&'a Scopes>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_id: Option<&'a str>,
-    /// Of users' tokens.
+    /// The user name; absent for a client's own token.
     #[serde(skip_serializing_if = "Option::is_none")]
     username: Option<&'a str>,
     /// `Bearer`, or `refresh_token`.
     #[serde(skip_serializing_if = "Option::is_none")]
     token_type: Option<&'static str>,
-    /// Seconds since 1970, as are the next two.
+    /// Seconds since 1970, as `iat` and `nbf`.
     #[serde(skip_serializing_if = "Option::is_none")]
     exp: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,7 +63,7 @@ pub(crate) struct Answer<'a> {
     nbf: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sub: Option<&'a str>,
-    /// One, or an array of several.
+    /// One audience, or an array of several.
     #[serde(skip_serializing_if = "Option::is_none")]
     aud: Option<&'a Audience>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,14 +74,14 @@ pub(crate) struct Answer<'a> {
     sid: Option<&'a str>,
 }
 
-/// The parameters of [`handle`], for the description of this server.
+/// The parameters of an introspection request (RFC 7662 §2.1).
 #[derive(utoipa::ToSchema)]
 #[schema(as = IntrospectRequest)]
 #[expect(dead_code, reason = "the form is read parameter by parameter")]
 pub(crate) struct IntrospectForm {
     /// An access token or a refresh token.
     token: String,
-    /// Not needed: the token says what it is.
+    /// Ignored: the token shows its type.
     token_type_hint: Option<String>,
     client_id: Option<String>,
     client_secret: Option<String>,
@@ -89,10 +89,10 @@ pub(crate) struct IntrospectForm {
     client_assertion: Option<String>,
 }
 
-/// Look at a token
+/// Introspect a token
 ///
-/// For a confidential client: the tokens that it was given and those for its audiences. With the scope `tokens:introspect`:
-/// every token. What the caller may not see is not active.
+/// A confidential client can introspect the tokens that were issued to it, and those for its audiences; a caller with the scope
+/// `tokens:introspect` every token. A token that the caller may not see is reported as inactive.
 #[utoipa::path(
     post,
     path = "/introspect",
@@ -126,7 +126,7 @@ pub(crate) async fn handle(
 }
 
 fn respond(answer: &Answer<'_>) -> HttpResponse {
-    // Room for the whole of it: this is asked more often than anything else.
+    // Capacity for the whole body: no route is called more often.
     let mut body = Vec::with_capacity(1024);
     match serde_json::to_writer(&mut body, answer) {
         Ok(()) => uncached(StatusCode::OK).content_type(ContentType::json()).body(body),
@@ -182,7 +182,7 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// A refresh token is active as long as its client would get a token for it.
+/// Introspects a refresh token. It is active as long as its client would get an access token for it.
 async fn of_refresh_token(
     app: &App,
     caller: &Caller,

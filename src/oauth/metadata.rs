@@ -1,4 +1,4 @@
-//! `GET /.well-known/oauth-authorization-server`: what this server says of itself (RFC 8414).
+//! `GET /.well-known/oauth-authorization-server`: authorization server metadata (RFC 8414).
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use grantd_guard::Scope;
@@ -18,7 +18,7 @@ use crate::{
     roles,
 };
 
-/// What the server says of itself. It names what is really there.
+/// The metadata of this server (RFC 8414 §2).
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = Metadata)]
 pub(crate) struct Metadata {
@@ -26,11 +26,11 @@ pub(crate) struct Metadata {
     token_endpoint: String,
     introspection_endpoint: String,
     revocation_endpoint: String,
-    /// What was revoked, for services that check tokens by themselves.
+    /// The feed of revocations, for services that verify tokens offline.
     revocations_endpoint: String,
     jwks_uri: String,
     scopes_supported: Vec<Scope>,
-    /// None: there is no authorization endpoint.
+    /// Empty: there is no authorization endpoint.
     response_types_supported: Vec<String>,
     grant_types_supported: Vec<&'static str>,
     token_endpoint_auth_methods_supported: [&'static str; 4],
@@ -42,9 +42,9 @@ pub(crate) struct Metadata {
     service_documentation: String,
 }
 
-/// What this server can do
+/// Get the server metadata
 ///
-/// For programs (RFC 8414): where its endpoints are, and what they take.
+/// The endpoints of this server, and the grants, scopes and authentication methods that they support (RFC 8414).
 #[utoipa::path(
     get,
     path = "/.well-known/oauth-authorization-server",
@@ -81,7 +81,7 @@ pub(crate) async fn handle(app: web::Data<App>, req: HttpRequest) -> Result<Http
     Ok(Document::of(&metadata, MAX_AGE).answer(&req))
 }
 
-/// The same where RFC 8414 §3.1 puts it for an issuer with a path: the well-known path stands before it.
+/// Returns the metadata of an issuer with a path, which follows the well-known path (RFC 8414 §3.1).
 pub(crate) async fn at_path(
     app: web::Data<App>,
     req: HttpRequest,

@@ -1,4 +1,4 @@
-//! `POST /revoke` (RFC 7009): a client ends what it was given.
+//! `POST /revoke`: token revocation (RFC 7009).
 
 use std::sync::Arc;
 
@@ -17,14 +17,14 @@ use crate::{
     store::{Revocation, TokensExpire},
 };
 
-/// The parameters of [`handle`], for the description of this server.
+/// The parameters of a revocation request (RFC 7009 §2.1).
 #[derive(utoipa::ToSchema)]
 #[schema(as = RevokeRequest)]
 #[expect(dead_code, reason = "the form is read parameter by parameter")]
 pub(crate) struct RevokeForm {
     /// A refresh token or an access token.
     token: String,
-    /// Not needed: the token says what it is.
+    /// Ignored: the token shows its type.
     token_type_hint: Option<String>,
     /// Absent: the client `default`.
     client_id: Option<String>,
@@ -33,10 +33,10 @@ pub(crate) struct RevokeForm {
     client_assertion: Option<String>,
 }
 
-/// End a token
+/// Revoke a token
 ///
-/// Logs out: a refresh token or an access token of a user ends its session, with all its tokens. A client's own access token
-/// ends alone. A token that is unknown, or has ended already, is no error.
+/// Logs a user out: a refresh token or an access token of a user ends its session, and all tokens of the session are revoked.
+/// A client's own access token is revoked alone. A token that is unknown, expired or revoked is not an error.
 #[utoipa::path(
     post,
     path = "/revoke",
@@ -74,7 +74,7 @@ pub(crate) async fn handle(
     Ok(uncached(StatusCode::OK).finish())
 }
 
-/// What an access token says, whoever it is for; none: it is of no use to anybody already.
+/// Returns the claims of an access token, for any audience. `None`: it is invalid, expired or revoked.
 async fn genuine(app: &App, token: &str) -> Result<Option<Arc<Claims>>, OAuthError> {
     let verify = || app.guard.verify_for_anybody(token, app.now().timestamp());
     let verdict = match verify() {
@@ -117,7 +117,7 @@ async fn access_token(app: &App, client: &Client, claims: &Claims, origin: Origi
     Ok(revoke.await?)
 }
 
-/// Ends a session as its user, who logs out. One that has ended already is no error.
+/// Ends a session on behalf of its user. A session that has ended before is not an error.
 async fn end_session(app: &App, id: SessionId, user: &str, origin: Origin) -> Result<(), OAuthError> {
     let (origin, now) = (Origin { actor: Some(user.to_owned()), ..origin }, app.now());
     let event = || Event::success(Kind::SessionEnded);

@@ -1,5 +1,4 @@
-//! `GET /verify`: forward authentication, for proxies that ask before they let a request through (nginx `auth_request`, Traefik
-//! `forwardAuth`, Caddy `forward_auth`).
+//! `GET /verify`: forward authentication for proxies (nginx `auth_request`, Traefik `forwardAuth`, Caddy `forward_auth`).
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use grantd_guard::{Refusal, Scopes, actix::bearer_token};
@@ -14,10 +13,10 @@ use crate::{
     },
 };
 
-/// Check a request for a proxy
+/// Verify a token for a proxy
 ///
-/// Takes the credentials of the original request. The proxy must overwrite the `X-Auth-…` headers of what it lets through with
-/// those of the answer; one for which there is nothing is absent.
+/// Takes the credentials of the original request. The proxy must overwrite the `X-Auth-…` headers of the request that it forwards
+/// with those of the response, and remove those that the response does not have.
 #[utoipa::path(
     get,
     path = "/verify",

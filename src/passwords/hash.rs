@@ -14,7 +14,7 @@ pub(super) struct Recipe {
     output_bytes: usize,
 }
 
-/// A stored text that is no Argon2id hash of version 1.3 with salt and digest.
+/// The error for a stored text that is not an Argon2id hash of version 1.3 with salt and digest.
 #[derive(Debug)]
 pub struct UnusableHash;
 
@@ -26,17 +26,17 @@ pub(super) struct Stored {
 }
 
 impl Recipe {
-    /// One lane and 32 bytes of output.
+    /// Returns parameters with one lane and 32 bytes of output.
     pub(super) fn new(memory_kib: u32, iterations: u32) -> Result<Self, argon2::Error> {
         Ok(Self { params: Params::new(memory_kib, iterations, 1, None)?, output_bytes: 32 })
     }
 
-    /// In blocks of 1 KiB.
+    /// Returns the size of the memory, in blocks of 1 KiB.
     pub(super) fn blocks(&self) -> usize {
         self.params.block_count()
     }
 
-    /// Computes one. `memory` has at least [`Recipe::blocks`].
+    /// Computes the digest of a password. `memory` has at least [`Recipe::blocks`] blocks.
     pub(super) fn compute(&self, password: &[u8], salt: &[u8], memory: &mut [Block]) -> Result<Vec<u8>, argon2::Error> {
         let mut digest = vec![0; self.output_bytes];
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, self.params.clone());
@@ -45,7 +45,7 @@ impl Recipe {
         Ok(digest)
     }
 
-    /// The text form of a hash with these parameters (the PHC string format).
+    /// Returns the PHC string of a digest with these parameters.
     pub(super) fn phc(&self, salt: &[u8], digest: &[u8]) -> String {
         let (m, t, p) = (self.params.m_cost(), self.params.t_cost(), self.params.p_cost());
         let [salt, digest] = [salt, digest].map(|bytes| BASE64_STANDARD_NO_PAD.encode(bytes));
@@ -54,6 +54,7 @@ impl Recipe {
 }
 
 impl Stored {
+    /// Parses a PHC string.
     pub(super) fn parse(phc: &str) -> Result<Self, UnusableHash> {
         let parsed = PasswordHash::new(phc).map_err(|_| UnusableHash)?;
         if parsed.algorithm.as_str() != "argon2id" || parsed.version != Some(19) {
@@ -62,7 +63,7 @@ impl Stored {
         let (Some(salt), Some(digest)) = (parsed.salt, parsed.hash) else { return Err(UnusableHash) };
         let of = |name| parsed.params.get_decimal(name);
         let (Some(m), Some(t), Some(p)) = (of("m"), of("t"), of("p")) else { return Err(UnusableHash) };
-        // What the settings allow: a row that cannot be must not take the memory of the whole machine.
+        // The limits of the settings: a corrupt row must not allocate all the memory of the machine.
         if m > MOST_MEMORY_KIB || t > MOST_ITERATIONS || p > MOST_LANES {
             return Err(UnusableHash);
         }

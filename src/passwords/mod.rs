@@ -1,4 +1,4 @@
-//! How passwords are hashed (Argon2id, RFC 9106) and verified, on a pool of threads of their own.
+//! Password hashing and verification (Argon2id, RFC 9106), on a thread pool of its own.
 
 mod hash;
 mod pool;
@@ -13,29 +13,29 @@ use crate::{
     store::StoreError,
 };
 
-/// What came of checking a password.
+/// The result of verifying a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is another one, or there is nobody whose it could be.
+    /// The password is wrong, or the user does not exist.
     Wrong,
-    /// It is the one.
+    /// The password is right.
     Right,
-    /// It is the one, and its hash was made with other parameters than those in force.
+    /// The password is right, and its hash has other parameters than those in force.
     RightButOutdated,
 }
 
-/// Hashes and checks passwords, on threads of its own.
+/// Hashes and verifies passwords on its own threads.
 #[derive(Debug)]
 pub struct Passwords {
     recipe: Recipe,
     pool: Pool,
-    /// A hash with the parameters in force that no password has: what an unknown user's password is compared with.
+    /// A dummy hash with the parameters in force, for users that do not exist.
     nobodys: String,
     concurrency: usize,
 }
 
 impl Passwords {
-    /// Starts the threads.
+    /// Starts the hash threads.
     pub fn start(config: &HashConfig) -> Result<Self, PasswordsError> {
         let recipe = Recipe::new(config.memory_kib, config.iterations).map_err(|error| error.to_string())?;
         let nobodys = recipe.phc(&secret::random::<16>()?, &secret::random::<32>()?);
@@ -43,15 +43,15 @@ impl Passwords {
         Ok(Self { recipe, pool, nobodys, concurrency: config.threads.min(config.queue) })
     }
 
-    /// The PHC string of a new password.
+    /// Hashes a new password, and returns the PHC string.
     pub async fn hash(&self, password: &Password) -> Result<String, Error> {
         let salt: [u8; 16] = secret::random()?;
         let digest = self.pool.run(password.clone(), salt.to_vec(), self.recipe.clone()).await?;
         Ok(self.recipe.phc(&salt, &digest))
     }
 
-    /// Checks a password against the PHC string of a user. `None` stands for a user that does not exist, and costs the
-    /// same.
+    /// Verifies a password against the PHC string of a user. `None`: the user does not exist; the cost is the same, so that the
+    /// response time does not reveal it.
     pub async fn verify(&self, password: &Password, user: Option<(UserId, &str)>) -> Result<Verdict, Error> {
         let phc = user.map(|(_, phc)| phc);
         let stored = hash::Stored::parse(phc.unwrap_or(&self.nobodys)).map_err(|UnusableHash| {
@@ -67,7 +67,7 @@ impl Passwords {
         })
     }
 
-    /// How many hashes were computed so far.
+    /// Returns the number of hashes that were computed so far.
     #[must_use]
     pub fn hashes_run(&self) -> u64 {
         self.pool.hashes_run()
@@ -79,14 +79,14 @@ impl Passwords {
         self.concurrency
     }
 
-    /// How many passwords wait.
+    /// Returns the number of passwords in the queue.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.pool.waiting()
     }
 }
 
-/// The threads could not be started.
+/// Password hashing could not be started.
 #[derive(Debug, thiserror::Error)]
 #[error("passwords cannot be hashed: {0}")]
 pub struct PasswordsError(String);

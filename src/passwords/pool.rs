@@ -1,4 +1,4 @@
-//! The threads that hash: a fixed number, each with its memory, below the priority of those that answer requests.
+//! The hash threads: a fixed number, each with its own memory, at a lower priority than the request threads.
 
 use std::{
     io,
@@ -17,7 +17,7 @@ use tokio::{sync::oneshot, time::timeout};
 use super::hash::Recipe;
 use crate::{config::HashConfig, error::Error, secret::Password};
 
-/// What Linux calls the weakest priority.
+/// The lowest scheduling priority of Linux, as a nice value.
 const NICEST: i32 = 19;
 /// A thread without work for so long frees its memory.
 const IDLE: Duration = Duration::from_secs(30);
@@ -33,13 +33,13 @@ struct Job {
     password: Password,
     salt: Vec<u8>,
     recipe: Recipe,
-    /// Says that the hash is being computed; closed where nobody waits any more.
+    /// Signals that the computation begins. Closed: the caller has left.
     begun: oneshot::Sender<()>,
     done: oneshot::Sender<Result<Vec<u8>, argon2::Error>>,
 }
 
 impl Pool {
-    /// The threads end when the pool is dropped.
+    /// Starts the threads. They end when the pool is dropped.
     pub(super) fn start(config: &HashConfig) -> io::Result<Self> {
         let (queue, jobs) = bounded(config.queue);
         let hashes = Arc::new(AtomicU64::new(0));
@@ -50,9 +50,9 @@ impl Pool {
         Ok(Self { queue, wait: config.wait, hashes })
     }
 
-    /// Computes one hash. Fails at once when the queue is full, and when the wait in it is too long.
+    /// Computes a hash. Fails at once if the queue is full, and later if the job waits in it for too long.
     ///
-    /// A caller that goes away (drops the future) takes its job with it, unless that has begun.
+    /// Dropping the future cancels the job, unless its computation has begun.
     pub(super) async fn run(&self, password: Password, salt: Vec<u8>, recipe: Recipe) -> Result<Vec<u8>, Error> {
         let (begun, beginning) = oneshot::channel();
         let (done, result) = oneshot::channel();
@@ -78,7 +78,7 @@ impl Pool {
 }
 
 fn work(jobs: &Receiver<Job>, hashes: &AtomicU64, blocks: usize) {
-    // A flood of logins then costs the other routes nothing. Where it is not allowed, the rest still works.
+    // A flood of logins must not slow down other routes. If the system does not allow it, hashing still works.
     if let Err(error) = rustix::process::setpriority_process(None, NICEST) {
         tracing::debug!(%error, "the threads that hash keep their priority");
     }
