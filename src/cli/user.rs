@@ -130,7 +130,7 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
         Command::Change { user, username, email, display_name } => {
             let id = id(app, &user).await?;
             let patch =
-                UserPatch { username, email: given(email)?, display_name: given(display_name)?, disabled: None };
+                UserPatch { username, email: given(email.as_deref())?, display_name: given(display_name.as_deref())?, disabled: None };
             app.write(async |tx| users::patch(tx, id, &patch, &by, now).await).await?
         }
         Command::Delete { user } => {
@@ -147,8 +147,8 @@ async fn id(app: &App, user: &str) -> Result<UserId, Box<dyn Error>> {
 }
 
 /// Parses a value that the empty text removes.
-fn given<T: FromStr>(text: Option<String>) -> Result<Patch<T>, T::Err> {
-    match text.as_deref() {
+fn given<T: FromStr>(text: Option<&str>) -> Result<Patch<T>, T::Err> {
+    match text {
         None => Ok(Patch::Keep),
         Some("") => Ok(Patch::Clear),
         Some(text) => text.parse().map(Patch::Set),

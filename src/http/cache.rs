@@ -60,10 +60,7 @@ impl Document {
     }
 }
 
-/// A document that is built once for a key, and again when the key changes.
-///
-/// The key is whatever the document depends on, such as the number of the last change. It decides at every call, so a
-/// document that was built for another key is never returned.
+/// A document that is cached for a key, such as the number of the last change of what it shows.
 #[derive(Debug)]
 pub(crate) struct Cached<K>(Mutex<Option<(K, Arc<Document>)>>);
 
@@ -74,42 +71,16 @@ impl<K> Default for Cached<K> {
 }
 
 impl<K: PartialEq> Cached<K> {
-    /// Returns the document for this key. `build` makes it where the last one was for another key.
-    pub(crate) fn get(&self, key: K, build: impl FnOnce(&K) -> Document) -> Arc<Document> {
-        // The lock is held while the document is built: requests that come at the same time wait for one build.
-        let mut cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((cached_key, document)) = &*cached
-            && *cached_key == key
-        {
-            return Arc::clone(document);
-        }
-        let document = Arc::new(build(&key));
-        *cached = Some((key, Arc::clone(&document)));
-        document
+    /// Returns the document, if it was made for this key.
+    pub(crate) fn get(&self, key: &K) -> Option<Arc<Document>> {
+        let cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cached.as_ref().filter(|(of, _)| of == key).map(|(_, document)| Arc::clone(document))
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_document_is_built_again_only_when_its_key_changes() {
-        let (cached, mut builds) = (Cached::default(), Vec::new());
-        let mut get = |key: u64| {
-            cached.get(key, |key| {
-                builds.push(*key);
-                Document::of(key, MAX_AGE)
-            })
-        };
-        let first = get(1);
-        assert!(Arc::ptr_eq(&first, &get(1)));
-        let second = get(2);
-        assert_ne!(first.etag, second.etag);
-        assert!(Arc::ptr_eq(&second, &get(2)));
-        // An older key, of a request that began before the change.
-        assert_eq!(get(1).etag, first.etag);
-        assert_eq!(get(2).etag, second.etag);
-        assert_eq!(builds, [1, 2, 1, 2]);
+    /// Caches a document in place of the one before.
+    pub(crate) fn put(&self, key: K, document: Document) -> Arc<Document> {
+        let document = Arc::new(document);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((key, Arc::clone(&document)));
+        document
     }
 }

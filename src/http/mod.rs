@@ -30,7 +30,10 @@ use actix_web::{
     web,
 };
 
-use self::{cache::Cached, problem::Problem};
+use self::{
+    cache::{Cached, Document},
+    problem::Problem,
+};
 use crate::{
     app::App,
     audit, clients,
@@ -105,13 +108,12 @@ fn administration() -> Scope {
         .service(at("/audit-events", vec![get(audit::routes::list)]))
 }
 
-/// Documents that stay the same while a server runs. Each is built for the first request that asks for it; all workers
-/// share them.
+/// Documents that anybody may fetch, made once and shared by the workers.
 #[derive(Debug, Default)]
 pub(crate) struct Documents {
-    openapi: Cached<()>,
-    docs: OnceLock<docs::File>,
-    problems: OnceLock<problems::Pages>,
+    openapi: OnceLock<Document>,
+    /// By the number of the last change of scopes.
+    pub(crate) metadata: Cached<i64>,
 }
 
 /// The server, from the outside in: the id, the headers and the log, browsers' rules, then the route. (The last `wrap` is the first

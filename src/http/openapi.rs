@@ -188,5 +188,5 @@ pub fn document() -> utoipa::openapi::OpenApi {
 
 /// `GET /openapi.json`
 pub(super) async fn openapi(documents: web::Data<Documents>, req: HttpRequest) -> HttpResponse {
-    documents.openapi.get((), |()| CacheDocument::of(&document(), MAX_AGE)).answer(&req)
+    documents.openapi.get_or_init(|| CacheDocument::of(&document(), MAX_AGE)).answer(&req)
 }

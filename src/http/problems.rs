@@ -1,7 +1,7 @@
 //! What errors outside OAuth may be: one list, and a page for each at `GET /problems/{type}`, to where the `type` of a
 //! problem leads (RFC 9457 §3.1.1).
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::fmt::Write as _;
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use serde::{Serialize, Serializer};
@@ -11,7 +11,6 @@ use utoipa::{
 };
 
 use super::{
-    Documents,
     cache::{Document, MAX_AGE},
     problem::Problem,
 };
@@ -228,37 +227,8 @@ impl ToSchema for Kind {
     }
 }
 
-/// The pages, ready to be sent.
-#[derive(Debug)]
-pub(super) struct Pages {
-    list: Document,
-    /// The page of each kind, by its path.
-    kinds: BTreeMap<&'static str, Document>,
-}
-
-impl Pages {
-    fn build() -> Self {
-        Self { list: list_page(), kinds: Kind::ALL.iter().map(|kind| (kind.path(), kind_page(*kind))).collect() }
-    }
-}
-
 /// `GET /problems`
-pub(super) async fn list(documents: web::Data<Documents>, req: HttpRequest) -> HttpResponse {
-    documents.problems.get_or_init(Pages::build).list.answer(&req)
-}
-
-/// `GET /problems/{type}`
-pub(super) async fn show(
-    documents: web::Data<Documents>,
-    req: HttpRequest,
-    name: web::Path<String>,
-) -> Result<HttpResponse, Problem> {
-    let pages = documents.problems.get_or_init(Pages::build);
-    let page = pages.kinds.get(format!("/problems/{name}").as_str());
-    Ok(page.ok_or_else(|| Problem::not_found("there is no such type of problem"))?.answer(&req))
-}
-
-fn list_page() -> Document {
+pub(super) async fn list(req: HttpRequest) -> HttpResponse {
     let mut body =
         "<p>Errors of this server are problem details (RFC 9457), save those of /token, /introspect and /revoke, \
         which are OAuth's (RFC 6749). The member type of a problem leads to its page.</p>\n<dl>\n"
@@ -270,10 +240,13 @@ fn list_page() -> Document {
         let _ = writeln!(body, "<dt><a href=\"{link}\">{title}</a> ({})</dt>\n<dd>{meaning}</dd>", status.as_u16());
     }
     body.push_str("</dl>\n");
-    page("Problems", &body)
+    page("Problems", &body).answer(&req)
 }
 
-fn kind_page(kind: Kind) -> Document {
+/// `GET /problems/{type}`
+pub(super) async fn show(req: HttpRequest, name: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let kind = Kind::of_path(&format!("/problems/{name}"));
+    let kind = kind.ok_or_else(|| Problem::not_found("there is no such type of problem"))?;
     let Entry { path, title, status, meaning, remedy } = kind.entry();
     let body = format!(
         "<p><code>{}</code>, status {}</p>\n<h2>What it means</h2>\n<p>{}</p>\n<h2>What to do</h2>\n<p>{}</p>\n\
@@ -283,7 +256,7 @@ fn kind_page(kind: Kind) -> Document {
         escape(meaning),
         escape(remedy)
     );
-    page(title, &body)
+    Ok(page(title, &body).answer(&req))
 }
 
 /// A page without styles and scripts: the policy of all answers allows none.

@@ -12,6 +12,7 @@ use crate::{
     app::App,
     clients::ALGORITHMS,
     http::{
+        Documents,
         cache::{Document, MAX_AGE},
         problem::{Problem, ProblemBody},
     },
@@ -56,7 +57,16 @@ pub(crate) struct Metadata {
         (status = 503, description = "The database is away", body = ProblemBody, content_type = "application/problem+json", headers(("Retry-After" = u32))),
     )
 )]
-pub(crate) async fn handle(app: web::Data<App>, req: HttpRequest) -> Result<HttpResponse, Problem> {
+pub(crate) async fn handle(
+    app: web::Data<App>,
+    documents: web::Data<Documents>,
+    req: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    // Before the scopes are read: what changes meanwhile has another number.
+    let version = app.sync.version_of_scopes();
+    if let Some(document) = documents.metadata.get(&version) {
+        return Ok(document.answer(&req));
+    }
     let scopes = roles::all_scopes(&mut app.store.read().await?).await?;
     let url = |path: &str| format!("{}{path}", app.issuer);
     let grants = GRANT_TYPES.into_iter().filter(|grant| app.config.tokens.password_grant || *grant != "password");
@@ -78,19 +88,20 @@ pub(crate) async fn handle(app: web::Data<App>, req: HttpRequest) -> Result<Http
         revocation_endpoint_auth_signing_alg_values_supported: ALGORITHMS,
         service_documentation: url("/docs"),
     };
-    Ok(Document::of(&metadata, MAX_AGE).answer(&req))
+    Ok(documents.metadata.put(version, Document::of(&metadata, MAX_AGE)).answer(&req))
 }
 
 /// Returns the metadata of an issuer with a path, which follows the well-known path (RFC 8414 §3.1).
 pub(crate) async fn at_path(
     app: web::Data<App>,
+    documents: web::Data<Documents>,
     req: HttpRequest,
     path: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let of_issuer =
         app.issuer.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
     if !of_issuer.is_empty() && path.trim_end_matches('/') == of_issuer.trim_end_matches('/') {
-        handle(app, req).await
+        handle(app, documents, req).await
     } else {
         Err(Problem::not_found("this is not the path of the issuer"))
     }

@@ -131,7 +131,9 @@ pub(crate) async fn end_all_of_user(
     if ended.len() > ONE_BY_ONE && except.is_none() {
         revoke_user(tx, user, &ended, now);
     } else {
-        ended.iter().for_each(|row| revoke(tx, row.id, row.access_expires_at));
+        for row in &ended {
+            revoke(tx, row.id, row.access_expires_at);
+        }
     }
     Ok(())
 }

@@ -282,8 +282,8 @@ pub(crate) async fn change(
 ) -> Result<HttpResponse, Problem> {
     let body: PatchBody = body::merge_patch(&req, body).await?;
     let permit = permit.again(&req).await?;
-    let (id, patch, by, now) = (id(&path)?, body.check()?, &permit.authority, app.now());
-    let user = app.write(async |tx| users::patch(tx, id, &patch, by, now).await).await?;
+    let (id, change, by, now) = (id(&path)?, body.check()?, &permit.authority, app.now());
+    let user = app.write(async |tx| users::patch(tx, id, &change, by, now).await).await?;
     Ok(no_store(StatusCode::OK).json(user))
 }
 
