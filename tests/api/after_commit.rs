@@ -24,10 +24,13 @@ async fn start(database: Database, event: &str) -> Admin {
     admin.ask("POST", "/admin/clients", &client).await.json_with(201);
     let database = admin.server.database();
     // Any time in the future; sessions have one.
-    let second_key = "INSERT INTO signing_keys (kid, algorithm, public_jwk, private_key, state, created_at, not_before, \
-                      expires_at, longest_ttl, default_ttl) SELECT 'other', k.algorithm, 'broken', k.private_key, 'retired', k.created_at, \
-                      k.not_before, s.expires_at, k.longest_ttl, k.default_ttl FROM signing_keys k, sessions s LIMIT 1";
-    assert_eq!(database.execute(second_key).await.unwrap(), 1);
+    let changed = [
+        ("kid", "'other'"),
+        ("public_jwk", "'broken'"),
+        ("state", "'retired'"),
+        ("expires_at", "(SELECT expires_at FROM sessions LIMIT 1)"),
+    ];
+    database.copy_row("signing_keys", "r.state = 'active'", 1, &changed).await;
     let note = "UPDATE changes SET signing_keys = signing_keys + 1";
     if database.is_postgres() {
         let function = format!(

@@ -17,13 +17,9 @@ async fn logins(server: &TestServer, database: &Database) -> Vec<(String, String
     let proxied = json!({"username": "maria", "password": PASSWORD});
     let made = server.request("POST", "/admin/users").bearer(&token).json(&proxied).send().await;
     made.json_with(201);
-    let users = format!(
-        "INSERT INTO users (id, username, password_hash, disabled, created_at, updated_at) \
-         SELECT gen_random_uuid(), 'maria-' || n, password_hash, disabled, created_at, updated_at \
-         FROM users, generate_series(1, {USERS}) n WHERE username = 'maria'"
-    );
-    assert_eq!(database.execute(&users).await.unwrap(), USERS as u64);
-    let roles = "INSERT INTO user_roles SELECT id, 'member' FROM users WHERE username LIKE 'maria-%'";
+    let changed = [("id", "gen_random_uuid()"), ("username", "'maria-' || n.i")];
+    database.copy_row("users", "r.username = 'maria'", USERS, &changed).await;
+    let roles = "INSERT INTO user_roles (user_id, role) SELECT id, 'member' FROM users WHERE username LIKE 'maria-%'";
     database.execute(roles).await.unwrap();
     let mut logins = Vec::new();
     for number in 1..=USERS {

@@ -1,8 +1,9 @@
 //! A database that was restored from a backup under running servers: its history has other marks, and everything is read
 //! anew, whatever its numbers are.
 
-use chrono::Duration;
-use serde_json::json;
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
 
 use crate::{
     harness::{Admin, Database, NewClient, PASSWORD, Transaction, eventually, on_both_engines},
@@ -13,7 +14,7 @@ on_both_engines!(revocations_of_another_history_are_read, clients_and_keys_of_an
 
 /// Replaces what happened since the revocation `base` by revocations of these sessions, as if a backup of then had been restored
 /// and another server had revoked them. In one transaction: the server sees the head before and the head after.
-async fn restore(database: &Database, base: i64, mark: &str, sessions: &[String], more: &str) {
+async fn restore(database: &Database, base: i64, mark: &str, sessions: &[String]) {
     let mut restored = Transaction::begin(database).await;
     restored.run(&format!("DELETE FROM revocations WHERE number > {base}")).await;
     let mut head = base;
@@ -26,7 +27,7 @@ async fn restore(database: &Database, base: i64, mark: &str, sessions: &[String]
         );
         restored.run(&item).await;
     }
-    restored.run(&format!("UPDATE changes SET revocations = {head}, revocation_mark = '{mark}{head}'; {more}")).await;
+    restored.run(&format!("UPDATE changes SET revocations = {head}, revocation_mark = '{mark}{head}'")).await;
     restored.commit().await;
 }
 
@@ -67,7 +68,7 @@ async fn revocations_of_another_history_are_read(database: Database) {
         }
         let tokens = logins(&admin, made).await;
         let (sessions, kept): (Vec<_>, _) = (tokens.iter().map(|token| sid(token)).collect(), logins(&admin, 1).await);
-        restore(database, base, &format!("round{round}x"), &sessions, "").await;
+        restore(database, base, &format!("round{round}x"), &sessions).await;
         for (number, token) in tokens.iter().enumerate() {
             eventually(&format!("revocation {number} of {made} is heard"), async || {
                 admin.server.get("/verify").bearer(token).send().await.status == 401
@@ -78,36 +79,69 @@ async fn revocations_of_another_history_are_read(database: Database) {
     }
 }
 
+/// The tables that say what servers keep in memory.
+const KEPT: [&str; 3] = ["changes", "revocations", "signing_keys"];
+
+/// Keeps a copy of what there is.
+async fn save(database: &Database, name: &str) {
+    for table in KEPT.into_iter().chain(["clients"]) {
+        database.execute(&format!("CREATE TABLE {name}_{table} AS SELECT * FROM {table}")).await.unwrap();
+    }
+}
+
+/// Puts a copy in the place of what there is, in one transaction.
+async fn switch_to(database: &Database, name: &str) {
+    let mut restored = Transaction::begin(database).await;
+    for table in KEPT {
+        restored.run(&format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM {name}_{table}")).await;
+    }
+    // Sessions refer to clients: they stay, and have other scopes.
+    let scopes = format!(
+        "UPDATE clients SET scopes = (SELECT c.scopes FROM {name}_clients c WHERE c.client_id = clients.client_id)"
+    );
+    restored.run(&scopes).await;
+    restored.commit().await;
+}
+
+/// Of two histories that part after a backup, each has one change of a client, of the keys and of what is revoked.
 async fn clients_and_keys_of_another_history_are_read(database: Database) {
     let admin = Admin::start(database).await;
-    let server = &admin.server;
+    let (server, database) = (&admin.server, admin.server.database());
     admin.user("maria", &[]).await;
-    let machine = NewClient {
-        id: "machine",
-        grants: &["client_credentials"],
-        scopes: "roles:read users:read",
-        ..NewClient::default()
-    };
+    let scopes = "roles:read users:read";
+    let machine = NewClient { id: "machine", grants: &["client_credentials"], scopes, ..NewClient::default() };
     let secret = server.create_client(machine).await;
-    let machine = server.machine("machine", &secret, "roles:read users:read").await;
+    let machine = server.machine("machine", &secret, scopes).await;
     let reads = async || server.get("/admin/users").bearer(&machine).send().await.status;
-    assert_eq!(reads().await, 200);
-    admin.ask("POST", "/admin/signing-keys", &json!({})).await.json_with(201);
     let keys = async || {
         let set = server.get("/.well-known/jwks.json").send().await.json_with(200);
-        set["keys"].as_array().unwrap().len()
+        set["keys"].as_array().unwrap().iter().map(|key| key["kid"].to_string()).collect::<BTreeSet<_>>()
     };
-    assert_eq!(keys().await, 2);
-    server.advance(Duration::seconds(1));
-    let base = head(server.database()).await;
-    for token in logins(&admin, 2).await {
+    let change = async |body: Value| {
+        admin.ask("PATCH", "/admin/clients/machine", &body).await.json_with(200);
+        admin.ask("POST", "/admin/signing-keys", &json!({})).await.json_with(201);
+        let token = server.login("maria", PASSWORD).await;
         revoke(&admin, &token).await;
-    }
-    let sessions: Vec<_> = logins(&admin, 3).await.iter().map(|token| sid(token)).collect();
-    // The numbers of clients and keys are what they were.
-    let more = "UPDATE clients SET scopes = 'roles:read' WHERE client_id = 'machine'; \
-                DELETE FROM signing_keys WHERE state = 'next'";
-    restore(server.database(), base, "restored", &sessions, more).await;
+        token
+    };
+    let first_keys = keys().await;
+    save(database, "backup").await;
+    assert_eq!((reads().await, first_keys.len()), (200, 1));
+
+    let revoked = change(json!({"scopes": ["roles:read"]})).await;
+    let other_keys = keys().await;
+    save(database, "other").await;
+    assert_eq!((reads().await, other_keys.len()), (403, 2));
+    switch_to(database, "backup").await;
+    eventually("the backup is read", async || reads().await == 200 && keys().await == first_keys).await;
+
+    change(json!({"name": "Another name"})).await;
+    assert_eq!((reads().await, keys().await.len()), (200, 2));
+    switch_to(database, "other").await;
+    eventually("the revocation is read anew", async || {
+        server.get("/verify").bearer(&revoked).send().await.status == 401
+    })
+    .await;
     eventually("the client is read anew", async || reads().await == 403).await;
-    eventually("the keys are read anew", async || keys().await == 1).await;
+    eventually("the keys are read anew", async || keys().await == other_keys).await;
 }

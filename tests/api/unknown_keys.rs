@@ -26,13 +26,9 @@ async fn invented_keys_cost_no_statements(database: Database) {
     let server = TestServer::start(database).await;
     let token = server.admin().await;
     // Of as many clients, so that each has to be read on its own.
-    let clients = format!(
-        "INSERT INTO clients (client_id, name, grant_types, scopes, audiences, every_scope, disabled, created_at, updated_at) \
-         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {REQUESTS}) \
-         SELECT 'page-' || n.i, c.name, c.grant_types, c.scopes, c.audiences, c.every_scope, c.disabled, c.created_at, \
-         c.updated_at FROM clients c, n WHERE c.client_id = 'default'"
-    );
-    server.database().execute(&clients).await.unwrap();
+    let clients =
+        server.database().copy_row("clients", "r.client_id = 'default'", REQUESTS, &[("client_id", "'page-' || n.i")]);
+    clients.await;
     let before = server.app.store.statements_run();
     let mut requests = tokio::task::JoinSet::new();
     for number in 1..=REQUESTS {

@@ -47,19 +47,39 @@ impl Database {
         self.number(waiting).await
     }
 
-    /// Copies a session of a user this many times.
-    pub(crate) async fn copy_session(&self, username: &str, copies: u32) {
-        let id = if self.is_postgres() { "gen_random_uuid()" } else { "randomblob(16)" };
+    /// Copies the one row of a table that `which` says, with other values in some columns: SQL in which `n.i` counts the copies
+    /// from 1. All other columns are copied, whichever there are.
+    pub(crate) async fn copy_row(&self, table: &str, which: &str, copies: usize, changed: &[(&str, &str)]) {
+        let all = if self.is_postgres() {
+            format!(
+                "SELECT string_agg(column_name, ' ') FROM information_schema.columns \
+                 WHERE table_schema = current_schema() AND table_name = '{table}'"
+            )
+        } else {
+            format!("SELECT group_concat(name, ' ') FROM pragma_table_info('{table}')")
+        };
+        let all = self.text(&all).await;
+        let kept = all.split(' ').filter(|name| changed.iter().all(|(other, _)| name != other));
+        let kept = kept.map(|name| (name, format!("r.{name}")));
+        let changed = changed.iter().map(|(name, value)| (*name, (*value).to_owned()));
+        let (names, values): (Vec<_>, Vec<_>) = changed.chain(kept).unzip();
         let sql = format!(
-            "INSERT INTO sessions \
-             (id, user_id, client_id, secret, counter, created_at, last_used_at, idle_expires_at, expires_at, \
-             access_expires_at) \
+            "INSERT INTO {table} ({}) \
              WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {copies}) \
-             SELECT {id}, s.user_id, s.client_id, s.secret, 0, s.created_at, s.created_at, s.idle_expires_at, s.expires_at, \
-             s.access_expires_at \
-             FROM (SELECT * FROM sessions WHERE user_id = (SELECT id FROM users WHERE username = '{username}') \
-             ORDER BY id LIMIT 1) s, n"
+             SELECT {} FROM {table} r, n WHERE {which}",
+            names.join(", "),
+            values.join(", ")
         );
-        assert_eq!(self.execute(&sql).await.unwrap(), u64::from(copies));
+        assert_eq!(self.execute(&sql).await.unwrap(), copies as u64, "{sql}");
+    }
+
+    /// Copies a session of a user this many times.
+    pub(crate) async fn copy_session(&self, username: &str, copies: usize) {
+        let id = if self.is_postgres() { "gen_random_uuid()" } else { "randomblob(16)" };
+        let which = format!(
+            "r.id = (SELECT id FROM sessions WHERE user_id = (SELECT id FROM users WHERE username = '{username}') \
+             ORDER BY id LIMIT 1)"
+        );
+        self.copy_row("sessions", &which, copies, &[("id", id)]).await;
     }
 }
