@@ -11,6 +11,9 @@ use crate::{app::App, audit, clients, error::Error, keys, revocations, sessions:
 const PERIOD: Duration = Duration::from_mins(1);
 /// Rows of a table that one statement deletes.
 const BATCH: i64 = 200;
+/// Windows of live sessions that are looked at without a longer pause, and the pause after each.
+const WINDOWS: usize = 100;
+const BETWEEN_WINDOWS: Duration = Duration::from_millis(100);
 
 /// Cleans up for as long as the server runs.
 pub(crate) async fn run(app: Arc<App>) {
@@ -18,11 +21,16 @@ pub(crate) async fn run(app: Arc<App>) {
     let mut sessions = Sweep::default();
     loop {
         rt::time::sleep(PERIOD).await;
-        // As long as there is more: whatever piled up is deleted before the next pause.
-        loop {
+        let mut windows = 0;
+        while windows < WINDOWS && !app.is_stopping() {
             match sweep(&store, &mut sessions, app.config.audit.retention, app.now()).await {
-                Ok(true) if !app.is_stopping() => rt::task::yield_now().await,
-                Ok(_) => break,
+                // What has piled up is deleted before the next pause.
+                Ok(Swept { deleted_all: false, .. }) => rt::task::yield_now().await,
+                Ok(Swept { more: true, .. }) => {
+                    windows += 1;
+                    rt::time::sleep(BETWEEN_WINDOWS).await;
+                }
+                Ok(Swept { more: false, .. }) => break,
                 Err(error) => {
                     tracing::warn!(%error, "old rows cannot be deleted now");
                     break;
@@ -32,20 +40,30 @@ pub(crate) async fn run(app: Arc<App>) {
     }
 }
 
-/// Deletes a batch of each table; returns whether there may be more. Several servers may do this at the same time.
-/// `retention`: how long audit events stay.
+/// What a sweep has left.
+pub struct Swept {
+    /// Whether no batch was full: if one was, there are probably more rows to delete.
+    pub deleted_all: bool,
+    /// Whether there is more to delete or to look at.
+    pub more: bool,
+}
+
+/// Deletes a batch of each table. Several servers may do this at the same time. `retention`: how long audit events stay.
 pub async fn sweep(
     store: &Store,
     sessions: &mut Sweep,
     retention: Duration,
     now: DateTime<Utc>,
-) -> Result<bool, Error> {
+) -> Result<Swept, Error> {
     // Each with a connection of its own: requests get theirs in between.
-    let mut more = sessions.step(&mut store.write().await?, now).await?;
-    let full = |deleted: u64| deleted == BATCH.unsigned_abs();
-    more |= full(revocations::delete_expired(&mut store.write().await?, now, BATCH).await?);
-    more |= full(clients::delete_expired_assertions(&mut store.write().await?, now, BATCH).await?);
-    more |= full(audit::delete_before(&mut store.write().await?, now - retention, BATCH).await?);
+    let (over, more) = sessions.step(&mut store.write().await?, now).await?;
+    let deleted = [
+        over,
+        revocations::delete_expired(&mut store.write().await?, now, BATCH).await?,
+        clients::delete_expired_assertions(&mut store.write().await?, now, BATCH).await?,
+        audit::delete_before(&mut store.write().await?, now - retention, BATCH).await?,
+    ];
     keys::delete_expired(&mut store.write().await?, now).await?;
-    Ok(more)
+    let deleted_all = deleted.iter().all(|rows| *rows < BATCH.unsigned_abs());
+    Ok(Swept { deleted_all, more: more || !deleted_all })
 }

@@ -35,8 +35,8 @@ pub enum Error {
     /// The queue of passwords to hash is full, or the wait in it was too long.
     #[error("too many passwords are being checked")]
     HashQueueFull,
-    /// The active signing key is sealed under a master key that this server does not have.
-    #[error("the active signing key cannot be unsealed with this server's master key")]
+    /// The signing keys are sealed under a master key that this server does not have.
+    #[error("the signing keys cannot be unsealed with this server's master key")]
     NoSigningKey,
     /// A bug.
     #[error("{0}")]

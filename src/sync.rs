@@ -3,7 +3,10 @@
 //! Every server polls one row (see [`crate::store::changes`]) several times a second, and after each change of its own. A
 //! transaction replaces the numbers of what it makes stale.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use tokio::sync::{Mutex, watch};
 
@@ -64,10 +67,13 @@ impl SyncState {
 
     /// Waits until a sync that begins from now on has finished. It starts none: the server does, several times a second. So
     /// requests that anybody can send cost no statement and no lock.
-    pub(crate) async fn next(&self) {
+    pub(crate) async fn next(&self, timeout: Duration) -> Result<(), StoreError> {
         let next = self.begun.load(Ordering::SeqCst) + 1;
-        // An error says that the server itself is gone.
-        let _ = self.finished.subscribe().wait_for(|finished| *finished >= next).await;
+        let mut finished = self.finished.subscribe();
+        match tokio::time::timeout(timeout, finished.wait_for(|finished| *finished >= next)).await {
+            Ok(_) => Ok(()),
+            Err(_elapsed) => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
+        }
     }
 }
 
@@ -137,7 +143,11 @@ impl App {
         let now = self.now();
         match self.keys.due(now) {
             None => return Ok(()),
-            Some(Due::Reload) => return self.reload_keys(store).await,
+            Some(Due::Reload) => {
+                // A sync that reads newer keys at the same time must not be overwritten.
+                let _one_at_a_time = self.sync.last.lock().await;
+                return self.reload_keys(store).await;
+            }
             Some(Due::Publish) => {
                 let new = self.keys.generate(None).await?;
                 store.transact(async |tx| self.keys.publish(tx, &new, now).await).await?;

@@ -129,8 +129,12 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
         }
         Command::Change { user, username, email, display_name } => {
             let id = id(app, &user).await?;
-            let patch =
-                UserPatch { username, email: given(email.as_deref())?, display_name: given(display_name.as_deref())?, disabled: None };
+            let patch = UserPatch {
+                username,
+                email: given(email.as_deref())?,
+                display_name: given(display_name.as_deref())?,
+                disabled: None,
+            };
             app.write(async |tx| users::patch(tx, id, &patch, &by, now).await).await?
         }
         Command::Delete { user } => {

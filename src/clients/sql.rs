@@ -43,7 +43,8 @@ pub(super) const ROTATE_SECRET: &str = "UPDATE clients SET old_secret_hash = sec
      secret_hash = $2, updated_at = $4 WHERE client_id = $1 AND secret_hash IS NOT NULL";
 pub(super) const SET_DISABLED: &str = "UPDATE clients SET disabled = $2, updated_at = $3 WHERE client_id = $1";
 /// Written at the commit, with the time of the client's revocation.
-pub(super) const END_SESSIONS: &str = "UPDATE clients SET sessions_ended_at = $2 WHERE client_id = $1";
+pub(super) const END_SESSIONS: &str = "UPDATE clients SET sessions_ended_at = \
+     CASE WHEN sessions_ended_at > $2 THEN sessions_ended_at ELSE $2 END WHERE client_id = $1";
 /// `$3` is true: the clients that may ask for every scope.
 pub(super) const ADD_SCOPE: &str =
     "UPDATE clients SET scopes = trim(scopes || ' ' || $1), updated_at = $2 WHERE every_scope = $3";

@@ -22,10 +22,11 @@ use crate::{
     store::{Conn, Revocation, StoreError, TokensExpire, Transaction, conn},
 };
 
-/// How much later than the commit a client's revocation is. A request reads its time before it reads the client, so a token
-/// that was issued to a client which was still enabled is not younger than the commit; the margin is for what differs
-/// between the clocks of two servers, and for how long the commit itself takes.
-const MARGIN: TimeDelta = TimeDelta::seconds(2);
+/// How much later a client's revocation is than the time at which it is written. A request reads its time before it reads the
+/// client, so a token that was issued to a client which was still enabled is not younger than the commit. The margin is for
+/// how long the commit takes, and for what the clocks of two servers differ. (What the client gets when it is enabled again
+/// is younger: see `oauth/token.rs`.)
+const MARGIN: TimeDelta = TimeDelta::seconds(5);
 
 /// A client to create.
 #[derive(Clone, Debug)]

@@ -190,7 +190,8 @@ impl From<Error> for Problem {
             Error::MissingScopes(scopes) => Refusal::Scope(scopes).into(),
             Error::RuleViolation(rule) => Self::new(Kind::Conflict, rule),
             Error::NoSigningKey => {
-                Self::unavailable("this server cannot sign tokens; try again a little later").because(&error)
+                Self::unavailable("the signing keys cannot be unsealed with the master key of this server")
+                    .because(&error)
             }
             Error::HashQueueFull => Self::unavailable("too many passwords are being checked; try again a little later"),
             Error::Store(StoreError::Unavailable(_) | StoreError::Repeat(_)) => {

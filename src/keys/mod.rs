@@ -112,6 +112,7 @@ impl From<KeysError> for Error {
     fn from(error: KeysError) -> Self {
         match error {
             KeysError::Store(error) => Self::Store(error),
+            KeysError::WrongMasterKey { .. } => Self::NoSigningKey,
             other => Self::Internal(other.to_string()),
         }
     }
@@ -302,8 +303,11 @@ fn duration(seconds: i64) -> Duration {
 async fn allow_default_ttl(store: &Store, rows: &[sql::KeyRow], ttl: Duration) -> Result<(), StoreError> {
     let ttl = seconds(ttl);
     if rows.iter().any(|row| row.state != "retired" && row.default_ttl < ttl) {
-        let mut conn = store.write().await?;
-        conn::execute!(conn, sql::ALLOW_DEFAULT_TTL, ttl)?;
+        let allow = store.transact(async |tx| {
+            rotate::lock(tx).await?;
+            conn::execute!(tx, sql::ALLOW_DEFAULT_TTL, ttl)
+        });
+        allow.await?;
     }
     Ok(())
 }

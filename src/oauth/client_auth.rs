@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use actix_web::{HttpRequest, http::header::AUTHORIZATION};
+use actix_web::{HttpRequest, http::header::AUTHORIZATION, rt};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use chrono::{DateTime, Utc};
@@ -94,13 +94,25 @@ async fn proven(
         (true, true) => "client_disabled",
         (false, _) => "wrong_credentials",
     };
-    if app.client_failures.is_first(&found.client.client_id, now) {
-        let origin = Origin { client_id: Some(claimed.client_id.to_string()), ..principal::origin(req, app) };
-        let details = serde_json::json!({"reason": reason});
-        let event = Event::failure(Kind::ClientFailed).subject(&claimed.client_id).details(details);
-        audit::record(&mut app.store.write().await?, event, &origin, now).await?;
-    }
+    record_failure(app, req, &claimed.client_id, reason, now);
     Err(refused())
+}
+
+/// Records the first failure of a series, in a task of its own: a caller who leaves does not suppress it.
+fn record_failure(app: &App, req: &HttpRequest, client: &ClientId, reason: &'static str, now: DateTime<Utc>) {
+    if !app.client_failures.is_first(client, now) {
+        return;
+    }
+    let origin = Origin { client_id: Some(client.to_string()), ..principal::origin(req, app) };
+    let (store, failures, client) = (app.store.clone(), app.client_failures.clone(), client.clone());
+    rt::spawn(async move {
+        let event = Event::failure(Kind::ClientFailed).subject(&client).details(serde_json::json!({"reason": reason}));
+        let recorded = async { audit::record(&mut store.write().await?, event, &origin, now).await }.await;
+        if let Err(error) = recorded {
+            failures.forget(&client);
+            tracing::warn!(%error, %client, "a failure of a client could not be recorded");
+        }
+    });
 }
 
 fn claimed(req: &HttpRequest, form: &Form) -> Result<Claimed, OAuthError> {

@@ -184,7 +184,8 @@ impl From<Error> for OAuthError {
     fn from(error: Error) -> Self {
         match error {
             Error::NoSigningKey => {
-                Self::unavailable("this server cannot sign tokens; try again a little later").because(&error)
+                Self::unavailable("the signing keys cannot be unsealed with the master key of this server")
+                    .because(&error)
             }
             Error::HashQueueFull => Self::unavailable("too many logins at once; try again a little later"),
             Error::Store(StoreError::Unavailable(_) | StoreError::Repeat(_)) => {

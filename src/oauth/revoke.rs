@@ -80,7 +80,7 @@ async fn genuine(app: &App, token: &str) -> Result<Option<Arc<Claims>>, OAuthErr
     let verdict = match verify() {
         // Another server may have created the key a moment ago.
         Err(TokenError::UnknownKey) => {
-            app.sync.next().await;
+            app.sync.next(app.config.database.timeout).await?;
             verify()
         }
         verdict => verdict,

@@ -7,14 +7,14 @@ use actix_web::{
     http::{StatusCode, header::USER_AGENT},
     web,
 };
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use grantd_guard::Scopes;
 use serde::Serialize;
 
 use super::{
     OAuthError, client_auth, client_credentials, error::OAuthErrorBody, form::Form, password, refresh, uncached,
 };
-use crate::{app::App, audit::Origin, clients::Client, principal};
+use crate::{app::App, audit::Origin, clients::Client, error::Error, principal};
 
 /// The grants that [`handle`] knows.
 pub(super) const GRANT_TYPES: [&str; 3] = ["password", "refresh_token", "client_credentials"];
@@ -104,6 +104,12 @@ pub(crate) async fn handle(
     let origin = principal::origin(&req, &app);
     let user_agent = req.headers().get(USER_AGENT).and_then(|value| value.to_str().ok());
     let client = client_auth::authenticate(&app, &req, &form, now).await?;
+    // Before a password or a refresh token is used.
+    if !app.keys.can_sign() {
+        return Err(Error::NoSigningKey.into());
+    }
+    // A client that was disabled a moment ago and is enabled again: what it gets is younger than its revocation.
+    let now = client.sessions_ended_at.map_or(now, |at| now.max(at + TimeDelta::seconds(1)));
     let origin = Origin { client_id: Some(client.client_id.to_string()), ..origin };
     let request = TokenRequest { app: &app, client, form: &form, origin, user_agent, now };
     let answer = match form.required("grant_type")? {

@@ -22,6 +22,7 @@ pub async fn put_scope(
     by: &Authority,
     now: DateTime<Utc>,
 ) -> Result<(ScopeInfo, bool), Error> {
+    lock(tx).await?;
     let before = read_scope(tx, name.as_str()).await?.map(|scope| scope.description);
     let new = insert_scope(tx, name, description.unwrap_or(&Description::default()), false, now).await?;
     if new {

@@ -7,7 +7,7 @@
 //! - **What a retry may do.** The previous refresh token, retried after a lost response, gets the current refresh token again
 //!   and a new access token, as long as the current one was not used: for confidential clients without a limit in time, for
 //!   public ones within the leeway, which counts from the rotation and is never renewed. A retry updates the row, too, so that
-//!   it cannot issue a token for a session that has ended meanwhile. Any older token is reuse, and ends the session.
+//!   it cannot issue a token for a session that has ended meanwhile; it does not prolong the session. Any older token is reuse, and ends the session.
 //! - **What a change of the user or client does.** What ends sessions locks and updates their rows: a use comes before it,
 //!   and its tokens are revoked, or after it, and finds the session ended. Scopes are computed anew at each use. A disabled
 //!   client is noticed when the client is read, and its revocation reaches tokens that were issued until then.
@@ -113,7 +113,7 @@ impl Sessions {
         Ok(done.then(|| Session {
             counter: session.counter + u64::from(rotates),
             rotated_at: if rotates { Some(now) } else { session.rotated_at },
-            idle_expires_at,
+            idle_expires_at: if rotates { idle_expires_at } else { session.idle_expires_at },
             ..session.clone()
         }))
     }
@@ -131,7 +131,8 @@ struct Update {
 
 impl Batch for Update {
     type Request = Self;
-    type Key = (SessionId, i64, i64);
+    /// Requests share an answer if the access tokens that they issue have the same times, too.
+    type Key = (SessionId, i64, i64, i64, i64);
     type Answer = bool;
     const MAX: usize = USES;
     /// SQLite has one writer: while it writes, the next uses gather. On Postgres one statement runs while another one waits for
@@ -139,12 +140,27 @@ impl Batch for Update {
     const CONCURRENT: [usize; 2] = [1, 2];
 
     fn key(update: &Self) -> Self::Key {
-        (update.session, update.counter, update.step)
+        let (now, expires_at) = (update.one.now.timestamp(), update.one.access_expires_at.timestamp());
+        (update.session, update.counter, update.step, now, expires_at)
     }
 
     async fn run(store: &Store, mut updates: Vec<Self>) -> Result<Answers<Self>, StoreError> {
         // Servers that write at the same time lock the rows in one order.
         updates.sort_by_key(Self::key);
+        let mut answers = Answers::<Self>::new();
+        while !updates.is_empty() {
+            // A statement changes a row once: other uses of the same session are for the next one.
+            let mut sessions = HashSet::new();
+            let (now, later) = updates.into_iter().partition(|update| sessions.insert(update.session));
+            answers.extend(Self::run_some(store, now).await?);
+            updates = later;
+        }
+        Ok(answers)
+    }
+}
+
+impl Update {
+    async fn run_some(store: &Store, updates: Vec<Self>) -> Result<Answers<Self>, StoreError> {
         for _ in 1..TRIES {
             match Self::run_once(store, &updates).await {
                 Err(error) if error.asks_for_retry() => {}
@@ -153,9 +169,7 @@ impl Batch for Update {
         }
         Self::run_once(store, &updates).await
     }
-}
 
-impl Update {
     async fn run_once(store: &Store, updates: &[Self]) -> Result<Answers<Self>, StoreError> {
         let mut conn = store.write().await?;
         let rows = if let [update] = updates {

@@ -31,7 +31,7 @@ pub(super) const USE: &str = "UPDATE sessions SET counter = counter + $8, \
      rotated_at = CASE WHEN $8 = 1 THEN $3 ELSE rotated_at END, \
      last_used_at = CASE WHEN last_used_at < $3 THEN $3 ELSE last_used_at END, \
      access_expires_at = CASE WHEN access_expires_at < $7 THEN $7 ELSE access_expires_at END, \
-     idle_expires_at = $4, address = $5, user_agent = $6 \
+     idle_expires_at = CASE WHEN $8 = 1 THEN $4 ELSE idle_expires_at END, address = $5, user_agent = $6 \
      WHERE id = $1 AND counter = $2 AND ended_at IS NULL RETURNING id, counter";
 /// As many uses as one statement makes: session, counter, time, idle end, address, user agent, end of the access token, step.
 pub(super) const USES: usize = 8;
@@ -39,7 +39,8 @@ pub(super) const USE_MANY: &str = "UPDATE sessions SET counter = counter + v.col
      rotated_at = CASE WHEN v.column8 = 1 THEN v.column3 ELSE rotated_at END, \
      last_used_at = CASE WHEN last_used_at < v.column3 THEN v.column3 ELSE last_used_at END, \
      access_expires_at = CASE WHEN access_expires_at < v.column7 THEN v.column7 ELSE access_expires_at END, \
-     idle_expires_at = v.column4, address = v.column5, user_agent = v.column6 \
+     idle_expires_at = CASE WHEN v.column8 = 1 THEN v.column4 ELSE idle_expires_at END, \
+     address = v.column5, user_agent = v.column6 \
      FROM (VALUES ($1, $2, $3, $4, $5, $6, $7, $8), \
      ($9, $10, $11, $12, $13, $14, $15, $16), \
      ($17, $18, $19, $20, $21, $22, $23, $24), \

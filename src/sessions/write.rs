@@ -179,12 +179,12 @@ impl Default for Sweep {
 }
 
 impl Sweep {
-    /// Looks at the next sessions; returns whether there are more after those.
-    pub(crate) async fn step(&mut self, conn: &mut Conn, now: DateTime<Utc>) -> Result<bool, StoreError> {
+    /// Looks at the next sessions; returns how many were deleted, and whether there are more after those.
+    pub(crate) async fn step(&mut self, conn: &mut Conn, now: DateTime<Utc>) -> Result<(u64, bool), StoreError> {
         let end = conn::optional!(conn, (SessionId,), sql::END_OF_WINDOW, self.after, WINDOW - 1)?;
         let last = end.map_or(SessionId::from([0xff; 16]), |(id,)| id);
-        conn::execute!(conn, sql::DELETE_OVER, self.after, last, now)?;
+        let deleted = conn::execute!(conn, sql::DELETE_OVER, self.after, last, now)?;
         self.after = if end.is_some() { last } else { Self::default().after };
-        Ok(end.is_some())
+        Ok((deleted, end.is_some()))
     }
 }

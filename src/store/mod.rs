@@ -114,7 +114,11 @@ impl Store {
         work: &impl AsyncFn(&mut Transaction) -> Result<T, E>,
     ) -> Result<T, E> {
         let mut transaction = self.begin().await?;
-        match work(&mut transaction).await {
+        let done = match work(&mut transaction).await {
+            Ok(done) => transaction.flush().await.map(|()| done).map_err(E::from),
+            Err(error) => Err(error),
+        };
+        match done {
             Ok(done) => {
                 transaction.commit().await?;
                 Ok(done)

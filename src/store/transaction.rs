@@ -25,6 +25,15 @@ use crate::{clock::Clock, secret};
 const INSERT_REVOCATION: &str = "INSERT INTO revocations (number, mark, kind, id, revoked_at, expires_at) \
      VALUES ($1, $2, $3, $4, $5, $6)";
 
+/// As many revocations as one statement writes.
+const BATCH: usize = 16;
+const INSERT_REVOCATIONS: &str = "INSERT INTO revocations (number, mark, kind, id, revoked_at, expires_at) VALUES \
+     ($1, $2, $3, $4, $5, $6), ($7, $8, $9, $10, $11, $12), ($13, $14, $15, $16, $17, $18), ($19, $20, $21, $22, \
+     $23, $24), ($25, $26, $27, $28, $29, $30), ($31, $32, $33, $34, $35, $36), ($37, $38, $39, $40, $41, $42), \
+     ($43, $44, $45, $46, $47, $48), ($49, $50, $51, $52, $53, $54), ($55, $56, $57, $58, $59, $60), ($61, $62, \
+     $63, $64, $65, $66), ($67, $68, $69, $70, $71, $72), ($73, $74, $75, $76, $77, $78), ($79, $80, $81, $82, $83, \
+     $84), ($85, $86, $87, $88, $89, $90), ($91, $92, $93, $94, $95, $96) RETURNING number";
+
 /// A revocation is kept for so much longer than the tokens that it concerns: the clocks of verifiers differ.
 const LEEWAY: TimeDelta = TimeDelta::minutes(1);
 
@@ -148,13 +157,13 @@ impl Transaction {
         is_first
     }
 
-    pub(super) async fn commit(mut self) -> Result<(), StoreError> {
-        self.flush().await?;
+    pub(super) async fn commit(self) -> Result<(), StoreError> {
         self.conn.commit().await
     }
 
-    /// Writes what was collected. From here on nothing else is locked, and other transactions wait only for the commit.
-    async fn flush(&mut self) -> Result<(), StoreError> {
+    /// Writes what was collected, right before the commit. From here on nothing else is locked, and other transactions wait only
+    /// for the end of this one.
+    pub(super) async fn flush(&mut self) -> Result<(), StoreError> {
         let revocations = std::mem::take(&mut self.revocations);
         let mut stale = std::mem::take(&mut self.stale);
         if revocations.is_empty() && stale.signing_keys.or(stale.clients).or(stale.roles).is_none() {
@@ -167,13 +176,28 @@ impl Transaction {
         let last = changes::write(&mut self.conn, &stale).await?;
         // After the last lock was waited for: a token that was issued before this commits is not younger.
         let now = self.clock.now();
-        for (number, one) in (last - count + 1..).zip(&revocations) {
-            let (kind, id) = (one.kind.as_str(), one.id.as_str());
-            let (at, until) = (one.time(now), one.expires_at(now));
+        for one in &revocations {
             if let Some(note) = one.note {
-                conn::execute!(self.conn, note, id, at)?;
+                conn::execute!(self.conn, note, one.id.as_str(), one.time(now))?;
             }
-            conn::execute!(self.conn, INSERT_REVOCATION, number, text.as_str(), kind, id, at, until)?;
+        }
+        let numbered: Vec<_> = (last - count + 1..).zip(&revocations).collect();
+        for batch in numbered.chunks(BATCH) {
+            if batch.len() == BATCH {
+                conn::all_of!(self.conn, (i64,), INSERT_REVOCATIONS, batch, |one| [
+                    one.0,
+                    text.as_str(),
+                    one.1.kind.as_str(),
+                    one.1.id.as_str(),
+                    one.1.time(now),
+                    one.1.expires_at(now)
+                ])?;
+                continue;
+            }
+            for (number, one) in batch {
+                let (kind, id, at, until) = (one.kind.as_str(), one.id.as_str(), one.time(now), one.expires_at(now));
+                conn::execute!(self.conn, INSERT_REVOCATION, *number, text.as_str(), kind, id, at, until)?;
+            }
         }
         Ok(())
     }

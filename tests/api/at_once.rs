@@ -253,7 +253,7 @@ async fn a_disabled_client_gets_and_uses_nothing(database: Database) {
         let introspect = scene.admin.server.request("POST", "/introspect").form(&ask).send().await;
         introspect.oauth_error(401, "invalid_client");
         if change == "disable" {
-            scene.admin.server.advance(Duration::seconds(3));
+            scene.admin.server.advance(Duration::seconds(1));
             scene.disable("/admin/clients/shop", false).await;
             scene.admin.server.token(&refresh).send().await.oauth_error(400, "invalid_grant");
             scene.admin.server.get("/users/me").bearer(&login.0).send().await.problem(401, "invalid-token");

@@ -14,7 +14,7 @@ on_both_engines!(old_rows_go_and_live_ones_stay, batches_are_small, old_audit_ev
 async fn sweep(server: &TestServer) -> bool {
     server
         .within(async |app, now| {
-            cleanup::sweep(&app.store, &mut Sweep::default(), app.config.audit.retention, now).await.unwrap()
+            cleanup::sweep(&app.store, &mut Sweep::default(), app.config.audit.retention, now).await.unwrap().more
         })
         .await
 }
@@ -69,7 +69,7 @@ async fn batches_are_small(database: Database) {
         .within(async |app, now| {
             let mut sessions = Sweep::default();
             let mut windows = 1;
-            while cleanup::sweep(&app.store, &mut sessions, app.config.audit.retention, now).await.unwrap() {
+            while cleanup::sweep(&app.store, &mut sessions, app.config.audit.retention, now).await.unwrap().more {
                 windows += 1;
             }
             windows
