@@ -25,7 +25,7 @@ pub(crate) async fn run(app: Arc<App>) {
         while windows < WINDOWS && !app.is_stopping() {
             match sweep(&store, &mut sessions, app.config.audit.retention, app.now()).await {
                 // What has piled up is deleted before the next pause.
-                Ok(Swept { deleted_all: false, .. }) => rt::task::yield_now().await,
+                Ok(Swept { has_backlog: true, .. }) => rt::task::yield_now().await,
                 Ok(Swept { more: true, .. }) => {
                     windows += 1;
                     rt::time::sleep(BETWEEN_WINDOWS).await;
@@ -42,8 +42,8 @@ pub(crate) async fn run(app: Arc<App>) {
 
 /// What a sweep has left.
 pub struct Swept {
-    /// Whether no batch was full: if one was, there are probably more rows to delete.
-    pub deleted_all: bool,
+    /// Whether a batch was full, so that there are probably more rows to delete.
+    pub has_backlog: bool,
     /// Whether there is more to delete or to look at.
     pub more: bool,
 }
@@ -56,14 +56,11 @@ pub async fn sweep(
     now: DateTime<Utc>,
 ) -> Result<Swept, Error> {
     // Each with a connection of its own: requests get theirs in between.
-    let (over, more) = sessions.step(&mut store.write().await?, now).await?;
-    let deleted = [
-        over,
-        revocations::delete_expired(&mut store.write().await?, now, BATCH).await?,
-        clients::delete_expired_assertions(&mut store.write().await?, now, BATCH).await?,
-        audit::delete_before(&mut store.write().await?, now - retention, BATCH).await?,
-    ];
+    let (over, more_sessions) = sessions.step(&mut store.write().await?, now).await?;
+    let revocations = revocations::delete_expired(&mut store.write().await?, now, BATCH).await?;
+    let assertions = clients::delete_expired_assertions(&mut store.write().await?, now, BATCH).await?;
+    let events = audit::delete_before(&mut store.write().await?, now - retention, BATCH).await?;
     keys::delete_expired(&mut store.write().await?, now).await?;
-    let deleted_all = deleted.iter().all(|rows| *rows < BATCH.unsigned_abs());
-    Ok(Swept { deleted_all, more: more || !deleted_all })
+    let is_full = [revocations, assertions, events].iter().any(|rows| *rows >= BATCH.unsigned_abs());
+    Ok(Swept { has_backlog: is_full || (more_sessions && over > 0), more: is_full || more_sessions })
 }

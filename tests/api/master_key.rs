@@ -161,3 +161,22 @@ async fn no_token_is_issued_without_the_signing_key(database: Database) {
     assert_eq!(server.get("/readyz").send().await.status, 200);
     server.login("admin", ADMIN_PASSWORD).await;
 }
+
+async fn a_refresh_token_is_not_used_where_nothing_can_be_signed(database: Database) {
+    let two = Two::start(database).await;
+    let login = two.old.server.token(&Form::admin()).send().await.json_with(200);
+    let refresh =
+        Form::of(&[("grant_type", "refresh_token"), ("refresh_token", login["refresh_token"].as_str().unwrap())]);
+    two.retire_active_key().await;
+    two.agree_on_keys().await;
+    eventually("the server is not ready", async || two.old.server.get("/readyz").send().await.status == 503).await;
+    let logins = "SELECT count(*) FROM audit_events WHERE kind = 'login'";
+    let before = two.old.server.database().number(logins).await;
+    two.old.server.token(&refresh).send().await.oauth_error(503, "temporarily_unavailable");
+    two.old.server.token(&Form::admin()).send().await.oauth_error(503, "temporarily_unavailable");
+    assert_eq!(two.old.server.database().number(logins).await, before);
+    // Past the leeway for retries: a token that had been used would now be taken for a stolen one.
+    two.old.server.advance(chrono::Duration::seconds(31));
+    two.new.server.token(&refresh).send().await.json_with(200);
+}
+on_both_engines!(a_refresh_token_is_not_used_where_nothing_can_be_signed);

@@ -363,3 +363,22 @@ async fn a_disabled_clients_token_administers_nothing(database: Database) {
         server.get("/admin/users").bearer(&token.access).send().await.problem(401, "invalid-token");
     }
 }
+
+async fn a_client_that_is_enabled_at_once_gets_tokens_that_count(database: Database) {
+    let scene = Scene::set(database).await;
+    let server = &scene.admin.server;
+    scene.admin.user("maria", &[]).await;
+    let before = [scene.machine().await, scene.get(scene.shop(&Form::password("maria", PASSWORD))).await];
+    for disabled in [true, false] {
+        scene.admin.ask("PATCH", "/admin/clients/shop", &json!({"disabled": disabled})).await.json_with(200);
+    }
+    let login = scene.get(scene.shop(&Form::password("maria", PASSWORD))).await;
+    let machine = scene.machine().await;
+    assert_eq!(server.get("/users/me").bearer(&login.access).send().await.status, 200);
+    assert_eq!(server.get("/verify").bearer(&machine.access).send().await.status, 204);
+    scene.are_refused("before", &before).await;
+    server.advance(Duration::seconds(60));
+    assert_eq!(server.get("/users/me").bearer(&login.access).send().await.status, 200);
+    scene.shop(&login.form()).send().await.json_with(200);
+}
+on_both_engines!(a_client_that_is_enabled_at_once_gets_tokens_that_count);
