@@ -87,8 +87,8 @@ fn built_in_scopes() -> Scopes {
 /// `false`: another server did it a moment ago.
 async fn insert_scopes_and_roles(conn: &mut Conn, now: DateTime<Utc>) -> Result<bool, Error> {
     for (name, description) in BUILT_IN_SCOPES {
-        let description = Description::of_built_in(description);
-        if !roles::insert_scope(conn, &Scope::from_static(name), &description, true, now).await? {
+        let description = description.parse::<Description>()?;
+        if !roles::insert_scope(conn, &Scope::from_static(name), Some(&description), true, now).await? {
             return Ok(false);
         }
     }
@@ -97,7 +97,7 @@ async fn insert_scopes_and_roles(conn: &mut Conn, now: DateTime<Utc>) -> Result<
         (RoleName::member(), "What every user has", [Scope::from_static("account")].into_iter().collect(), false),
     ];
     for (name, description, scopes, every_scope) in &built_in {
-        let description = Description::of_built_in(description);
+        let description = description.parse::<Description>()?;
         let role = RoleRow { name, description: Some(&description), scopes, every_scope: *every_scope, built_in: true };
         roles::put_role_row(conn, &role, now).await?;
     }

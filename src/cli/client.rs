@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
 use grantd_guard::Scope;
 use secrecy::ExposeSecret;
 
@@ -34,9 +34,9 @@ pub(super) enum Command {
         /// For people; when absent, the id
         #[arg(long)]
         name: Option<String>,
-        /// Whether it can keep a secret
-        #[arg(long = "type", value_name = "TYPE")]
-        kind: Kind,
+        /// Whether it can keep a secret: `confidential` or `public`
+        #[arg(long = "type", value_name = "TYPE", value_parser = str::parse::<ClientKind>)]
+        kind: ClientKind,
         /// A grant that it may use: `password`, `refresh_token`, `client_credentials`; may be repeated
         #[arg(long = "grant", value_name = "GRANT", required = true)]
         grants: Vec<GrantType>,
@@ -108,12 +108,6 @@ pub(super) enum Command {
     },
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-pub(super) enum Kind {
-    Confidential,
-    Public,
-}
-
 pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome {
     let (by, now) = (Authority::system(), app.now());
     match command {
@@ -121,10 +115,7 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
             let new = NewClient {
                 name: name.as_deref().unwrap_or(client_id.as_str()).parse()?,
                 client_id,
-                kind: match kind {
-                    Kind::Confidential => ClientKind::Confidential,
-                    Kind::Public => ClientKind::Public,
-                },
+                kind,
                 grant_types: grants.into_iter().collect(),
                 scopes: scopes.into_iter().collect(),
                 audiences: parse_audiences(&audiences)?,
@@ -156,14 +147,8 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
             output.table(&all, &["client_id", "type", "grants", "scopes", "audiences", ""], rows)
         }
         Command::Show { client_id } => output.object(&clients::find(&mut app.store.read().await?, &client_id).await?),
-        Command::Disable { client_id } => {
-            let patch = ClientPatch::disabled(true);
-            output.object(&app.write(async |tx| clients::patch(tx, &client_id, &patch, &by, now).await).await?)
-        }
-        Command::Enable { client_id } => {
-            let patch = ClientPatch::disabled(false);
-            output.object(&app.write(async |tx| clients::patch(tx, &client_id, &patch, &by, now).await).await?)
-        }
+        Command::Disable { client_id } => change(app, &client_id, &ClientPatch::disabled(true), output).await,
+        Command::Enable { client_id } => change(app, &client_id, &ClientPatch::disabled(false), output).await,
         Command::Change { client_id, name, grants, scopes, audiences, token_ttl, jwks } => {
             let patch = ClientPatch {
                 name: name.as_deref().map(str::parse).transpose()?,
@@ -174,13 +159,18 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
                 jwks: jwks.as_deref().map(read_jwks).transpose()?.map_or(Patch::Keep, Patch::Set),
                 disabled: None,
             };
-            output.object(&app.write(async |tx| clients::patch(tx, &client_id, &patch, &by, now).await).await?)
+            change(app, &client_id, &patch, output).await
         }
         Command::Delete { client_id } => {
             app.write(async |tx| clients::delete(tx, &client_id, &by, now).await).await?;
             output.done("The client is gone, and its sessions and tokens are good for nothing.")
         }
     }
+}
+
+async fn change(app: &App, id: &ClientId, patch: &ClientPatch, output: Output) -> Outcome {
+    let (by, now) = (Authority::system(), app.now());
+    output.object(&app.write(async |tx| clients::patch(tx, id, patch, &by, now).await).await?)
 }
 
 fn parse_audiences(texts: &[String]) -> Result<Vec<Audience>, FieldError> {

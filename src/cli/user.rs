@@ -119,23 +119,11 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
             let id = id(app, &user).await?;
             app.write(async |tx| users::set_roles(tx, id, &roles, &by, now).await).await?
         }
-        Command::Disable { user } => {
-            let (id, patch) = (id(app, &user).await?, UserPatch::disabled(true));
-            app.write(async |tx| users::patch(tx, id, &patch, &by, now).await).await?
-        }
-        Command::Enable { user } => {
-            let (id, patch) = (id(app, &user).await?, UserPatch::disabled(false));
-            app.write(async |tx| users::patch(tx, id, &patch, &by, now).await).await?
-        }
+        Command::Disable { user } => change(app, &user, &UserPatch::disabled(true)).await?,
+        Command::Enable { user } => change(app, &user, &UserPatch::disabled(false)).await?,
         Command::Change { user, username, email, display_name } => {
-            let id = id(app, &user).await?;
-            let patch = UserPatch {
-                username,
-                email: given(email.as_deref())?,
-                display_name: given(display_name.as_deref())?,
-                disabled: None,
-            };
-            app.write(async |tx| users::patch(tx, id, &patch, &by, now).await).await?
+            let (email, display_name) = (given(email.as_deref())?, given(display_name.as_deref())?);
+            change(app, &user, &UserPatch { username, email, display_name, disabled: None }).await?
         }
         Command::Delete { user } => {
             let id = id(app, &user).await?;
@@ -144,6 +132,11 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
         }
     };
     output.object(&user)
+}
+
+async fn change(app: &App, user: &str, patch: &UserPatch) -> Result<User, Box<dyn Error>> {
+    let (id, by, now) = (id(app, user).await?, Authority::system(), app.now());
+    Ok(app.write(async |tx| users::patch(tx, id, patch, &by, now).await).await?)
 }
 
 async fn id(app: &App, user: &str) -> Result<UserId, Box<dyn Error>> {

@@ -28,7 +28,7 @@ struct Entry {
 
 /// Makes the list, so that a kind without a page does not compile.
 macro_rules! kinds {
-    ($($kind:ident { name: $name:literal, title: $title:literal, status: $status:ident, meaning: $meaning:literal, remedy: $remedy:literal })*) => {
+    ($($kind:ident($name:literal, $title:literal, $status:ident) { $meaning:literal, $remedy:literal })*) => {
         /// What a problem is.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub(crate) enum Kind {
@@ -54,133 +54,85 @@ macro_rules! kinds {
 }
 
 kinds! {
-    InvalidRequest {
-        name: "invalid-request",
-        title: "Invalid request",
-        status: BAD_REQUEST,
-        meaning: "The server cannot make sense of the request: credentials in two places at once, a malformed \
+    InvalidRequest("invalid-request", "Invalid request", BAD_REQUEST) {
+        "The server cannot make sense of the request: credentials in two places at once, a malformed \
             Authorization header, or another part that is not as HTTP has it.",
-        remedy: "Send one access token, as Authorization: Bearer and the token, and nowhere else. The member detail \
+        "Send one access token, as Authorization: Bearer and the token, and nowhere else. The member detail \
             says what was wrong. The same request would be refused again."
     }
-    MalformedBody {
-        name: "malformed-body",
-        title: "Malformed body",
-        status: BAD_REQUEST,
-        meaning: "The body is not a JSON object, or has a member that is not known here, is repeated, is missing, or \
+    MalformedBody("malformed-body", "Malformed body", BAD_REQUEST) {
+        "The body is not a JSON object, or has a member that is not known here, is repeated, is missing, or \
             is of the wrong type.",
-        remedy: "Compare the body with the description of the route at /docs; the member detail says which it is. The \
+        "Compare the body with the description of the route at /docs; the member detail says which it is. The \
             same body would be refused again."
     }
-    Unauthorized {
-        name: "unauthorized",
-        title: "Authentication required",
-        status: UNAUTHORIZED,
-        meaning: "This is not for everybody, and the request has no credentials, or those of a client that is unknown \
+    Unauthorized("unauthorized", "Authentication required", UNAUTHORIZED) {
+        "This is not for everybody, and the request has no credentials, or those of a client that is unknown \
             or could not prove itself.",
-        remedy: "Get an access token at POST /token and send it as Authorization: Bearer and the token. The header \
+        "Get an access token at POST /token and send it as Authorization: Bearer and the token. The header \
             WWW-Authenticate names what else is accepted."
     }
-    InvalidToken {
-        name: "invalid-token",
-        title: "Invalid access token",
-        status: UNAUTHORIZED,
-        meaning: "The access token is not accepted: it has expired, was revoked, is malformed, was signed by a key that \
+    InvalidToken("invalid-token", "Invalid access token", UNAUTHORIZED) {
+        "The access token is not accepted: it has expired, was revoked, is malformed, was signed by a key that \
             is gone, is for another service, or its user is disabled. The member detail says which.",
-        remedy: "Get another one, with the refresh token where there is one, else by a new login. Whoever runs the \
+        "Get another one, with the refresh token where there is one, else by a new login. Whoever runs the \
             server can look into a token with: grantd token explain."
     }
-    InsufficientScope {
-        name: "insufficient-scope",
-        title: "Insufficient scope",
-        status: FORBIDDEN,
-        meaning: "The access token is good, and lacks a scope that is needed here.",
-        remedy: "The header WWW-Authenticate names what is needed. Ask for it when you get the token. A user who does not \
+    InsufficientScope("insufficient-scope", "Insufficient scope", FORBIDDEN) {
+        "The access token is good, and lacks a scope that is needed here.",
+        "The header WWW-Authenticate names what is needed. Ask for it when you get the token. A user who does not \
             have it needs a role with it, and has it in the tokens from the next login or refresh on; a client needs \
             it among its scopes."
     }
-    Forbidden {
-        name: "forbidden",
-        title: "Forbidden",
-        status: FORBIDDEN,
-        meaning: "The access token has the scope for this, and whoever it was given to still may not do it. Some routes \
+    Forbidden("forbidden", "Forbidden", FORBIDDEN) {
+        "The access token has the scope for this, and whoever it was given to still may not do it. Some routes \
             are for users and not for clients, and nobody may give to others what they do not have themselves.",
-        remedy: "The member detail says what stands against it. Ask somebody who may."
+        "The member detail says what stands against it. Ask somebody who may."
     }
-    NotFound {
-        name: "not-found",
-        title: "Not found",
-        status: NOT_FOUND,
-        meaning: "There is nothing at this path, or nothing with the name or id that is in it. What belongs to somebody \
+    NotFound("not-found", "Not found", NOT_FOUND) {
+        "There is nothing at this path, or nothing with the name or id that is in it. What belongs to somebody \
             else may be answered in the same way.",
-        remedy: "Compare the path with the routes at /docs, and look whether what it names has been deleted."
+        "Compare the path with the routes at /docs, and look whether what it names has been deleted."
     }
-    MethodNotAllowed {
-        name: "method-not-allowed",
-        title: "Method not allowed",
-        status: METHOD_NOT_ALLOWED,
-        meaning: "There is something at this path, which does not take this method.",
-        remedy: "The header Allow names the methods that it takes."
+    MethodNotAllowed("method-not-allowed", "Method not allowed", METHOD_NOT_ALLOWED) {
+        "There is something at this path, which does not take this method.",
+        "The header Allow names the methods that it takes."
     }
-    Timeout {
-        name: "timeout",
-        title: "Timeout",
-        status: REQUEST_TIMEOUT,
-        meaning: "The request was not there in whole after some seconds.",
-        remedy: "Send it again, without pauses within the body."
+    Timeout("timeout", "Timeout", REQUEST_TIMEOUT) {
+        "The request was not there in whole after some seconds.",
+        "Send it again, without pauses within the body."
     }
-    Conflict {
-        name: "conflict",
-        title: "Conflict",
-        status: CONFLICT,
-        meaning: "The request is in order, and does not agree with what is there: another one has this name or address \
+    Conflict("conflict", "Conflict", CONFLICT) {
+        "The request is in order, and does not agree with what is there: another one has this name or address \
             already, or the change would break a rule, such as that the last administrator stays.",
-        remedy: "The member detail says which it is. Choose another value, or change first what stands against it."
+        "The member detail says which it is. Choose another value, or change first what stands against it."
     }
-    TooLarge {
-        name: "too-large",
-        title: "Too large",
-        status: PAYLOAD_TOO_LARGE,
-        meaning: "The body is larger than the server takes: 64 KiB for JSON.",
-        remedy: "Send less at once."
+    TooLarge("too-large", "Too large", PAYLOAD_TOO_LARGE) {
+        "The body is larger than the server takes: 64 KiB for JSON.",
+        "Send less at once."
     }
-    UnsupportedMediaType {
-        name: "unsupported-media-type",
-        title: "Unsupported media type",
-        status: UNSUPPORTED_MEDIA_TYPE,
-        meaning: "By its header Content-Type the body is not in a form that this route takes.",
-        remedy: "The member detail names the Content-Type to send, which is application/json nearly everywhere."
+    UnsupportedMediaType("unsupported-media-type", "Unsupported media type", UNSUPPORTED_MEDIA_TYPE) {
+        "By its header Content-Type the body is not in a form that this route takes.",
+        "The member detail names the Content-Type to send, which is application/json nearly everywhere."
     }
-    Validation {
-        name: "validation",
-        title: "Validation failed",
-        status: UNPROCESSABLE_ENTITY,
-        meaning: "The request could be read, and some of its members or query parameters have values that cannot be. \
+    Validation("validation", "Validation failed", UNPROCESSABLE_ENTITY) {
+        "The request could be read, and some of its members or query parameters have values that cannot be. \
             Nothing was changed.",
-        remedy: "The member errors lists all of them at once: field is the name, code says to programs what is wrong \
+        "The member errors lists all of them at once: field is the name, code says to programs what is wrong \
             (required, length, format, email or unknown), and message to people. Correct them and send it again."
     }
-    HeadTooLarge {
-        name: "head-too-large",
-        title: "Request head too large",
-        status: REQUEST_HEADER_FIELDS_TOO_LARGE,
-        meaning: "The path, the query and the headers of the request have more than 16 KiB together.",
-        remedy: "Send fewer or shorter headers. Often it is cookies, which this server does not need."
+    HeadTooLarge("head-too-large", "Request head too large", REQUEST_HEADER_FIELDS_TOO_LARGE) {
+        "The path, the query and the headers of the request have more than 16 KiB together.",
+        "Send fewer or shorter headers. Often it is cookies, which this server does not need."
     }
-    Internal {
-        name: "internal",
-        title: "Internal error",
-        status: INTERNAL_SERVER_ERROR,
-        meaning: "Something went wrong inside the server. It is not the fault of the request.",
-        remedy: "Tell whoever runs the server the value of the member instance. It is the id of the request, and the \
+    Internal("internal", "Internal error", INTERNAL_SERVER_ERROR) {
+        "Something went wrong inside the server. It is not the fault of the request.",
+        "Tell whoever runs the server the value of the member instance. It is the id of the request, and the \
             log says under it what happened."
     }
-    Unavailable {
-        name: "unavailable",
-        title: "Temporarily unavailable",
-        status: SERVICE_UNAVAILABLE,
-        meaning: "The server cannot answer now: its database is away, or more is asked at once than it can do.",
-        remedy: "Wait for as many seconds as the header Retry-After says, and send the request again. Where it stays so, \
+    Unavailable("unavailable", "Temporarily unavailable", SERVICE_UNAVAILABLE) {
+        "The server cannot answer now: its database is away, or more is asked at once than it can do.",
+        "Wait for as many seconds as the header Retry-After says, and send the request again. Where it stays so, \
             whoever runs the server finds the reason in its log."
     }
 }

@@ -1,26 +1,53 @@
 //! Texts for people, and audiences.
 
-use std::str::FromStr;
+use std::{ops::RangeInclusive, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
 use super::validated_text;
 use crate::validation::{Code, FieldError};
 
-/// What a user is called: 1 to 200 characters of any Unicode but U+0000.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct DisplayName(String);
+/// Makes a text of so many characters of any Unicode but U+0000.
+macro_rules! text_for_people {
+    ($(#[$doc:meta])* $name:ident in $field:literal, $lengths:expr, $message:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
 
-/// What a client is called: 1 to 200 characters of any Unicode but U+0000.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct ClientName(String);
+        validated_text!($name);
 
-/// The description of a scope or role: at most 500 characters of any Unicode but U+0000.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Description(String);
+        impl FromStr for $name {
+            type Err = FieldError;
+
+            fn from_str(text: &str) -> Result<Self, FieldError> {
+                let lengths: RangeInclusive<usize> = $lengths;
+                if text.contains('\0') {
+                    return Err(FieldError::new($field, Code::Format, "must not have U+0000"));
+                }
+                if !lengths.contains(&text.chars().count()) {
+                    return Err(FieldError::new($field, Code::Length, $message));
+                }
+                Ok(Self(text.to_owned()))
+            }
+        }
+    };
+}
+
+text_for_people! {
+    /// What a user is called: 1 to 200 characters of any Unicode but U+0000.
+    DisplayName in "display_name", 1..=200, "must have 1 to 200 characters"
+}
+
+text_for_people! {
+    /// What a client is called: 1 to 200 characters of any Unicode but U+0000.
+    ClientName in "name", 1..=200, "must have 1 to 200 characters"
+}
+
+text_for_people! {
+    /// The description of a scope or role: at most 500 characters of any Unicode but U+0000.
+    Description in "description", 0..=500, "may have at most 500 characters"
+}
 
 /// An audience of access tokens (`aud`): a URI or a name of 1 to 500 printable ASCII characters without space, quote and
 /// backslash, so that a list of them can be space-delimited.
@@ -28,61 +55,11 @@ pub struct Description(String);
 #[serde(try_from = "String", into = "String")]
 pub struct Audience(String);
 
-validated_text!(DisplayName);
-validated_text!(ClientName);
-validated_text!(Description);
 validated_text!(Audience);
 
 impl AsRef<str> for Audience {
     fn as_ref(&self) -> &str {
         &self.0
-    }
-}
-
-impl Description {
-    /// Returns a description that is known to be valid when the server is built.
-    pub(crate) fn of_built_in(text: &'static str) -> Self {
-        Self(text.to_owned())
-    }
-}
-
-impl FromStr for DisplayName {
-    type Err = FieldError;
-
-    fn from_str(text: &str) -> Result<Self, FieldError> {
-        one_to_200("display_name", text).map(Self)
-    }
-}
-
-impl FromStr for ClientName {
-    type Err = FieldError;
-
-    fn from_str(text: &str) -> Result<Self, FieldError> {
-        one_to_200("name", text).map(Self)
-    }
-}
-
-fn one_to_200(field: &'static str, text: &str) -> Result<String, FieldError> {
-    if text.contains('\0') {
-        return Err(FieldError::new(field, Code::Format, "must not have U+0000"));
-    }
-    if !(1..=200).contains(&text.chars().count()) {
-        return Err(FieldError::new(field, Code::Length, "must have 1 to 200 characters"));
-    }
-    Ok(text.to_owned())
-}
-
-impl FromStr for Description {
-    type Err = FieldError;
-
-    fn from_str(text: &str) -> Result<Self, FieldError> {
-        if text.contains('\0') {
-            return Err(FieldError::new("description", Code::Format, "must not have U+0000"));
-        }
-        if text.chars().count() > 500 {
-            return Err(FieldError::new("description", Code::Length, "may have at most 500 characters"));
-        }
-        Ok(Self(text.to_owned()))
     }
 }
 

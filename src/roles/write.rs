@@ -24,7 +24,7 @@ pub async fn put_scope(
 ) -> Result<(ScopeInfo, bool), Error> {
     lock(tx).await?;
     let before = read_scope(tx, name.as_str()).await?.map(|scope| scope.description);
-    let new = insert_scope(tx, name, description.unwrap_or(&Description::default()), false, now).await?;
+    let new = insert_scope(tx, name, description, false, now).await?;
     if new {
         conn::execute!(tx, sql::ADD_SCOPE_TO_ROLES, name.as_str(), true)?;
         tx.roles_changed()?;
@@ -58,11 +58,12 @@ pub async fn delete_scope(tx: &mut Transaction, name: &str, by: &Authority, now:
 pub(crate) async fn insert_scope(
     conn: &mut Conn,
     name: &Scope,
-    description: &Description,
+    description: Option<&Description>,
     built_in: bool,
     now: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
-    Ok(conn::execute!(conn, sql::INSERT_SCOPE, name.as_str(), description.as_str(), built_in, now)? == 1)
+    let description = description.map_or("", Description::as_str);
+    Ok(conn::execute!(conn, sql::INSERT_SCOPE, name.as_str(), description, built_in, now)? == 1)
 }
 
 /// Creates a role, or replaces its scopes and, if given, its description; returns whether it is new.
