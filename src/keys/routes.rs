@@ -71,7 +71,7 @@ pub(crate) async fn list(_: Permit<KeysRead>, app: web::Data<App>, req: HttpRequ
 #[derive(Deserialize, utoipa::ToSchema)]
 #[schema(as = NewSigningKey)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Asked {
+pub(crate) struct NewKeyBody {
     /// Absent: as set for the server.
     #[schema(value_type = Option<Algorithm>)]
     algorithm: Option<String>,
@@ -89,7 +89,7 @@ pub(crate) struct Asked {
     operation_id = "rotate_signing_keys",
     tag = "administration",
     security(("oauth2" = ["keys:write"]), ("bearer" = [])),
-    request_body(content = Asked, example = json!({"algorithm": "ES256", "immediately": false})),
+    request_body(content = NewKeyBody, example = json!({"algorithm": "ES256", "immediately": false})),
     responses((status = 201, description = "The key", body = SigningKey, headers(("Location" = String))))
 )]
 pub(crate) async fn rotate(
@@ -98,11 +98,11 @@ pub(crate) async fn rotate(
     req: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let asked: Asked = body::json(&req, body).await?;
+    let body: NewKeyBody = body::json(&req, body).await?;
     let permit = permit.again(&req).await?;
-    let algorithm = asked.algorithm.map(|name| name.parse()).transpose().map_err(Error::from)?;
+    let algorithm = body.algorithm.map(|name| name.parse()).transpose().map_err(Error::from)?;
     let (new, origin, now) = (app.keys.generate(algorithm).await?, &permit.authority.origin, app.now());
-    let key = app.write(async |tx| app.keys.rotate(tx, &new, asked.immediately, origin, now).await).await?;
+    let key = app.write(async |tx| app.keys.rotate(tx, &new, body.immediately, origin, now).await).await?;
     let location = format!("/admin/signing-keys/{}", key.kid);
     Ok(no_store(StatusCode::CREATED).insert_header((LOCATION, location)).json(key))
 }

@@ -2,7 +2,7 @@
 
 use super::{
     OAuthError,
-    issue::{self, Asked},
+    issue::{self, AccessRequest},
     token::{TokenAnswer, TokenRequest},
 };
 use crate::{
@@ -16,12 +16,12 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
     if client.kind == ClientKind::Public || !client.grant_types.contains(&GrantType::ClientCredentials) {
         return Err(OAuthError::unauthorized_client());
     }
-    let asked = Asked::read(request)?;
-    let scope = asked.scope.clone().unwrap_or_else(|| client.scopes.clone());
+    let access = AccessRequest::read(request)?;
+    let scope = access.scope.clone().unwrap_or_else(|| client.scopes.clone());
     if scope.is_empty() {
         return Err(OAuthError::invalid_scope("this client has no scope"));
     }
-    let audience = asked.audience(request, None)?;
+    let audience = access.audience(request, None)?;
     let answer = issue::answer_for_client(request, scope, audience)?;
     let origin = Origin { actor: Some(client.client_id.to_string()), ..request.origin.clone() };
     let details = serde_json::json!({"grant": GrantType::ClientCredentials.as_str()});

@@ -1,4 +1,4 @@
-//! What every grant for a user has in common: what was asked for, what of it is granted, the token.
+//! What grants share: the requested scope and audience, what of it is granted, and the response with the token.
 
 use chrono::{DateTime, Utc};
 use grantd_guard::{Claims, Scopes};
@@ -21,27 +21,26 @@ use crate::{
 /// The largest number of different resources (RFC 8707) that a request may name.
 const MAX_RESOURCES: usize = 10;
 
-/// The parameters `scope` and `resource`.
-pub(super) struct Asked {
+/// The access that a request asks for: the parameters `scope` and `resource`.
+pub(super) struct AccessRequest {
     /// None: nothing, which means all.
     pub(super) scope: Option<Scopes>,
     /// None: nothing, which means all.
     pub(super) resource: Option<Vec<Audience>>,
 }
 
-impl Asked {
+impl AccessRequest {
     /// Of a request, whose client may ask for all of it.
     pub(super) fn read(request: &TokenRequest<'_>) -> Result<Self, OAuthError> {
         let malformed = |_| OAuthError::invalid_scope("the scope is malformed");
         let scope: Option<Scopes> = request.form.optional("scope")?.map(str::parse).transpose().map_err(malformed)?;
-        if scope.as_ref().is_some_and(|asked| !request.client.scopes.contains_all(asked)) {
+        if scope.as_ref().is_some_and(|scope| !request.client.scopes.contains_all(scope)) {
             return Err(OAuthError::invalid_scope("a scope does not exist, or this client may not ask for it"));
         }
         Ok(Self { scope, resource: resources(request.form)? })
     }
 
-    /// What the token will be good for: what was asked for now, of what the session has, as far as client and user have
-    /// it too.
+    /// Returns the scope of the token: what is requested now, within the session's scope, as far as client and user have it.
     pub(super) fn granted(
         &self,
         request: &TokenRequest<'_>,
@@ -49,26 +48,26 @@ impl Asked {
         user: &User,
     ) -> Result<Scopes, OAuthError> {
         let of_session = session.and_then(|session| session.scope.as_ref()).unwrap_or(&request.client.scopes);
-        let asked = self.scope.as_ref().unwrap_or(of_session);
-        if !of_session.contains_all(asked) {
+        let requested = self.scope.as_ref().unwrap_or(of_session);
+        if !of_session.contains_all(requested) {
             return Err(OAuthError::invalid_scope("a scope was not asked for at login"));
         }
-        let scope = asked.intersection(&request.client.scopes).intersection(&user.scopes);
+        let scope = requested.intersection(&request.client.scopes).intersection(&user.scopes);
         if scope.is_empty() { Err(OAuthError::invalid_scope("nothing is left of the scope")) } else { Ok(scope) }
     }
 
-    /// Whom the token will be for: what was asked for now, of what the session has, as far as the client has it.
+    /// Returns the audience of the token: what is requested now, within the session's audience, as far as the client has it.
     pub(super) fn audience(
         &self,
         request: &TokenRequest<'_>,
         session: Option<&Session>,
     ) -> Result<Vec<Audience>, OAuthError> {
         let all = audience_of(request.app, &request.client, session);
-        let asked = self.resource.clone().unwrap_or_else(|| all.clone());
-        if asked.is_empty() || asked.iter().any(|audience| !all.contains(audience)) {
+        let requested = self.resource.clone().unwrap_or_else(|| all.clone());
+        if requested.is_empty() || requested.iter().any(|audience| !all.contains(audience)) {
             return Err(OAuthError::invalid_target());
         }
-        Ok(asked)
+        Ok(requested)
     }
 }
 
@@ -87,7 +86,7 @@ fn resources(form: &Form) -> Result<Option<Vec<Audience>>, OAuthError> {
     Ok((!resources.is_empty()).then_some(resources))
 }
 
-/// Whom the tokens of a session may be for: what was asked for at login, as far as the client has it.
+/// Returns the audiences that the tokens of a session may have: what was requested at login, as far as the client has it.
 pub(super) fn audience_of(app: &App, client: &Client, session: Option<&Session>) -> Vec<Audience> {
     let own = &client.audiences;
     let mut all = if own.is_empty() { vec![app.audience.clone()] } else { own.clone() };

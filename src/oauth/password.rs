@@ -2,7 +2,7 @@
 
 use super::{
     OAuthError,
-    issue::{self, Asked},
+    issue::{self, AccessRequest},
     token::{TokenAnswer, TokenRequest},
 };
 use crate::{
@@ -28,14 +28,14 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
             _ => "the password is not allowed",
         })
     })?;
-    let asked = Asked::read(request)?;
-    let audience = asked.audience(request, None)?;
+    let access = AccessRequest::read(request)?;
+    let audience = access.audience(request, None)?;
     // Twice: the password's hash may have been renewed by another login while this one was under way.
     let mut last = None;
     for _ in 0..2 {
         let (login, verdict) = check(request, username, &password).await?;
         last = Some(login.user.id);
-        let scope = match asked.granted(request, None, &login.user) {
+        let scope = match access.granted(request, None, &login.user) {
             Ok(scope) => scope,
             // The password was right: that is noted, whatever the answer.
             Err(refusal) => {
@@ -43,7 +43,7 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
                 return Err(refusal);
             }
         };
-        if let Some(session) = begin(request, &asked, &login).await? {
+        if let Some(session) = begin(request, &access, &login).await? {
             if verdict == Verdict::RightButOutdated
                 && let Err(error) = rehash(request, &login, &password).await
             {
@@ -109,13 +109,17 @@ async fn rehash(request: &TokenRequest<'_>, login: &Login, password: &Password) 
 
 /// Begins a session; none where the user was disabled or got another hash since the password was checked, or user or client were
 /// deleted.
-async fn begin(request: &TokenRequest<'_>, asked: &Asked, login: &Login) -> Result<Option<Session>, OAuthError> {
+async fn begin(
+    request: &TokenRequest<'_>,
+    access: &AccessRequest,
+    login: &Login,
+) -> Result<Option<Session>, OAuthError> {
     let TokenRequest { app, client, now, .. } = request;
     let new = NewSession {
         user_id: login.user.id,
         client_id: &client.client_id,
-        scope: asked.scope.as_ref(),
-        resource: asked.resource.as_deref(),
+        scope: access.scope.as_ref(),
+        resource: access.resource.as_deref(),
         address: request.origin.address.as_deref(),
         user_agent: request.user_agent,
         session_ttl: app.config.tokens.session_ttl,

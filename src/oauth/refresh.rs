@@ -2,7 +2,7 @@
 
 use super::{
     OAuthError,
-    issue::{self, Asked},
+    issue::{self, AccessRequest},
     token::{TokenAnswer, TokenRequest},
 };
 use crate::{
@@ -23,7 +23,7 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
     }
     let refused = OAuthError::bad_refresh_token;
     let claim = RefreshClaim::parse(request.form.required("refresh_token")?).ok_or_else(refused)?;
-    let asked = Asked::read(request)?;
+    let access = AccessRequest::read(request)?;
     for _ in 0..TRIES {
         let session = app.sessions.read(claim.session).await?.ok_or_else(refused)?;
         let user = app.users.read(session.user_id).await?.ok_or_else(refused)?;
@@ -41,8 +41,8 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
             Standing::Current | Standing::Retry => {}
         }
         // Before the token is used: what is refused here leaves it as it is.
-        let scope = asked.granted(request, Some(&session), &user)?;
-        let audience = asked.audience(request, Some(&session))?;
+        let scope = access.granted(request, Some(&session), &user)?;
+        let audience = access.audience(request, Some(&session))?;
         let one = Use {
             access_expires_at: issue::expires_at(request),
             refresh_token_ttl: app.config.tokens.refresh_token_ttl,

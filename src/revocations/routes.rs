@@ -48,13 +48,13 @@ struct Shown {
     expires_at: DateTime<Utc>,
 }
 
-struct Asked {
+struct FeedRequest {
     after: Option<Cursor>,
     wait: Duration,
     limit: i64,
 }
 
-impl Asked {
+impl FeedRequest {
     fn read(req: &HttpRequest) -> Result<Self, Error> {
         let query = Query::of(req)?;
         let refused = || FieldError::new("after", Code::Unknown, "no cursor of this feed: begin without one");
@@ -93,16 +93,16 @@ impl Asked {
     )
 )]
 pub(crate) async fn list(_watcher: Watcher, app: web::Data<App>, req: HttpRequest) -> Result<HttpResponse, Problem> {
-    let asked = Asked::read(&req)?;
-    let deadline = Instant::now() + asked.wait;
+    let request = FeedRequest::read(&req)?;
+    let deadline = Instant::now() + request.wait;
     loop {
         // Before it is read: what happens from here on wakes it.
         let mut news = app.sync.subscribe();
-        let (head, items) = read(&app, &asked).await?;
+        let (head, items) = read(&app, &request).await?;
         let waits =
-            items.is_empty() && asked.after.as_ref().is_some_and(|after| after.signing_keys == head.signing_keys);
+            items.is_empty() && request.after.as_ref().is_some_and(|after| after.signing_keys == head.signing_keys);
         if !waits || Instant::now() >= deadline || app.is_stopping() {
-            return Ok(answer(&asked, &head, items));
+            return Ok(answer(&request, &head, items));
         }
         tokio::select! {
             _ = news.changed() => {}
@@ -113,20 +113,20 @@ pub(crate) async fn list(_watcher: Watcher, app: web::Data<App>, req: HttpReques
 }
 
 /// The head is read first: what it names was committed, and so was all before it.
-async fn read(app: &App, asked: &Asked) -> Result<(Changes, Vec<Item>), Error> {
+async fn read(app: &App, request: &FeedRequest) -> Result<(Changes, Vec<Item>), Error> {
     let mut conn = app.store.read().await?;
     let head = changes::read(&mut conn).await?;
-    if let Some(after) = &asked.after
+    if let Some(after) = &request.after
         && !after.is_known(&mut conn, &head).await?
     {
         return Err(Error::invalid("after", Code::Unknown, "no cursor of this feed: begin without one"));
     }
-    let after = asked.after.as_ref().map_or(0, |after| after.number);
-    Ok((head, page(&mut conn, after, asked.limit, app.now()).await?))
+    let after = request.after.as_ref().map_or(0, |after| after.number);
+    Ok((head, page(&mut conn, after, request.limit, app.now()).await?))
 }
 
-fn answer(asked: &Asked, head: &Changes, items: Vec<Item>) -> HttpResponse {
-    let is_whole = i64::try_from(items.len()).is_ok_and(|count| count < asked.limit);
+fn answer(request: &FeedRequest, head: &Changes, items: Vec<Item>) -> HttpResponse {
+    let is_whole = i64::try_from(items.len()).is_ok_and(|count| count < request.limit);
     let place = match items.last() {
         Some(last) if !is_whole || last.number > head.revocations => (last.number, last.mark.clone()),
         _ => (head.revocations, head.revocation_mark.clone()),

@@ -49,8 +49,6 @@ mod token_explain;
 
 // What holds whatever happens.
 mod after_commit;
-mod at_once;
-mod at_the_same_time;
 mod cleanup;
 mod clock_skew;
 mod constraints;
@@ -61,9 +59,11 @@ mod equal_work;
 mod escalation;
 mod feed_lifetime;
 mod hash_queue;
+mod immediate_effect;
 mod killed;
 mod last_administrator;
 mod master_key;
+mod races;
 mod restored;
 mod revocation_time;
 mod scopes_taken;
