@@ -54,6 +54,7 @@ mod equal_work;
 mod escalation;
 mod hash_queue;
 mod killed;
+mod plans;
 
 /// Where there is no Postgres, this says so even if no other test wants one.
 #[test]
