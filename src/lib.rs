@@ -43,6 +43,14 @@ pub mod validation;
 
 mod client_address;
 
+/// Name and text of the statements that must use an index, for the test of their plans.
+#[doc(hidden)]
+pub fn hot_statements() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let users = [users::sql::HOT, roles::sql::HOT, sessions::sql::HOT];
+    let others = [clients::sql::HOT, revocations::sql::HOT, audit::sql::HOT];
+    users.into_iter().chain(others).flatten().copied()
+}
+
 /// The programs in README.md compile.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

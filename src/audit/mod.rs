@@ -2,7 +2,7 @@
 
 mod kind;
 pub(crate) mod routes;
-mod sql;
+pub(crate) mod sql;
 
 use chrono::{DateTime, SubsecRound, Utc};
 use serde::Serialize;

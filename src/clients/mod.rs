@@ -5,7 +5,7 @@ mod failures;
 mod jwks;
 pub(crate) mod routes;
 mod rules;
-mod sql;
+pub(crate) mod sql;
 mod write;
 
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
@@ -146,7 +146,7 @@ pub async fn list(conn: &mut Conn, after: &str, limit: i64) -> Result<Vec<Client
     Ok(all.into_iter().map(|credentials| Arc::unwrap_or_clone(credentials.client)).collect())
 }
 
-/// Deletes assertions that have expired, at most `limit`, and returns their number.
+/// Deletes assertions that have expired, `limit` and those that expired with the last of them, and returns their number.
 pub(crate) async fn delete_expired_assertions(
     conn: &mut Conn,
     now: DateTime<Utc>,

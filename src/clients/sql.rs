@@ -51,8 +51,11 @@ pub(super) const ADD_SCOPE: &str =
 
 pub(super) const USE_ASSERTION: &str =
     "INSERT INTO client_assertions (client_id, jti_hash, expires_at) VALUES ($1, $2, $3)";
-pub(super) const DELETE_EXPIRED_ASSERTIONS: &str = "DELETE FROM client_assertions WHERE jti_hash IN \
-     (SELECT jti_hash FROM client_assertions WHERE expires_at < $1 ORDER BY expires_at LIMIT $2) AND expires_at < $1";
+/// Those that expire at the same time go together.
+pub(super) const DELETE_EXPIRED_ASSERTIONS: &str = "DELETE FROM client_assertions WHERE expires_at <= (SELECT max(expires_at) FROM \
+     (SELECT expires_at FROM client_assertions WHERE expires_at < $1 ORDER BY expires_at LIMIT $2) AS oldest)";
+
+crate::store::hot! { BY_ID, BY_IDS, USE_ASSERTION, DELETE_EXPIRED_ASSERTIONS }
 
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct ClientRow {

@@ -1,7 +1,7 @@
 //! Revocations: tokens that are invalid before they expire, for services that verify tokens offline.
 
 pub(crate) mod routes;
-mod sql;
+pub(crate) mod sql;
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ pub(crate) async fn is_continued(conn: &mut Conn, before: &Changes) -> Result<bo
     Ok(mark.is_some_and(|(mark,)| mark == before.revocation_mark))
 }
 
-/// Deletes revocations that expired long ago, at most `limit`, and returns their number.
+/// Deletes revocations that expired long ago, `limit` and those that expired with the last of them, and returns their number.
 pub(crate) async fn delete_expired(conn: &mut Conn, now: DateTime<Utc>, limit: i64) -> Result<u64, StoreError> {
     conn::execute!(conn, sql::DELETE_EXPIRED, now - KEPT, limit)
 }

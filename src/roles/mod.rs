@@ -2,7 +2,7 @@
 
 mod last_administrator;
 pub(crate) mod routes;
-mod sql;
+pub(crate) mod sql;
 mod write;
 
 use std::collections::HashSet;

@@ -35,10 +35,14 @@ pub(super) const DELETE_ROLE: &str = "DELETE FROM roles WHERE name = $1";
 
 /// The row that stands for all scopes and for what users have of them.
 pub(super) const LOCK: &str = "UPDATE scopes SET description = description WHERE name = 'users:write'";
-/// An enabled user with the scope; `$1` is false. (No `LIKE`: SQLite's ignores case, and scopes differ by it.)
-pub(super) const ONE_ADMINISTRATOR: &str = "SELECT r.name FROM roles r JOIN user_roles ur ON ur.role = r.name \
-     JOIN users u ON u.id = ur.user_id \
-     WHERE replace(' ' || r.scopes || ' ', ' users:write ', '') <> ' ' || r.scopes || ' ' AND u.disabled = $1 LIMIT 1";
+/// An enabled user with the scope; `$1` is false. (No `LIKE`: SQLite's ignores case, and scopes differ by it.
+/// No join: Postgres would begin with all users, since it cannot know how few roles have the scope.)
+pub(super) const ONE_ADMINISTRATOR: &str = "SELECT r.name FROM roles r \
+     WHERE replace(' ' || r.scopes || ' ', ' users:write ', '') <> ' ' || r.scopes || ' ' AND r.name = \
+     (SELECT ur.role FROM user_roles ur WHERE ur.role = r.name \
+      AND $1 = (SELECT u.disabled FROM users u WHERE u.id = ur.user_id) LIMIT 1) LIMIT 1";
+
+crate::store::hot! { ONE_ADMINISTRATOR }
 
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct ScopeRow {

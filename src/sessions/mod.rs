@@ -3,7 +3,7 @@
 mod refresh_token;
 mod rotation;
 pub(crate) mod routes;
-mod sql;
+pub(crate) mod sql;
 mod write;
 
 use chrono::{DateTime, Utc};

@@ -41,6 +41,14 @@ use crate::{
     config::{DatabaseConfig, DatabaseUrl},
 };
 
+/// Names the statements of a feature whose plans a test looks at.
+macro_rules! hot {
+    ($($name:ident),+) => {
+        pub(crate) const HOT: &[(&str, &str)] = &[$((concat!(module_path!(), "::", stringify!($name)), $name)),+];
+    };
+}
+pub(crate) use hot;
+
 /// How often a transaction is tried when the engine asks to have it repeated.
 const TRIES: usize = 5;
 const SQLITE_READERS: u32 = 4;

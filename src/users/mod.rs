@@ -3,7 +3,7 @@
 mod list;
 mod reader;
 pub(crate) mod routes;
-mod sql;
+pub(crate) mod sql;
 mod write;
 
 use chrono::{DateTime, Utc};

@@ -43,13 +43,21 @@ pub(super) const PASSWORD_HASH: &str = "SELECT password_hash FROM users WHERE id
 /// A page of users, each by one index: `$1` is where it begins, `$2` how long it is. What else is asked for is looked at row
 /// by row; null: nothing.
 pub(super) const LIST: &str = concat!("SELECT ", columns!(), " FROM users u WHERE u.id > $1 ORDER BY u.id LIMIT $2");
-pub(super) const LIST_DISABLED: &str =
-    concat!("SELECT ", columns!(), " FROM users u WHERE u.id > $1 AND u.disabled = $3 ORDER BY u.id LIMIT $2");
+// One range of `users_disabled_idx`: with `disabled = $3` a generic plan of Postgres may search the
+// primary key, and reads all users where few are disabled.
+pub(super) const LIST_DISABLED: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM users u WHERE (u.disabled, u.id) > ($3, $1) AND u.disabled <= $3 ORDER BY u.disabled, u.id LIMIT $2"
+);
+// The page is cut before the join, so that Postgres expects few rows and looks each up: a merge join would read the users
+// from the first one on.
 pub(super) const LIST_ROLE: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM user_roles of_role JOIN users u ON u.id = of_role.user_id WHERE of_role.user_id > $1 AND of_role.role = $3 \
-     AND ($4 IS NULL OR u.disabled = $4) ORDER BY of_role.user_id LIMIT $2"
+    " FROM (SELECT ur.user_id FROM user_roles ur WHERE ur.user_id > $1 AND ur.role = $3 \
+     AND ($4 IS NULL OR $4 = (SELECT one.disabled FROM users one WHERE one.id = ur.user_id)) ORDER BY ur.user_id LIMIT $2) \
+     AS of_role JOIN users u ON u.id = of_role.user_id ORDER BY of_role.user_id"
 );
 /// Names from `$1` to before `$5`.
 pub(super) const LIST_USERNAME: &str = concat!(
@@ -86,6 +94,11 @@ pub(super) const LOGGED_IN: &str =
 
 pub(super) const DELETE_ROLES: &str = "DELETE FROM user_roles WHERE user_id = $1";
 pub(super) const INSERT_ROLE: &str = "INSERT INTO user_roles (user_id, role) VALUES ($1, $2)";
+
+crate::store::hot! {
+    BY_ID, BY_IDS, LOGIN_BY_USERNAME, LOGIN_BY_EMAIL, LOGGED_IN,
+    LIST, LIST_DISABLED, LIST_ROLE, LIST_USERNAME, LIST_EMAIL
+}
 
 /// A row of `users` with what belongs to it.
 #[derive(Debug, sqlx::FromRow)]

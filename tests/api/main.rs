@@ -63,6 +63,7 @@ mod immediate_effect;
 mod killed;
 mod last_administrator;
 mod master_key;
+mod plans;
 mod races;
 mod restored;
 mod revocation_time;
