@@ -80,6 +80,14 @@ async fn insert(tx: &mut Transaction, some: Range<usize>) -> Result<(), Error> {
     Ok(())
 }
 
+/// What the cursors of the lists begin with (`http/page.rs`): users in the order of their ids, and of their names.
+const USERS: u8 = 1;
+const USERS_BY_USERNAME: u8 = 2;
+
+fn cursor_of(list: u8, key: &[u8]) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode([&[list][..], key].concat())
+}
+
 /// Has the statements' planner know what there is, and gives the cursors of the last pages: of all users, and of those with the
 /// role `reader`.
 pub(crate) fn cursors(database: &str) -> Outcome<[String; 2]> {
@@ -93,7 +101,7 @@ pub(crate) fn cursors(database: &str) -> Outcome<[String; 2]> {
             let mut cursors = [const { String::new() }; 2];
             for (cursor, sql) in cursors.iter_mut().zip([all, readers]) {
                 let id: uuid::Uuid = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut conn).await?;
-                *cursor = BASE64_URL_SAFE_NO_PAD.encode(id.as_bytes());
+                *cursor = cursor_of(USERS, id.as_bytes());
             }
             Ok(cursors)
         }};
@@ -114,7 +122,7 @@ pub(crate) struct Pages {
 /// The lists of so many users, with the [`cursors`] of their last pages.
 pub(crate) fn pages(address: SocketAddr, token: &str, count: usize, cursors: &[String; 2]) -> Outcome<Vec<Pages>> {
     let [by_id, readers] = cursors;
-    let by_name = BASE64_URL_SAFE_NO_PAD.encode(name(count - LAST));
+    let by_name = cursor_of(USERS_BY_USERNAME, name(count - LAST).as_bytes());
     let mut connection = Connection::open(address)?;
     let mut all = Vec::new();
     for (what, query, cursor) in [

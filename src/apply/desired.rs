@@ -19,7 +19,7 @@ use crate::{
     secret::{self, CLIENT_SECRET, Password},
 };
 
-/// What there is to be. Of a kind that the file has no section of: nothing is said.
+/// The desired state. `None`: the file has no section of that kind, and nothing of it changes.
 pub(super) struct DesiredState {
     pub(super) scopes: Option<Vec<ScopeEntry>>,
     pub(super) roles: Option<Vec<RoleEntry>>,

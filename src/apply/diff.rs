@@ -1,4 +1,4 @@
-//! The difference between what there is and what a set-up file says.
+//! The difference between the database and a set-up file.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -102,7 +102,7 @@ impl Stage {
         Self::OldScopes,
     ];
 
-    /// The differences at this stage, as the connection sees what there is.
+    /// Returns the differences at this stage, as the connection sees the database.
     pub(super) async fn differences<'w>(
         self,
         conn: &mut Conn,

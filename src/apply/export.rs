@@ -1,4 +1,4 @@
-//! Writes a set-up file of what there is.
+//! Exports the database as a set-up file.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ const HEAD: &str = "\
 
 ";
 
-/// The text of a file that says what there is.
+/// Returns the text of a set-up file for the present state.
 pub async fn export(store: &Store) -> Result<String, Error> {
     let mut conn = store.read().await?;
     let scopes = scopes_there(&mut conn).await?.into_iter().filter(|scope| !scope.built_in);

@@ -84,7 +84,7 @@ named_enum! {
     }
 }
 
-/// Adds an event: over the connection of the change that it tells of, so that there is neither without the other.
+/// Records an event, over the connection of the change that it is about: there is neither without the other.
 pub async fn record(conn: &mut Conn, event: Event, origin: &Origin, now: DateTime<Utc>) -> Result<(), StoreError> {
     conn::execute!(
         conn,
@@ -116,7 +116,9 @@ pub struct Recorded {
     /// When.
     pub at: DateTime<Utc>,
     /// What.
-    pub kind: Kind,
+    // A text: during an upgrade another server may record kinds that this one does not know.
+    #[schema(value_type = Kind)]
+    pub kind: String,
     /// Who did it: a user's or client's id. Null: nobody known, or the command line.
     pub actor: Option<String>,
     /// Whom or what it was done to: the id of a user, client or key, or the name of a role or scope.

@@ -28,7 +28,7 @@ use crate::{
         ("actor" = Option<String>, Query, description = "Who did it: a user's or client's id", example = "019c13e0-91b8-7e10-8f5d-2b6d7a3f4c11"),
         ("subject" = Option<String>, Query, description = "Whom or what it was done to: the id of a user, client or key, or the name of a role or scope", example = "back-office"),
         ("kind" = Option<String>, Query, description = "What, as the events have it", example = "login.failed"),
-        ("since" = Option<String>, Query, description = "The earliest, as RFC 3339 has it", format = DateTime, example = "2026-01-31T12:00:00Z"),
+        ("since" = Option<String>, Query, description = "The earliest time (RFC 3339)", format = DateTime, example = "2026-01-31T12:00:00Z"),
         Paging,
     ),
     responses((status = 200, description = "A page of events", body = Page<Recorded>)),

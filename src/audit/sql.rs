@@ -64,7 +64,7 @@ impl TryFrom<EventRow> for Recorded {
             at: row.at,
             outcome: row.outcome.parse().map_err(|_| impossible("the outcome is not known"))?,
             details: serde_json::from_str(&row.details).map_err(|_| impossible("the details are no JSON object"))?,
-            kind: row.kind.parse().map_err(|_| impossible("the kind is not known"))?,
+            kind: row.kind,
             actor: row.actor,
             subject: row.subject,
             client_id: row.client_id,

@@ -58,7 +58,7 @@ fn row(event: &Recorded) -> Vec<String> {
     let details = event.details.iter().map(|(name, value)| format!("{name}={value}"));
     vec![
         output::time(event.at),
-        event.kind.as_str().to_owned(),
+        event.kind.clone(),
         event.outcome.as_str().to_owned(),
         text(&event.actor),
         text(&event.subject),

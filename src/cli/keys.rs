@@ -31,7 +31,7 @@ pub(super) enum Command {
         #[arg(long)]
         immediately: bool,
     },
-    /// Take a compromised key away at once, and with it all its tokens
+    /// Retire a compromised key at once, and invalidate all its tokens
     Retire {
         /// Which
         #[arg(allow_hyphen_values = true)]

@@ -56,7 +56,7 @@ enum Command {
     },
     /// Make scopes, roles, clients and users as a file says
     Apply(apply::Arguments),
-    /// Print a file that `apply` takes, of what there is, without secrets and passwords
+    /// Print the database as a file for `apply`, without secrets and passwords
     Export,
     /// Show the settings in force, and where each came from
     Config,

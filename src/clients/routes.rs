@@ -257,7 +257,7 @@ impl PatchBody {
 
 /// Change a client
 ///
-/// As RFC 7396 has it. Whoever does so has all of its scopes, if it is confidential, and those that it is given.
+/// JSON Merge Patch (RFC 7396). The caller must have the new scopes and, if the client is confidential, all of its scopes.
 #[utoipa::path(
     patch,
     path = "/admin/clients/{id}",

@@ -120,7 +120,7 @@ const REFUSALS: [(&str, &str, When, &str, Option<&str>); 8] = [
     ),
     ("408", "Timeout", When::WithBody, "The body took too long to come", None),
     ("413", "TooLarge", When::WithBody, "The body has more than 64 KiB", None),
-    ("415", "UnsupportedMediaType", When::WithBody, "The body is no JSON by its `Content-Type`", None),
+    ("415", "UnsupportedMediaType", When::WithBody, "The `Content-Type` is not JSON", None),
     ("422", "Invalid", When::WithBodyOrQuery, "Some fields are wrong: `errors` has them all", None),
     ("503", "Unavailable", When::Always, "The database is away, or too much is asked at once", Some("Retry-After")),
 ];

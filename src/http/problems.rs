@@ -15,7 +15,7 @@ use super::{
     problem::Problem,
 };
 
-/// What there is to know about a kind of problem.
+/// The description of a kind of problem.
 struct Entry {
     /// Its `type`.
     path: &'static str,

@@ -107,7 +107,7 @@ pub(crate) async fn rotate(
     Ok(no_store(StatusCode::CREATED).insert_header((LOCATION, location)).json(key))
 }
 
-/// Take a compromised key away
+/// Retire a compromised key
 ///
 /// It is gone at once, and its tokens are good for nothing. In the place of the active one another signs at once.
 #[utoipa::path(

@@ -7,7 +7,8 @@
 //! - **What a retry may do.** The previous refresh token, retried after a lost response, gets the current refresh token again
 //!   and a new access token, as long as the current one was not used: for confidential clients without a limit in time, for
 //!   public ones within the leeway, which counts from the rotation and is never renewed. A retry updates the row, too, so that
-//!   it cannot issue a token for a session that has ended meanwhile; it does not prolong the session. Any older token is reuse, and ends the session.
+//!   it cannot issue a token for a session that has ended meanwhile; it does not prolong the session. Any older token is
+//!   reuse, and ends the session.
 //! - **What a change of the user or client does.** What ends sessions locks and updates their rows: a use comes before it,
 //!   and its tokens are revoked, or after it, and finds the session ended. Scopes are computed anew at each use. A disabled
 //!   client is noticed when the client is read, and its revocation reaches tokens that were issued until then.

@@ -1,7 +1,7 @@
 //! The database: SQLite in a file, or Postgres. Each statement is written once and runs on both.
 //!
 //! [`Store::read`] gives a connection that may only read, [`Store::write`] one for a change of a single statement,
-//! and [`Store::transact`] runs several as one. The macros of `run` send a statement over any of them.
+//! and [`Store::transact`] runs several as one. The macros of `conn` send a statement over any of them.
 
 pub(crate) mod batch;
 pub(crate) mod changes;

@@ -255,7 +255,7 @@ impl PatchBody {
 
 /// Change a user
 ///
-/// As RFC 7396 has it. Whoever does so has all of the user's scopes.
+/// JSON Merge Patch (RFC 7396). The caller must have all of the user's scopes.
 #[utoipa::path(
     patch,
     path = "/admin/users/{id}",

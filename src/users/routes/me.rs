@@ -103,7 +103,7 @@ impl PatchBody {
 
 /// Change one's own account
 ///
-/// As RFC 7396 has it.
+/// JSON Merge Patch (RFC 7396).
 #[utoipa::path(
     patch,
     path = "/users/me",
@@ -210,7 +210,7 @@ pub(crate) struct RegistrationBody {
     request_body(content = RegistrationBody),
     responses(
         (status = 201, description = "The user", body = User, headers(("Location" = String))),
-        (status = 404, description = "Nobody makes an account for themselves here"),
+        (status = 404, description = "Self-registration is disabled"),
         (status = 409, description = "The name or the e-mail is taken"),
     ),
 )]
@@ -220,7 +220,7 @@ pub(crate) async fn register(
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     if !app.config.registration {
-        return Err(Problem::not_found("nobody makes an account for themselves here"));
+        return Err(Problem::not_found("self-registration is disabled"));
     }
     let RegistrationBody { username, email, password, display_name } = body::json(&req, body).await?;
     let account = Account::check(username, email, password, display_name, None)?;
