@@ -49,8 +49,10 @@ impl From<grantd_guard::InvalidScope> for FieldError {
 }
 
 /// Makes an enum whose variants have names: in JSON, in the database, in forms and on the command line.
+///
+/// Names are matched as `tt`: `utoipa` does not read a `literal` that came through a macro.
 macro_rules! named_enum {
-    ($(#[$meta:meta])* $name:ident in $field:literal { $($(#[$doc:meta])* $variant:ident = $text:literal,)+ }) => {
+    ($(#[$meta:meta])* $name:ident in $field:literal { $($(#[$doc:meta])* $variant:ident = $text:tt,)+ }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
         pub enum $name {
