@@ -24,6 +24,12 @@ impl FieldError {
     pub fn new(field: impl Into<String>, code: Code, message: impl Into<String>) -> Self {
         Self { field: field.into(), code, message: message.into() }
     }
+
+    /// Returns the same error of a field with another name.
+    #[must_use]
+    pub fn of_field(self, field: impl Into<String>) -> Self {
+        Self { field: field.into(), ..self }
+    }
 }
 
 /// What can be wrong with a field.

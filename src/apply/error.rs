@@ -68,12 +68,13 @@ pub(super) struct Place {
 impl Place {
     /// What is wrong with a field of the entry.
     pub(super) fn error(self, field: &str, code: Code, message: impl Into<String>) -> FieldError {
-        FieldError::new(format!("{}[{}].{field}", self.section, self.index), code, message)
+        self.of(FieldError::new(field, code, message))
     }
 
     /// The same, of what is wrong with the field itself.
     pub(super) fn of(self, error: FieldError) -> FieldError {
-        self.error(&error.field, error.code, error.message)
+        let field = format!("{}[{}].{}", self.section, self.index, error.field);
+        error.of_field(field)
     }
 
     /// An error that this entry was the cause of.

@@ -27,7 +27,7 @@ use crate::{
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Make a client; the secret of a confidential one is printed, once
+    /// Create a client and print the secret of a confidential one, once
     Create {
         /// Its id: a-z, 0-9 and -
         client_id: ClientId,
@@ -201,7 +201,7 @@ fn row(client: &Client) -> Vec<String> {
         client.kind.as_str().to_owned(),
         grants.join(" "),
         client.scopes.to_string(),
-        client.audiences.iter().map(Audience::as_str).collect::<Vec<_>>().join(" "),
+        Audience::join(&client.audiences),
         if client.disabled { "disabled" } else { "" }.to_owned(),
     ]
 }

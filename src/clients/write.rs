@@ -131,7 +131,7 @@ pub(crate) async fn insert(
         secret.map(|secret| secret::fingerprint(secret.expose_secret()).to_vec()),
         words(&new.grant_types),
         new.scopes.to_string(),
-        joined(&each_once(&new.audiences)),
+        Audience::join(&each_once(&new.audiences)),
         every_scope,
         seconds(new.access_token_ttl),
         new.jwks.as_ref().map(ToString::to_string),
@@ -149,10 +149,6 @@ pub(crate) async fn insert(
 fn each_once(audiences: &[Audience]) -> Vec<Audience> {
     let mut seen = BTreeSet::new();
     audiences.iter().filter(|audience| seen.insert(*audience)).cloned().collect()
-}
-
-fn joined(audiences: &[Audience]) -> String {
-    audiences.iter().map(Audience::as_str).collect::<Vec<_>>().join(" ")
 }
 
 fn words(grant_types: &BTreeSet<GrantType>) -> String {
@@ -193,7 +189,7 @@ pub async fn patch(
         after.name.as_str(),
         words(&after.grant_types),
         after.scopes.to_string(),
-        joined(&after.audiences),
+        Audience::join(&after.audiences),
         seconds(after.access_token_ttl),
         after.jwks.as_ref().map(ToString::to_string),
         now,
@@ -212,7 +208,7 @@ pub async fn patch(
         let kind = if after.disabled { Kind::ClientDisabled } else { Kind::ClientEnabled };
         audit::record(tx, Event::success(kind).subject(id), &by.origin, now).await?;
     }
-    tx.clients_changed()?;
+    tx.clients_changed();
     let after = find(tx, id).await?;
     if after.disabled && !before.disabled {
         revoke(tx, &after).await?;
@@ -265,7 +261,7 @@ pub async fn delete(tx: &mut Transaction, id: &ClientId, by: &Authority, now: Da
     may_change(&client, by)?;
     conn::execute!(tx, sql::DELETE, id.as_str())?;
     audit::record(tx, Event::success(Kind::ClientDeleted).subject(id), &by.origin, now).await?;
-    tx.clients_changed()?;
+    tx.clients_changed();
     Ok(revoke(tx, &client).await?)
 }
 
@@ -286,20 +282,22 @@ pub async fn set_secret(
     let hash = secret::fingerprint(secret.expose_secret()).to_vec();
     let until = now + old_valid_for.min(MAX_OVERLAP);
     conn::execute!(tx, sql::ROTATE_SECRET, id.as_str(), hash.as_slice(), until, now)?;
-    tx.clients_changed()?;
+    tx.clients_changed();
     Ok(audit::record(tx, Event::success(Kind::ClientSecretRotated).subject(id), &by.origin, now).await?)
 }
 
 /// Adds a new scope to the clients that may ask for every one.
 pub(crate) async fn add_scope(tx: &mut Transaction, scope: &Scope, now: DateTime<Utc>) -> Result<(), StoreError> {
     conn::execute!(tx, sql::ADD_SCOPE, scope.as_str(), now, true)?;
-    tx.clients_changed()
+    tx.clients_changed();
+    Ok(())
 }
 
 /// Removes a scope from all clients.
 pub(crate) async fn remove_scope(tx: &mut Transaction, scope: &Scope, now: DateTime<Utc>) -> Result<(), StoreError> {
     conn::execute!(tx, sql::REMOVE_SCOPE, scope.as_str(), now)?;
-    tx.clients_changed()
+    tx.clients_changed();
+    Ok(())
 }
 
 /// Notes that an assertion (RFC 7523) was used; `false`: it was used before.

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use grantd_guard::Claims;
 use jsonwebtoken::jwk::JwkSet;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretBox};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -132,13 +132,13 @@ impl SigningKeys {
         now: DateTime<Utc>,
     ) -> Result<Self, KeysError> {
         let mut rows = live(&mut store.read().await?, now).await?;
-        if !rows.iter().any(|row| row.state == "active") {
+        if !rows.iter().any(|row| row.is(KeyState::Active)) {
             // The keys that are there must open first: a wrong master key changes nothing.
             rows.iter().try_for_each(|row| unseal(row, master_key).map(drop))?;
             rotate::create_first(store, master_key, config, now).await?;
             rows = live(&mut store.read().await?, now).await?;
         }
-        for row in rows.iter().filter(|row| row.state == "active") {
+        for row in rows.iter().filter(|row| row.is(KeyState::Active)) {
             unseal(row, master_key)?;
         }
         let snapshot = Snapshot::of(&rows, master_key, None)?;
@@ -207,8 +207,7 @@ impl SigningKeys {
         }
         let impossible = |problem: &str| StoreError::impossible("server_keys", name, problem);
         let (sealed,) = read().await?.ok_or_else(|| impossible("it is gone"))?;
-        let wrong = |_| KeysError::WrongMasterKey { kid: name.to_owned() };
-        let key = master_key.open(&sealed, name).map_err(wrong)?;
+        let key = open_sealed(master_key, &sealed, name)?;
         let bytes = key.expose_secret().as_slice().try_into();
         Ok(bytes.map_err(|_| impossible("it has not 32 bytes"))?)
     }
@@ -223,7 +222,7 @@ impl fmt::Debug for SigningKeys {
 impl Snapshot {
     /// `previous`: the signer so far. It goes on if its key is still the active one.
     fn of(rows: &[sql::KeyRow], master_key: &MasterKey, previous: Option<Arc<Signer>>) -> Result<Self, KeysError> {
-        let active = rows.iter().find(|row| row.state == "active");
+        let active = rows.iter().find(|row| row.is(KeyState::Active));
         let active = active.ok_or_else(|| StoreError::impossible("signing_keys", "", "no key is active"))?;
         let signer = match previous.filter(|signer| signer.kid == active.kid) {
             Some(signer) => Some(signer),
@@ -277,9 +276,13 @@ fn algorithm(row: &sql::KeyRow) -> Result<Algorithm, StoreError> {
     row.algorithm.parse().map_err(|_| impossible(row, "the algorithm is not known"))
 }
 
+/// Opens what was sealed under this name.
+fn open_sealed(master_key: &MasterKey, sealed: &[u8], name: &str) -> Result<SecretBox<Vec<u8>>, KeysError> {
+    master_key.open(sealed, name).map_err(|_| KeysError::WrongMasterKey { kid: name.to_owned() })
+}
+
 fn unseal(row: &sql::KeyRow, master_key: &MasterKey) -> Result<KeyPair, KeysError> {
-    let wrong = |_| KeysError::WrongMasterKey { kid: row.kid.clone() };
-    let pkcs8 = master_key.open(&row.private_key, &row.kid).map_err(wrong)?;
+    let pkcs8 = open_sealed(master_key, &row.private_key, &row.kid)?;
     let pair = KeyPair::from_pkcs8(algorithm(row)?, &pkcs8);
     Ok(pair.ok_or_else(|| impossible(row, "the private key is malformed"))?)
 }
@@ -302,7 +305,7 @@ fn duration(seconds: i64) -> Duration {
 /// Notes the lifetime that this server gives to tokens, where a key does not allow it.
 async fn allow_default_ttl(store: &Store, rows: &[sql::KeyRow], ttl: Duration) -> Result<(), StoreError> {
     let ttl = seconds(ttl);
-    if rows.iter().any(|row| row.state != "retired" && row.default_ttl < ttl) {
+    if rows.iter().any(|row| !row.is(KeyState::Retired) && row.default_ttl < ttl) {
         let allow = store.transact(async |tx| {
             rotate::lock(tx).await?;
             conn::execute!(tx, sql::ALLOW_DEFAULT_TTL, ttl)

@@ -8,7 +8,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use secrecy::ExposeSecret as _;
 
-use super::{KeyState, KeysError, SigningKey, SigningKeys, duration, live, pair::KeyPair, seconds, sql, unseal};
+use super::{
+    KeyState, KeysError, SigningKey, SigningKeys, duration, live, open_sealed, pair::KeyPair, seconds, sql, unseal,
+};
 use crate::{
     audit::{self, Event, Kind, Origin},
     config::{Algorithm, Config, SigningKeyConfig},
@@ -113,7 +115,7 @@ impl NewKey {
             longest_ttl.unwrap_or_default().max(own),
             default_ttl.unwrap_or_default().max(own)
         )?;
-        tx.signing_keys_changed()?;
+        tx.signing_keys_changed();
         Ok(audit::record(tx, Event::success(Kind::SigningKeyCreated).subject(&self.kid), origin, now).await?)
     }
 }
@@ -152,8 +154,7 @@ impl SigningKeys {
     async fn lock(&self, tx: &mut Transaction) -> Result<Vec<sql::ServerKeyRow>, Error> {
         let rows = lock(tx).await?;
         for row in &rows {
-            let wrong = |_| KeysError::WrongMasterKey { kid: row.name.clone() };
-            self.master_key.open(&row.sealed, &row.name).map_err(wrong)?;
+            open_sealed(&self.master_key, &row.sealed, &row.name)?;
         }
         Ok(rows)
     }
@@ -161,7 +162,7 @@ impl SigningKeys {
     /// Publishes the key that signs next, on schedule; `false`: another server was faster.
     pub(crate) async fn publish(&self, tx: &mut Transaction, new: &NewKey, now: DateTime<Utc>) -> Result<bool, Error> {
         self.lock(tx).await?;
-        if conn::all!(tx, sql::KeyRow, sql::ALL)?.iter().any(|row| row.state == KeyState::Next.as_str()) {
+        if conn::all!(tx, sql::KeyRow, sql::ALL)?.iter().any(|row| row.is(KeyState::Next)) {
             return Ok(false);
         }
         let not_before = now + lead(&self.config);
@@ -186,7 +187,7 @@ impl SigningKeys {
             // It was deleted a moment ago: nothing is changed.
             return Err(Error::Store(StoreError::Constraint("signing_keys_active_key")));
         }
-        tx.signing_keys_changed()?;
+        tx.signing_keys_changed();
         Ok(true)
     }
 
@@ -223,13 +224,13 @@ impl SigningKeys {
         self.lock(tx).await?;
         let keys = conn::all!(tx, sql::KeyRow, sql::ALL)?;
         let key = keys.iter().find(|key| key.kid == kid).ok_or_else(|| not_found(kid))?;
-        if key.state == KeyState::Active.as_str() {
+        if key.is(KeyState::Active) {
             // Retired first: the new key takes over the lifetimes that it allowed.
             conn::execute!(tx, sql::RETIRE, kid, now)?;
             new.insert(tx, self.default_ttl, KeyState::Active, now, origin, now).await?;
         }
         conn::execute!(tx, sql::DELETE, kid)?;
-        tx.signing_keys_changed()?;
+        tx.signing_keys_changed();
         Ok(audit::record(tx, Event::success(Kind::SigningKeyDeleted).subject(&kid), origin, now).await?)
     }
 
@@ -247,7 +248,7 @@ impl SigningKeys {
             let sealed = reseal(old, new, &row.sealed, &row.name)?;
             conn::execute!(tx, sql::RESEAL_SERVER_KEY, row.name.as_str(), sealed)?;
         }
-        tx.signing_keys_changed()?;
+        tx.signing_keys_changed();
         let event = Event::success(Kind::SigningKeyRewrapped);
         Ok(audit::record(tx, event, &Origin::system(), now).await?)
     }
@@ -259,7 +260,7 @@ async fn retire(conn: &mut Conn, active: &sql::ActiveRow, now: DateTime<Utc>) ->
 }
 
 fn reseal(old: &MasterKey, new: &MasterKey, sealed: &[u8], name: &str) -> Result<Vec<u8>, Error> {
-    let plain = old.open(sealed, name).map_err(|_| KeysError::WrongMasterKey { kid: name.to_owned() })?;
+    let plain = open_sealed(old, sealed, name)?;
     Ok(new.seal(plain.expose_secret(), name)?)
 }
 

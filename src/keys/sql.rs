@@ -2,6 +2,8 @@
 
 use chrono::{DateTime, Utc};
 
+use super::KeyState;
+
 pub(super) const ALL: &str = "SELECT kid, algorithm, public_jwk, private_key, state, created_at, not_before, expires_at, default_ttl \
      FROM signing_keys ORDER BY created_at, kid";
 pub(super) const INSERT: &str = "INSERT INTO signing_keys \
@@ -42,6 +44,12 @@ pub(super) struct KeyRow {
     pub(super) not_before: DateTime<Utc>,
     pub(super) expires_at: Option<DateTime<Utc>>,
     pub(super) default_ttl: i64,
+}
+
+impl KeyRow {
+    pub(super) fn is(&self, state: KeyState) -> bool {
+        self.state == state.as_str()
+    }
 }
 
 #[derive(sqlx::FromRow)]

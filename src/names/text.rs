@@ -57,6 +57,13 @@ pub struct Audience(String);
 
 validated_text!(Audience);
 
+impl Audience {
+    /// Returns a space-delimited list.
+    pub(crate) fn join(audiences: &[Self]) -> String {
+        audiences.iter().map(Self::as_str).collect::<Vec<_>>().join(" ")
+    }
+}
+
 impl AsRef<str> for Audience {
     fn as_ref(&self) -> &str {
         &self.0

@@ -57,8 +57,13 @@ pub(crate) async fn list_after(
 /// Returns whether the row of `changes` that was read before belongs to the present history: after a restored backup, revocations
 /// have the numbers of others.
 pub(crate) async fn is_continued(conn: &mut Conn, before: &Changes) -> Result<bool, StoreError> {
-    let mark = conn::optional!(conn, (String,), sql::MARK, before.revocations)?;
-    Ok(mark.is_some_and(|(mark,)| mark == before.revocation_mark))
+    has_mark(conn, before.revocations, &before.revocation_mark).await
+}
+
+/// Returns whether the revocation with this number is still there, and has this mark.
+async fn has_mark(conn: &mut Conn, number: i64, mark: &str) -> Result<bool, StoreError> {
+    let found = conn::optional!(conn, (String,), sql::MARK, number)?;
+    Ok(found.is_some_and(|(found,)| found == mark))
 }
 
 /// Deletes revocations that expired long ago, `limit` and those that expired with the last of them, and returns their number.
@@ -96,8 +101,7 @@ impl Cursor {
         if self.number == 0 {
             return Ok(self.mark == START);
         }
-        let mark = conn::optional!(conn, (String,), sql::MARK, self.number)?;
-        Ok(mark.is_some_and(|(mark,)| mark == self.mark))
+        has_mark(conn, self.number, &self.mark).await
     }
 }
 

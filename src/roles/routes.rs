@@ -77,7 +77,7 @@ pub(crate) struct ScopeBody {
     description: Option<String>,
 }
 
-/// Make a scope, or describe it anew
+/// Create or update a scope
 ///
 /// A new one goes to the role `admin`, and to the client `default` for as long as nobody gave that other scopes.
 #[utoipa::path(
@@ -205,7 +205,7 @@ pub(crate) struct RoleBody {
     scopes: Option<Vec<String>>,
 }
 
-/// Make a role, or replace what it gives
+/// Create a role or replace its scopes
 ///
 /// Whoever does so has all of these scopes. Those who have the role have them from their next login or refresh on.
 #[utoipa::path(
@@ -233,8 +233,7 @@ pub(crate) async fn put_role(
     let permit = permit.again(&req).await?;
     let known = super::all_scopes(&mut app.store.read().await?).await?;
     let mut members = Members::default();
-    let name = members
-        .optional(Some(name.parse::<RoleName>().map_err(|error| FieldError::new("name", error.code, error.message))));
+    let name = members.optional(Some(name.parse::<RoleName>().map_err(|error| error.of_field("name"))));
     let description = members.optional(description.map(Description::try_from));
     let scopes = members.required("scopes", scopes.map(|names| scopes_among(&known, &names)));
     let (name, scopes) = members.finish(name.zip(scopes))?;

@@ -27,7 +27,7 @@ pub async fn put_scope(
     let new = insert_scope(tx, name, description, false, now).await?;
     if new {
         conn::execute!(tx, sql::ADD_SCOPE_TO_ROLES, name.as_str(), true)?;
-        tx.roles_changed()?;
+        tx.roles_changed();
         clients::add_scope(tx, name, now).await?;
     } else if let Some(description) = description {
         conn::execute!(tx, sql::DESCRIBE_SCOPE, name.as_str(), description.as_str())?;
@@ -49,7 +49,7 @@ pub async fn delete_scope(tx: &mut Transaction, name: &str, by: &Authority, now:
     }
     conn::execute!(tx, sql::DELETE_SCOPE, name)?;
     conn::execute!(tx, sql::REMOVE_SCOPE_FROM_ROLES, name)?;
-    tx.roles_changed()?;
+    tx.roles_changed();
     clients::remove_scope(tx, &scope.name, now).await?;
     Ok(audit::record(tx, Event::success(Kind::ScopeDeleted).subject(&name), &by.origin, now).await?)
 }
@@ -87,7 +87,7 @@ pub async fn put_role(
             return Ok((role.clone(), false));
         }
         put_role_row(tx, &RoleRow { name, description, scopes, every_scope: false, built_in: false }, now).await?;
-        tx.roles_changed()?;
+        tx.roles_changed();
         let kind = if before.is_none() { Kind::RoleCreated } else { Kind::RoleChanged };
         let details = serde_json::json!({"scopes": scopes});
         audit::record(tx, Event::success(kind).subject(name).details(details), &by.origin, now).await?;
@@ -116,7 +116,7 @@ pub async fn delete_role(tx: &mut Transaction, name: &str, by: &Authority, now: 
         }
         by.must_have(&role.scopes)?;
         conn::execute!(tx, sql::DELETE_ROLE, name)?;
-        tx.roles_changed()?;
+        tx.roles_changed();
         Ok(audit::record(tx, Event::success(Kind::RoleDeleted).subject(&name), &by.origin, now).await?)
     })
     .await

@@ -28,14 +28,11 @@ use super::{
 use crate::{
     ids::SessionId,
     store::{
-        Store, StoreError,
+        self, Store, StoreError,
         batch::{Answers, Batch, Batcher},
         conn,
     },
 };
-
-/// How often a use is tried when the engine asks to have it repeated.
-const TRIES: usize = 5;
 
 /// What a refresh token is to its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,8 +149,8 @@ impl Batch for Update {
         while !updates.is_empty() {
             // A statement changes a row once: other uses of the same session are for the next one.
             let mut sessions = HashSet::new();
-            let (now, later) = updates.into_iter().partition(|update| sessions.insert(update.session));
-            answers.extend(Self::run_some(store, now).await?);
+            let (now, later): (Vec<_>, _) = updates.into_iter().partition(|update| sessions.insert(update.session));
+            answers.extend(store::retried(|| Self::run_once(store, &now)).await?);
             updates = later;
         }
         Ok(answers)
@@ -161,16 +158,6 @@ impl Batch for Update {
 }
 
 impl Update {
-    async fn run_some(store: &Store, updates: Vec<Self>) -> Result<Answers<Self>, StoreError> {
-        for _ in 1..TRIES {
-            match Self::run_once(store, &updates).await {
-                Err(error) if error.asks_for_retry() => {}
-                done => return done,
-            }
-        }
-        Self::run_once(store, &updates).await
-    }
-
     async fn run_once(store: &Store, updates: &[Self]) -> Result<Answers<Self>, StoreError> {
         let mut conn = store.write().await?;
         let rows = if let [update] = updates {

@@ -72,7 +72,7 @@ pub(crate) async fn begin(conn: &mut Conn, new: &NewSession<'_>, now: DateTime<U
         new.user_id,
         new.client_id.as_str(),
         new.scope.map(ToString::to_string),
-        new.resource.map(|resources| resources.iter().map(Audience::as_str).collect::<Vec<_>>().join(" ")),
+        new.resource.map(Audience::join),
         session.secret.to_vec(),
         0_i64,
         now,

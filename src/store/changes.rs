@@ -26,7 +26,7 @@ pub(crate) struct Changes {
 }
 
 /// What a transaction writes into the row.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Update {
     pub(super) revocations: i64,
     pub(super) revocation_mark: Option<String>,

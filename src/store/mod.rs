@@ -49,7 +49,7 @@ macro_rules! hot {
 }
 pub(crate) use hot;
 
-/// How often a transaction is tried when the engine asks to have it repeated.
+/// How often work is tried when the engine asks to have it repeated.
 const TRIES: usize = 5;
 const SQLITE_READERS: u32 = 4;
 
@@ -108,13 +108,7 @@ impl Store {
         &self,
         work: impl AsyncFn(&mut Transaction) -> Result<T, E>,
     ) -> Result<T, E> {
-        for _ in 1..TRIES {
-            match self.transact_once(&work).await {
-                Err(error) if error.store().is_some_and(StoreError::asks_for_retry) => {}
-                done => return done,
-            }
-        }
-        self.transact_once(&work).await
+        retried(|| self.transact_once(&work)).await
     }
 
     async fn transact_once<T, E: FromStore>(
@@ -229,6 +223,17 @@ async fn open_sqlite(path: &Path, config: &DatabaseConfig) -> Result<Engine, Sto
         .connect_with(options.read_only(true).create_if_missing(false))
         .await?;
     Ok(Engine::Sqlite { readers, writer })
+}
+
+/// Does work again if the engine asks to have it repeated.
+pub(crate) async fn retried<T, E: FromStore, F: Future<Output = Result<T, E>>>(work: impl Fn() -> F) -> Result<T, E> {
+    for _ in 1..TRIES {
+        match work().await {
+            Err(error) if error.store().is_some_and(StoreError::asks_for_retry) => {}
+            done => return done,
+        }
+    }
+    work().await
 }
 
 async fn open_postgres(url: &str, config: &DatabaseConfig) -> Result<Engine, StoreError> {

@@ -43,8 +43,16 @@ pub struct Transaction {
     conn: Conn,
     clock: Clock,
     revocations: Vec<Revocation>,
-    stale: Update,
+    stale: Stale,
     entered: Vec<&'static str>,
+}
+
+/// Which caches of other servers a transaction makes stale.
+#[derive(Debug, Default)]
+struct Stale {
+    signing_keys: bool,
+    clients: bool,
+    roles: bool,
 }
 
 /// What a transaction revokes.
@@ -122,7 +130,7 @@ impl DerefMut for Transaction {
 
 impl Transaction {
     pub(super) fn new(conn: Conn, clock: Clock) -> Self {
-        Self { conn, clock, revocations: Vec::new(), stale: Update::default(), entered: Vec::new() }
+        Self { conn, clock, revocations: Vec::new(), stale: Stale::default(), entered: Vec::new() }
     }
 
     /// Revokes tokens when this commits.
@@ -131,21 +139,18 @@ impl Transaction {
     }
 
     /// Has all servers read the signing keys again.
-    pub(crate) fn signing_keys_changed(&mut self) -> Result<(), StoreError> {
-        self.stale.signing_keys = Some(mark()?);
-        Ok(())
+    pub(crate) fn signing_keys_changed(&mut self) {
+        self.stale.signing_keys = true;
     }
 
     /// Has all servers read clients again.
-    pub(crate) fn clients_changed(&mut self) -> Result<(), StoreError> {
-        self.stale.clients = Some(mark()?);
-        Ok(())
+    pub(crate) fn clients_changed(&mut self) {
+        self.stale.clients = true;
     }
 
     /// Has all servers read roles and scopes again.
-    pub(crate) fn roles_changed(&mut self) -> Result<(), StoreError> {
-        self.stale.roles = Some(mark()?);
-        Ok(())
+    pub(crate) fn roles_changed(&mut self) {
+        self.stale.roles = true;
     }
 
     /// Notes that a rule holds for the rest of the transaction; `false`: it was noted before, and its check is still to come.
@@ -165,15 +170,21 @@ impl Transaction {
     /// for the end of this one.
     pub(super) async fn flush(&mut self) -> Result<(), StoreError> {
         let revocations = std::mem::take(&mut self.revocations);
-        let mut stale = std::mem::take(&mut self.stale);
-        if revocations.is_empty() && stale.signing_keys.or(stale.clients).or(stale.roles).is_none() {
+        let Stale { signing_keys, clients, roles } = std::mem::take(&mut self.stale);
+        if revocations.is_empty() && !(signing_keys || clients || roles) {
             return Ok(());
         }
         let count = i64::try_from(revocations.len()).unwrap_or(i64::MAX);
-        let text = format!("{:016x}", mark()?);
-        stale.revocations = count;
-        stale.revocation_mark = (count > 0).then(|| text.clone());
-        let last = changes::write(&mut self.conn, &stale).await?;
+        let mark = mark()?;
+        let text = format!("{mark:016x}");
+        let update = Update {
+            revocations: count,
+            revocation_mark: (count > 0).then(|| text.clone()),
+            signing_keys: signing_keys.then_some(mark),
+            clients: clients.then_some(mark),
+            roles: roles.then_some(mark),
+        };
+        let last = changes::write(&mut self.conn, &update).await?;
         // After the last lock was waited for: a token that was issued before this commits is not younger.
         let now = self.clock.now();
         for one in &revocations {

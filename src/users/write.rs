@@ -98,7 +98,7 @@ pub async fn create(tx: &mut Transaction, new: &NewUser, by: &Authority, now: Da
     )
     .map_err(taken)?;
     insert_roles(tx, id, &roles).await?;
-    let user = read(tx, id).await?.ok_or_else(|| not_found(&id))?;
+    let user = find_by_id(tx, id).await?;
     let details = json!({"username": user.username, "roles": user.roles});
     audit::record(tx, Event::success(Kind::UserCreated).subject(&id).details(details), &by.origin, now).await?;
     Ok(user)
@@ -138,12 +138,16 @@ async fn insert_roles(conn: &mut Conn, id: UserId, roles: &[RoleName]) -> Result
     Ok(())
 }
 
+async fn find_by_id(conn: &mut Conn, id: UserId) -> Result<User, Error> {
+    read(conn, id).await?.ok_or_else(|| not_found(&id))
+}
+
 /// Locks the user until the transaction ends. A login that runs at the same time comes before the change or after it.
 async fn lock(tx: &mut Transaction, id: UserId) -> Result<User, Error> {
     if conn::execute!(tx, sql::LOCK, id)? == 0 {
         return Err(not_found(&id));
     }
-    read(tx, id).await?.ok_or_else(|| not_found(&id))
+    find_by_id(tx, id).await
 }
 
 /// Notes the time of a change, and records it.
@@ -198,7 +202,7 @@ async fn apply_patch(
             sessions::end_all_of_user(tx, id, None, now).await?;
         }
     }
-    read(tx, id).await?.ok_or_else(|| not_found(&id))
+    find_by_id(tx, id).await
 }
 
 fn changed_fields(before: &User, after: &User) -> Vec<&'static str> {
@@ -230,7 +234,7 @@ pub async fn set_roles(
         replace_roles(tx, id, &roles).await?;
         let details = json!({"username": before.username, "roles": roles});
         changed(tx, id, Event::success(Kind::UserRolesChanged).details(details), by, now).await?;
-        read(tx, id).await?.ok_or_else(|| not_found(&id))
+        find_by_id(tx, id).await
     })
     .await
 }
@@ -249,7 +253,7 @@ pub async fn set_password(
     let details = json!({"username": user.username});
     changed(tx, id, Event::success(Kind::UserPasswordChanged).details(details), by, now).await?;
     sessions::end_all_of_user(tx, id, None, now).await?;
-    read(tx, id).await?.ok_or_else(|| not_found(&id))
+    find_by_id(tx, id).await
 }
 
 /// Returns the password hash of a user.

@@ -79,9 +79,8 @@ fn filter(query: &Query, members: &mut Members) -> Filter {
             let too_long = || FieldError::new("q", Code::Length, "may have at most 254 bytes");
             (q.len() <= LONGEST_Q).then(|| q.to_owned()).ok_or_else(too_long)
         }),
-        role: members.parameter(query, "role", |role| match role.parse::<RoleName>() {
-            Ok(role) => Ok(role.as_str().to_owned()),
-            Err(error) => Err(FieldError::new("role", error.code, error.message)),
+        role: members.parameter(query, "role", |role| {
+            role.parse::<RoleName>().map(String::from).map_err(|error| error.of_field("role"))
         }),
         disabled: members.parameter(query, "disabled", |disabled| {
             disabled.parse().map_err(|_| FieldError::new("disabled", Code::Format, "must be true or false"))
@@ -188,7 +187,7 @@ impl Account {
     }
 }
 
-/// Make a user
+/// Create a user
 ///
 /// Whoever does so has all the scopes that the roles give.
 #[utoipa::path(
