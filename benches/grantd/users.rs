@@ -88,8 +88,7 @@ fn cursor_of(list: u8, key: &[u8]) -> String {
     BASE64_URL_SAFE_NO_PAD.encode([&[list][..], key].concat())
 }
 
-/// Has the statements' planner know what there is, and gives the cursors of the last pages: of all users, and of those with the
-/// role `reader`.
+/// Analyses the tables, and returns the cursors of the last pages: of all users, and of those with the role `reader`.
 pub(crate) fn cursors(database: &str) -> Outcome<[String; 2]> {
     let of = |sql: &str| format!("{sql} DESC LIMIT 1 OFFSET {LAST}");
     let all = of("SELECT id FROM users ORDER BY id");

@@ -14,7 +14,7 @@ use crate::{
 
 #[derive(Subcommand)]
 pub(super) enum RoleCommand {
-    /// Make a role, or replace what it gives
+    /// Create a role or replace its scopes
     Set {
         /// Its name
         name: RoleName,
@@ -41,7 +41,7 @@ pub(super) enum RoleCommand {
 
 #[derive(Subcommand)]
 pub(super) enum ScopeCommand {
-    /// Make a scope, or describe it anew
+    /// Create or update a scope
     Set {
         /// Its name
         name: Scope,

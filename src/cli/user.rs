@@ -17,7 +17,7 @@ use crate::{
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Make a user
+    /// Create a user
     Create {
         /// What the user logs in with
         username: Username,

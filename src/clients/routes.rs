@@ -163,7 +163,7 @@ pub(crate) struct Made {
     client_secret: Option<String>,
 }
 
-/// Make a client
+/// Create a client
 ///
 /// Whoever does so has all of its scopes. The secret of a confidential client is in the answer, and nothing shows it again.
 #[utoipa::path(

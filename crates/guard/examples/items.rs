@@ -152,11 +152,11 @@ async fn json_body<T: DeserializeOwned>(req: &HttpRequest, body: web::Payload) -
         .map_err(|_| Problem::new(413, "too-large", "Too large", "the body may have 64 KiB"))?
         .map_err(|_| malformed("the body ended too early"))?;
     if !bytes.trim_ascii_start().starts_with(b"{") {
-        return Err(malformed("the body is no JSON object"));
+        return Err(malformed("the body is not a JSON object"));
     }
     serde_json::from_slice(&bytes).map_err(|error| {
         let known = error.is_data();
-        malformed(if known { "a member of the body is unknown or repeated" } else { "the body is no JSON" })
+        malformed(if known { "a member of the body is unknown or repeated" } else { "the body is not JSON" })
     })
 }
 

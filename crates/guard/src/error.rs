@@ -26,7 +26,7 @@ pub enum TokenError {
     Signature,
     /// A claim that RFC 9068 §2.2 requires is missing; the name of the claim.
     MissingClaim(&'static str),
-    /// The payload is no JSON object, a claim is repeated, or one has the wrong type.
+    /// The payload is not a JSON object, a claim is repeated, or one has the wrong type.
     MalformedClaims,
     /// `iss` is another issuer.
     WrongIssuer,
@@ -38,8 +38,8 @@ pub enum TokenError {
     NotYetValid,
     /// `iat` is in the future.
     IssuedInFuture,
-    /// The token, or the session, user or client that it stands on, was revoked: by a guard that hears of revocations, or a
-    /// service that looks at its own data too.
+    /// The token, or the session, user or client that it stands on, was revoked: known to a guard that follows
+    /// revocations, or to a service that checks its own data too.
     Revoked,
     /// Nothing is wrong with the token itself, but this guard has not heard for too long what was revoked.
     RevocationsUnknown,

@@ -26,7 +26,7 @@ const SHORT_PAUSE: Duration = Duration::from_secs(1);
 /// The most after a row of failures.
 const LONG_PAUSE: Duration = Duration::from_secs(10);
 
-/// How following goes. It is the guard's: when that is dropped, the follower hears of it.
+/// The state of the follower. The guard owns it: the follower stops when the guard is dropped.
 #[derive(Default)]
 pub(super) struct Feed(watch::Sender<State>);
 

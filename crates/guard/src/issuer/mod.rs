@@ -36,8 +36,8 @@ const MAX_STALENESS: Duration = Duration::from_mins(15);
 const FIRST_HEARING: Duration = Duration::from_secs(5);
 
 impl GuardBuilder {
-    /// Seconds between two attempts to fetch keys, failed ones too, whatever tokens come: nobody makes this service
-    /// pester the issuer by inventing key ids. Default: 10.
+    /// Seconds between two attempts to fetch keys, failed ones too, whatever tokens come: tokens with invented
+    /// key ids cause no more requests to the issuer. Default: 10.
     pub fn cool_down(mut self, seconds: u32) -> Self {
         self.cool_down = seconds;
         self
