@@ -1,0 +1,33 @@
+// `/docs`: log in with Authorize, execute a request, log out.
+import assert from "node:assert/strict";
+import { withPage } from "./browser.mjs";
+
+const { ISSUER, PASSWORD, SCREENSHOT } = process.env;
+
+await withPage("/docs logs in and executes a request", async (page) => {
+  const elsewhere = [];
+  page.on("request", (request) => {
+    if (!request.url().startsWith(ISSUER) && !request.url().startsWith("data:")) elsewhere.push(request.url());
+  });
+  await page.goto(`${ISSUER}/docs`);
+  await page.waitForSelector(".opblock");
+  if (SCREENSHOT) await page.screenshot({ path: SCREENSHOT });
+
+  await page.click(".btn.authorize");
+  const dialog = page.locator(".auth-container").filter({ has: page.locator("#oauth_username") });
+  await dialog.locator("#oauth_username").fill("admin");
+  await dialog.locator("#oauth_password").fill(PASSWORD);
+  await dialog.locator("button.authorize").click();
+  // The fields give way to a button.
+  await page.locator('.auth-container button:has-text("Logout")').first().waitFor();
+  await page.click(".btn-done");
+
+  const operation = page.locator('[id^="operations-"][id$="-show_me"]');
+  await operation.locator(".opblock-summary-control").click();
+  await operation.locator(".btn.execute").click();
+  const status = operation.locator(".live-responses-table .response-col_status").nth(1);
+  await status.waitFor();
+  assert.match(await status.innerText(), /^200/);
+  assert.match(await operation.locator(".live-responses-table .response-col_description").nth(1).innerText(), /"username": "admin"/);
+  assert.deepEqual(elsewhere, [], "requests to other hosts");
+});
