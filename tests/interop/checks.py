@@ -34,6 +34,7 @@ SERVICES = {
     "FastAPI": os.environ["FASTAPI_URL"],
     "Express": os.environ["EXPRESS_URL"],
     "examples/express": os.environ["EXPRESS_EXAMPLE_URL"],
+    "examples/go": os.environ["GO_EXAMPLE_URL"],
     "examples/flask": os.environ["FLASK_EXAMPLE_URL"],
 }
 FASTAPI_EXAMPLE = os.environ["FASTAPI_EXAMPLE_URL"]
