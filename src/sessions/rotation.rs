@@ -60,8 +60,8 @@ impl Session {
         // From the rotation, which a retry does not change: a thief could otherwise extend the grace period without end.
         let in_time = |leeway| self.rotated_at.is_some_and(|rotated_at| now < rotated_at + leeway);
         match self.counter.checked_sub(counter) {
-            // The token is genuine, but newer than the row: a restored backup has lost a rotation. This is not reuse, so
-            // the session is not ended.
+            // The token is newer than the row: a restored backup has lost a rotation. This is not reuse, so it does not
+            // end the session.
             None => Standing::Unknown,
             Some(0) => Standing::Current,
             Some(1) if leeway.is_none_or(in_time) => Standing::Retry,
