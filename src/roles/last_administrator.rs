@@ -21,7 +21,7 @@ pub(crate) async fn keep_an_administrator<T>(
     }
     // Two changes could otherwise each remove one of the last two administrators, and neither would see the other's.
     lock(tx).await?;
-    // Without an administrator before, every change would be refused, also on the way to the first one.
+    // A database without an administrator must still accept changes: otherwise it could never get one.
     let had_one = has_one(tx).await?;
     let done = change(tx).await?;
     if had_one && !has_one(tx).await? {

@@ -314,7 +314,7 @@ pub(crate) async fn note_login(conn: &mut Conn, login: &Login, now: DateTime<Utc
     Ok(conn::execute!(conn, sql::LOGGED_IN, login.user.id, login.password_hash.as_str(), now, false)? == 1)
 }
 
-/// Deletes a user with all sessions and roles, and revokes the user's tokens.
+/// Deletes a user with its sessions and role assignments, and revokes the user's tokens.
 pub async fn delete(tx: &mut Transaction, id: UserId, by: &Authority, now: DateTime<Utc>) -> Result<(), Error> {
     roles::keep_an_administrator(tx, async |tx| {
         let user = lock(tx, id).await?;
