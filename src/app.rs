@@ -1,4 +1,4 @@
-//! Everything that a request may need, and how it is built at the start.
+//! The state of a server, shared by all requests, and its start.
 
 use std::{
     fs,
@@ -31,29 +31,29 @@ use crate::{
     users,
 };
 
-/// Tokens are accepted at least this long while the database is away: a busy one is late now and then.
+/// The least time for which tokens are accepted while the database is unreachable: a busy database may delay a sync.
 const LEAST_STALENESS: Duration = Duration::from_secs(30);
 
-/// Everything that a request may need.
+/// The state of a server, shared by all requests.
 #[derive(Debug)]
 pub struct App {
-    /// The settings.
+    /// The validated settings.
     pub config: Config,
     /// The public URL: `iss` of all tokens.
     pub issuer: String,
     /// The default `aud`.
     pub audience: Audience,
-    /// The time.
+    /// The source of the current time.
     pub clock: Clock,
     /// The database.
     pub store: Store,
-    /// Hashes and checks passwords.
+    /// Hashes and verifies passwords.
     pub passwords: Passwords,
     /// Signs access tokens.
     pub keys: SigningKeys,
     /// Verifies access tokens.
     pub guard: Guard,
-    /// Makes and checks refresh tokens.
+    /// Creates and verifies refresh tokens.
     pub refresh_tokens: RefreshTokens,
     /// Reads users.
     pub users: users::Reader,
@@ -61,20 +61,20 @@ pub struct App {
     pub sessions: Sessions,
     /// Reads and caches clients.
     pub clients: Clients,
-    /// Which failures of clients are recorded.
+    /// Selects the failed client authentications that are recorded.
     pub client_failures: clients::Failures,
-    /// How far this server has synced its caches with the database.
+    /// The state of the sync with the database.
     pub sync: SyncState,
     stopping: watch::Sender<bool>,
 }
 
-/// Why the server does not start. The text tells the operator what to do.
+/// An error that prevents the start. The text tells the operator what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The database cannot be opened.
     #[error("DATABASE_URL: {0}")]
     Store(#[from] StoreError),
-    /// The directory of the SQLite file cannot be made.
+    /// The directory of the SQLite file cannot be created.
     #[error("DATABASE_URL: the directory {} cannot be made: {error}", path.display())]
     Directory {
         /// Which.
@@ -90,7 +90,7 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
-    /// There is a database and not the key that its secrets are sealed under.
+    /// The database has secrets, and the key file that they are sealed under is missing.
     #[error(
         "GRANTD_MASTER_KEY: the database has signing keys, and {} is missing. Put the file back from your backup, or set \
          GRANTD_MASTER_KEY: without the key that it was made with, a database is of no use",
@@ -111,7 +111,7 @@ pub enum StartError {
     /// Passwords cannot be hashed.
     #[error(transparent)]
     Passwords(#[from] PasswordsError),
-    /// No random numbers.
+    /// The operating system provides no random numbers.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
     /// The first start of an empty database failed.
@@ -123,10 +123,10 @@ pub enum StartError {
     /// The default audience is malformed.
     #[error("GRANTD_AUDIENCE: {0}")]
     Audience(String),
-    /// Tokens cannot be checked.
+    /// The issuer or the keys are not usable for verification.
     #[error("GRANTD_ISSUER: {0}")]
     Guard(#[from] BuildError),
-    /// An address cannot be listened on.
+    /// The server cannot listen on an address.
     #[error("GRANTD_LISTEN: {address}: {error}")]
     Listen {
         /// Which.
@@ -140,8 +140,7 @@ pub enum StartError {
 }
 
 impl App {
-    /// Opens the database and brings it up to date; what an empty one needs is made. `issuer` is used where the settings
-    /// have none.
+    /// Opens and migrates the database, and sets up an empty one. `issuer` is the default for the setting.
     pub async fn start(config: Config, issuer: String, clock: Clock) -> Result<(Self, Option<FirstStart>), StartError> {
         let now = clock.now();
         if let DatabaseUrl::Sqlite(file) = &config.database.url {
@@ -186,6 +185,7 @@ impl App {
             passwords,
             keys,
         };
+        // The first sync before the first request: a server without revocations would accept revoked tokens.
         app.sync_caches(&app.store).await.map_err(|error| match error {
             Error::Store(error) => StartError::Store(error),
             other => StartError::Setup(other),
@@ -193,12 +193,13 @@ impl App {
         Ok((app, first))
     }
 
-    /// Makes a change in a transaction, and then syncs this server's caches.
+    /// Runs a change in a transaction, and then syncs this server's caches.
     ///
-    /// When the transaction has committed, the change is done: a sync that fails is logged, made up for a moment later, and
-    /// never turns the success into a failure.
+    /// Once the transaction has committed, the change is done. A sync that fails is logged, and repeated by the next
+    /// poll. It never turns the result into an error, since the caller would retry a change that was made.
     pub async fn write<T>(&self, work: impl AsyncFn(&mut Transaction) -> Result<T, Error>) -> Result<T, Error> {
         let done = self.store.transact(work).await?;
+        // Before the response: the next request of the same caller must see the change on this server.
         match tokio::time::timeout(self.config.database.timeout, self.sync_caches(&self.store)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "a change was made, and the caches were not synced after it"),
@@ -219,30 +220,31 @@ impl App {
         Ok(())
     }
 
-    /// The time.
+    /// Returns the current time.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
         self.clock.now()
     }
 
-    /// Tells requests that wait for something that they should end.
+    /// Tells waiting requests, such as long polls, that the server is shutting down.
     pub fn stop(&self) {
         self.stopping.send_replace(true);
     }
 
+    /// Returns whether the server is shutting down.
     pub(crate) fn is_stopping(&self) -> bool {
         *self.stopping.borrow()
     }
 
-    /// Waits until the server is told to stop.
+    /// Waits until the server shuts down.
     pub(crate) async fn stopping(&self) {
-        // An error says that the app itself is gone.
+        // An error means that the sender, and so the app, was dropped.
         let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
 }
 
-/// Makes the file and its directory, readable by this user alone: password hashes will be in it. (SQLite gives the files
-/// beside it the same rights.)
+/// Creates the database file and its directory, readable by this user only, since it will have password hashes. SQLite
+/// creates its other files with the same mode.
 fn make_file(file: &Path) -> Result<(), StartError> {
     if let Some(path) = file.parent().filter(|path| !path.as_os_str().is_empty()) {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
@@ -252,10 +254,11 @@ fn make_file(file: &Path) -> Result<(), StartError> {
     made.map(drop).map_err(|error| StartError::File { path: file.to_owned(), error })
 }
 
-/// The key in the file beside the database. A new database gets a new one; one that is in use never does.
+/// Reads the master key from the file beside the database. Generates the key of a new database, never of one with keys.
 async fn key_beside(path: &Path, store: &Store) -> Result<MasterKey, StartError> {
     let problem = |problem: String| StartError::KeyFile { path: path.to_owned(), problem };
     if !path.exists() {
+        // A new key cannot open the secrets of the database. Writing it would only hide that the right key is missing.
         if crate::keys::any(&mut store.read().await?).await? {
             return Err(StartError::NoMasterKey(path.to_owned()));
         }
@@ -264,18 +267,20 @@ async fn key_beside(path: &Path, store: &Store) -> Result<MasterKey, StartError>
     config::read_master_key(path).map_err(problem)
 }
 
-/// Whole or not at all, and never over a file that another server has just made.
+/// Writes a new key file atomically. It never overwrites a file that another server has just created.
 fn write_new_key(path: &Path, key: &MasterKey) -> io::Result<()> {
     let unique = u64::from_ne_bytes(secret::random().map_err(io::Error::other)?);
     let draft = path.with_extension(format!("key.{unique:x}"));
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
     let written = writeln!(file, "{}", key.to_text().expose_secret()).and_then(|()| file.sync_all());
+    // A hard link, not a rename, fails if the file exists: of two servers that start at once, both then read the same
+    // key.
     let placed = written.and_then(|()| match fs::hard_link(&draft, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         linked => linked,
     });
     fs::remove_file(&draft)?;
     placed?;
-    // The name is on disk when its directory is.
+    // Syncs the directory too: after a power loss the file would be durable and its name lost.
     fs::File::open(path.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new(".")))?.sync_all()
 }

@@ -1,4 +1,4 @@
-//! For whom a change is made, and what they may grant.
+//! The authority of a caller: the scopes that it may grant or change.
 
 use grantd_guard::{Scope, Scopes};
 
@@ -6,29 +6,31 @@ use crate::{audit::Origin, error::Error};
 
 const ACCOUNT: Scope = Scope::from_static("account");
 
-/// Who asks for a change.
+/// The caller of a change, with its scopes.
 #[derive(Clone, Debug)]
 pub struct Authority {
-    /// For the audit log.
+    /// The origin, for the audit log.
     pub origin: Origin,
-    /// Their own scopes. `None`: every scope.
+    /// The scopes of the caller. `None`: every scope.
     scopes: Option<Scopes>,
 }
 
 impl Authority {
-    /// Returns that of the command line, of a set-up file, and of the first start: who can start them has the database anyway.
+    /// Returns the authority of the command line, set-up files and the first start. It has every scope: their callers
+    /// have access to the database anyway.
     #[must_use]
     pub fn system() -> Self {
         Self { origin: Origin::system(), scopes: None }
     }
 
-    /// Returns that of a caller with these scopes.
+    /// Returns the authority of a caller with these scopes.
     pub(crate) fn of(origin: Origin, scopes: Scopes) -> Self {
         Self { origin, scopes: Some(scopes) }
     }
 
-    /// Checks that the caller has all of the scopes: nobody grants a scope that they lack, and nobody changes a user or client
-    /// with a scope that they lack. `account` does not count, since every user has it for their own account.
+    /// Checks that the caller has all of the scopes. A caller must not grant a scope that it lacks, nor change a user or
+    /// client with such a scope: both would be a privilege escalation. `account` is not checked, since every user has it
+    /// for the own account.
     pub(crate) fn must_have(&self, scopes: &Scopes) -> Result<(), Error> {
         let missing = self.scopes.as_ref().map(|own| scopes.difference(own)).unwrap_or_default();
         let missing = missing.difference(&[ACCOUNT].into_iter().collect());

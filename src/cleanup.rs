@@ -1,4 +1,4 @@
-//! The schedule by which rows are deleted that nobody can use any more, a batch at a time, so that no request waits for it.
+//! Periodic deletion of expired rows, in small batches, so that no request waits for it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,11 +7,11 @@ use chrono::{DateTime, Utc};
 
 use crate::{app::App, audit, clients, error::Error, keys, revocations, sessions::Sweep, store::Store};
 
-/// How often the tables are looked at.
+/// The pause between two sweeps.
 const PERIOD: Duration = Duration::from_mins(1);
-/// Rows of a table that one statement deletes.
+/// The number of rows that a statement deletes.
 const BATCH: i64 = 200;
-/// Windows of live sessions that are looked at without a longer pause, and the pause after each.
+/// The number of windows of live sessions that a sweep examines before the next pause, and the short pause between them.
 const WINDOWS: usize = 100;
 const BETWEEN_WINDOWS: Duration = Duration::from_millis(100);
 
@@ -24,7 +24,7 @@ pub(crate) async fn run(app: Arc<App>) {
         let mut windows = 0;
         while windows < WINDOWS && !app.is_stopping() {
             match sweep(&store, &mut sessions, app.config.audit.retention, app.now()).await {
-                // What has piled up is deleted before the next pause.
+                // A backlog is deleted without a pause: with one, the tables could grow faster than they are swept.
                 Ok(Swept { has_backlog: true, .. }) => rt::task::yield_now().await,
                 Ok(Swept { more: true, .. }) => {
                     windows += 1;
@@ -40,22 +40,23 @@ pub(crate) async fn run(app: Arc<App>) {
     }
 }
 
-/// What a sweep has left.
+/// The result of a sweep.
 pub struct Swept {
     /// Whether a batch was full, so that there are probably more rows to delete.
     pub has_backlog: bool,
-    /// Whether there is more to delete or to look at.
+    /// Whether there are more rows to delete or to examine.
     pub more: bool,
 }
 
-/// Deletes a batch of each table. Several servers may do this at the same time. `retention`: how long audit events stay.
+/// Deletes a batch of expired rows from each table. Several servers may do this at the same time. `retention`: how long
+/// audit events are kept.
 pub async fn sweep(
     store: &Store,
     sessions: &mut Sweep,
     retention: Duration,
     now: DateTime<Utc>,
 ) -> Result<Swept, Error> {
-    // Each with a connection of its own: requests get theirs in between.
+    // Each statement acquires the connection anew: SQLite has one for writing, and requests must get it in between.
     let (over, more_sessions) = sessions.step(&mut store.write().await?, now).await?;
     let revocations = revocations::delete_expired(&mut store.write().await?, now, BATCH).await?;
     let assertions = clients::delete_expired_assertions(&mut store.write().await?, now, BATCH).await?;

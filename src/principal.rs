@@ -1,4 +1,5 @@
-//! Who a request acts for. A handler's arguments say what it needs; a check that is forgotten does not compile.
+//! Extractors that authenticate and authorize a request. A handler that takes the caller as an argument cannot skip the
+//! check.
 
 use std::{future::Future, marker::PhantomData, pin::Pin, sync::Arc};
 
@@ -28,20 +29,20 @@ use crate::{
 };
 
 const ACCOUNT: Scope = Scope::from_static("account");
-/// To see what is true of every token.
+/// The scope that allows to introspect every token.
 pub(crate) const INTROSPECT: Scope = Scope::from_static("tokens:introspect");
 
-/// A user who acts on the own account: an access token with the scope `account`, of a user who is not disabled.
+/// The current user, for routes of the own account: an enabled user, with an access token that has the scope `account`.
 pub(crate) struct Me {
-    /// As the database has it now.
+    /// The user, read from the database for this request.
     pub(crate) user: Arc<User>,
-    /// That of the token.
+    /// The session of the token.
     pub(crate) session: SessionId,
-    /// Over the own account everybody has all of it.
+    /// The authority of the user, with all scopes of the user, not only those of the token.
     pub(crate) authority: Authority,
 }
 
-/// Makes a type an extractor by a function that returns it.
+/// Implements `FromRequest` for a type by an async function.
 macro_rules! extractor {
     ($type:ty, $function:ident $(, $($generics:tt)+)?) => {
         impl $(<$($generics)+>)? FromRequest for $type {
@@ -65,7 +66,7 @@ async fn me(req: &HttpRequest) -> Result<Me, Problem> {
     if !claims.scope.contains(ACCOUNT.as_str()) {
         return Err(Refusal::Scope([ACCOUNT].into_iter().collect()).into());
     }
-    // A client's own token names no session, and its subject is no user.
+    // A token of the client credentials grant has no session, and its subject is the client.
     let (Some(session), Some(id)) = (claims.sid.as_deref().and_then(SessionId::parse), UserId::parse(&claims.sub))
     else {
         return Err(Problem::forbidden("this is for users; a client has no account"));
@@ -77,7 +78,7 @@ async fn me(req: &HttpRequest) -> Result<Me, Problem> {
 }
 
 impl Me {
-    /// Looks at the caller again: a body may take its time, and the caller may have lost the account meanwhile.
+    /// Checks the caller again, after the body was read: a body may be slow, and the user disabled meanwhile.
     pub(crate) async fn again(self, req: &HttpRequest) -> Result<Self, Problem> {
         me(req).await
     }
@@ -89,7 +90,7 @@ async fn enabled_user(app: &App, id: UserId) -> Result<Arc<User>, Problem> {
     Ok(user.filter(|user| !user.disabled).ok_or(Refusal::Token(TokenError::Revoked))?)
 }
 
-/// Returns the client that a token was issued to, unless deleted or disabled. Its revocation may not have reached this server.
+/// Returns the client that a token was issued to, unless deleted or disabled.
 async fn enabled_client(app: &App, claims: &Claims) -> Result<Arc<Client>, Problem> {
     let client = match claims.client_id.parse::<ClientId>() {
         Ok(id) => app.clients.cached(&id).await?,
@@ -100,29 +101,29 @@ async fn enabled_client(app: &App, claims: &Claims) -> Result<Arc<Client>, Probl
 }
 
 grantd_guard::scopes! {
-    /// See users.
+    /// List and read users.
     pub(crate) UsersRead = "users:read";
-    /// Make, change and delete users.
+    /// Create, update and delete users.
     pub(crate) UsersWrite = "users:write";
-    /// See roles and scopes.
+    /// List and read roles and scopes.
     pub(crate) RolesRead = "roles:read";
-    /// Make, change and delete roles and scopes.
+    /// Create, update and delete roles and scopes.
     pub(crate) RolesWrite = "roles:write";
-    /// See clients.
+    /// List and read clients.
     pub(crate) ClientsRead = "clients:read";
-    /// Make, change and delete clients.
+    /// Create, update and delete clients.
     pub(crate) ClientsWrite = "clients:write";
-    /// See the signing keys.
+    /// List signing keys.
     pub(crate) KeysRead = "keys:read";
-    /// Change the signing keys.
+    /// Rotate and retire signing keys.
     pub(crate) KeysWrite = "keys:write";
-    /// See what happened.
+    /// Read the audit log.
     pub(crate) AuditRead = "audit:read";
 }
 
-/// Whoever has the scopes `S`, a user who is not disabled or a client. The body is looked at by the handler, and thus later.
+/// A caller with the scopes `S`: an enabled user, or a client. The handler reads the body, and so after this check.
 pub(crate) struct Permit<S> {
-    /// Who it is, and what they may give to others.
+    /// The caller, and the scopes that it may grant.
     pub(crate) authority: Authority,
     scopes: PhantomData<S>,
 }
@@ -130,7 +131,7 @@ pub(crate) struct Permit<S> {
 async fn permit<S: RequiredScopes>(req: &HttpRequest) -> Result<Permit<S>, Problem> {
     let app = app(req)?;
     let claims = claims(req, app)?;
-    // A scope that was removed from the client or the user is still in the token, and counts no more.
+    // The token has the scopes of its issue time. A scope that was removed from the client or user since must not count.
     let client = enabled_client(app, &claims).await?;
     let scopes = claims.scope.intersection(&client.scopes);
     let scopes = match UserId::parse(&claims.sub) {
@@ -144,13 +145,14 @@ async fn permit<S: RequiredScopes>(req: &HttpRequest) -> Result<Permit<S>, Probl
 }
 
 impl<S: RequiredScopes> Permit<S> {
-    /// Looks at the caller again: a body may take its time, and the caller may have lost the scope meanwhile.
+    /// Checks the caller again, after the body was read: a body may be slow, and the scope removed meanwhile.
     pub(crate) async fn again(self, req: &HttpRequest) -> Result<Self, Problem> {
         permit(req).await
     }
 }
 
-/// Who may see what is true of every token: an access token with the scope `tokens:introspect`, or a confidential client.
+/// A caller that may follow the feed of revocations: an access token with the scope `tokens:introspect`, or a
+/// confidential client.
 pub(crate) struct Watcher;
 
 async fn watcher(req: &HttpRequest) -> Result<Watcher, Problem> {
@@ -170,12 +172,12 @@ fn has_scheme(req: &HttpRequest, scheme: &str) -> bool {
     value.split(|byte| *byte == b' ').next().is_some_and(|found| found.eq_ignore_ascii_case(scheme.as_bytes()))
 }
 
-/// Whether a request has an `Authorization: Bearer` header, whatever is in it.
+/// Returns whether a request has an `Authorization: Bearer` header, valid or not.
 pub(crate) fn has_bearer(req: &HttpRequest) -> bool {
     has_scheme(req, "bearer")
 }
 
-/// Whether the request has a token with the scope `tokens:introspect`.
+/// Checks that the request has a token with the scope `tokens:introspect`.
 pub(crate) fn introspector(req: &HttpRequest, app: &App) -> Result<(), Refusal> {
     let claims = claims(req, app)?;
     if claims.scope.contains(INTROSPECT.as_str()) {
@@ -189,19 +191,19 @@ fn app(req: &HttpRequest) -> Result<&web::Data<App>, Error> {
     req.app_data().ok_or_else(|| Error::Internal("the routes have no App".to_owned()))
 }
 
-/// What the access token of a request says.
+/// Verifies the access token of a request, and returns its claims.
 pub(crate) fn claims(req: &HttpRequest, app: &App) -> Result<Arc<Claims>, Refusal> {
     let token = bearer_token(req.headers(), req.query_string())?.ok_or(Refusal::NoCredentials)?;
     Ok(app.guard.verify(token, app.now().timestamp())?)
 }
 
-/// Whose token a request has, and from where it comes.
+/// Returns the origin of a request with this token: the actor, the client and the source.
 fn origin_of(req: &HttpRequest, app: &App, claims: &Claims) -> Origin {
     let (actor, client_id) = (Some(claims.sub.clone()), Some(claims.client_id.clone()));
     Origin { actor, client_id, ..origin(req, app) }
 }
 
-/// From where a request comes, for the audit log.
+/// Returns the source of a request, for the audit log, without actor and client.
 pub(crate) fn origin(req: &HttpRequest, app: &App) -> Origin {
     Origin {
         actor: None,

@@ -1,7 +1,7 @@
-//! Keeps what this server caches in step with the database: revocations, signing keys, clients, scopes.
+//! Sync of this server's caches with the database: revocations, signing keys, clients, scopes.
 //!
 //! Every server polls one row (see [`crate::store::changes`]) several times a second, and after each change of its own. A
-//! transaction replaces the numbers of what it makes stale.
+//! transaction replaces the numbers of the caches that it invalidates.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -21,14 +21,15 @@ use crate::{
     },
 };
 
-/// How far this server has synced.
+/// The state of this server's sync.
 #[derive(Debug, Default)]
 pub struct SyncState {
-    /// Locked while a sync runs, so that what is read last is what is cached.
+    /// The row that was synced last. Locked while a sync runs: of two concurrent syncs, the one with the older row could
+    /// finish last, and overwrite the caches with it.
     last: Mutex<Last>,
-    /// How many syncs have begun.
+    /// The number of syncs that have started.
     begun: AtomicU64,
-    /// The number of the newest sync that has finished.
+    /// The number of the latest sync that has finished.
     finished: watch::Sender<u64>,
     news: watch::Sender<News>,
 }
@@ -39,7 +40,7 @@ struct Last {
     failed: bool,
 }
 
-/// What long polls wait for.
+/// The numbers that long polls wait to change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct News {
     revocations: i64,
@@ -49,7 +50,7 @@ pub(crate) struct News {
 }
 
 impl SyncState {
-    /// Returns how many requests wait for news.
+    /// Returns the number of requests that wait for news.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.news.receiver_count()
@@ -65,9 +66,10 @@ impl SyncState {
         self.news.borrow().roles
     }
 
-    /// Waits until a sync that begins from now on has finished. It starts none: the server does, several times a second. So
-    /// requests that anybody can send cost no statement and no lock.
+    /// Waits until a sync that starts after this call has finished. It does not start one, since the server does so
+    /// several times a second: unauthenticated requests must not cost a statement or a lock.
     pub(crate) async fn next(&self, timeout: Duration) -> Result<(), StoreError> {
+        // A sync that is running may have read the row before this call: only a later one counts.
         let next = self.begun.load(Ordering::SeqCst) + 1;
         let mut finished = self.finished.subscribe();
         match tokio::time::timeout(timeout, finished.wait_for(|finished| *finished >= next)).await {
@@ -78,13 +80,15 @@ impl SyncState {
 }
 
 impl App {
-    /// Reads what has changed. Single-flight: callers who wait while a sync runs share the next one. `store`: the app's, or one
-    /// whose statements are not counted.
+    /// Syncs the caches with the database. Single-flight: callers that wait while a sync runs share the next one.
+    /// `store`: the app's, or a copy with a statement counter of its own.
     pub(crate) async fn sync_caches(&self, store: &Store) -> Result<(), Error> {
+        // Read before waiting for the lock: it tells which syncs started after this call.
         let begun = self.sync.begun.load(Ordering::SeqCst);
         let mut last = self.sync.last.lock().await;
         if *self.sync.finished.borrow() > begun {
-            // It began after this call, and has seen all that was committed before.
+            // That sync started after this call, and so has seen all that was committed before it. Its failure is this
+            // call's failure, too: a success would let the caller rely on stale caches.
             let failed = || StoreError::Unavailable(sqlx::Error::PoolTimedOut);
             return if last.failed { Err(failed().into()) } else { Ok(()) };
         }
@@ -99,16 +103,19 @@ impl App {
         let mut conn = store.read().await?;
         let row = changes::read(&mut conn).await?;
         if last.as_ref() == Some(&row) {
+            // Nothing has changed. The guard still has to know: it refuses all tokens after too long without a sync.
             self.guard.hear_revocations([], false);
             return Ok(());
         }
+        // The mark tells whether the numbers still mean the same revocations. After a restored backup, other revocations
+        // may have the numbers of those that were read before.
         let after = match &*last {
             Some(last) if last.revocation_mark == row.revocation_mark => Some(row.revocations),
             Some(last) if revocations::is_continued(&mut conn, last).await? => Some(last.revocations),
             _ => None,
         };
         if after.is_none() {
-            // The first sync, or a restored backup with another history: everything is read anew.
+            // The first sync, or a restored backup with another history: all caches are read again.
             *last = None;
         }
         let news = if after == Some(row.revocations) {
@@ -117,7 +124,7 @@ impl App {
             revocations::list_after(&mut conn, after.unwrap_or(0), self.now()).await?
         };
         drop(conn);
-        // Before anything else can fail.
+        // Revocations come first: a failure below must not keep revoked tokens valid.
         self.guard.hear_revocations(news, after.is_none());
         if last.as_ref().is_none_or(|last| last.clients != row.clients) {
             self.clients.invalidate(row.clients);
@@ -126,8 +133,10 @@ impl App {
             self.reload_keys(store).await?;
         }
         let news = News { revocations: row.revocations, signing_keys: row.signing_keys, roles: row.roles };
-        // Last: a sync that failed before, or was dropped half way, is done again.
+        // Stored last: if a step above fails, or this future is dropped, the next sync repeats all of it. The steps are
+        // idempotent.
         *last = Some(row);
+        // Long polls wake up after the caches are synced, and so never answer from stale ones.
         self.sync.news.send_if_modified(|known| std::mem::replace(known, news) != news);
         Ok(())
     }
@@ -138,17 +147,19 @@ impl App {
         Ok(replaced.map_err(|error| KeysError::Make(error.to_string()))?)
     }
 
-    /// Rotates the signing keys on schedule. Another server may do the same at the same time: one of them wins.
+    /// Rotates the signing keys on schedule. If several servers do so at the same time, one of them wins.
     pub(crate) async fn rotate_keys(&self, store: &Store) -> Result<(), Error> {
         let now = self.now();
         match self.keys.due(now) {
             None => return Ok(()),
             Some(Due::Reload) => {
-                // A sync that reads newer keys at the same time must not be overwritten.
+                // A concurrent sync may read newer keys, which this must not overwrite.
                 let _one_at_a_time = self.sync.last.lock().await;
                 return self.reload_keys(store).await;
             }
             Some(Due::Publish) => {
+                // Generated before the transaction, which holds locks. If another server was first, the key is thrown
+                // away.
                 let new = self.keys.generate(None).await?;
                 store.transact(async |tx| self.keys.publish(tx, &new, now).await).await?;
             }

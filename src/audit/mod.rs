@@ -1,4 +1,5 @@
-//! The audit log: who did what to whom, and from where. A table that is appended to; old events are removed.
+//! The audit log: an append-only table of security events, with actor, subject and origin. Events are deleted after the
+//! retention period.
 
 mod kind;
 pub(crate) mod routes;
@@ -16,21 +17,21 @@ use crate::{
     validation::named_enum,
 };
 
-/// Who caused an event, and from where.
+/// The actor and the source of an event.
 #[derive(Clone, Debug, Default)]
 pub struct Origin {
-    /// A user's or client's id; `None`: nobody known, or the command line.
+    /// The id of a user or client; `None`: unknown, or the command line.
     pub actor: Option<String>,
-    /// The client that it went through.
+    /// The client that sent the request.
     pub client_id: Option<String>,
-    /// The end user's address.
+    /// The IP address of the end user.
     pub address: Option<String>,
-    /// The request.
+    /// The id of the request.
     pub request_id: Option<String>,
 }
 
 impl Origin {
-    /// The command line, and the server by itself.
+    /// Returns the origin of the command line and of background duties.
     #[must_use]
     pub fn system() -> Self {
         Self::default()
@@ -47,26 +48,26 @@ pub struct Event {
 }
 
 impl Event {
-    /// Returns an event of something that was done.
+    /// Returns an event with the outcome `success`.
     #[must_use]
     pub fn success(kind: Kind) -> Self {
         Self { kind, outcome: Outcome::Success, subject: None, details: json!({}) }
     }
 
-    /// Returns an event of something that was tried.
+    /// Returns an event with the outcome `failure`.
     #[must_use]
     pub fn failure(kind: Kind) -> Self {
         Self { outcome: Outcome::Failure, ..Self::success(kind) }
     }
 
-    /// Whom or what it was done to: an id or a name.
+    /// Sets the subject, the object of the action: an id or a name.
     #[must_use]
     pub fn subject(mut self, subject: &impl ToString) -> Self {
         self.subject = Some(subject.to_string());
         self
     }
 
-    /// More, as an object. Never a secret.
+    /// Sets the details, a JSON object. They must not have a secret.
     #[must_use]
     pub fn details(mut self, details: Value) -> Self {
         self.details = details;
@@ -84,7 +85,7 @@ named_enum! {
     }
 }
 
-/// Records an event, over the connection of the change that it is about: there is neither without the other.
+/// Records an event. The connection is that of the change, so that both are committed together or not at all.
 pub async fn record(conn: &mut Conn, event: Event, origin: &Origin, now: DateTime<Utc>) -> Result<(), StoreError> {
     conn::execute!(
         conn,
@@ -135,34 +136,37 @@ pub struct Recorded {
     pub request_id: Option<String>,
 }
 
-/// Which events; all of it must be true of them.
+/// A filter for events. An event matches if all conditions hold.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Who did it.
+    /// The actor.
     pub actor: Option<String>,
-    /// Whom or what it was done to.
+    /// The subject.
     pub subject: Option<String>,
-    /// What.
+    /// The kind of event.
     pub kind: Option<Kind>,
-    /// The earliest.
+    /// The earliest time.
     pub since: Option<DateTime<Utc>>,
 }
 
-/// Reads the time of a filter (RFC 3339).
+/// Parses the time of a filter (RFC 3339).
 pub fn since(text: &str) -> Result<DateTime<Utc>, FieldError> {
     let wrong = |_| FieldError::new("since", Code::Format, "must be a time such as 2026-01-31T12:00:00Z (RFC 3339)");
     Ok(DateTime::parse_from_rfc3339(text).map_err(wrong)?.to_utc())
 }
 
-/// At most `limit` events before one of them, newest first. It costs the same wherever the page is.
+/// Returns at most `limit` events, newest first, before the cursor `before`. Every page costs the same, however old it
+/// is.
 pub async fn list(store: &Store, filter: &Filter, before: Option<EventId>, limit: i64) -> Result<Vec<Recorded>, Error> {
     let mut conn = store.read().await?;
     let before = before.unwrap_or(EventId::from([0xff; 16]));
-    // Whole microseconds, as events have. The id bounds what is looked at, to the millisecond.
+    // Truncated to microseconds, as stored. Ids have the millisecond of the event, so `floor` bounds the scan of the
+    // index.
     let since = filter.since.map(|since| since.trunc_subsecs(6));
     let floor = since.map_or(EventId::from([0; 16]), EventId::first_of);
     let (actor, subject) = (filter.actor.as_deref(), filter.subject.as_deref());
     let kind = filter.kind.map(Kind::as_str);
+    // The index of the most selective filter; the others are checked row by row.
     let sql = match (subject, actor, kind) {
         (Some(_), ..) => sql::LIST_SUBJECT,
         (None, Some(_), _) => sql::LIST_ACTOR,
@@ -173,7 +177,7 @@ pub async fn list(store: &Store, filter: &Filter, before: Option<EventId>, limit
     Ok(rows.into_iter().map(Recorded::try_from).collect::<Result<_, _>>()?)
 }
 
-/// Deletes the oldest events from before a time, at most `most`, and returns their number.
+/// Deletes the oldest events before a time, at most `most`, and returns their number.
 pub(crate) async fn delete_before(conn: &mut Conn, time: DateTime<Utc>, most: i64) -> Result<u64, StoreError> {
     conn::execute!(conn, sql::DELETE_OLDEST, EventId::first_of(time), most)
 }

@@ -1,4 +1,4 @@
-//! The statements about audit events, and what their rows must be like.
+//! Statements on audit events, and the conversion of their rows.
 
 use chrono::{DateTime, Utc};
 
@@ -9,9 +9,9 @@ pub(super) const INSERT: &str = "INSERT INTO audit_events \
      (id, at, kind, outcome, actor, subject, client_id, address, request_id, details) \
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 
-/// A page of events, newest first: `$1` is the id that it comes before, `$2` how long it is, `$3` the first id of the
-/// millisecond of `$4`, when they begin. Each is by an index that ends with the id; what may be asked for besides, `$6` and
-/// `$7`, is looked at row by row. Null: nothing.
+/// Builds the statement for a page of events, newest first. `$1` is the cursor, `$2` the page size, `$4` the earliest
+/// time, and `$3` the first id of its millisecond. Each statement uses an index that ends with the id; the other filters,
+/// `$6` and `$7`, are checked row by row. NULL: no filter.
 macro_rules! page {
     ($where:literal, $order:literal) => {
         concat!(
@@ -30,11 +30,11 @@ pub(super) const LIST_SUBJECT: &str = page!(
 );
 pub(super) const LIST_ACTOR: &str =
     page!("actor = $6 AND id < $1 AND id >= $3 AND ($7 IS NULL OR kind = $7)", "id DESC");
-/// One range of `audit_events_kind_idx`: there are few kinds, and with `kind = $7` a generic plan of Postgres prefers to search
-/// the primary key, which reads the whole table for a rare kind.
+// A range of `audit_events_kind_idx`: with `kind = $7`, a generic plan of Postgres prefers to scan the primary key, since
+// there are few kinds, and reads the whole table for a rare kind.
 pub(super) const LIST_KIND: &str = page!("(kind, id) < ($7, $1) AND (kind, id) >= ($7, $3)", "kind DESC, id DESC");
 
-// A range of the index: of `IN (… LIMIT $2)` a generic plan of Postgres expects many rows, and reads the whole table.
+// A range of the index: for `IN (… LIMIT $2)`, a generic plan of Postgres expects many rows and scans the whole table.
 pub(super) const DELETE_OLDEST: &str = "DELETE FROM audit_events WHERE id <= (SELECT id FROM \
      (SELECT id FROM audit_events WHERE id < $1 ORDER BY id LIMIT $2) AS oldest ORDER BY id DESC LIMIT 1)";
 

@@ -1,4 +1,4 @@
-//! Reads clients: nearly every request names one.
+//! The cache of clients, which nearly every request needs.
 
 use std::{
     collections::HashMap,
@@ -17,17 +17,17 @@ use crate::{
     },
 };
 
-/// Reads clients, many with one statement, and caches them.
+/// Reads clients in batches, and caches them.
 #[derive(Debug)]
 pub struct Clients {
     reader: Batcher<ById>,
     cache: RwLock<Cache>,
 }
 
-/// Only clients that exist: invented ids take no room.
+/// The cached clients. Only clients that exist are cached, so requests with invented ids cannot fill the memory.
 #[derive(Debug, Default)]
 struct Cache {
-    /// The number of the change (see [`crate::store::changes`]) that the clients were read after.
+    /// The number of the change (see [`crate::store::changes`]) at which the cache was last invalidated.
     version: i64,
     clients: HashMap<ClientId, Arc<Credentials>>,
 }
@@ -37,12 +37,13 @@ impl Clients {
         Self { reader: Batcher::new(store.clone()), cache: RwLock::default() }
     }
 
-    /// Reads a client from the database: for requests that issue or revoke tokens.
+    /// Reads a client from the database, for requests that issue or revoke tokens: a disabled client gets no token even
+    /// from a server that has not synced yet.
     pub(crate) async fn read(&self, id: &ClientId) -> Result<Option<Arc<Credentials>>, StoreError> {
         self.reader.ask(id.clone()).await
     }
 
-    /// Returns a client as it was when this server last synced, a moment ago: for requests that only look at tokens.
+    /// Returns a client from the cache, as of this server's last sync, for requests that only verify tokens.
     pub(crate) async fn cached(&self, id: &ClientId) -> Result<Option<Arc<Credentials>>, StoreError> {
         let version = {
             let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
@@ -54,7 +55,8 @@ impl Clients {
         let found = self.read(id).await?;
         if let Some(found) = &found {
             let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
-            // One that was read before the last invalidation may be stale.
+            // Invalidated during the read: the client may be from before the change, and would stay in the cache until
+            // the next change.
             if cache.version == version {
                 cache.clients.insert(id.clone(), Arc::clone(found));
             }

@@ -1,4 +1,4 @@
-//! Which failures of client authentication are recorded.
+//! Selects the failed client authentications that are recorded in the audit log.
 
 use std::{
     collections::HashMap,
@@ -9,15 +9,15 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::names::ClientId;
 
-/// Failures within this time after the first belong to one series.
+/// Failures within this time after the first are one series, of which only the first is recorded.
 const SERIES: TimeDelta = TimeDelta::hours(1);
 
-/// The series of failures that this server has seen begin. Only clients that exist are in it, so that it stays small.
+/// The current series of failures on this server. It has only clients that exist, which bounds its size.
 #[derive(Clone, Debug, Default)]
 pub struct Failures(Arc<Mutex<HashMap<ClientId, DateTime<Utc>>>>);
 
 impl Failures {
-    /// Notes a failure, and returns whether it is the first of a series.
+    /// Counts a failure, and returns whether it is the first of a series.
     pub(crate) fn is_first(&self, client: &ClientId, now: DateTime<Utc>) -> bool {
         let mut series = self.series();
         series.retain(|_, began| now < *began + SERIES);
@@ -27,7 +27,7 @@ impl Failures {
         }
     }
 
-    /// Forgets a series whose first failure could not be recorded.
+    /// Removes a series whose first failure could not be recorded, so that the next failure is recorded.
     pub(crate) fn forget(&self, client: &ClientId) {
         self.series().remove(client);
     }

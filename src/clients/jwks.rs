@@ -1,4 +1,4 @@
-//! The public keys of a client, which prove it by `private_key_jwt` (RFC 7523).
+//! The public keys of a client, for authentication with `private_key_jwt` (RFC 7523).
 
 use jsonwebtoken::{
     Algorithm, DecodingKey, Validation,
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::error::{Code, FieldError};
 
-/// What may sign, by the names in the metadata.
+/// The supported signature algorithms, as listed in the metadata.
 pub(crate) const ALGORITHMS: [&str; 3] = ["ES256", "RS256", "EdDSA"];
 /// The members of private and of symmetric keys (RFC 7518 §6).
 const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
@@ -42,19 +42,21 @@ impl Jwks {
         }
     }
 
-    /// As it was given.
+    /// Returns the JWK set as it was given.
     pub(crate) fn shown(&self) -> &Value {
         &self.shown
     }
 
-    /// The claims of a JWT that one of the keys signed. Nothing of them was checked.
+    /// Verifies the signature of a JWT and returns its claims, which are not checked. `None`: none of the keys has signed
+    /// it.
     pub(crate) fn verify<T: DeserializeOwned>(&self, token: &str) -> Option<T> {
         let header = jsonwebtoken::decode_header(token).ok()?;
+        // RFC 7515 §4.1.11: a JWT with extensions that are not understood must be rejected.
         if header.crit.is_some() {
             return None;
         }
         let mut validation = Validation::new(header.alg);
-        // The clock is the caller's.
+        // The caller checks the times, by its own clock.
         validation.validate_exp = false;
         validation.validate_aud = false;
         validation.required_spec_claims.clear();
@@ -69,7 +71,8 @@ impl Jwks {
     }
 }
 
-/// What a key signs with; none for one that is not for signatures, or says something else of itself.
+/// Returns the signature algorithm of a key. `None`: the key is not for signatures, or its `alg` does not match its type.
+// The algorithm comes from the key, never from the token alone: an attacker could choose it (algorithm confusion).
 fn algorithm(jwk: &Jwk) -> Option<Algorithm> {
     let (of_kind, name) = match &jwk.algorithm {
         AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {

@@ -1,4 +1,4 @@
-//! Clients: the applications that ask for tokens. Only an administrator makes them (RFC 9700 §2.4).
+//! Clients: the applications that request tokens. Only administrators create them; there is no dynamic registration.
 
 mod cache;
 mod failures;
@@ -82,10 +82,10 @@ pub struct Client {
     pub jwks: Option<Jwks>,
     /// A disabled client gets nothing.
     pub disabled: bool,
-    /// When its last revocation took effect: sessions that began until then have ended.
+    /// The time of the client's last revocation: sessions that were created until then have ended.
     #[serde(skip)]
     pub(crate) sessions_ended_at: Option<DateTime<Utc>>,
-    /// The longest lifetime of its own that its access tokens ever had.
+    /// The longest `access_token_ttl` that the client ever had.
     #[serde(skip)]
     longest_ttl: Option<Duration>,
     /// When it was made.
@@ -94,7 +94,7 @@ pub struct Client {
     pub updated_at: DateTime<Utc>,
 }
 
-/// As settings have it (`15m`), or null.
+/// Serializes a duration in the format of the settings (`15m`), or null.
 #[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
 pub(crate) fn duration_text<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     match duration {
@@ -103,11 +103,12 @@ pub(crate) fn duration_text<S: Serializer>(duration: &Option<Duration>, serializ
     }
 }
 
-/// A client, and what its secret is checked against; none for a public one.
+/// A client with the hashes of its secrets.
 pub(crate) struct Credentials {
     pub(crate) client: Arc<Client>,
+    /// `None` for a public client.
     pub(crate) secret_hash: Option<Vec<u8>>,
-    /// The secret before, and until when it lives on.
+    /// The hash of the previous secret, and the end of its grace period.
     pub(crate) old_secret: Option<(Vec<u8>, DateTime<Utc>)>,
 }
 
@@ -117,7 +118,7 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Parses an id. One that is malformed names no client.
+/// Parses an id. A malformed id is reported as a client that does not exist.
 pub(crate) fn parse_id(id: &str) -> Result<ClientId, Error> {
     id.parse().map_err(|_| not_found(id))
 }
@@ -126,27 +127,27 @@ fn not_found(id: &(impl ToString + ?Sized)) -> Error {
     Error::NotFound { what: "client", name: id.to_string() }
 }
 
-/// Returns a client.
+/// Returns the client with this id.
 pub async fn find(conn: &mut Conn, id: &ClientId) -> Result<Client, Error> {
     let row = conn::optional!(conn, sql::ClientRow, sql::BY_ID, id.as_str())?;
     let credentials = row.map(Credentials::try_from).transpose()?.ok_or_else(|| not_found(id))?;
     Ok(Arc::unwrap_or_clone(credentials.client))
 }
 
-/// Returns at most `limit` clients, with what authenticates each, in the order of their ids, after one of them (the empty
-/// text: from the first).
+/// Returns at most `limit` clients with the hashes of their secrets, in the order of their ids, after the id `after`
+/// (empty: from the first).
 pub(crate) async fn list_credentials(conn: &mut Conn, after: &str, limit: i64) -> Result<Vec<Credentials>, StoreError> {
     let rows = conn::all!(conn, sql::ClientRow, sql::AFTER, after, limit)?;
     rows.into_iter().map(Credentials::try_from).collect()
 }
 
-/// Returns at most `limit` clients in the order of their ids, after one of them (the empty text: from the first).
+/// Returns at most `limit` clients in the order of their ids, after the id `after` (empty: from the first).
 pub async fn list(conn: &mut Conn, after: &str, limit: i64) -> Result<Vec<Client>, StoreError> {
     let all = list_credentials(conn, after, limit).await?;
     Ok(all.into_iter().map(|credentials| Arc::unwrap_or_clone(credentials.client)).collect())
 }
 
-/// Deletes assertions that have expired, `limit` and those that expired with the last of them, and returns their number.
+/// Deletes expired assertions, and returns their number: the oldest `limit`, and those with the same expiry as the last.
 pub(crate) async fn delete_expired_assertions(
     conn: &mut Conn,
     now: DateTime<Utc>,

@@ -1,16 +1,16 @@
-//! Rules that concern several fields of a client.
+//! Validation rules for clients that involve several fields.
 
 use std::{collections::BTreeSet, ops::RangeInclusive, time::Duration};
 
 use super::{ClientKind, GrantType};
 use crate::error::{Code, Error, FieldError};
 
-/// The longest overlap of a client's previous secret with the next one.
+/// The longest grace period of a client's previous secret.
 pub(super) const MAX_OVERLAP: Duration = Duration::from_hours(365 * 24);
-/// Lifetimes of access tokens. With longer ones, a retired key would have to be published for ever.
+/// The allowed lifetimes of access tokens. A retired key is published for the longest of them.
 const LIFETIMES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(365 * 24);
 
-/// Checks all of them.
+/// Checks all rules, and reports all violations.
 pub(super) fn check(
     kind: ClientKind,
     grant_types: &BTreeSet<GrantType>,

@@ -1,4 +1,4 @@
-//! The statements about clients, and what their rows must be like.
+//! Statements on clients, and the conversion of their rows.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,21 +17,22 @@ macro_rules! columns {
 pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM clients WHERE client_id = $1");
 pub(super) const AFTER: &str =
     concat!("SELECT ", columns!(), " FROM clients WHERE client_id > $1 ORDER BY client_id LIMIT $2");
-/// As many clients as one statement reads.
+/// The number of clients that [`BY_IDS`] reads.
 pub(super) const BATCH: usize = 16;
 pub(super) const BY_IDS: &str = concat!(
     "SELECT ",
     columns!(),
     " FROM clients WHERE client_id IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
 );
-/// Locks the row until the transaction ends.
+/// Locks the row until the transaction ends: an UPDATE without effect, since SQLite has no `FOR UPDATE`.
 pub(super) const LOCK: &str = "UPDATE clients SET updated_at = updated_at WHERE client_id = $1";
-/// `$9`: whether the scopes stay; those that were chosen do not grow with new ones.
+/// `$9`: whether the scopes are unchanged. A client whose scopes were set explicitly no longer gets new scopes
+/// automatically.
 pub(super) const UPDATE: &str = "UPDATE clients SET name = $2, grant_types = $3, scopes = $4, audiences = $5, \
      access_token_ttl = $6, longest_ttl = $10, jwks = $7, updated_at = $8, every_scope = CASE WHEN $9 THEN every_scope ELSE FALSE END \
      WHERE client_id = $1";
 pub(super) const DELETE: &str = "DELETE FROM clients WHERE client_id = $1";
-/// A name stands there once, between spaces.
+/// The column has each name once, separated by spaces.
 pub(super) const REMOVE_SCOPE: &str = "UPDATE clients SET scopes = trim(replace(' ' || scopes || ' ', ' ' || $1 || ' ', ' ')), updated_at = $2 \
      WHERE replace(' ' || scopes || ' ', ' ' || $1 || ' ', ' ') <> ' ' || scopes || ' '";
 pub(super) const INSERT: &str = "INSERT INTO clients \
@@ -42,16 +43,17 @@ pub(super) const INSERT: &str = "INSERT INTO clients \
 pub(super) const ROTATE_SECRET: &str = "UPDATE clients SET old_secret_hash = secret_hash, old_secret_until = $3, \
      secret_hash = $2, updated_at = $4 WHERE client_id = $1 AND secret_hash IS NOT NULL";
 pub(super) const SET_DISABLED: &str = "UPDATE clients SET disabled = $2, updated_at = $3 WHERE client_id = $1";
-/// Written at the commit, with the time of the client's revocation.
+/// Runs at the commit, with the time of the client's revocation. The time never decreases: sessions that were ended stay
+/// ended.
 pub(super) const END_SESSIONS: &str = "UPDATE clients SET sessions_ended_at = \
      CASE WHEN sessions_ended_at > $2 THEN sessions_ended_at ELSE $2 END WHERE client_id = $1";
-/// `$3` is true: the clients that may ask for every scope.
+/// `$3` is true: selects the clients that may request every scope.
 pub(super) const ADD_SCOPE: &str =
     "UPDATE clients SET scopes = trim(scopes || ' ' || $1), updated_at = $2 WHERE every_scope = $3";
 
 pub(super) const USE_ASSERTION: &str =
     "INSERT INTO client_assertions (client_id, jti_hash, expires_at) VALUES ($1, $2, $3)";
-/// Those that expire at the same time go together.
+/// Deletes the oldest `$2` expired assertions, and those with the same expiry as the last.
 pub(super) const DELETE_EXPIRED_ASSERTIONS: &str = "DELETE FROM client_assertions WHERE expires_at <= (SELECT max(expires_at) FROM \
      (SELECT expires_at FROM client_assertions WHERE expires_at < $1 ORDER BY expires_at LIMIT $2) AS oldest)";
 

@@ -22,49 +22,49 @@ use crate::{
     store::{Conn, Revocation, StoreError, TokensExpire, Transaction, conn},
 };
 
-/// How much later a client's revocation is than the time at which it is written. A request reads its time before it reads the
-/// client, so a token that was issued to a client which was still enabled is not younger than the commit. The margin is for
-/// how long the commit takes, and for what the clocks of two servers differ. (What the client gets when it is enabled again
-/// is younger: see `oauth/token.rs`.)
+/// How much later than the commit a client's revocation is. A token request reads the time before it reads the client,
+/// without a lock. So a token that was issued to the enabled client is not younger than the commit. The margin covers the
+/// duration of the commit, and the clock skew between servers. (Tokens that the client gets after it is enabled again are
+/// younger: see `oauth/token.rs`.)
 const MARGIN: TimeDelta = TimeDelta::seconds(5);
 
 /// A client to create.
 #[derive(Clone, Debug)]
 pub struct NewClient {
-    /// Its name.
+    /// The id in tokens and requests.
     pub client_id: ClientId,
-    /// For people.
+    /// The display name.
     pub name: ClientName,
-    /// Whether it gets a secret.
+    /// Whether the client is confidential, and so has a secret.
     pub kind: ClientKind,
-    /// The grants that it may use.
+    /// The grants that the client may use.
     pub grant_types: BTreeSet<GrantType>,
-    /// What it may ask for.
+    /// The scopes that the client may request.
     pub scopes: Scopes,
-    /// Whom its tokens are for.
+    /// The audiences of its tokens.
     pub audiences: Vec<Audience>,
-    /// How long its access tokens live.
+    /// The lifetime of its access tokens.
     pub access_token_ttl: Option<Duration>,
-    /// The public keys that prove it by `private_key_jwt`.
+    /// The public keys for authentication with `private_key_jwt`.
     pub jwks: Option<Jwks>,
 }
 
-/// What is to be changed of a client; `None` leaves it as it is.
+/// A partial update of a client; `None` keeps a field.
 #[derive(Clone, Debug, Default)]
 pub struct ClientPatch {
-    /// For people.
+    /// The display name.
     pub name: Option<ClientName>,
-    /// The grants that it may use.
+    /// The grants that the client may use.
     pub grant_types: Option<BTreeSet<GrantType>>,
-    /// What it may ask for.
+    /// The scopes that the client may request.
     pub scopes: Option<Scopes>,
-    /// Whom its tokens are for.
+    /// The audiences of its tokens.
     pub audiences: Option<Vec<Audience>>,
-    /// How long its access tokens live; none: as set for the server.
+    /// The lifetime of its access tokens; cleared: the server's default.
     pub access_token_ttl: Patch<Duration>,
-    /// The public keys that prove it.
+    /// The public keys for authentication with `private_key_jwt`.
     pub jwks: Patch<Jwks>,
-    /// Whether it gets nothing any more.
+    /// Whether the client is disabled.
     pub disabled: Option<bool>,
 }
 
@@ -90,7 +90,7 @@ impl ClientPatch {
     }
 }
 
-/// Creates a client. A confidential one needs a secret.
+/// Creates a client. A confidential client needs a secret.
 pub async fn create(
     tx: &mut Transaction,
     new: &NewClient,
@@ -107,7 +107,8 @@ pub async fn create(
     find(tx, &new.client_id).await
 }
 
-/// Signing keys are published for as long as any token lives that they signed.
+/// Raises the lifetime that the signing keys allow, if the client has a lifetime of its own: retired keys are published
+/// for as long as their tokens are valid.
 async fn allow_ttl(tx: &mut Transaction, ttl: Option<Duration>) -> Result<(), Error> {
     match ttl {
         Some(ttl) => Ok(keys::allow_ttl(tx, ttl).await?),
@@ -115,7 +116,7 @@ async fn allow_ttl(tx: &mut Transaction, ttl: Option<Duration>) -> Result<(), Er
     }
 }
 
-/// Inserts a client.
+/// Inserts the row of a client.
 pub(crate) async fn insert(
     conn: &mut Conn,
     new: &NewClient,
@@ -159,7 +160,7 @@ fn seconds(ttl: Option<Duration>) -> Option<i64> {
     ttl.map(|ttl| i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX))
 }
 
-/// Changes a client. Disabling it ends its sessions and tokens for good.
+/// Updates a client. Disabling it ends its sessions and revokes its tokens permanently.
 pub async fn patch(
     tx: &mut Transaction,
     id: &ClientId,
@@ -167,7 +168,7 @@ pub async fn patch(
     by: &Authority,
     now: DateTime<Utc>,
 ) -> Result<Client, Error> {
-    // Before the client is locked: see `roles::lock`.
+    // Lock order: scopes before the row of the client (see `roles::lock`).
     if let Some(scopes) = &patch.scopes {
         roles::check_known(tx, scopes).await?;
     }
@@ -177,6 +178,8 @@ pub async fn patch(
     if patch.scopes.is_some() {
         by.must_have(&after.scopes)?;
     }
+    // Checked against the client before the change: the caller could otherwise remove the scopes that it lacks, and then
+    // act as the client.
     may_change(&before, by)?;
     let changed = changed_fields(&before, &after);
     if changed.is_empty() && before.disabled == after.disabled {
@@ -197,6 +200,8 @@ pub async fn patch(
         seconds(before.longest_ttl.max(after.access_token_ttl))
     )?;
     if before.access_token_ttl != after.access_token_ttl {
+        // After the row of the client in the lock order. A token with the new lifetime cannot be issued before the
+        // commit.
         allow_ttl(tx, after.access_token_ttl).await?;
     }
     if !changed.is_empty() {
@@ -216,7 +221,7 @@ pub async fn patch(
     Ok(after)
 }
 
-/// Locks the client until the transaction ends.
+/// Locks the row of the client until the transaction ends, and returns the client.
 async fn lock(tx: &mut Transaction, id: &ClientId) -> Result<Client, Error> {
     if conn::execute!(tx, sql::LOCK, id.as_str())? == 0 {
         return Err(not_found(id));
@@ -224,15 +229,17 @@ async fn lock(tx: &mut Transaction, id: &ClientId) -> Result<Client, Error> {
     find(tx, id).await
 }
 
-/// Revokes all tokens of a client, and ends its sessions, when the transaction commits.
+/// Revokes all tokens of a client and ends its sessions, at the commit.
 async fn revoke(tx: &mut Transaction, client: &Client) -> Result<(), StoreError> {
+    // The revocation must be kept for as long as any token of the client may be valid: with its present lifetime, an
+    // earlier one, or the default of any server.
     let ttl = keys::longest_default_ttl(tx).await?.max(client.longest_ttl.unwrap_or_default());
     let revocation = Revocation::new(RevocationKind::Client, &client.client_id, TokensExpire::After(ttl));
     tx.revoke(Revocation { margin: MARGIN, note: Some(sql::END_SESSIONS), ..revocation });
     Ok(())
 }
 
-/// Who changes a confidential client can act as it.
+/// Checks that the caller has all scopes of a confidential client: changing its credentials allows to act as the client.
 fn may_change(client: &Client, by: &Authority) -> Result<(), Error> {
     match client.kind {
         ClientKind::Confidential => by.must_have(&client.scopes),
@@ -252,7 +259,7 @@ fn changed_fields(before: &Client, after: &Client) -> Vec<&'static str> {
     same.into_iter().filter(|(_, same)| !same).map(|(field, _)| field).collect()
 }
 
-/// Deletes a client with its sessions and tokens.
+/// Deletes a client and its sessions, and revokes its tokens.
 pub async fn delete(tx: &mut Transaction, id: &ClientId, by: &Authority, now: DateTime<Utc>) -> Result<(), Error> {
     let client = lock(tx, id).await?;
     if client.client_id == ClientId::default_client() {
@@ -286,7 +293,7 @@ pub async fn set_secret(
     Ok(audit::record(tx, Event::success(Kind::ClientSecretRotated).subject(id), &by.origin, now).await?)
 }
 
-/// Adds a new scope to the clients that may ask for every one.
+/// Adds a new scope to the clients that may request every scope.
 pub(crate) async fn add_scope(tx: &mut Transaction, scope: &Scope, now: DateTime<Utc>) -> Result<(), StoreError> {
     conn::execute!(tx, sql::ADD_SCOPE, scope.as_str(), now, true)?;
     tx.clients_changed();
@@ -300,7 +307,7 @@ pub(crate) async fn remove_scope(tx: &mut Transaction, scope: &Scope, now: DateT
     Ok(())
 }
 
-/// Notes that an assertion (RFC 7523) was used; `false`: it was used before.
+/// Records the use of an assertion (RFC 7523); `false`: a replay, since it was used before.
 pub(crate) async fn use_assertion(
     conn: &mut Conn,
     client: &ClientId,
@@ -308,6 +315,7 @@ pub(crate) async fn use_assertion(
     expires_at: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
     let hash = secret::fingerprint(jti).to_vec();
+    // The primary key detects the replay, also if two servers get the same assertion at once.
     match conn::execute!(conn, sql::USE_ASSERTION, client.as_str(), hash, expires_at) {
         Ok(_) => Ok(true),
         Err(StoreError::Constraint("client_assertions_pkey")) => Ok(false),

@@ -1,4 +1,4 @@
-//! Signing keys: made, kept sealed in the database, published, used, replaced.
+//! Signing keys: created, stored sealed under the master key, published as a JWK set, and rotated (see `rotate.rs`).
 
 mod pair;
 mod rotate;
@@ -26,21 +26,22 @@ use crate::{
     validation::named_enum,
 };
 
-/// Signs access tokens, and publishes the keys that verify them. Keys are parsed once, never for a request.
+/// Signs access tokens, and publishes the public keys. Keys are parsed when they are read, not for each request.
 pub struct SigningKeys {
     snapshot: ArcSwap<Snapshot>,
     master_key: MasterKey,
     config: SigningKeyConfig,
-    /// The lifetime that this server gives to tokens of clients without one of their own.
+    /// This server's lifetime of access tokens, for clients without a lifetime of their own.
     default_ttl: Duration,
-    /// When this server first read them.
+    /// When this server first read the keys.
     opened_at: DateTime<Utc>,
 }
 
-/// The keys as the database had them.
+/// The keys as they were last read from the database. It is replaced as a whole, so a request never sees a mix of old and
+/// new keys.
 struct Snapshot {
-    /// `None`: the active key is sealed under a master key that this server does not have. It signs nothing then, and
-    /// everything else goes on.
+    /// `None`: the active key is sealed under a master key that this server does not have. Then it signs no tokens, and
+    /// goes on verifying them.
     signer: Option<Arc<Signer>>,
     keys: Vec<SigningKey>,
     /// The public keys as they are published: a JWK set (RFC 7517 §5).
@@ -48,11 +49,11 @@ struct Snapshot {
     set: Arc<JwkSet>,
 }
 
-/// The active key.
+/// The active key, ready to sign.
 struct Signer {
     kid: String,
     pair: KeyPair,
-    /// The JOSE header of all its tokens, in base64url, with the dot.
+    /// The JOSE header of all its tokens in base64url, with the trailing dot.
     header: String,
 }
 
@@ -85,7 +86,7 @@ named_enum! {
     }
 }
 
-/// Why the signing keys cannot be used.
+/// An error that makes the signing keys unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
     /// The database failed.
@@ -100,10 +101,10 @@ pub enum KeysError {
         /// Which key.
         kid: String,
     },
-    /// A key could not be made.
+    /// A key could not be generated.
     #[error("a signing key cannot be made: {0}")]
     Make(String),
-    /// No random numbers.
+    /// The operating system provides no random numbers.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
 }
@@ -118,13 +119,13 @@ impl From<KeysError> for Error {
     }
 }
 
-/// Returns whether there are any keys, and so secrets that only their master key opens.
+/// Returns whether the database has any signing keys, and thus secrets that only its master key opens.
 pub(crate) async fn any(conn: &mut Conn) -> Result<bool, StoreError> {
     Ok(!conn::all!(conn, sql::KeyRow, sql::ALL)?.is_empty())
 }
 
 impl SigningKeys {
-    /// Reads the keys, and creates the first one.
+    /// Reads the keys. Creates the first key of an empty database.
     pub async fn open(
         store: &Store,
         master_key: &MasterKey,
@@ -133,11 +134,14 @@ impl SigningKeys {
     ) -> Result<Self, KeysError> {
         let mut rows = live(&mut store.read().await?, now).await?;
         if !rows.iter().any(|row| row.is(KeyState::Active)) {
-            // The keys that are there must open first: a wrong master key changes nothing.
+            // Existing keys must open first: a server with a wrong master key must not add a key that the others cannot
+            // open.
             rows.iter().try_for_each(|row| unseal(row, master_key).map(drop))?;
             rotate::create_first(store, master_key, config, now).await?;
             rows = live(&mut store.read().await?, now).await?;
         }
+        // Only the active key must open for a start. A next key that does not is found by `reload`, when it becomes
+        // active.
         for row in rows.iter().filter(|row| row.is(KeyState::Active)) {
             unseal(row, master_key)?;
         }
@@ -148,10 +152,11 @@ impl SigningKeys {
         Ok(Self { snapshot, master_key, config: config.signing_keys.clone(), default_ttl, opened_at: now })
     }
 
-    /// Reads the keys again. Public keys need no unsealing: a server with another master key takes them over, too.
+    /// Reads the keys again. Public keys are not sealed, so a server with another master key still verifies tokens.
     pub(crate) async fn reload(&self, store: &Store, now: DateTime<Utc>) -> Result<(), KeysError> {
         let rows = live(&mut store.read().await?, now).await?;
         allow_default_ttl(store, &rows, self.default_ttl).await?;
+        // After `rewrap`, the active key no longer opens under this server's master key: the signer in memory is kept.
         let previous = self.snapshot.load().signer.clone();
         let snapshot = Snapshot::of(&rows, &self.master_key, previous)?;
         if snapshot.signer.is_none() {
@@ -169,7 +174,7 @@ impl SigningKeys {
 
     /// Returns the claims as a JWT, signed by the active key (RFC 9068 §2.1).
     ///
-    /// `jsonwebtoken` would parse the private key's PKCS #8 for each signature, hence the few lines here.
+    /// Built by hand, since `jsonwebtoken` would parse the private key (PKCS #8) for each signature.
     pub fn sign(&self, claims: &Claims) -> Result<String, Error> {
         let snapshot = self.snapshot.load();
         let signer = snapshot.signer.as_ref().ok_or(Error::NoSigningKey)?;
@@ -188,12 +193,12 @@ impl SigningKeys {
         Arc::clone(&self.snapshot.load().set)
     }
 
-    /// Returns the public keys as they are published, and for how many seconds they may be cached.
+    /// Returns the published JWK set, and its `max-age` in seconds.
     pub(crate) fn published(&self) -> (String, u32) {
         (self.snapshot.load().published.clone(), max_age(&self.config))
     }
 
-    /// A key of the server itself, for one purpose; made where there is none yet.
+    /// Returns the server key with this name, such as the MAC key of refresh tokens. Creates it if it does not exist.
     pub(crate) async fn server_key(store: &Store, master_key: &MasterKey, name: &str) -> Result<[u8; 32], KeysError> {
         let read = async || {
             let mut conn = store.read().await?;
@@ -202,7 +207,8 @@ impl SigningKeys {
         if read().await?.is_none() {
             let sealed = master_key.seal(&secret::random::<32>()?, name)?;
             let mut conn = store.write().await?;
-            // Of several servers that start together one makes it.
+            // Of several servers that start at once, one inserts its key. All read it again below, also those that lost
+            // the race.
             conn::execute!(conn, sql::INSERT_SERVER_KEY, name, sealed)?;
         }
         let impossible = |problem: &str| StoreError::impossible("server_keys", name, problem);
@@ -220,7 +226,7 @@ impl fmt::Debug for SigningKeys {
 }
 
 impl Snapshot {
-    /// `previous`: the signer so far. It goes on if its key is still the active one.
+    /// Builds a snapshot of these rows. `previous`: the current signer, which is kept if its key is still the active one.
     fn of(rows: &[sql::KeyRow], master_key: &MasterKey, previous: Option<Arc<Signer>>) -> Result<Self, KeysError> {
         let active = rows.iter().find(|row| row.is(KeyState::Active));
         let active = active.ok_or_else(|| StoreError::impossible("signing_keys", "", "no key is active"))?;
@@ -242,7 +248,7 @@ impl Snapshot {
 }
 
 impl Signer {
-    /// `None`: the key cannot be unsealed.
+    /// Unseals a key. `None`: it cannot be unsealed.
     fn open(row: &sql::KeyRow, master_key: &MasterKey) -> Option<Self> {
         let pair = unseal(row, master_key).ok()?;
         let head = json!({"alg": row.algorithm, "kid": row.kid, "typ": "at+jwt"}).to_string();
@@ -276,7 +282,7 @@ fn algorithm(row: &sql::KeyRow) -> Result<Algorithm, StoreError> {
     row.algorithm.parse().map_err(|_| impossible(row, "the algorithm is not known"))
 }
 
-/// Opens what was sealed under this name.
+/// Opens a secret that was sealed under this name.
 fn open_sealed(master_key: &MasterKey, sealed: &[u8], name: &str) -> Result<SecretBox<Vec<u8>>, KeysError> {
     master_key.open(sealed, name).map_err(|_| KeysError::WrongMasterKey { kid: name.to_owned() })
 }
@@ -287,7 +293,7 @@ fn unseal(row: &sql::KeyRow, master_key: &MasterKey) -> Result<KeyPair, KeysErro
     Ok(pair.ok_or_else(|| impossible(row, "the private key is malformed"))?)
 }
 
-/// Returns the keys whose tokens may be live, now or later.
+/// Returns the keys that are next, active, or retired with tokens that may still be valid.
 async fn live(conn: &mut Conn, now: DateTime<Utc>) -> Result<Vec<sql::KeyRow>, StoreError> {
     let mut rows = conn::all!(conn, sql::KeyRow, sql::ALL)?;
     rows.retain(|row| row.expires_at.is_none_or(|expires_at| expires_at > now));
@@ -302,7 +308,8 @@ fn duration(seconds: i64) -> Duration {
     Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }
 
-/// Notes the lifetime that this server gives to tokens, where a key does not allow it.
+/// Raises the stored token lifetime of the keys to this server's setting. A retired key is published for as long as its
+/// tokens may be valid, so every server must store its lifetime before it issues a token.
 async fn allow_default_ttl(store: &Store, rows: &[sql::KeyRow], ttl: Duration) -> Result<(), StoreError> {
     let ttl = seconds(ttl);
     if rows.iter().any(|row| !row.is(KeyState::Retired) && row.default_ttl < ttl) {
@@ -315,21 +322,22 @@ async fn allow_default_ttl(store: &Store, rows: &[sql::KeyRow], ttl: Duration) -
     Ok(())
 }
 
-/// Notes that a client's tokens may have this lifetime, before the first one is issued.
+/// Raises the stored token lifetime of the keys to that of a client, before a token with it is issued.
 pub(crate) async fn allow_ttl(tx: &mut Transaction, ttl: Duration) -> Result<(), StoreError> {
-    // A key that is created at the same time sees this, or is seen here.
+    // Serializes this with the creation of keys: a new key takes over the lifetime from the others, or is updated here.
+    // Without the lock it could miss both, and be deleted while its tokens are valid.
     rotate::lock(tx).await?;
     conn::execute!(tx, sql::ALLOW_TTL, seconds(ttl))?;
     Ok(())
 }
 
-/// Returns the longest lifetime that any live token may have of a client without a lifetime of its own.
+/// Returns the longest lifetime of any valid token of a client without a lifetime of its own.
 pub(crate) async fn longest_default_ttl(conn: &mut Conn) -> Result<Duration, StoreError> {
     let longest = conn::scalar!(conn, Option<i64>, sql::LONGEST_DEFAULT_TTL)?;
     Ok(duration(longest.unwrap_or(0)))
 }
 
-/// Deletes the keys whose last token has expired.
+/// Deletes retired keys whose last token has expired.
 pub(crate) async fn delete_expired(conn: &mut Conn, now: DateTime<Utc>) -> Result<u64, StoreError> {
     conn::execute!(conn, sql::DELETE_EXPIRED, now)
 }

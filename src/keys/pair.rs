@@ -1,4 +1,4 @@
-//! A key pair of one of the algorithms: made, read, published, used.
+//! Key pairs of the three signature algorithms: generation, parsing, signatures, and the public key as a JWK.
 
 use aws_lc_rs::{
     encoding::{AsDer, Pkcs8V1Der},
@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::{config::Algorithm, error::Error, secret::fingerprint};
 
+/// A key pair.
 pub(super) enum KeyPair {
     Es256(EcdsaKeyPair),
     Rs256(rsa::KeyPair),
@@ -32,7 +33,7 @@ fn text(bytes: impl AsRef<[u8]>) -> String {
 }
 
 impl KeyPair {
-    /// A new one, and its PKCS #8 form.
+    /// Generates a key pair, and returns it with its PKCS #8 form.
     pub(super) fn generate(algorithm: Algorithm) -> Result<(Self, Zeroizing<Vec<u8>>), String> {
         let failed = |_| format!("no {} key", algorithm.as_str());
         let made = match algorithm {
@@ -55,6 +56,7 @@ impl KeyPair {
         Ok((made.0, made.1.into()))
     }
 
+    /// Parses a private key. `None`: it is malformed.
     pub(super) fn from_pkcs8(algorithm: Algorithm, pkcs8: &SecretBox<Vec<u8>>) -> Option<Self> {
         let pkcs8 = pkcs8.expose_secret();
         match algorithm {
@@ -64,6 +66,7 @@ impl KeyPair {
         }
     }
 
+    /// Returns the signature of a message, in the form of RFC 7518 §3.
     pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         let failed = |_| Error::Internal("a token could not be signed".to_owned());
         let random = SystemRandom::new();
@@ -78,9 +81,10 @@ impl KeyPair {
         }
     }
 
-    /// The public key as it is published, named by its thumbprint.
+    /// Returns the public key as a JWK, with its thumbprint as `kid`.
     pub(super) fn jwk(&self) -> Value {
-        // The members that RFC 7638 §3.2 hashes, in the order of their names, as serde_json's map has them.
+        // Only the members that RFC 7638 §3.2 hashes: `thumbprint` hashes the whole object. serde_json sorts them by
+        // name, as the RFC requires; `kid`, `alg` and `use` are added after that.
         let (mut jwk, alg) = match self {
             Self::Es256(pair) => {
                 // An uncompressed point: 4, x, y (SEC 1 §2.3.3).
@@ -100,7 +104,7 @@ impl KeyPair {
     }
 }
 
-/// RFC 7638 §3: the SHA-256 of the required members, in base64url.
+/// Returns the thumbprint (RFC 7638 §3): the SHA-256 of the required members, in base64url.
 fn thumbprint(required: &Value) -> String {
     text(fingerprint(&required.to_string()))
 }

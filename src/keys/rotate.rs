@@ -1,7 +1,8 @@
-//! How one signing key takes the place of another.
+//! Rotation of signing keys.
 //!
-//! A new key is published before it signs, for as long as others may keep an older JWK set, and an old one until its last
-//! token has expired. Servers agree through the database: whoever is first makes the change, and the others see it.
+//! The states are `next`, `active`, `retired`. A new key is published before it signs, for as long as services may cache
+//! an older JWK set. A retired key is published until its last token has expired. The servers coordinate through the
+//! database: the first one makes the change, and the others find it made.
 
 use std::time::Duration;
 
@@ -19,33 +20,36 @@ use crate::{
     store::{Conn, Store, StoreError, Transaction, conn},
 };
 
-/// How long a server may take to see a change of the keys, and how far clocks may differ.
+/// Allowance for the time until all servers have synced a change of the keys, and for clock skew.
 const SLACK: Duration = Duration::from_secs(10);
-/// A retired key is published for so much longer than its last token lives.
+/// How much longer a retired key is published than its last token is valid.
 const FAREWELL: Duration = Duration::from_mins(1);
 
-/// Seconds for which others may keep the JWK set: less where keys live shortly.
+/// Returns the `max-age` of the JWK set in seconds: a tenth of the lifetime of keys, at most five minutes.
 pub(crate) fn max_age(config: &SigningKeyConfig) -> u32 {
     u32::try_from(config.ttl.as_secs() / 10).unwrap_or(u32::MAX).clamp(1, 300)
 }
 
-/// How long a key is published before it signs.
+/// Returns how long a key is published before it signs.
 fn lead(config: &SigningKeyConfig) -> Duration {
+    // Longer than any cache of the JWK set. Otherwise services would get tokens with a `kid` that they do not know, and
+    // refuse them or fetch the set all at once.
     Duration::from_secs(max_age(config).into()) + SLACK
 }
 
-/// What is due to be done with the keys.
+/// The next step of the scheduled rotation.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Due {
-    /// Publish the key that signs next.
+    /// Create the next key and publish it.
     Publish,
-    /// Let it sign.
+    /// Retire the active key and make the next one active.
     Promote { active: String, next: String },
-    /// Read the keys again: one has expired.
+    /// Read the keys again, since a retired one has expired.
     Reload,
 }
 
-/// `opened_at`: when this server first read the keys. An algorithm that an operator chose since stays.
+/// Returns the step that is due. `opened_at`: when this server first read the keys. A key that was created later may have
+/// another algorithm than the setting: an operator chose it.
 fn due(keys: &[SigningKey], config: &SigningKeyConfig, opened_at: DateTime<Utc>, now: DateTime<Utc>) -> Option<Due> {
     let of_state = |state| keys.iter().find(move |key| key.state == state);
     let active = of_state(KeyState::Active)?;
@@ -62,12 +66,13 @@ fn due(keys: &[SigningKey], config: &SigningKeyConfig, opened_at: DateTime<Utc>,
     }
 }
 
-/// Locks the rows that every change of the keys locks, and returns them.
+/// Locks the keys and returns the rows of `server_keys`. Every change of signing keys or token lifetimes takes this lock,
+/// which comes after roles, clients, users and sessions in the lock order, and before `changes`.
 pub(super) async fn lock(tx: &mut Transaction) -> Result<Vec<sql::ServerKeyRow>, StoreError> {
     conn::all!(tx, sql::ServerKeyRow, sql::LOCK_SERVER_KEYS)
 }
 
-/// A new key pair, sealed, which is not in the database yet.
+/// A new key pair, sealed and not yet in the database.
 pub struct NewKey {
     kid: String,
     algorithm: Algorithm,
@@ -78,7 +83,7 @@ pub struct NewKey {
 impl NewKey {
     async fn generate(master_key: &MasterKey, algorithm: Algorithm) -> Result<Self, KeysError> {
         let master_key = master_key.clone();
-        // An RSA key takes a good part of a second.
+        // Generating an RSA key takes a good part of a second, which would block the other requests of this thread.
         let generated = tokio::task::spawn_blocking(move || {
             let (pair, pkcs8) = KeyPair::generate(algorithm).map_err(KeysError::Make)?;
             let jwk = pair.jwk();
@@ -98,7 +103,8 @@ impl NewKey {
         origin: &Origin,
         now: DateTime<Utc>,
     ) -> Result<(), Error> {
-        // Clients, and the settings of other servers, may allow more than this server does: the keys know.
+        // Clients, and the settings of other servers, may allow longer lifetimes than this server's setting. The new key
+        // takes them over: with less, it would be deleted after its retirement while some of its tokens are valid.
         let longest = conn::optional!(tx, (Option<i64>, Option<i64>), sql::LONGEST_TTLS)?;
         let (longest_ttl, default_ttl) = longest.unwrap_or_default();
         let own = seconds(default);
@@ -120,7 +126,8 @@ impl NewKey {
     }
 }
 
-/// Creates the key of an empty database. Of several servers that start together one does, and the others use its key.
+/// Creates the first key of an empty database. Of several servers that start at once, one creates it and the others use
+/// it.
 pub(super) async fn create_first(
     store: &Store,
     master_key: &MasterKey,
@@ -132,6 +139,7 @@ pub(super) async fn create_first(
     let origin = Origin::system();
     let done = store.transact(async |tx| new.insert(tx, ttl, KeyState::Active, now, &origin, now).await).await;
     match done {
+        // The constraint allows one active key. A violation means that another server was first.
         Ok(()) | Err(Error::Store(StoreError::Constraint("signing_keys_active_key"))) => Ok(()),
         Err(Error::Store(error)) => Err(error.into()),
         Err(other) => Err(KeysError::Make(other.to_string())),
@@ -139,18 +147,19 @@ pub(super) async fn create_first(
 }
 
 impl SigningKeys {
-    /// Returns what is due.
+    /// Returns the step of the scheduled rotation that is due.
     pub(crate) fn due(&self, now: DateTime<Utc>) -> Option<Due> {
         due(&self.snapshot.load().keys, &self.config, self.opened_at, now)
     }
 
-    /// Generates a key pair: before the transaction that inserts it. `algorithm`: `None` takes the server's setting.
+    /// Generates a key pair, outside the transaction that inserts it, which would hold its locks for that long.
+    /// `algorithm`: `None` means the server's setting.
     pub async fn generate(&self, algorithm: Option<Algorithm>) -> Result<NewKey, Error> {
         Ok(NewKey::generate(&self.master_key, algorithm.unwrap_or(self.config.algorithm)).await?)
     }
 
-    /// Locks the keys, and makes sure that the database is sealed under this server's master key: what it sealed under
-    /// another one would be of no use after [`SigningKeys::rewrap`].
+    /// Locks the keys, and checks that the database is sealed under this server's master key. Without the check, a server
+    /// that still has the old key after [`SigningKeys::rewrap`] would insert a signing key that no other server can open.
     async fn lock(&self, tx: &mut Transaction) -> Result<Vec<sql::ServerKeyRow>, Error> {
         let rows = lock(tx).await?;
         for row in &rows {
@@ -159,9 +168,10 @@ impl SigningKeys {
         Ok(rows)
     }
 
-    /// Publishes the key that signs next, on schedule; `false`: another server was faster.
+    /// Publishes the next key, on schedule; `false`: another server was first.
     pub(crate) async fn publish(&self, tx: &mut Transaction, new: &NewKey, now: DateTime<Utc>) -> Result<bool, Error> {
         self.lock(tx).await?;
+        // Read under the lock: of several servers, the second finds the key of the first.
         if conn::all!(tx, sql::KeyRow, sql::ALL)?.iter().any(|row| row.is(KeyState::Next)) {
             return Ok(false);
         }
@@ -170,7 +180,7 @@ impl SigningKeys {
         Ok(true)
     }
 
-    /// Lets the next key sign, and retires the active one, on schedule; `false`: another server was faster.
+    /// Makes the next key active and retires the active one, on schedule; `false`: another server was first.
     pub(crate) async fn promote(
         &self,
         tx: &mut Transaction,
@@ -180,19 +190,22 @@ impl SigningKeys {
     ) -> Result<bool, Error> {
         self.lock(tx).await?;
         let Some(row) = conn::optional!(tx, sql::ActiveRow, sql::ACTIVE)? else { return Ok(false) };
+        // Checked under the lock. Another active key than the one that this server knew: another server has promoted
+        // already.
         if row.kid != active || !retire(tx, &row, now).await? {
             return Ok(false);
         }
         if conn::execute!(tx, sql::PROMOTE, next, now)? == 0 {
-            // It was deleted a moment ago: nothing is changed.
+            // The next key was deleted meanwhile. The error rolls back the retirement: without an active key no server
+            // could sign.
             return Err(Error::Store(StoreError::Constraint("signing_keys_active_key")));
         }
         tx.signing_keys_changed();
         Ok(true)
     }
 
-    /// Rotates the signing key: the new key is the next one, in place of one that is waiting. `immediately`: it signs at once,
-    /// and services with an older JWK set refuse its tokens until they fetch the set again.
+    /// Rotates the signing key: `new` becomes the next key, and replaces an existing next key. `immediately`: it signs at
+    /// once, and services with a cached JWK set refuse its tokens until they fetch the set again.
     pub async fn rotate(
         &self,
         tx: &mut Transaction,
@@ -202,6 +215,7 @@ impl SigningKeys {
         now: DateTime<Utc>,
     ) -> Result<SigningKey, Error> {
         self.lock(tx).await?;
+        // A next key has signed nothing yet, so it can be deleted without a grace period.
         conn::execute!(tx, sql::DELETE_NEXT)?;
         if immediately && let Some(active) = conn::optional!(tx, sql::ActiveRow, sql::ACTIVE)? {
             retire(tx, &active, now).await?;
@@ -212,7 +226,8 @@ impl SigningKeys {
         list(tx, now).await?.into_iter().find(|key| key.kid == new.kid).ok_or_else(|| not_found(&new.kid))
     }
 
-    /// Retires a compromised key: it and all its tokens are invalid at once. If it is the active one, `new` signs instead.
+    /// Retires a compromised key: its tokens are invalid at once, and it is no longer published. If it is the active key,
+    /// `new` becomes the active one.
     pub async fn retire(
         &self,
         tx: &mut Transaction,
@@ -225,7 +240,8 @@ impl SigningKeys {
         let keys = conn::all!(tx, sql::KeyRow, sql::ALL)?;
         let key = keys.iter().find(|key| key.kid == kid).ok_or_else(|| not_found(kid))?;
         if key.is(KeyState::Active) {
-            // Retired first: the new key takes over the lifetimes that it allowed.
+            // Retired first, since there can be only one active key, and deleted last: the new key takes over its
+            // lifetimes.
             conn::execute!(tx, sql::RETIRE, kid, now)?;
             new.insert(tx, self.default_ttl, KeyState::Active, now, origin, now).await?;
         }
@@ -234,8 +250,8 @@ impl SigningKeys {
         Ok(audit::record(tx, Event::success(Kind::SigningKeyDeleted).subject(&kid), origin, now).await?)
     }
 
-    /// Seals all secrets in the database under another master key. Running servers go on with the active key that they have in
-    /// memory; for the next one they need the new master key, as does every server that starts.
+    /// Seals all secrets in the database under another master key. Running servers go on signing with the active key that
+    /// they have in memory. They need the new master key for the next key, and every server needs it to start.
     pub async fn rewrap(&self, tx: &mut Transaction, new: &MasterKey, now: DateTime<Utc>) -> Result<(), Error> {
         let old = &self.master_key;
         let server_keys = self.lock(tx).await?;
@@ -255,6 +271,7 @@ impl SigningKeys {
 }
 
 async fn retire(conn: &mut Conn, active: &sql::ActiveRow, now: DateTime<Utc>) -> Result<bool, StoreError> {
+    // Published until the last token has expired, also a token that another server signs before it syncs this change.
     let expires_at = now + duration(active.longest_ttl) + FAREWELL;
     Ok(conn::execute!(conn, sql::RETIRE, active.kid.as_str(), expires_at)? == 1)
 }
@@ -264,7 +281,7 @@ fn reseal(old: &MasterKey, new: &MasterKey, sealed: &[u8], name: &str) -> Result
     Ok(new.seal(plain.expose_secret(), name)?)
 }
 
-/// Returns all keys whose tokens may be live, by age.
+/// Returns all keys that are next, active, or retired with tokens that may still be valid, by age.
 pub async fn list(conn: &mut Conn, now: DateTime<Utc>) -> Result<Vec<SigningKey>, Error> {
     let rows = live(conn, now).await?;
     Ok(rows.iter().map(SigningKey::try_from).collect::<Result<_, _>>()?)

@@ -1,4 +1,4 @@
-//! The statements about the server's keys.
+//! Statements on signing keys and server keys.
 
 use chrono::{DateTime, Utc};
 
@@ -9,7 +9,7 @@ pub(super) const ALL: &str = "SELECT kid, algorithm, public_jwk, private_key, st
 pub(super) const INSERT: &str = "INSERT INTO signing_keys \
      (kid, algorithm, public_jwk, private_key, state, created_at, not_before, longest_ttl, default_ttl) \
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-/// Seconds: the longest lifetime of any token that is live now, and of those of clients without a lifetime of their own.
+/// In seconds: the longest lifetime of any valid token, and of those of clients without a lifetime of their own.
 pub(super) const LONGEST_TTLS: &str = "SELECT MAX(longest_ttl), MAX(default_ttl) FROM signing_keys";
 pub(super) const LONGEST_DEFAULT_TTL: &str = "SELECT MAX(default_ttl) FROM signing_keys";
 pub(super) const ALLOW_TTL: &str =
@@ -26,7 +26,7 @@ pub(super) const DELETE: &str = "DELETE FROM signing_keys WHERE kid = $1";
 pub(super) const DELETE_EXPIRED: &str = "DELETE FROM signing_keys WHERE state = 'retired' AND expires_at <= $1";
 pub(super) const RESEAL: &str = "UPDATE signing_keys SET private_key = $2 WHERE kid = $1";
 
-/// Locks the rows until the transaction ends.
+/// Locks the rows until the transaction ends: an UPDATE without effect, since SQLite has no `FOR UPDATE`.
 pub(super) const LOCK_SERVER_KEYS: &str = "UPDATE server_keys SET sealed = sealed RETURNING name, sealed";
 pub(super) const SERVER_KEY: &str = "SELECT sealed FROM server_keys WHERE name = $1";
 pub(super) const INSERT_SERVER_KEY: &str =

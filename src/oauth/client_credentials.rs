@@ -1,4 +1,4 @@
-//! The grant `client_credentials` (RFC 6749 §4.4): a client's own credentials for a token of its own.
+//! The grant `client_credentials` (RFC 6749 §4.4): an access token for the client itself.
 
 use super::{
     OAuthError,
@@ -10,7 +10,7 @@ use crate::{
     clients::{ClientKind, GrantType},
 };
 
-/// Issues a token. There is no session and no refresh token (§4.4.3).
+/// Issues an access token, without a session or refresh token (RFC 6749 §4.4.3).
 pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAuthError> {
     let client = &request.client;
     if client.kind == ClientKind::Public || !client.grant_types.contains(&GrantType::ClientCredentials) {
@@ -26,6 +26,7 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
     let origin = Origin { actor: Some(client.client_id.to_string()), ..request.origin.clone() };
     let details = serde_json::json!({"grant": GrantType::ClientCredentials.as_str()});
     let event = Event::success(Kind::Login).subject(&client.client_id).details(details);
+    // Recorded before the response: a token that is not in the audit log is not issued.
     audit::record(&mut request.app.store.write().await?, event, &origin, request.now).await?;
     Ok(answer)
 }

@@ -119,6 +119,7 @@ pub(crate) async fn handle(
     let now = app.now();
     let caller = caller(&app, &req, &form, now).await?;
     let token = form.required("token")?;
+    // The format tells the type, so `token_type_hint` is not needed.
     match RefreshClaim::parse(token) {
         Some(claim) => of_refresh_token(&app, &caller, &claim, now).await,
         None => of_access_token(&app, &caller, token, now),
@@ -156,6 +157,7 @@ async fn caller(app: &App, req: &HttpRequest, form: &Form, now: DateTime<Utc>) -
 
 fn of_access_token(app: &App, caller: &Caller, token: &str, now: DateTime<Utc>) -> Result<HttpResponse, OAuthError> {
     let Some(claims) = if_good(app.guard.verify_for_anybody(token, now.timestamp()))? else { return Ok(inactive()) };
+    // Reported as inactive, not as an error: the caller must not learn that the token exists (RFC 7662 §4).
     if !caller.may_see(&claims.client_id, claims.aud.as_slice()) {
         return Ok(inactive());
     }
@@ -182,7 +184,8 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// Introspects a refresh token. It is active as long as its client would get an access token for it.
+/// Introspects a refresh token. It is active if its client would get an access token for it: the checks are those of the
+/// refresh grant, without a use of the token.
 async fn of_refresh_token(
     app: &App,
     caller: &Caller,

@@ -1,4 +1,4 @@
-//! What grants share: the requested scope and audience, what of it is granted, and the response with the token.
+//! Shared steps of the grants: the requested scope and audience, the granted part of them, and the token response.
 
 use chrono::{DateTime, Utc};
 use grantd_guard::{Claims, Scopes};
@@ -23,14 +23,14 @@ const MAX_RESOURCES: usize = 10;
 
 /// The access that a request asks for: the parameters `scope` and `resource`.
 pub(super) struct AccessRequest {
-    /// None: nothing, which means all.
+    /// `None`: not requested, which means all.
     pub(super) scope: Option<Scopes>,
-    /// None: nothing, which means all.
+    /// `None`: not requested, which means all.
     pub(super) resource: Option<Vec<Audience>>,
 }
 
 impl AccessRequest {
-    /// Of a request, whose client may ask for all of it.
+    /// Reads the parameters of a request, and checks that the client may request the scope.
     pub(super) fn read(request: &TokenRequest<'_>) -> Result<Self, OAuthError> {
         let malformed = |_| OAuthError::invalid_scope("the scope is malformed");
         let scope: Option<Scopes> = request.form.optional("scope")?.map(str::parse).transpose().map_err(malformed)?;
@@ -40,7 +40,8 @@ impl AccessRequest {
         Ok(Self { scope, resource: resources(request.form)? })
     }
 
-    /// Returns the scope of the token: what is requested now, within the session's scope, as far as client and user have it.
+    /// Returns the scope of the token: the requested scope, which must be within that of the session, as far as client
+    /// and user have it.
     pub(super) fn granted(
         &self,
         request: &TokenRequest<'_>,
@@ -52,11 +53,12 @@ impl AccessRequest {
         if !of_session.contains_all(requested) {
             return Err(OAuthError::invalid_scope("a scope was not asked for at login"));
         }
+        // Intersected at each refresh: a scope that was removed from the client or user must not be issued again.
         let scope = requested.intersection(&request.client.scopes).intersection(&user.scopes);
         if scope.is_empty() { Err(OAuthError::invalid_scope("nothing is left of the scope")) } else { Ok(scope) }
     }
 
-    /// Returns the audience of the token: what is requested now, within the session's audience, as far as the client has it.
+    /// Returns the audience of the token: the requested audience, which must be within that of session and client.
     pub(super) fn audience(
         &self,
         request: &TokenRequest<'_>,
@@ -71,7 +73,7 @@ impl AccessRequest {
     }
 }
 
-/// Returns the parameters `resource` (RFC 8707), each once. One that is malformed is no audience of any client.
+/// Returns the parameters `resource` (RFC 8707) without repetitions. A malformed resource is an invalid target.
 fn resources(form: &Form) -> Result<Option<Vec<Audience>>, OAuthError> {
     let mut resources: Vec<Audience> = Vec::new();
     for text in form.all("resource").filter(|text| !text.is_empty()) {
@@ -86,7 +88,7 @@ fn resources(form: &Form) -> Result<Option<Vec<Audience>>, OAuthError> {
     Ok((!resources.is_empty()).then_some(resources))
 }
 
-/// Returns the audiences that the tokens of a session may have: what was requested at login, as far as the client has it.
+/// Returns the allowed audiences of a session's tokens: those requested at login, as far as the client still has them.
 pub(super) fn audience_of(app: &App, client: &Client, session: Option<&Session>) -> Vec<Audience> {
     let own = &client.audiences;
     let mut all = if own.is_empty() { vec![app.audience.clone()] } else { own.clone() };
@@ -96,7 +98,7 @@ pub(super) fn audience_of(app: &App, client: &Client, session: Option<&Session>)
     all
 }
 
-/// The answer: an access token, and the session's refresh token where the client may use one.
+/// Returns the token response for a user: an access token, and the current refresh token if the client may use it.
 pub(super) fn answer(
     request: &TokenRequest<'_>,
     user: &User,
@@ -117,7 +119,7 @@ pub(super) fn answer(
     signed(request, claims, refresh_token.map(|token| token.expose_secret().to_owned()))
 }
 
-/// The answer for a client that acts for itself.
+/// Returns the token response for a client that acts for itself.
 pub(super) fn answer_for_client(
     request: &TokenRequest<'_>,
     scope: Scopes,
@@ -132,7 +134,7 @@ pub(super) fn expires_at(request: &TokenRequest<'_>) -> DateTime<Utc> {
     *now + client.access_token_ttl.unwrap_or(app.config.tokens.access_token_ttl)
 }
 
-/// What every access token says (RFC 9068 §2.2).
+/// Returns the claims of every access token (RFC 9068 §2.2).
 fn claims(request: &TokenRequest<'_>, sub: String, scope: Scopes, audience: Vec<Audience>) -> Claims {
     let TokenRequest { app, client, now, .. } = request;
     let iat = now.timestamp();

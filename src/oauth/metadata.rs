@@ -62,7 +62,8 @@ pub(crate) async fn handle(
     documents: web::Data<Documents>,
     req: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    // Before the scopes are read: what changes meanwhile has another number.
+    // Before the scopes are read: if they change meanwhile, the document is cached under the old version, which is not
+    // used again.
     let version = app.sync.version_of_scopes();
     if let Some(document) = documents.metadata.get(&version) {
         return Ok(document.answer(&req));

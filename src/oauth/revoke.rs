@@ -78,7 +78,8 @@ pub(crate) async fn handle(
 async fn genuine(app: &App, token: &str) -> Result<Option<Arc<Claims>>, OAuthError> {
     let verify = || app.guard.verify_for_anybody(token, app.now().timestamp());
     let verdict = match verify() {
-        // Another server may have created the key a moment ago.
+        // Another server may have created the key a moment ago: a success without a revocation would leave the token
+        // valid.
         Err(TokenError::UnknownKey) => {
             app.sync.next(app.config.database.timeout).await?;
             verify()
@@ -93,6 +94,8 @@ async fn refresh_token(app: &App, client: &Client, claim: &RefreshClaim, origin:
     if !app.refresh_tokens.verify(claim, &session.secret) {
         return Ok(());
     }
+    // Any token of the session ends it, also a retired one: a client that logs out may have lost the response to a
+    // refresh.
     if session.client_id != client.client_id {
         return Err(OAuthError::not_this_clients());
     }

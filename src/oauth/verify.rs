@@ -58,6 +58,7 @@ pub(crate) async fn handle(app: web::Data<App>, req: HttpRequest) -> Result<Http
     if !claims.scope.contains_all(&needed) {
         return Err(Refusal::Scope(needed).into());
     }
+    // Not cached: a proxy that kept the response would let the token through after its revocation.
     let mut answer = no_store(StatusCode::NO_CONTENT);
     let scope = claims.scope.to_string();
     for (name, value) in [

@@ -1,4 +1,4 @@
-//! One Argon2id hash: its parameters, its text form (PHC), its computation.
+//! Argon2id hashes: parameters, PHC strings, and the computation.
 
 use argon2::{Algorithm, Argon2, Block, Params, PasswordHash, Version};
 use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
@@ -7,7 +7,7 @@ const MOST_MEMORY_KIB: u32 = 4 << 20;
 const MOST_ITERATIONS: u32 = 1000;
 const MOST_LANES: u32 = 64;
 
-/// The parameters of a hash.
+/// The parameters of an Argon2id hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Recipe {
     params: Params,
@@ -18,7 +18,7 @@ pub(super) struct Recipe {
 #[derive(Debug)]
 pub struct UnusableHash;
 
-/// A hash as it was stored.
+/// A parsed PHC string.
 pub(super) struct Stored {
     pub(super) recipe: Recipe,
     pub(super) salt: Vec<u8>,

@@ -50,8 +50,8 @@ impl Passwords {
         Ok(self.recipe.phc(&salt, &digest))
     }
 
-    /// Verifies a password against the PHC string of a user. `None`: the user does not exist; the cost is the same, so that the
-    /// response time does not reveal it.
+    /// Verifies a password against the PHC string of a user. `None`: the user does not exist; the cost is the same, so
+    /// that the response time does not reveal it.
     pub async fn verify(&self, password: &Password, user: Option<(UserId, &str)>) -> Result<Verdict, Error> {
         let phc = user.map(|(_, phc)| phc);
         let stored = hash::Stored::parse(phc.unwrap_or(&self.nobodys)).map_err(|UnusableHash| {
@@ -59,6 +59,8 @@ impl Passwords {
             StoreError::impossible("users", &id, "the password hash is not usable")
         })?;
         let digest = self.pool.run(password.clone(), stored.salt, stored.recipe.clone()).await?;
+        // Compared in constant time, and computed for unknown users too: the response time must not reveal which users
+        // exist.
         let same = aws_lc_rs::constant_time::verify_slices_are_equal(&digest, &stored.digest).is_ok();
         Ok(match (same && phc.is_some(), stored.recipe == self.recipe) {
             (false, _) => Verdict::Wrong,
@@ -86,7 +88,7 @@ impl Passwords {
     }
 }
 
-/// Password hashing could not be started.
+/// The error if password hashing cannot be started.
 #[derive(Debug, thiserror::Error)]
 #[error("passwords cannot be hashed: {0}")]
 pub struct PasswordsError(String);

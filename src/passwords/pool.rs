@@ -1,4 +1,5 @@
-//! The hash threads: a fixed number, each with its own memory, at a lower priority than the request threads.
+//! The hash threads: a fixed number, each with memory of its own, at a lower priority than the request threads. The queue
+//! is bounded, so that a flood of logins is refused (back-pressure) instead of delaying every login.
 
 use std::{
     io,
@@ -19,9 +20,10 @@ use crate::{config::HashConfig, error::Error, secret::Password};
 
 /// The lowest scheduling priority of Linux, as a nice value.
 const NICEST: i32 = 19;
-/// A thread without work for so long frees its memory.
+/// A thread that is idle for this long frees its memory.
 const IDLE: Duration = Duration::from_secs(30);
 
+/// The hash threads and their queue.
 #[derive(Debug)]
 pub(super) struct Pool {
     queue: Sender<Job>,
@@ -33,7 +35,7 @@ struct Job {
     password: Password,
     salt: Vec<u8>,
     recipe: Recipe,
-    /// Signals that the computation begins. Closed: the caller has left.
+    /// Signals that the computation starts. Closed: the caller was dropped or timed out.
     begun: oneshot::Sender<()>,
     done: oneshot::Sender<Result<Vec<u8>, argon2::Error>>,
 }
@@ -78,11 +80,11 @@ impl Pool {
 }
 
 fn work(jobs: &Receiver<Job>, hashes: &AtomicU64, blocks: usize) {
-    // A flood of logins must not slow down other routes. If the system does not allow it, hashing still works.
+    // A flood of logins must not slow down other routes. If the system refuses the priority, hashing still works.
     if let Err(error) = rustix::process::setpriority_process(None, NICEST) {
         tracing::debug!(%error, "the threads that hash keep their priority");
     }
-    // Allocated for the first login, and freed after the last: a server at rest is small.
+    // Allocated for the first login and freed when idle, so that an idle server needs little memory.
     let mut memory = Vec::new();
     loop {
         let job = match jobs.recv_timeout(IDLE) {
@@ -96,19 +98,21 @@ fn work(jobs: &Receiver<Job>, hashes: &AtomicU64, blocks: usize) {
                 }
             }
         };
-        // The caller may have left.
+        // Skips the jobs of dropped callers: under load, the threads would otherwise compute hashes that nobody waits
+        // for.
         if job.begun.send(()).is_ok() {
             hashes.fetch_add(1, Ordering::Relaxed);
             let needed = job.recipe.blocks().max(blocks);
             if memory.len() != needed {
-                // A hash from before the setting was lowered needs more: the next one brings the memory back to its size.
+                // A hash from before the setting was lowered needs more memory. The next job returns to the configured
+                // size.
                 memory = Vec::new();
-                // Where there is not enough, computing fails.
+                // If the allocation fails, so does the computation, with an error instead of an abort.
                 if memory.try_reserve_exact(needed).is_ok() {
                     memory.resize(needed, Block::default());
                 }
             }
-            // The caller may leave now, too.
+            // An error means that the caller was dropped during the computation.
             let _ = job.done.send(job.recipe.compute(job.password.as_bytes(), &job.salt, &mut memory));
         }
     }

@@ -1,4 +1,5 @@
-//! Revocations: tokens that are invalid before they expire, for services that verify tokens offline.
+//! Revocations: tokens that are invalid before they expire. Servers and services that verify tokens offline poll them as
+//! a feed.
 
 pub(crate) mod routes;
 pub(crate) mod sql;
@@ -10,14 +11,15 @@ use grantd_guard::{Revocation, RevocationKind};
 
 use crate::store::{Conn, StoreError, changes::Changes, conn};
 
-/// The mark before the first revocation, as the migration writes it.
+/// The mark before the first revocation, which the migration writes.
 const START: &str = "start";
-/// Rows that one statement reads.
+/// The number of rows that a statement reads.
 const PAGE: i64 = 1000;
-/// How much longer revocations stay than they count, so that the cursors of services that were away for a while are known.
+/// How long revocations are kept after they expire: the cursors of services that were offline for less than this stay
+/// valid.
 const KEPT: Duration = Duration::from_hours(24);
 
-/// A revocation, and its place in the feed.
+/// A revocation with its position in the feed.
 #[derive(Clone, Debug)]
 struct Item {
     number: i64,
@@ -34,12 +36,13 @@ impl From<Item> for Revocation {
             kind: item.kind,
             id: item.id,
             revoked_at: item.revoked_at.timestamp(),
+            // Rounded up to the next second: never forgotten before it expires.
             expires_at: item.expires_at.timestamp().saturating_add(1),
         }
     }
 }
 
-/// Returns everything after a number that may still be live.
+/// Returns all revocations after a number that have not expired.
 pub(crate) async fn list_after(
     conn: &mut Conn,
     mut after: i64,
@@ -54,19 +57,20 @@ pub(crate) async fn list_after(
     }
 }
 
-/// Returns whether the row of `changes` that was read before belongs to the present history: after a restored backup, revocations
-/// have the numbers of others.
+/// Returns whether the row of `changes` that was read before belongs to the present history. After a restored backup,
+/// numbers are reused for other revocations; their random marks tell them apart.
 pub(crate) async fn is_continued(conn: &mut Conn, before: &Changes) -> Result<bool, StoreError> {
     has_mark(conn, before.revocations, &before.revocation_mark).await
 }
 
-/// Returns whether the revocation with this number is still there, and has this mark.
+/// Returns whether the revocation with this number exists and has this mark.
 async fn has_mark(conn: &mut Conn, number: i64, mark: &str) -> Result<bool, StoreError> {
     let found = conn::optional!(conn, (String,), sql::MARK, number)?;
     Ok(found.is_some_and(|(found,)| found == mark))
 }
 
-/// Deletes revocations that expired long ago, `limit` and those that expired with the last of them, and returns their number.
+/// Deletes revocations that expired at least [`KEPT`] ago, and returns their number: the oldest `limit`, and those with
+/// the same expiry as the last.
 pub(crate) async fn delete_expired(conn: &mut Conn, now: DateTime<Utc>, limit: i64) -> Result<u64, StoreError> {
     conn::execute!(conn, sql::DELETE_EXPIRED, now - KEPT, limit)
 }
@@ -76,7 +80,7 @@ async fn page(conn: &mut Conn, after: i64, limit: i64, now: DateTime<Utc>) -> Re
     rows.into_iter().map(Item::try_from).collect()
 }
 
-/// A place in the feed, as callers keep it.
+/// A cursor of the feed, which callers send back with the next poll.
 #[derive(Debug, PartialEq, Eq)]
 struct Cursor {
     number: i64,
@@ -93,7 +97,8 @@ impl Cursor {
         Some(Self { number: number.parse().ok()?, mark: mark.to_owned(), signing_keys: keys.parse().ok()? })
     }
 
-    /// Whether this place is one of the history that the database has, and everything after it is still there.
+    /// Returns whether the cursor belongs to the present history, and no revocation after it was deleted. If not, the
+    /// caller must start again from the beginning.
     async fn is_known(&self, conn: &mut Conn, head: &Changes) -> Result<bool, StoreError> {
         if self.number == head.revocations {
             return Ok(self.mark == head.revocation_mark);

@@ -1,4 +1,4 @@
-//! The statements about revocations.
+//! Statements on revocations.
 
 use chrono::{DateTime, Utc};
 use grantd_guard::RevocationKind;
@@ -9,8 +9,8 @@ use crate::store::StoreError;
 pub(super) const AFTER: &str = "SELECT number, mark, kind, id, revoked_at, expires_at FROM revocations \
      WHERE number > $1 AND expires_at > $2 ORDER BY number LIMIT $3";
 pub(super) const MARK: &str = "SELECT mark FROM revocations WHERE number = $1";
-/// Those that expire at the same time go together.
-// A range of the index: of `IN (… LIMIT $2)` a generic plan of Postgres expects many rows, and reads the whole table.
+/// Deletes the oldest `$2` expired revocations, and those with the same expiry as the last.
+// A range of the index: for `IN (… LIMIT $2)`, a generic plan of Postgres expects many rows and scans the whole table.
 pub(super) const DELETE_EXPIRED: &str = "DELETE FROM revocations WHERE expires_at <= (SELECT max(expires_at) FROM \
      (SELECT expires_at FROM revocations WHERE expires_at < $1 ORDER BY expires_at LIMIT $2) AS oldest)";
 

@@ -1,4 +1,4 @@
-//! The rule of the last administrator: an enabled user with the scope `users:write` remains.
+//! The rule of the last administrator: at least one enabled user keeps the scope `users:write`.
 
 use super::{lock, sql};
 use crate::{
@@ -8,10 +8,10 @@ use crate::{
 
 const RULE: &str = "the last administrator";
 
-/// Makes a change that may take `users:write` from users, and refuses it if no enabled user would keep the scope.
+/// Runs a change that may remove `users:write` from users, and fails if no enabled user would keep the scope.
 ///
-/// Of two such changes at the same time, the second sees what the first has done. Inside another call it only makes the change, since the outer call checks: a set-up file may remove one
-/// administrator before it creates the next.
+/// A nested call only runs the change, since the outer call checks at its end: a set-up file may remove one administrator
+/// before it creates the next.
 pub(crate) async fn keep_an_administrator<T>(
     tx: &mut Transaction,
     change: impl AsyncFnOnce(&mut Transaction) -> Result<T, Error>,
@@ -19,7 +19,9 @@ pub(crate) async fn keep_an_administrator<T>(
     if !tx.enter(RULE) {
         return change(tx).await;
     }
+    // Two changes could otherwise each remove one of the last two administrators, and neither would see the other's.
     lock(tx).await?;
+    // A database without an administrator must still accept changes: otherwise it could never get one.
     let had_one = has_one(tx).await?;
     let done = change(tx).await?;
     if had_one && !has_one(tx).await? {

@@ -22,7 +22,7 @@ use crate::{
     store::{Conn, StoreError, Transaction, conn},
 };
 
-/// The scopes that grantd itself checks, and what they allow.
+/// The built-in scopes, which grantd itself checks, with their descriptions.
 pub const BUILT_IN_SCOPES: [(&str, &str); 11] = [
     ("account", "See and change one's own account"),
     ("users:read", "See users"),
@@ -89,25 +89,25 @@ fn not_found(what: &'static str, name: &(impl ToString + ?Sized)) -> Error {
     Error::NotFound { what, name: name.to_string() }
 }
 
-/// Returns a scope.
+/// Returns the scope with this name.
 pub async fn find_scope(conn: &mut Conn, name: &str) -> Result<ScopeInfo, Error> {
     let Ok(known) = name.parse::<Scope>() else { return Err(not_found("scope", name)) };
     read_scope(conn, known.as_str()).await?.ok_or_else(|| not_found("scope", name))
 }
 
-/// Returns a role.
+/// Returns the role with this name.
 pub async fn find_role(conn: &mut Conn, name: &str) -> Result<Role, Error> {
     let Ok(known) = name.parse::<RoleName>() else { return Err(not_found("role", name)) };
     read_role(conn, known.as_str()).await?.ok_or_else(|| not_found("role", name))
 }
 
-/// Returns at most `limit` scopes in the order of their names, after one of them (the empty text: from the first).
+/// Returns at most `limit` scopes in the order of their names, after the name `after` (empty: from the first).
 pub async fn list_scopes(conn: &mut Conn, after: &str, limit: i64) -> Result<Vec<ScopeInfo>, StoreError> {
     let rows = conn::all!(conn, sql::ScopeRow, sql::SCOPES_AFTER, after, limit)?;
     rows.into_iter().map(ScopeInfo::try_from).collect()
 }
 
-/// Returns at most `limit` roles in the order of their names, after one of them (the empty text: from the first).
+/// Returns at most `limit` roles in the order of their names, after the name `after` (empty: from the first).
 pub async fn list_roles(conn: &mut Conn, after: &str, limit: i64) -> Result<Vec<Role>, StoreError> {
     let rows = conn::all!(conn, sql::RoleRow, sql::ROLES_AFTER, after, limit)?;
     rows.into_iter().map(Role::try_from).collect()
@@ -139,16 +139,18 @@ pub(crate) async fn scopes_of_member(conn: &mut Conn) -> Result<Scopes, StoreErr
     Ok(read_role(conn, RoleName::member().as_str()).await?.map(|role| role.scopes).unwrap_or_default())
 }
 
-/// Locks the set of scopes, and who has them, until the transaction ends. A transaction that needs this takes it before it
-/// locks any other row: a client with a scope that is being deleted would keep it otherwise.
+/// Locks the set of scopes, and the assignment of scopes to users, until the transaction ends. It is the first lock of a
+/// transaction that needs it: taken after the row of a client or user, it could deadlock.
 async fn lock(tx: &mut Transaction) -> Result<(), StoreError> {
+    // Once per transaction is enough: a row lock is held until the end.
     if tx.enter("scopes") {
         conn::execute!(tx, sql::LOCK)?;
     }
     Ok(())
 }
 
-/// Checks that all scopes exist, and reports those that do not. None is deleted until the transaction ends.
+/// Checks that all scopes exist, and reports those that do not. The lock keeps them from being deleted until the
+/// transaction ends: otherwise a client could get a scope that is being deleted, and keep it.
 pub(crate) async fn check_known(tx: &mut Transaction, scopes: &Scopes) -> Result<(), Error> {
     lock(tx).await?;
     let unknown = scopes.difference(&all_scopes(tx).await?);
@@ -157,7 +159,7 @@ pub(crate) async fn check_known(tx: &mut Transaction, scopes: &Scopes) -> Result
     if unknown.is_empty() { Ok(()) } else { Err(Error::Invalid(unknown)) }
 }
 
-/// Returns the scopes of these roles together, and reports roles that do not exist.
+/// Returns the union of the scopes of these roles, and reports roles that do not exist.
 pub(crate) async fn scopes_of(conn: &mut Conn, names: &[RoleName]) -> Result<Scopes, Error> {
     let (mut scopes, mut unknown) = (Scopes::default(), Vec::new());
     for name in names {

@@ -1,4 +1,4 @@
-//! The statements about scopes and roles, and what their rows must be like.
+//! Statements on scopes and roles, and the conversion of their rows.
 
 use chrono::{DateTime, Utc};
 
@@ -14,7 +14,7 @@ pub(super) const INSERT_SCOPE: &str = "INSERT INTO scopes (name, description, bu
      VALUES ($1, $2, $3, $4) ON CONFLICT (name) DO NOTHING";
 pub(super) const DESCRIBE_SCOPE: &str = "UPDATE scopes SET description = $2 WHERE name = $1";
 pub(super) const DELETE_SCOPE: &str = "DELETE FROM scopes WHERE name = $1";
-/// A name stands there once, between spaces.
+/// The column has each name once, separated by spaces.
 pub(super) const REMOVE_SCOPE_FROM_ROLES: &str = "UPDATE roles SET scopes = trim(replace(' ' || scopes || ' ', ' ' || $1 || ' ', ' ')) \
      WHERE replace(' ' || scopes || ' ', ' ' || $1 || ' ', ' ') <> ' ' || scopes || ' '";
 /// `$2` is true: the roles that have every scope.
@@ -30,13 +30,15 @@ pub(super) const PUT_ROLE: &str = "INSERT INTO roles (name, description, scopes,
      ON CONFLICT (name) DO UPDATE SET scopes = CASE WHEN roles.every_scope THEN roles.scopes ELSE excluded.scopes END, \
      description = CASE WHEN $7 THEN excluded.description ELSE roles.description END";
 
-/// Users lose it by the foreign key.
+/// The foreign key removes the role from users.
 pub(super) const DELETE_ROLE: &str = "DELETE FROM roles WHERE name = $1";
 
-/// The row that stands for all scopes and for what users have of them.
+/// Locks one row, which stands for all scopes and their assignment to users. Built-in scopes are never deleted, so it
+/// exists.
 pub(super) const LOCK: &str = "UPDATE scopes SET description = description WHERE name = 'users:write'";
-/// An enabled user with the scope; `$1` is false. (No `LIKE`: SQLite's ignores case, and scopes differ by it.
-/// No join: Postgres would begin with all users, since it cannot know how few roles have the scope.)
+/// Finds an enabled user with the scope `users:write`; `$1` is false.
+// No `LIKE`: in SQLite it ignores case, and scopes are case-sensitive. No join: Postgres would start with all users,
+// since it cannot know how few roles have the scope.
 pub(super) const ONE_ADMINISTRATOR: &str = "SELECT r.name FROM roles r \
      WHERE replace(' ' || r.scopes || ' ', ' users:write ', '') <> ' ' || r.scopes || ' ' AND r.name = \
      (SELECT ur.role FROM user_roles ur WHERE ur.role = r.name \

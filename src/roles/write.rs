@@ -13,8 +13,8 @@ use crate::{
     store::{Conn, StoreError, Transaction, conn},
 };
 
-/// Creates a scope or changes its description; returns whether it is new. A new one is added to the roles and clients that
-/// have every scope. `description`: `None` leaves it as it is.
+/// Creates a scope or updates its description; returns whether it is new. A new scope is added to the roles and clients
+/// that have every scope. `description`: `None` keeps the present one.
 pub async fn put_scope(
     tx: &mut Transaction,
     name: &Scope,
@@ -40,7 +40,7 @@ pub async fn put_scope(
     Ok((scope, new))
 }
 
-/// Deletes a scope and removes it from all roles and clients. Tokens carry its name until they expire.
+/// Deletes a scope and removes it from all roles and clients. Access tokens have it until they expire.
 pub async fn delete_scope(tx: &mut Transaction, name: &str, by: &Authority, now: DateTime<Utc>) -> Result<(), Error> {
     lock(tx).await?;
     let scope = super::find_scope(tx, name).await?;
@@ -80,7 +80,7 @@ pub async fn put_role(
         let before = read_role(tx, name.as_str()).await?;
         check_built_in(name, before.as_ref(), scopes)?;
         by.must_have(scopes)?;
-        // Removing a scope takes it from users, which nobody does who lacks it.
+        // Removing a scope from a role removes it from users, so the caller needs the removed scopes, too.
         by.must_have(&before.as_ref().map(|role| role.scopes.difference(scopes)).unwrap_or_default())?;
         let is_same = |role: &Role| role.scopes == *scopes && description.is_none_or(|text| *text == role.description);
         if let Some(role) = before.as_ref().filter(|role| is_same(role)) {
@@ -125,10 +125,10 @@ pub async fn delete_role(tx: &mut Transaction, name: &str, by: &Authority, now: 
 /// The row of a role.
 pub(crate) struct RoleRow<'a> {
     pub(crate) name: &'a RoleName,
-    /// `None` leaves it as it is.
+    /// `None` keeps the present one.
     pub(crate) description: Option<&'a Description>,
     pub(crate) scopes: &'a Scopes,
-    /// Both only when it is new.
+    /// This and `built_in` are written only when the role is created.
     pub(crate) every_scope: bool,
     pub(crate) built_in: bool,
 }

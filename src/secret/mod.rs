@@ -1,4 +1,4 @@
-//! Secrets: the master key and what is sealed under it, generated client secrets, and the passwords that users choose.
+//! Secrets: the master key, which seals other secrets, generated client secrets, and the passwords of users.
 
 mod password;
 
@@ -15,41 +15,41 @@ pub use self::password::Password;
 
 const NONCE_LEN: usize = 12;
 
-/// The system's source of randomness failed.
+/// The error if the operating system's random number generator fails.
 #[derive(Debug, thiserror::Error)]
 #[error("the system gives no random numbers")]
 pub struct NoRandomness;
 
-/// So many random bytes.
+/// Returns `N` random bytes.
 pub fn random<const N: usize>() -> Result<[u8; N], NoRandomness> {
     let mut bytes = [0; N];
     rand::fill(&mut bytes).map_err(|_| NoRandomness)?;
     Ok(bytes)
 }
 
-/// 32 bytes that all other secrets at rest are sealed under. Clones share them.
+/// The master key: 32 bytes that seal all other secrets at rest. Clones share the key.
 #[derive(Clone, Debug)]
 pub struct MasterKey(Arc<SecretBox<[u8; 32]>>);
 
-/// What was sealed was not sealed under this key for this purpose.
+/// The error for bytes that were sealed under another key or for another context, or were changed.
 #[derive(Debug, thiserror::Error)]
 #[error("sealed under another key")]
 pub struct Unsealable;
 
 impl MasterKey {
-    /// A new one, from the system's randomness.
+    /// Generates a random key.
     pub fn generate() -> Result<Self, NoRandomness> {
         Ok(Self(Arc::new(SecretBox::new(Box::new(random()?)))))
     }
 
-    /// Reads base64url, with or without padding.
+    /// Parses a key in base64url, with or without padding.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(text.trim().trim_end_matches('=')).ok()?;
         Some(Self(Arc::new(SecretBox::new(Box::new(bytes.try_into().ok()?)))))
     }
 
-    /// In base64url, to be kept.
+    /// Returns the key in base64url, for storage.
     #[must_use]
     pub fn to_text(&self) -> SecretString {
         URL_SAFE_NO_PAD.encode(self.0.expose_secret()).into()
@@ -59,8 +59,8 @@ impl MasterKey {
         RandomizedNonceKey::new(&AES_256_GCM, self.0.expose_secret()).ok()
     }
 
-    /// AES-256-GCM: a random nonce, then the sealed bytes. `context` is authenticated with them and must be the same
-    /// when they are opened.
+    /// Encrypts bytes with AES-256-GCM, and returns a random nonce and the ciphertext. `context` is authenticated and
+    /// must be the same in [`MasterKey::open`]: a sealed secret cannot be swapped for another one in the database.
     pub fn seal(&self, plain: &[u8], context: &str) -> Result<Vec<u8>, NoRandomness> {
         let mut sealed = plain.to_vec();
         let nonce = self
@@ -70,7 +70,7 @@ impl MasterKey {
         Ok([nonce.as_ref().as_slice(), &sealed].concat())
     }
 
-    /// The reverse of [`MasterKey::seal`].
+    /// Decrypts bytes from [`MasterKey::seal`].
     pub fn open(&self, sealed: &[u8], context: &str) -> Result<SecretBox<Vec<u8>>, Unsealable> {
         let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN).ok_or(Unsealable)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| Unsealable)?;
@@ -86,7 +86,7 @@ impl MasterKey {
     }
 }
 
-/// The prefix of client secrets. Scanners know it: never change it.
+/// The prefix of client secrets, which secret scanners search for. It must never change.
 pub const CLIENT_SECRET: &str = "grs_";
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -95,7 +95,7 @@ const BODY_LEN: usize = 43;
 /// 62^6 > 2^32.
 const CHECKSUM_LEN: usize = 6;
 
-/// CRC-32 in base62, six characters: tells a typo from a wrong secret without the database.
+/// Returns the CRC-32 of a text in base62, six characters: it tells a typo from a wrong secret without the database.
 pub(crate) fn checksum(text: &str) -> String {
     let mut rest = crc32fast::hash(text.as_bytes());
     let mut digits = [b'0'; CHECKSUM_LEN];
@@ -106,15 +106,15 @@ pub(crate) fn checksum(text: &str) -> String {
     digits.iter().map(|digit| char::from(*digit)).collect()
 }
 
-/// The text without its checksum, if that is right.
+/// Returns the text without its checksum. `None`: the checksum is wrong.
 pub(crate) fn without_checksum(text: &str) -> Option<&str> {
     let (body, sum) = text.split_at_checked(text.len().checked_sub(CHECKSUM_LEN)?)?;
     (checksum(body) == sum).then_some(body)
 }
 
-/// A new secret of 256 random bits: the prefix, the bits in base62, the checksum.
+/// Generates a secret with 256 random bits: the prefix, the bits in base62, the checksum.
 pub fn generate(prefix: &str) -> Result<SecretString, NoRandomness> {
-    // Each byte below 248 gives a digit without bias.
+    // 248 is a multiple of 62: bytes from 248 on would make some digits more likely than others, and are skipped.
     let mut body = String::from(prefix);
     while body.len() < prefix.len() + BODY_LEN {
         let random: [u8; 64] = random()?;
@@ -125,13 +125,14 @@ pub fn generate(prefix: &str) -> Result<SecretString, NoRandomness> {
     Ok((body + &sum).into())
 }
 
-/// Whether a text has the form of a client's secret: what grantd finds by its checksum, and scanners by its prefix.
+/// Returns whether a text has the format of a client secret, with prefix and checksum.
 pub(crate) fn is_client_secret(text: &str) -> bool {
     let body = text.strip_prefix(CLIENT_SECRET).filter(|_| without_checksum(text).is_some());
     body.is_some_and(|body| body.len() == BODY_LEN + CHECKSUM_LEN && body.bytes().all(|b| b.is_ascii_alphanumeric()))
 }
 
-/// How a generated secret is stored: SHA-256. With 256 random bits nobody can guess what was hashed.
+/// Returns the SHA-256 of a generated secret, which is stored instead of it. A slow hash is not needed, since 256 random
+/// bits cannot be guessed.
 #[must_use]
 pub fn fingerprint(secret: &str) -> [u8; 32] {
     let mut hash = [0; 32];

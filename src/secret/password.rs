@@ -1,13 +1,13 @@
-//! Passwords that users choose.
+//! Passwords of users.
 
 use secrecy::{ExposeSecret, SecretString};
 use unicode_normalization::UnicodeNormalization as _;
 
 use crate::validation::{Code, FieldError};
 
-/// The most bytes of UTF-8 that a password may have.
+/// The maximum length of a password, in bytes of UTF-8.
 const MAX_BYTES: usize = 1024;
-/// The fewest characters that a new password may have.
+/// The minimum length of a new password, in characters.
 const MIN_CHARACTERS: usize = 8;
 
 /// A password of a user: 1 to 1,024 bytes of UTF-8 without U+0000, in NFC, never trimmed.
@@ -26,6 +26,7 @@ impl Password {
         if text.contains('\0') {
             return Err(FieldError::new(field, Code::Format, "must not have U+0000"));
         }
+        // NFC: the same characters have several encodings, and keyboards differ in which one they send.
         Ok(Self(text.nfc().collect::<String>().into()))
     }
 
@@ -38,7 +39,7 @@ impl Password {
         Ok(password)
     }
 
-    /// Returns what is hashed.
+    /// Returns the bytes to hash.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         self.0.expose_secret().as_bytes()
     }

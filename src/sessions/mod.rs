@@ -1,4 +1,4 @@
-//! Sessions: one login of a user at a client. A refresh token is a claim on one.
+//! Login sessions: a session is one login of a user at a client, and a refresh token belongs to a session.
 
 mod refresh_token;
 mod rotation;
@@ -28,19 +28,19 @@ use crate::{
     store::{Conn, StoreError, batch::read_by_key, conn},
 };
 
-/// A session, live or not.
+/// A login session, live, ended or expired.
 #[derive(Clone)]
 pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) user_id: UserId,
     pub(crate) client_id: ClientId,
-    /// As it was requested at login. `None`: no scope was, which means all.
+    /// The scope that was requested at login. `None`: none was, which means all scopes of the client.
     pub(crate) scope: Option<Scopes>,
-    /// The RFC 8707 resources that were requested at login. `None`: none were, which means all of the client's audiences.
+    /// The resources (RFC 8707) that were requested at login. `None`: none were, which means all audiences of the client.
     pub(crate) resource: Option<Vec<Audience>>,
-    /// Goes into the MAC of the refresh token.
+    /// Part of the input of the refresh token's MAC.
     pub(crate) secret: [u8; 32],
-    /// How often the refresh token was rotated: the current one carries this number.
+    /// The number of rotations. The current refresh token contains this number.
     pub(crate) counter: u64,
     rotated_at: Option<DateTime<Utc>>,
     /// When the password was verified.
@@ -51,8 +51,10 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Returns whether it ended because its client was disabled.
+    /// Returns whether the session ended because its client was disabled.
     pub(crate) fn ended_with(&self, client: &Client) -> bool {
+        // Disabling a client updates its row, not those of its sessions, of which there may be very many. Enabling the
+        // client again must not bring them back.
         client.sessions_ended_at.is_some_and(|at| self.created_at <= at)
     }
 
@@ -87,14 +89,14 @@ pub struct LiveSession {
     #[schema(example = "Mozilla/5.0 (Android 16; Mobile)")]
     pub user_agent: Option<String>,
     /// Whether it is that of the token that asks.
-    // None on the command line, where no token does.
+    // `None` on the command line, where there is no token.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[sqlx(default)]
     #[schema(value_type = bool, required)]
     pub current: Option<bool>,
 }
 
-/// Returns at most `limit` live sessions of a user in the order of their ids, after one of them.
+/// Returns at most `limit` live sessions of a user in the order of their ids, after the id `after`.
 pub async fn list_of_user(
     conn: &mut Conn,
     user: UserId,

@@ -1,8 +1,8 @@
-//! Refresh tokens: a claim on a session, with a MAC.
+//! Refresh tokens: the id and counter of a session, with a MAC. They are not stored.
 //!
-//! `grt_`, then in base64url the version (1 byte), the session's id (16), the counter (8, big endian) and the MAC (32), then
-//! a checksum. The MAC is HMAC-SHA-256 under a key of the server that is kept sealed under the master key, over what stands
-//! before it and the session's secret: neither a leaked table nor a leaked key makes tokens.
+//! The format: `grt_`, then in base64url the version (1 byte), the session's id (16), the counter (8, big endian) and the
+//! MAC (32), then a checksum. The MAC is HMAC-SHA-256 over the bytes before it and the session's secret. Its key is
+//! stored sealed under the master key. Neither a leaked table nor a leaked key is enough to forge tokens.
 
 use aws_lc_rs::hmac;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -10,35 +10,36 @@ use secrecy::SecretString;
 
 use crate::{ids::SessionId, secret};
 
-/// Scanners know it: never change it.
+/// The prefix that secret scanners search for. It must never change.
 const PREFIX: &str = "grt_";
-/// Of the form: another one gets a new number.
+/// The version of the format. A new format gets a new number.
 const VERSION: u8 = 1;
 const CLAIM_LEN: usize = 1 + 16 + 8;
 const MAC_LEN: usize = 32;
 
-/// Makes and checks refresh tokens.
+/// Creates and verifies refresh tokens.
 #[derive(Debug)]
 pub struct RefreshTokens(hmac::Key);
 
-/// What a refresh token says, to be believed once [`RefreshTokens::verify`] says so.
+/// The contents of a refresh token, which are not trusted until [`RefreshTokens::verify`] returns `true`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RefreshClaim {
-    /// The session that it belongs to.
+    /// The session of the token.
     pub session: SessionId,
-    /// How often the token had been rotated when this one was made.
+    /// The session's number of rotations when the token was issued.
     pub counter: u64,
     mac: [u8; MAC_LEN],
 }
 
 impl RefreshTokens {
-    /// Under this key.
+    /// Creates and verifies tokens with this MAC key.
     #[must_use]
     pub fn new(key: &[u8; 32]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, key))
     }
 
-    /// The token of a session at a counter. The same arguments give the same token.
+    /// Returns the token of a session for a counter. The same arguments give the same token, so a retry gets the current
+    /// token again although it is not stored.
     #[must_use]
     pub fn make(&self, session: &SessionId, counter: u64, secret: &[u8; 32]) -> SecretString {
         let mut bytes = claim(session, counter).to_vec();
@@ -49,7 +50,7 @@ impl RefreshTokens {
         (body + &checksum).into()
     }
 
-    /// Whether this server made the claim for the session that has this secret. In constant time.
+    /// Returns whether the token was issued for the session with this secret. Compares in constant time.
     #[must_use]
     pub fn verify(&self, token: &RefreshClaim, secret: &[u8; 32]) -> bool {
         let message = [claim(&token.session, token.counter).as_slice(), secret].concat();
@@ -65,9 +66,10 @@ fn claim(session: &SessionId, counter: u64) -> [u8; CLAIM_LEN] {
 }
 
 impl RefreshClaim {
-    /// Reads a token; none where it has a typo or is something else.
+    /// Parses a token. `None`: a typo, or no refresh token.
     #[must_use]
     pub fn parse(token: &str) -> Option<Self> {
+        // The checksum rejects typos and random text before the database is read.
         let body = secret::without_checksum(token.starts_with(PREFIX).then_some(token)?)?.strip_prefix(PREFIX)?;
         let bytes: [u8; CLAIM_LEN + MAC_LEN] = BASE64_URL_SAFE_NO_PAD.decode(body).ok()?.try_into().ok()?;
         let (claim, mac) = bytes.split_at(CLAIM_LEN);

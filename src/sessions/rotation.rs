@@ -1,17 +1,18 @@
-//! Rotation of refresh tokens (RFC 9700 §4.14.2). Each use issues the next token and retires the one before.
+//! Rotation of refresh tokens, with reuse detection and a grace period for retries (RFC 9700 §4.14.2). Each use issues
+//! the next token and retires the previous one.
 //!
 //! Three rules:
-//! - **Who wins a race.** A use is one conditional `UPDATE` of the session's row: `WHERE counter = … AND ended_at IS NULL`. Of
-//!   requests with the same token one changes the row. Those that share its statement share its answer; all others find
-//!   another counter, read the session again, and are retries or reuse.
-//! - **What a retry may do.** The previous refresh token, retried after a lost response, gets the current refresh token again
-//!   and a new access token, as long as the current one was not used: for confidential clients without a limit in time, for
-//!   public ones within the leeway, which counts from the rotation and is never renewed. A retry updates the row, too, so that
-//!   it cannot issue a token for a session that has ended meanwhile; it does not prolong the session. Any older token is
-//!   reuse, and ends the session.
-//! - **What a change of the user or client does.** What ends sessions locks and updates their rows: a use comes before it,
-//!   and its tokens are revoked, or after it, and finds the session ended. Scopes are computed anew at each use. A disabled
-//!   client is noticed when the client is read, and its revocation reaches tokens that were issued until then.
+//! - **Races.** A use is one conditional `UPDATE` of the session's row: `WHERE counter = … AND ended_at IS NULL`. Of
+//!   concurrent requests with the same token, one rotates it. Requests of the same batch with the same key share its
+//!   result. The others find another counter, read the session again, and are classified as a retry or as reuse.
+//! - **Retries.** The previous refresh token, retried after a lost response, gets the current refresh token again and a
+//!   new access token, as long as the current one was not used. For public clients this grace period ends `leeway` after
+//!   the rotation, and retries do not extend it; for confidential clients it has no limit. A retry updates the row too,
+//!   so that it cannot issue a token for a session that ended meanwhile, but it does not extend the session. Any older
+//!   token is a replay: reuse detection ends the session.
+//! - **Changes of the user or client.** Ending a session locks and updates its row. A use either comes before it, and its
+//!   tokens are revoked, or after it, and finds the session ended. Scopes are computed at each use. A disabled client is
+//!   noticed when the client is read; its revocation covers tokens that were issued until then.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -34,30 +35,33 @@ use crate::{
     },
 };
 
-/// What a refresh token is to its session.
+/// The status of a refresh token within its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// The current one.
+    /// The current token.
     Current,
-    /// The previous one, whose successor was not used: a retry after a lost response.
+    /// The previous token within its grace period: a retry after a lost response.
     Retry,
-    /// One that was retired before, or too long ago: somebody has a copy.
+    /// A retired token after its grace period: a replay, probably of a stolen copy.
     Reused,
-    /// One that was never issued, as after a restored backup.
+    /// A token with a counter that was not issued yet, such as after a restored backup.
     Unknown,
-    /// One of a session that has ended or expired.
+    /// A token of a session that has ended or expired.
     Over,
 }
 
 impl Session {
-    /// Returns what a refresh token with this counter is. `leeway`: how long a retry is accepted after the rotation; `None`:
-    /// until the successor is used.
+    /// Classifies a refresh token by its counter. `leeway`: the grace period of the previous token after the rotation;
+    /// `None`: until the current token is used.
     pub(crate) fn standing(&self, counter: u64, leeway: Option<Duration>, now: DateTime<Utc>) -> Standing {
         if self.ended_at.is_some() || now >= self.idle_expires_at || now >= self.expires_at {
             return Standing::Over;
         }
+        // From the rotation, which a retry does not change: a thief could otherwise extend the grace period without end.
         let in_time = |leeway| self.rotated_at.is_some_and(|rotated_at| now < rotated_at + leeway);
         match self.counter.checked_sub(counter) {
+            // The token is newer than the row: a restored backup has lost a rotation. This is not reuse, so it does not
+            // end the session.
             None => Standing::Unknown,
             Some(0) => Standing::Current,
             Some(1) if leeway.is_none_or(in_time) => Standing::Retry,
@@ -66,7 +70,7 @@ impl Session {
     }
 }
 
-/// Reads sessions and uses their refresh tokens, many with one statement.
+/// Reads sessions and uses their refresh tokens, in batches (group commit).
 #[derive(Debug)]
 pub struct Sessions {
     reader: Batcher<ById>,
@@ -75,7 +79,7 @@ pub struct Sessions {
 
 /// A use of a refresh token.
 pub(crate) struct Use {
-    /// When the access token that is issued expires.
+    /// When the new access token expires.
     pub(crate) access_expires_at: DateTime<Utc>,
     /// The idle lifetime of refresh tokens.
     pub(crate) refresh_token_ttl: Duration,
@@ -89,13 +93,13 @@ impl Sessions {
         Self { reader: Batcher::new(store.clone()), uses: Batcher::new(store.clone()) }
     }
 
-    /// Returns a session as the database has it now, live or not.
+    /// Returns a session, live or not. It is read from the database, not from a cache.
     pub(crate) async fn read(&self, id: SessionId) -> Result<Option<Arc<Session>>, StoreError> {
         self.reader.ask(id).await
     }
 
-    /// Uses a refresh token of a session as it was read, and returns the session after it. `standing`: current tokens are
-    /// rotated, retries are not. `None`: the session has changed meanwhile, or has ended.
+    /// Uses a refresh token of a session and returns the updated session. A current token is rotated, a retry is not.
+    /// `None`: another request used or ended the session since it was read.
     pub(crate) async fn use_token(
         &self,
         session: &Session,
@@ -103,6 +107,7 @@ impl Sessions {
         one: Use,
     ) -> Result<Option<Session>, StoreError> {
         let rotates = standing == Standing::Current;
+        // The maximum session lifetime counts from the login: rotation never extends it.
         let idle_expires_at = (one.now + one.refresh_token_ttl).min(session.expires_at);
         let counter = i64::try_from(session.counter).unwrap_or(i64::MAX);
         let now = one.now;
@@ -117,11 +122,12 @@ impl Sessions {
     }
 }
 
-/// What a use changes of the row.
+/// The update of a session's row by a use.
 struct Update {
     session: SessionId,
+    /// The counter of the session as it was read, which the row must still have.
     counter: i64,
-    /// 1: the token is retired; 0: it is a retry.
+    /// Added to the counter. 1: the token is rotated; 0: it is a retry.
     step: i64,
     idle_expires_at: DateTime<Utc>,
     one: Use,
@@ -129,12 +135,13 @@ struct Update {
 
 impl Batch for Update {
     type Request = Self;
-    /// Requests share an answer if the access tokens that they issue have the same times, too.
+    /// Session, counter, step, and the times of the access token. Requests with other times are separate uses: the row
+    /// must have the expiry of every access token that is issued, so that a revocation is kept for long enough.
     type Key = (SessionId, i64, i64, i64, i64);
     type Answer = bool;
     const MAX: usize = USES;
-    /// SQLite has one writer: while it writes, the next uses gather. On Postgres one statement runs while another one waits for
-    /// the disk.
+    /// SQLite has one writer: while it writes, the next batch is collected. On Postgres one batch runs while another
+    /// waits for the disk.
     const CONCURRENT: [usize; 2] = [1, 2];
 
     fn key(update: &Self) -> Self::Key {
@@ -143,11 +150,13 @@ impl Batch for Update {
     }
 
     async fn run(store: &Store, mut updates: Vec<Self>) -> Result<Answers<Self>, StoreError> {
-        // Servers that write at the same time lock the rows in one order.
+        // Sorted by session, so that concurrent batches lock rows in about the same order and deadlocks are rare.
+        // Postgres does not promise the order within a statement; `retried` repeats a batch that deadlocked.
         updates.sort_by_key(Self::key);
         let mut answers = Answers::<Self>::new();
         while !updates.is_empty() {
-            // A statement changes a row once: other uses of the same session are for the next one.
+            // An UPDATE changes a row once, even if several values match it. Further uses of a session go to the next
+            // statement, where they find a new counter.
             let mut sessions = HashSet::new();
             let (now, later): (Vec<_>, _) = updates.into_iter().partition(|update| sessions.insert(update.session));
             answers.extend(store::retried(|| Self::run_once(store, &now)).await?);
@@ -175,7 +184,7 @@ impl Update {
                 update.step
             )?
         } else {
-            // The places that are left over repeat the last use: a row is changed once.
+            // Unused parameters repeat the last use. This is harmless, since a row is changed once.
             let all = updates.iter().chain(updates.last().into_iter().cycle()).take(USES);
             conn::all_of!(conn, (SessionId, i64), USE_MANY, all, |update| [
                 update.session,
@@ -188,6 +197,8 @@ impl Update {
                 update.step,
             ])?
         };
+        // A use won if its row came back with the counter that it wrote. The others lost the race and get the default,
+        // `false`.
         let used: HashSet<_> = rows.into_iter().collect();
         let done = updates.iter().filter(|one| used.contains(&(one.session, one.counter + one.step)));
         Ok(done.map(|one| (Self::key(one), Ok(true))).collect::<HashMap<_, _>>())

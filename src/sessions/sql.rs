@@ -1,4 +1,4 @@
-//! The statements about sessions, and what their rows must be like.
+//! Statements on sessions, and the conversion of their rows.
 
 use chrono::{DateTime, Utc};
 
@@ -21,22 +21,25 @@ macro_rules! columns {
 }
 
 pub(super) const BY_ID: &str = concat!(columns!(), "WHERE id = $1");
-/// As many at once as one statement asks for.
+/// The number of sessions that [`BY_IDS`] reads.
 pub(super) const BATCH: usize = 16;
 pub(super) const BY_IDS: &str =
     concat!(columns!(), "WHERE id IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)");
-/// Uses the refresh token with the counter `$2`: `$8` is 1 where that retires it, and 0 for a retry. The time of the last use
-/// and the end of the last access token only move forward, since requests overtake each other.
+/// Uses the refresh token with the counter `$2`. `$8`: 1 rotates it, 0 is a retry.
+// `last_used_at` and `access_expires_at` never decrease, although requests may overtake each other. Revocations rely on
+// it: an earlier value would revoke too few tokens, or expire before the last token.
 pub(super) const USE: &str = "UPDATE sessions SET counter = counter + $8, \
      rotated_at = CASE WHEN $8 = 1 THEN $3 ELSE rotated_at END, \
      last_used_at = CASE WHEN last_used_at < $3 THEN $3 ELSE last_used_at END, \
      access_expires_at = CASE WHEN access_expires_at < $7 THEN $7 ELSE access_expires_at END, \
      idle_expires_at = CASE WHEN $8 = 1 THEN $4 ELSE idle_expires_at END, address = $5, user_agent = $6 \
      WHERE id = $1 AND counter = $2 AND ended_at IS NULL RETURNING id, counter";
-/// As many uses as one statement makes: session, counter, time, idle end, address, user agent, end of the access token, step.
+/// The number of uses that [`USE_MANY`] makes. Each has eight parameters: session, counter, time, idle expiry, address,
+/// user agent, expiry of the access token, step.
 pub(super) const USES: usize = 8;
-// A plan that Postgres made while the table was small reads it whole until the table is analysed, a minute after the first
-// start. The `IN` makes that one comparison for each row instead of eight: 15 ms instead of 250 with 50,000 sessions.
+// Postgres may keep a plan from when the table was small, with a sequential scan, until the table is analysed, a minute
+// after the first start. The `IN` reduces that scan to one comparison per row instead of eight: 15 ms instead of 250 with
+// 50,000 sessions.
 pub(super) const USE_MANY: &str = "UPDATE sessions SET counter = counter + v.column8, \
      rotated_at = CASE WHEN v.column8 = 1 THEN v.column3 ELSE rotated_at END, \
      last_used_at = CASE WHEN last_used_at < v.column3 THEN v.column3 ELSE last_used_at END, \
@@ -53,7 +56,7 @@ pub(super) const USE_MANY: &str = "UPDATE sessions SET counter = counter + v.col
      ($57, $58, $59, $60, $61, $62, $63, $64)) AS v \
      WHERE id IN ($1, $9, $17, $25, $33, $41, $49, $57) AND id = v.column1 AND counter = v.column2 AND ended_at IS NULL \
      RETURNING id, counter";
-/// The sessions of the user `$1` that live at `$2`, with the columns of [`super::LiveSession`].
+/// Selects the sessions of the user `$1` that are live at `$2`, with the columns of [`super::LiveSession`].
 macro_rules! live {
     () => {
         "SELECT s.id, s.client_id, s.created_at, s.last_used_at, s.address, s.user_agent \
@@ -67,15 +70,15 @@ pub(super) const LIVE_OF_USER: &str = concat!(live!(), "AND s.id > $3 ORDER BY s
 pub(super) const LIVE_ONE_OF_USER: &str = concat!(live!(), "AND s.id = $3");
 pub(super) const END: &str =
     "UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL RETURNING user_id, access_expires_at";
-/// `$3`: a session that stays; NULL: none.
+/// `$3`: a session that is kept; NULL: none.
 pub(super) const END_ALL_OF_USER: &str = "UPDATE sessions SET ended_at = $2 WHERE user_id = $1 AND ended_at IS NULL \
      AND ($3 IS NULL OR id <> $3) RETURNING id, last_used_at, access_expires_at";
-/// Those that have ended before, too: their tokens may be live.
+/// Includes sessions that have ended before, since the user's revocation must outlive their access tokens, too.
 pub(super) const END_EVERY_OF_USER: &str = "UPDATE sessions SET ended_at = COALESCE(ended_at, $2) WHERE user_id = $1 \
      RETURNING id, last_used_at, access_expires_at";
 
 pub(super) const END_OF_WINDOW: &str = "SELECT id FROM sessions WHERE id > $1 ORDER BY id LIMIT 1 OFFSET $2";
-/// A session stays until its last access token has expired: that is refused for its sake.
+/// Deletes sessions that are over. A session is kept until its last access token has expired.
 pub(super) const DELETE_OVER: &str = "DELETE FROM sessions WHERE id > $1 AND id <= $2 \
      AND (idle_expires_at < $3 OR ended_at < $3) AND access_expires_at < $3";
 
@@ -84,7 +87,7 @@ crate::store::hot! {
     LIVE_OF_USER, END, END_ALL_OF_USER, END_OF_WINDOW, DELETE_OVER
 }
 
-/// A session that was ended.
+/// The row of a session that was ended.
 #[derive(sqlx::FromRow)]
 pub(super) struct EndedRow {
     pub(super) id: SessionId,

@@ -1,4 +1,4 @@
-//! Beginning and ending sessions.
+//! Starting and ending sessions, and deleting those that are over.
 
 use std::time::Duration;
 
@@ -18,36 +18,38 @@ use crate::{
     store::{Conn, Revocation, StoreError, TokensExpire, Transaction, conn},
 };
 
-/// The length of a stored user agent, in characters.
+/// The maximum length of a stored user agent, in characters.
 const USER_AGENT_LENGTH: usize = 256;
-/// So many sessions of a user are revoked one by one; of more, all the user's tokens are.
+/// Up to this number, the sessions of a user are revoked one by one; above it, one revocation covers all tokens of the
+/// user.
 const ONE_BY_ONE: usize = 100;
-/// Sessions that one step of a sweep looks at.
+/// The number of sessions that a step of a sweep examines.
 const WINDOW: i64 = 1000;
 
-/// Returns as much of a user agent as is stored.
+/// Truncates a user agent to the stored length.
 pub(crate) fn truncated(user_agent: Option<&str>) -> Option<String> {
     user_agent.map(|text| text.chars().take(USER_AGENT_LENGTH).collect())
 }
 
-/// A session to begin.
+/// A session to create.
 pub(crate) struct NewSession<'s> {
     pub(crate) user_id: UserId,
     pub(crate) client_id: &'s ClientId,
-    /// As it was requested. `None`: no scope was, which means all.
+    /// The requested scope. `None`: none was requested, which means all.
     pub(crate) scope: Option<&'s Scopes>,
-    /// The RFC 8707 resources that were requested.
+    /// The requested resources (RFC 8707).
     pub(crate) resource: Option<&'s [Audience]>,
     pub(crate) address: Option<&'s str>,
     pub(crate) user_agent: Option<&'s str>,
-    /// Lifetimes: of the session, and of a refresh token that is not used.
+    /// The maximum session lifetime.
     pub(crate) session_ttl: Duration,
+    /// The idle lifetime of refresh tokens.
     pub(crate) refresh_token_ttl: Duration,
     /// When the first access token expires.
     pub(crate) access_expires_at: DateTime<Utc>,
 }
 
-/// Begins a session.
+/// Creates a session.
 pub(crate) async fn begin(conn: &mut Conn, new: &NewSession<'_>, now: DateTime<Utc>) -> Result<Session, Error> {
     let expires_at = now + new.session_ttl;
     let idle_expires_at = (now + new.refresh_token_ttl).min(expires_at);
@@ -85,8 +87,8 @@ pub(crate) async fn begin(conn: &mut Conn, new: &NewSession<'_>, now: DateTime<U
     Ok(session)
 }
 
-/// Ends a session and revokes its tokens; records `event` about its user. `false`: it does not exist, or has ended before.
-/// One that has expired is ended too: its last access token may live longer.
+/// Ends a session, revokes its tokens, and records `event` about its user. `false`: the session does not exist or has
+/// ended before. Expired sessions are ended too, since their last access token may still be valid.
 pub async fn end(
     tx: &mut Transaction,
     id: SessionId,
@@ -94,6 +96,8 @@ pub async fn end(
     origin: &Origin,
     now: DateTime<Utc>,
 ) -> Result<bool, Error> {
+    // Locks the row: a concurrent refresh either has written the expiry of its access token before, which the revocation
+    // then covers, or finds the session ended. Idempotent: of two calls, one revokes and records the event.
     let ended = conn::optional!(tx, (UserId, DateTime<Utc>), sql::END, id, now)?;
     let Some((user, access_expires_at)) = ended else { return Ok(false) };
     revoke(tx, id, access_expires_at);
@@ -106,7 +110,7 @@ fn revoke(tx: &mut Transaction, id: SessionId, access_expires_at: DateTime<Utc>)
     tx.revoke(Revocation::new(RevocationKind::Session, &id, TokensExpire::At(access_expires_at)));
 }
 
-/// Ends a live session for its own user.
+/// Ends a live session on request of its user.
 pub async fn end_own(
     tx: &mut Transaction,
     user: UserId,
@@ -119,7 +123,7 @@ pub async fn end_own(
     if ended { Ok(()) } else { Err(not_found(&id)) }
 }
 
-/// Ends all sessions of a user, but `except`, and revokes their tokens.
+/// Ends all sessions of a user except `except`, and revokes their tokens.
 pub(crate) async fn end_all_of_user(
     tx: &mut Transaction,
     user: UserId,
@@ -127,7 +131,7 @@ pub(crate) async fn end_all_of_user(
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let ended = conn::all!(tx, EndedRow, sql::END_ALL_OF_USER, user, now, except)?;
-    // A revocation of the user would refuse the tokens of the session that stays.
+    // A revocation of the user would also revoke the tokens of the session that is kept.
     if ended.len() > ONE_BY_ONE && except.is_none() {
         revoke_user(tx, user, &ended, now);
     } else {
@@ -145,11 +149,12 @@ pub(crate) async fn end_every_session(tx: &mut Transaction, user: UserId, now: D
     Ok(())
 }
 
-/// Revokes all tokens of a user. The rows of the sessions are locked, so none is used after this; and the revocation is never
-/// before the last use of any, whatever clock the server had that issued its tokens.
+/// Revokes all tokens of a user. The caller has locked the rows of the sessions, so no refresh comes after this.
 fn revoke_user(tx: &mut Transaction, user: UserId, ended: &[EndedRow], now: DateTime<Utc>) {
     let last = ended.iter().map(|row| row.access_expires_at).max().unwrap_or(now);
     let revocation = Revocation::new(RevocationKind::User, &user, TokensExpire::At(last));
+    // Not before the last use of any session: the server that issued that token may have a clock that is ahead of this
+    // one, and the token would be younger than its revocation.
     tx.revoke(Revocation { not_before: ended.iter().map(|row| row.last_used_at).max(), ..revocation });
 }
 
@@ -165,8 +170,8 @@ pub(crate) async fn end_all(
     end_all_of_user(tx, user, None, now).await
 }
 
-/// Deletes sessions that are over. It walks from the oldest to the newest and begins again: no index says when sessions end,
-/// since each refresh would have to write it.
+/// Deletes sessions that are over. It scans the table from the oldest session to the newest, and then starts again. There
+/// is no index on the expiry, since each refresh would have to update it.
 #[derive(Debug)]
 pub struct Sweep {
     after: SessionId,
@@ -179,7 +184,7 @@ impl Default for Sweep {
 }
 
 impl Sweep {
-    /// Looks at the next sessions; returns how many were deleted, and whether there are more after those.
+    /// Examines the next sessions. Returns how many were deleted, and whether the end of the table is not reached yet.
     pub(crate) async fn step(&mut self, conn: &mut Conn, now: DateTime<Utc>) -> Result<(u64, bool), StoreError> {
         let end = conn::optional!(conn, (SessionId,), sql::END_OF_WINDOW, self.after, WINDOW - 1)?;
         let last = end.map_or(SessionId::from([0xff; 16]), |(id,)| id);

@@ -1,10 +1,11 @@
 //! Request coalescing for reads, and group commit for writes.
 //!
-//! Requests that come while a statement is under way wait for the next one, which serves all of them. The more requests there
-//! are, the fewer statements each costs. Three rules:
-//! - A request is never served by a statement that began before it: what it gets was read, or written, after it came.
-//! - A request waits for the database's timeout at most. One whose caller has left is dropped before its statement begins.
-//! - Requests with the same key share one answer.
+//! Requests that arrive while a statement is running are queued and coalesced into the next statement. The higher the
+//! load, the fewer statements a request costs. Three rules:
+//! - A request is never served by a statement that started before it arrived. Its result is never older than the request.
+//! - A request waits for at most the database timeout. Requests of dropped callers leave the queue before their statement
+//!   starts.
+//! - Requests with the same key share one answer (single-flight).
 
 use std::{
     collections::HashMap,
@@ -18,22 +19,25 @@ use tokio::sync::oneshot;
 
 use super::{Store, StoreError};
 
-/// Statements that may run on Postgres while two full ones wait: it may be far away.
+/// Concurrent statements on Postgres while two full batches are queued: with a high latency, few statements at a time
+/// would limit the throughput.
 const MORE_CONCURRENT: usize = 8;
 
-/// A statement that does the same for many.
+/// A statement that serves many requests at once.
 pub(crate) trait Batch: 'static {
-    /// What one request asks for.
+    /// The parameters of one request.
     type Request: Send;
-    /// What makes two requests the same: both get one answer.
+    /// The identity of a request: requests with the same key share one answer.
     type Key: Clone + Eq + Hash + Send + Sync;
-    /// What a request gets; by default, where the statement finds nothing for it.
+    /// The answer to a request; the default, if the statement finds nothing for it.
     type Answer: Clone + Default + Send;
     /// The largest number of requests that one statement serves.
     const MAX: usize;
-    /// Statements that may run at the same time, on SQLite and on Postgres. With more, requests wait less and share less.
+    /// Statements that may run at the same time, on SQLite and on Postgres. With more, requests wait less and are
+    /// coalesced less.
     const CONCURRENT: [usize; 2];
 
+    /// Returns the key of a request.
     fn key(request: &Self::Request) -> Self::Key;
 
     /// Runs the statement for 1 to [`Batch::MAX`] requests.
@@ -43,12 +47,12 @@ pub(crate) trait Batch: 'static {
     ) -> impl Future<Output = Result<Answers<Self>, StoreError>> + Send;
 }
 
-/// What a statement found, by request.
+/// The answers of a statement, by the keys of the requests.
 pub(crate) type Answers<B> = HashMap<<B as Batch>::Key, Result<<B as Batch>::Answer, StoreError>>;
 
 type Sender<B> = oneshot::Sender<Result<<B as Batch>::Answer, StoreError>>;
 
-/// Collects requests for a statement. Clones share it.
+/// Queues requests and runs them in batches. Clones share the queue.
 pub(crate) struct Batcher<B: Batch> {
     store: Store,
     queue: Arc<Mutex<Queue<B>>>,
@@ -56,6 +60,7 @@ pub(crate) struct Batcher<B: Batch> {
 
 struct Queue<B: Batch> {
     waiting: Vec<(B::Request, Sender<B>)>,
+    /// Tasks that run statements.
     running: usize,
 }
 
@@ -64,23 +69,28 @@ impl<B: Batch> Batcher<B> {
         Self { store, queue: Arc::new(Mutex::new(Queue { waiting: Vec::new(), running: 0 })) }
     }
 
-    /// Returns the statement's answer to this request.
+    /// Queues a request and returns its answer. Dropping the future removes the request, unless its statement has
+    /// started.
     pub(crate) async fn ask(&self, request: B::Request) -> Result<B::Answer, StoreError> {
         let (answer, result) = oneshot::channel();
         let begins = {
             let mut queue = self.queue();
             queue.waiting.push((request, answer));
+            // Counted under the lock that queues the request. Otherwise the last task could end in between, and no task
+            // would serve the request.
             let begins = queue.running < self.concurrency(queue.waiting.len());
             queue.running += usize::from(begins);
             begins
         };
         if begins {
-            // A task of its own: a caller who leaves does not end it for the others.
+            // A task of its own: a caller that is dropped must not cancel the statement of the others.
             tokio::spawn(self.clone().work());
         }
+        // The deadline covers the time in the queue, too: a slow database must not keep requests for longer than the
+        // timeout.
         match tokio::time::timeout(self.store.timeout(), result).await {
             Ok(Ok(answer)) => answer,
-            // The sender was dropped with a runtime that is being stopped.
+            // The runtime that ran the batch is shutting down and dropped the sender.
             Ok(Err(_)) => Err(StoreError::Unavailable(sqlx::Error::PoolClosed)),
             Err(_elapsed) => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
         }
@@ -94,8 +104,10 @@ impl<B: Batch> Batcher<B> {
         }
     }
 
+    /// Runs batches until the queue is empty.
     async fn work(self) {
-        // Counts itself out even if its runtime stops in the middle of a statement.
+        // Decrements `running` even if the task is dropped in the middle of a statement. Otherwise later requests would
+        // wait for a task that no longer exists.
         let mut leaving = Leaving { queue: &self.queue, counted: true };
         while let Some((requests, senders)) = self.next(&mut leaving) {
             let mut answers = B::run(&self.store, requests).await;
@@ -105,7 +117,7 @@ impl<B: Batch> Batcher<B> {
                     Err(error) => Err(error.again()),
                 };
                 for sender in senders {
-                    // The caller may have left.
+                    // An error means that the caller was dropped or timed out.
                     let _ = sender.send(match &answer {
                         Ok(answer) => Ok(answer.clone()),
                         Err(error) => Err(error.again()),
@@ -115,13 +127,14 @@ impl<B: Batch> Batcher<B> {
         }
     }
 
+    /// Takes the next batch from the queue: its requests, and the callers that wait for each key. `None`: the task ends.
     #[expect(clippy::type_complexity, reason = "said in the name of each half")]
     fn next(&self, leaving: &mut Leaving<'_, B>) -> Option<(Vec<B::Request>, HashMap<B::Key, Vec<Sender<B>>>)> {
         let mut queue = self.queue();
-        // Callers who have left cost no statement.
+        // Requests of dropped callers are skipped: they must not cost a statement, nor use a refresh token for nobody.
         queue.waiting.retain(|(_, sender)| !sender.is_closed());
         if queue.waiting.is_empty() || queue.running > self.concurrency(queue.waiting.len()) {
-            // Under the same lock: the next request either starts a statement or finds one running.
+            // Under the lock of the check above: the next request either starts a task or finds one that will serve it.
             queue.running -= 1;
             leaving.counted = false;
             return None;
@@ -130,6 +143,7 @@ impl<B: Batch> Batcher<B> {
         let mut senders: HashMap<_, Vec<_>> = HashMap::new();
         for (request, sender) in queue.waiting.drain(..) {
             let key = B::key(&request);
+            // Requests with the same key join the batch even if it is full, since they add no row to the statement.
             if let Some(same) = senders.get_mut(&key) {
                 same.push(sender);
             } else if batch.len() < B::MAX {
@@ -160,6 +174,7 @@ impl<B: Batch> fmt::Debug for Batcher<B> {
     }
 }
 
+/// Removes a task from the count of running tasks when it is dropped.
 struct Leaving<'q, B: Batch> {
     queue: &'q Mutex<Queue<B>>,
     counted: bool,
@@ -171,7 +186,8 @@ impl<B: Batch> Drop for Leaving<'_, B> {
             let mut queue = lock(self.queue);
             queue.running -= 1;
             if queue.running == 0 {
-                // No statement is left to serve them.
+                // No task is left to serve these requests. Dropping their senders fails them now instead of at the
+                // deadline.
                 queue.waiting.clear();
             }
         }
@@ -179,12 +195,12 @@ impl<B: Batch> Drop for Leaving<'_, B> {
 }
 
 fn lock<B: Batch>(queue: &Mutex<Queue<B>>) -> MutexGuard<'_, Queue<B>> {
-    // What is done under the lock cannot panic half way.
+    // A poisoned lock is safe to use: no code under it can panic with the queue half changed.
     queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes a type read rows by a key, many with one statement: `$one` takes one key and `$many` takes `$batch` of them, where the
-/// places that are left over repeat a key. A row that cannot be is an error for who asked for it alone.
+/// Defines a [`Batch`] that reads rows by key: `$one` takes one key and `$many` takes `$batch` keys; unused parameters
+/// repeat a key. An impossible row is an error only for the requests with its key.
 macro_rules! read_by_key {
     (
         $reader:ident, $key:ty => $value:ty, $row:ty, $one:expr, $many:expr, $batch:expr, $concurrent:expr,

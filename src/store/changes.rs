@@ -1,16 +1,17 @@
-//! The table `changes`: one row, which every server polls to learn whether something that it caches has changed.
+//! The table `changes`: one row, which every server polls to find out which of its caches to invalidate.
 
 use super::{Conn, StoreError, conn};
 
 const READ: &str = "SELECT revocations, revocation_mark, signing_keys, clients, roles FROM changes WHERE id = 1";
-/// Locks the row until the transaction ends: revocations are numbered in the order of the commits, and who has read one has
-/// read all before it. `$3` to `$5`: NULL where nothing of the kind has changed.
+/// Locks the row until the transaction ends, so revocations are numbered in the order of the commits. Without the lock, a
+/// lower number could be committed after a higher one, and a server that had read the higher one would never read it.
+/// `$3` to `$5`: NULL if nothing of this kind has changed.
 const WRITE: &str = "UPDATE changes SET revocations = revocations + $1, revocation_mark = COALESCE($2, revocation_mark), \
      signing_keys = COALESCE($3, signing_keys), clients = COALESCE($4, clients), roles = COALESCE($5, roles) \
      WHERE id = 1 RETURNING revocations";
 
-/// The row of `changes`. Each number but the first is random and replaced by every change, so that a row of a restored
-/// backup never looks like one that was read before.
+/// The row of `changes`. All values but the first are random and replaced by each change. A counter would repeat after a
+/// restored backup: a server would take a new change for one that it has synced already.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub(crate) struct Changes {
     /// The number of the newest revocation.
@@ -25,9 +26,10 @@ pub(crate) struct Changes {
     pub(crate) roles: i64,
 }
 
-/// What a transaction writes into the row.
+/// An update of the row by a transaction.
 #[derive(Debug)]
 pub(super) struct Update {
+    /// The number of new revocations.
     pub(super) revocations: i64,
     pub(super) revocation_mark: Option<String>,
     pub(super) signing_keys: Option<i64>,

@@ -1,4 +1,4 @@
-//! One connection of either engine, and the macros that send a statement over it.
+//! Connections to either engine, and the macros that run a statement on one.
 
 use std::{
     future::Future,
@@ -29,11 +29,11 @@ pub(crate) enum Link {
     Postgres(Line),
 }
 
-/// A line to Postgres. What may never answer again does not go back to the pool: it is closed, and the server at its other end
-/// undoes what was not committed.
+/// A Postgres connection from the pool. It is closed, not returned to the pool, if it timed out or is still in a
+/// transaction: Postgres rolls back what was not committed.
 #[derive(Debug)]
 pub(crate) struct Line {
-    /// None once it was closed.
+    /// `None` after it was closed.
     conn: Option<Pooled>,
     broken: bool,
     in_transaction: bool,
@@ -44,14 +44,17 @@ impl Line {
         Self { conn: Some(conn), broken: false, in_transaction: false }
     }
 
-    /// The connection for a statement whose end [`Line::settle`] is told.
+    /// Returns the connection for a statement, whose result is passed to [`Line::settle`].
     fn raw(&mut self) -> Result<&mut sqlx::PgConnection, StoreError> {
         let connection = self.conn.as_deref_mut().ok_or(StoreError::Unavailable(sqlx::Error::PoolClosed))?;
+        // Until `settle`: if the caller is dropped in between, the connection may have an unread answer, and the pool
+        // pings it.
         connection.in_doubt = true;
         Ok(&mut connection.conn)
     }
 
     fn settle<T>(&mut self, done: &Result<T, StoreError>) {
+        // After a timeout the statement may still be running: the next user of this connection would wait for it.
         self.broken |= matches!(done, Err(StoreError::Unavailable(_)));
         if let Some(connection) = self.conn.as_deref_mut() {
             connection.in_doubt = false;
@@ -59,13 +62,15 @@ impl Line {
     }
 
     async fn begin(&mut self, timeout: Duration) -> Result<(), StoreError> {
-        // Until it is known to be over.
+        // Set before BEGIN is sent: a caller that is dropped here must not return an open transaction to the pool, where
+        // it would keep its locks.
         self.in_transaction = true;
         self.control("BEGIN", timeout).await
     }
 
     async fn end(&mut self, sql: &'static str, timeout: Duration) -> Result<(), StoreError> {
         let done = self.control(sql, timeout).await;
+        // A failed COMMIT or ROLLBACK leaves the state of the transaction unknown: `drop` closes the connection.
         self.in_transaction = done.is_err();
         done
     }
@@ -82,12 +87,13 @@ impl Drop for Line {
         if (self.broken || self.in_transaction)
             && let Some(conn) = self.conn.take()
         {
+            // Taken out of the pool, which opens another connection when it needs one.
             drop(Object::take(conn));
         }
     }
 }
 
-/// What the macros run a statement on.
+/// The sqlx connection that the macros run a statement on.
 pub(crate) enum Raw<'c> {
     Sqlite(&'c mut sqlx::SqliteConnection),
     Postgres(&'c mut sqlx::PgConnection),
@@ -98,7 +104,7 @@ impl Conn {
         Self { link, statements, timeout }
     }
 
-    /// On SQLite the transaction has begun with the connection.
+    /// Begins a transaction. On SQLite it began with the connection.
     pub(super) async fn begin(&mut self) -> Result<(), StoreError> {
         match &mut self.link {
             Link::Postgres(line) => line.begin(self.timeout).await,
@@ -106,6 +112,7 @@ impl Conn {
         }
     }
 
+    /// Commits the transaction.
     pub(super) async fn commit(self) -> Result<(), StoreError> {
         match self.link {
             Link::SqliteTransaction(transaction) => within(self.timeout, transaction.commit()).await,
@@ -114,7 +121,8 @@ impl Conn {
         }
     }
 
-    /// So that the connection can be used again; one that is dropped in a transaction undoes it too.
+    /// Rolls back the transaction and keeps the connection for reuse. Dropping the connection rolls back too, but closes
+    /// it on Postgres.
     pub(super) async fn roll_back(self) -> Result<(), StoreError> {
         match self.link {
             Link::SqliteTransaction(transaction) => within(self.timeout, transaction.rollback()).await,
@@ -123,7 +131,7 @@ impl Conn {
         }
     }
 
-    /// Counts one statement and gives the connection for it, and how long it may take.
+    /// Counts a statement, and returns the connection to run it on with its timeout.
     pub(crate) fn raw(&mut self) -> Result<(Raw<'_>, Duration), StoreError> {
         self.statements.fetch_add(1, Ordering::Relaxed);
         let raw = match &mut self.link {
@@ -134,7 +142,7 @@ impl Conn {
         Ok((raw, self.timeout))
     }
 
-    /// Notes whether the connection can be trusted after a statement.
+    /// Records whether the connection can be reused after a statement, and returns the statement's result.
     pub(crate) fn settle<T>(&mut self, done: Result<T, StoreError>) -> Result<T, StoreError> {
         if let Link::Postgres(line) = &mut self.link {
             line.settle(&done);
@@ -143,7 +151,8 @@ impl Conn {
     }
 }
 
-/// The engine ends a statement that takes too long by itself; a network that swallows everything ends here.
+/// Runs a statement with a timeout. The engine itself cancels a slow statement, at `timeout`; one second later, this
+/// catches a network that drops all packets.
 pub(crate) async fn within<T>(
     timeout: Duration,
     statement: impl Future<Output = Result<T, sqlx::Error>>,
@@ -199,7 +208,7 @@ macro_rules! all {
 }
 pub(crate) use all;
 
-/// Returns all rows, of a type; the binds are repeated for each of many.
+/// Returns all rows, of a type; binds the parameters once for each item of `$many`.
 macro_rules! all_of {
     ($conn:expr, $row:ty, $sql:expr, $many:expr, |$one:ident| [$($bind:expr),+ $(,)?] $(,)?) => {
         $crate::store::conn::on_engine!($conn, |raw| {
@@ -213,7 +222,7 @@ macro_rules! all_of {
 }
 pub(crate) use all_of;
 
-/// Returns the one value of the one row.
+/// Returns the only value of the only row.
 macro_rules! scalar {
     ($conn:expr, $value:ty, $sql:expr $(, $bind:expr)* $(,)?) => {
         $crate::store::conn::on_engine!($conn, |raw| {

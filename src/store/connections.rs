@@ -1,7 +1,7 @@
-//! The connections to Postgres.
+//! The connection pool of Postgres.
 //!
-//! Not sqlx's own pool: that pings each connection when it is returned, which doubles the round trips of a request, and waits
-//! for the answer as long as TCP lets it. Here a connection is pinged only when it may be dead.
+//! It replaces sqlx's pool, which pings each connection on return: that doubles the round trips of a request, and a ping
+//! waits for as long as TCP allows. This pool pings a connection only if it may be dead.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -11,12 +11,13 @@ use std::{
 use deadpool::managed::{Manager, Metrics, Object, Pool, PoolConfig, PoolError, QueueMode, RecycleError, Timeouts};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, postgres::PgConnectOptions};
 
-/// A connection that was idle for longer is pinged before it is used.
+/// A connection that was idle for longer than this is pinged before it is used.
 const TRUSTED: Duration = Duration::from_secs(1);
-/// A connection that is older is replaced, so that connections spread over servers again after one was away.
+/// The maximum lifetime of a connection: replacing them spreads connections over all database servers again after a
+/// failover.
 const LIFETIME: Duration = Duration::from_mins(30);
 
-/// A bounded number of connections, opened when they are needed.
+/// A bounded pool of connections, opened on demand.
 #[derive(Debug)]
 pub(super) struct Connections {
     pool: Pool<Server>,
@@ -26,26 +27,26 @@ pub(super) struct Connections {
 /// A connection of the pool.
 pub(super) type Pooled = Object<Server>;
 
-/// A connection.
+/// A Postgres connection and its state.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) conn: PgConnection,
-    /// Whether a statement was begun whose end nobody has seen.
+    /// Whether a statement was started and its result was not read.
     pub(super) in_doubt: bool,
 }
 
-/// Where connections lead.
+/// The database server: opens and checks connections.
 #[derive(Debug)]
 pub(super) struct Server {
     options: PgConnectOptions,
     /// How long a connection may take to answer a ping.
     timeout: Duration,
-    /// When one was last found dead. Those that are older are no better: the server restarted, or moved.
+    /// When a connection was last found dead. All older connections are discarded: the server has restarted or moved.
     found_dead: Mutex<Option<Instant>>,
 }
 
 impl Connections {
-    /// `most`: the most connections; `timeout`: how long somebody waits for one.
+    /// Creates a pool. `most`: the maximum number of connections; `timeout`: the longest wait for a connection.
     pub(super) fn new(options: PgConnectOptions, most: u32, timeout: Duration) -> Result<Self, sqlx::Error> {
         let server = Server { options, timeout: timeout / 2, found_dead: Mutex::default() };
         let config = PoolConfig { max_size: most as usize, timeouts: Timeouts::default(), queue_mode: QueueMode::Lifo };
@@ -53,6 +54,7 @@ impl Connections {
         Ok(Self { pool, timeout })
     }
 
+    /// Takes a connection from the pool, or opens one.
     pub(super) async fn acquire(&self) -> Result<Pooled, sqlx::Error> {
         match tokio::time::timeout(self.timeout, self.pool.get()).await {
             Ok(Ok(pooled)) => Ok(pooled),
@@ -62,11 +64,12 @@ impl Connections {
         }
     }
 
+    /// Closes the idle connections, and refuses new requests.
     pub(super) async fn close(&self) {
         let idle = self.pool.retain(|_, _| false).removed;
         self.pool.close();
         for connection in idle {
-            // It ends with the process at the latest.
+            // A failed close is harmless: the socket ends with the process.
             let _ = connection.conn.close().await;
         }
     }
@@ -87,15 +90,17 @@ impl Manager for Server {
     type Error = sqlx::Error;
 
     async fn create(&self) -> Result<Connection, sqlx::Error> {
-        // Large and rare.
+        // Boxed: the future is large, and connecting is rare.
         Ok(Connection { conn: Box::pin(self.options.connect()).await?, in_doubt: false })
     }
 
     async fn recycle(&self, connection: &mut Connection, metrics: &Metrics) -> Result<(), RecycleError<sqlx::Error>> {
+        // Without this, each connection of a restarted server would cost a request a ping, or a failed statement.
         let distrusted = self.found_dead().is_some_and(|at| metrics.created < at);
         if distrusted || metrics.age() > LIFETIME {
             return Err(RecycleError::message("it is old"));
         }
+        // A ping also waits for the end of a cancelled statement, for which the next request would wait otherwise.
         if connection.in_doubt || metrics.last_used() > TRUSTED {
             if !self.lives(&mut connection.conn).await {
                 *self.found_dead() = Some(Instant::now());

@@ -1,19 +1,19 @@
-//! What can go wrong between the server and its database.
+//! Database errors, by what the caller can do about them.
 
 use std::io;
 
 use sqlx::{error::DatabaseError, migrate::MigrateError};
 
-/// A failed statement, by what the caller can do about it.
+/// The error of a statement, by what the caller can do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A constraint of this name was violated; the change did not happen.
     #[error("constraint {0} violated")]
     Constraint(&'static str),
-    /// The database is away, overloaded or read-only: the same may succeed a little later.
+    /// The database is unreachable, overloaded or read-only: a retry may succeed later.
     #[error("the database is not available: {0}")]
     Unavailable(#[source] sqlx::Error),
-    /// The engine undid the transaction and asks to have it repeated.
+    /// The engine rolled back the transaction and asks for a retry: a serialization failure or a deadlock.
     #[error("the database asks to repeat the transaction: {0}")]
     Repeat(#[source] sqlx::Error),
     /// A row that the server cannot have written.
@@ -26,7 +26,7 @@ pub enum StoreError {
         /// What is wrong with it.
         problem: String,
     },
-    /// The schema could not be brought up to date.
+    /// A migration failed.
     #[error("the schema could not be brought up to date: {0}")]
     Migration(#[source] MigrateError),
     /// Anything else: a bug.
@@ -35,12 +35,13 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// For a row whose columns contradict each other or the code.
+    /// Returns the error for a row whose columns contradict each other or the code.
     pub fn impossible(table: &'static str, id: &(impl ToString + ?Sized), problem: &(impl ToString + ?Sized)) -> Self {
         Self::ImpossibleRow { table, id: id.to_string(), problem: problem.to_string() }
     }
 
-    /// The same failure, for another request that waited for the same statement.
+    /// Returns the same error for another request of the same batch. `Repeat` becomes `Unavailable`: a
+    /// request cannot repeat the batch.
     pub(crate) fn again(&self) -> Self {
         match self {
             Self::Constraint(name) => Self::Constraint(name),
@@ -51,17 +52,19 @@ impl StoreError {
         }
     }
 
-    /// Whether a row that this one belongs to is not there, or not any more.
+    /// Returns whether a foreign key was violated: the referenced row does not exist, or was deleted meanwhile.
     pub(crate) fn is_orphan(&self) -> bool {
         matches!(self, Self::Constraint(name) if name.ends_with("_fkey"))
     }
 
+    /// Returns whether the engine asks for a retry of the transaction.
     pub(crate) fn asks_for_retry(&self) -> bool {
         matches!(self, Self::Repeat(_))
     }
 }
 
-/// The constraints by their name (Postgres) and by what SQLite says of them: columns, or the index's name; of foreign keys nothing.
+/// The constraints by name (Postgres), and by the text of SQLite's message: columns or the name of the index, and nothing
+/// for foreign keys.
 const CONSTRAINTS: [(&str, &str); 19] = [
     ("audit_events_pkey", "audit_events.id"),
     ("changes_pkey", "changes.id"),
@@ -83,7 +86,7 @@ const CONSTRAINTS: [(&str, &str); 19] = [
     ("users_pkey", "users.id"),
     ("users_username_key", "index 'users_username_key'"),
 ];
-/// SQLite names no foreign key: whichever it was, it is taken for the one by which users have roles.
+/// SQLite does not name the violated foreign key; every violation is mapped to this constraint.
 const SQLITE_FOREIGN_KEY: &str = "user_roles_role_fkey";
 
 fn constraint(error: &dyn DatabaseError) -> Option<&'static str> {
@@ -97,8 +100,8 @@ fn constraint(error: &dyn DatabaseError) -> Option<&'static str> {
     CONSTRAINTS.iter().find(|(_, sqlite)| *sqlite == violated).map(|(name, _)| *name)
 }
 
-/// What a database error's code asks for. Postgres: SQLSTATE, five characters. SQLite: a result code in decimal, whose
-/// low byte is the primary code.
+/// The action for the code of a database error. Postgres: SQLSTATE, five characters. SQLite: a result code in decimal,
+/// whose low byte is the primary code.
 enum Advice {
     Repeat,
     Wait,
@@ -119,7 +122,7 @@ fn advice(code: &str) -> Advice {
         };
     }
     match code.parse::<u32>().map(|code| (code & 0xff, code >> 8)) {
-        // SQLITE_BUSY_SNAPSHOT: a reader tried to write after somebody else did.
+        // SQLITE_BUSY_SNAPSHOT: a read transaction tried to write after another connection had written.
         Ok((5, 2)) => Advice::Repeat,
         // BUSY, LOCKED, NOMEM, READONLY, IOERR, FULL, CANTOPEN.
         Ok((5 | 6 | 7 | 8 | 10 | 13 | 14, _)) => Advice::Wait,

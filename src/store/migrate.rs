@@ -1,4 +1,4 @@
-//! Brings the schema up to date, one server at a time.
+//! Schema migrations. Servers that start at the same time migrate one after another.
 
 use std::{fs::File, path::Path};
 
@@ -9,8 +9,8 @@ use super::StoreError;
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 
-/// Waits for the lock file beside the database: SQLite itself has no lock that spans several migrations.
-/// The lock is gone when the file is dropped, and with the process.
+/// Waits for the lock file beside the database: SQLite has no lock that spans several migrations. Dropping the file
+/// releases the lock, as does the end of the process.
 pub(super) async fn lock_file(database: &Path) -> Result<File, StoreError> {
     let mut path = database.as_os_str().to_owned();
     path.push(".lock");
@@ -26,12 +26,13 @@ pub(super) async fn lock_file(database: &Path) -> Result<File, StoreError> {
     }
 }
 
+/// Migrates an SQLite database. The caller holds the lock file.
 pub(super) async fn sqlite(pool: &SqlitePool) -> Result<(), StoreError> {
     Ok(SQLITE.run(pool).await?)
 }
 
-/// Under an advisory lock, which sqlx takes. On a connection without the limit for statements: another server may be at it
-/// for a while, and a new index takes as long as it takes.
+/// Migrates a Postgres database, under the advisory lock that sqlx takes. The connection has no statement timeout:
+/// waiting for another server's migration, or building an index, may take long.
 pub(super) async fn postgres(options: &PgConnectOptions) -> Result<(), StoreError> {
     let mut conn = options.clone().options([("statement_timeout", "0")]).connect().await?;
     POSTGRES.run(&mut conn).await?;

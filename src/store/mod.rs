@@ -1,7 +1,8 @@
-//! The database: SQLite in a file, or Postgres. Each statement is written once and runs on both.
+//! The database: SQLite in a file, or Postgres. Each statement is written once and runs on both engines.
 //!
-//! [`Store::read`] gives a connection that may only read, [`Store::write`] one for a change of a single statement,
-//! and [`Store::transact`] runs several as one. The macros of `conn` send a statement over any of them.
+//! [`Store::read`] returns a connection for reads, [`Store::write`] a connection for a single statement that changes
+//! rows, and [`Store::transact`] runs several statements in a transaction. The macros of `conn` run a statement on each
+//! of them.
 
 pub(crate) mod batch;
 pub(crate) mod changes;
@@ -41,7 +42,7 @@ use crate::{
     config::{DatabaseConfig, DatabaseUrl},
 };
 
-/// Names the statements of a feature whose plans a test looks at.
+/// Lists the hot statements of a feature, whose query plans a test checks.
 macro_rules! hot {
     ($($name:ident),+) => {
         pub(crate) const HOT: &[(&str, &str)] = &[$((concat!(module_path!(), "::", stringify!($name)), $name)),+];
@@ -49,11 +50,11 @@ macro_rules! hot {
 }
 pub(crate) use hot;
 
-/// How often work is tried when the engine asks to have it repeated.
+/// The maximum number of attempts at a transaction for which the engine asks for a retry.
 const TRIES: usize = 5;
 const SQLITE_READERS: u32 = 4;
 
-/// The database. Clones share its connections.
+/// The database. Clones share its connection pools.
 #[derive(Clone, Debug)]
 pub struct Store {
     engine: Engine,
@@ -71,7 +72,7 @@ enum Engine {
 }
 
 impl Store {
-    /// Connects and brings the schema up to date. Several servers may do this at once: one migrates, the others wait.
+    /// Connects and runs the migrations. Of several servers that start at once, one migrates and the others wait.
     pub async fn open(config: &DatabaseConfig, clock: Clock) -> Result<Self, StoreError> {
         let engine = match &config.url {
             DatabaseUrl::Sqlite(path) => open_sqlite(path, config).await?,
@@ -80,10 +81,10 @@ impl Store {
         Ok(Self { engine, statements: Arc::default(), timeout: config.timeout, clock })
     }
 
-    /// A connection for statements that change nothing.
+    /// Returns a connection for statements that change nothing.
     //
-    // What waits for one is large, and in a box here and below: each handler that may come to need a connection would be as
-    // large, and is moved several times on its way.
+    // The future of `acquire` is large, so it is boxed here and below: otherwise the future of each handler would contain
+    // it, and be moved with it several times.
     pub async fn read(&self) -> Result<Conn, StoreError> {
         let link = match &self.engine {
             Engine::Sqlite { readers, .. } => Link::Sqlite(Box::pin(readers.acquire()).await?),
@@ -92,7 +93,7 @@ impl Store {
         Ok(self.conn(link))
     }
 
-    /// A connection for a change that is one statement: what it did is durable when the statement returns.
+    /// Returns a connection for a change that is one statement, which is durable when the statement returns.
     pub async fn write(&self) -> Result<Conn, StoreError> {
         let link = match &self.engine {
             Engine::Sqlite { writer, .. } => Link::Sqlite(Box::pin(writer.acquire()).await?),
@@ -101,9 +102,10 @@ impl Store {
         Ok(self.conn(link))
     }
 
-    /// Runs `work` in a transaction: all of it is durable when this returns `Ok`, and nothing happened when it returns `Err`.
-    /// Where the engine asks for it (a lost race), the whole is repeated, a few times; `work` must therefore change nothing
-    /// but the database.
+    /// Runs `work` in a transaction. `Ok`: all of it is committed and durable; `Err`: all of it is rolled back.
+    ///
+    /// If the engine asks for a retry (deadlock, serialization failure), `work` runs again, up to five times in all. It
+    /// must be idempotent apart from the database: everything else that it changed would be changed again.
     pub async fn transact<T, E: FromStore>(
         &self,
         work: impl AsyncFn(&mut Transaction) -> Result<T, E>,
@@ -117,6 +119,8 @@ impl Store {
     ) -> Result<T, E> {
         let mut transaction = self.begin().await?;
         let done = match work(&mut transaction).await {
+            // Flushed after all other statements: `changes` is the last row that a transaction locks (see
+            // `transaction.rs`).
             Ok(done) => transaction.flush().await.map(|()| done).map_err(E::from),
             Err(error) => Err(error),
         };
@@ -134,7 +138,7 @@ impl Store {
         }
     }
 
-    /// Runs `work` in a transaction and rolls it back: what a change would come to.
+    /// Runs `work` in a transaction and rolls it back: a dry run of a change.
     pub async fn dry_run<T, E: FromStore>(&self, work: impl AsyncFn(&mut Transaction) -> Result<T, E>) -> Result<T, E> {
         let mut transaction = self.begin().await?;
         let done = work(&mut transaction).await;
@@ -144,7 +148,8 @@ impl Store {
 
     async fn begin(&self) -> Result<Transaction, StoreError> {
         let link = match &self.engine {
-            // IMMEDIATE: a transaction that begins by reading could not be raised to a writing one without a race.
+            // IMMEDIATE locks for writing at once: a transaction that reads first fails with SQLITE_BUSY_SNAPSHOT at its
+            // first write if another connection has written in between.
             Engine::Sqlite { writer, .. } => Link::SqliteTransaction(writer.begin_with("BEGIN IMMEDIATE").await?),
             Engine::Postgres(connections) => Link::Postgres(Line::new(Box::pin(connections.acquire()).await?)),
         };
@@ -157,36 +162,36 @@ impl Store {
         Conn::new(link, self.statements.clone(), self.timeout)
     }
 
-    /// How many statements were sent so far, those that begin and end transactions not counted.
+    /// Returns the number of statements so far, without those that begin and end transactions.
     #[must_use]
     pub fn statements_run(&self) -> u64 {
         self.statements.load(Ordering::Relaxed)
     }
 
-    /// How long a statement may take, and a request may wait for one.
+    /// Returns the timeout of a statement, which is also the longest wait of a request for a connection or a batch.
     pub(crate) fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// Whether it is Postgres.
+    /// Returns whether the database is Postgres.
     pub(crate) fn is_postgres(&self) -> bool {
         matches!(self.engine, Engine::Postgres(_))
     }
 
-    /// The same database for the server's own duties, whose statements are not counted among those of requests.
+    /// Returns the same database with a statement counter of its own, for background duties.
     #[must_use]
     pub fn aside(&self) -> Self {
         Self { statements: Arc::default(), ..self.clone() }
     }
 
-    /// Whether the database answers.
+    /// Pings the database.
     pub async fn ping(&self) -> Result<(), StoreError> {
         let mut conn = self.read().await?;
         conn::scalar!(conn, i32, "SELECT 1")?;
         Ok(())
     }
 
-    /// Closes all connections; for SQLite, what is in the write-ahead log goes into the file.
+    /// Closes all connections. SQLite then writes the write-ahead log (WAL) into the database file.
     pub async fn close(&self) {
         match &self.engine {
             Engine::Sqlite { readers, writer } => {
@@ -203,13 +208,15 @@ async fn open_sqlite(path: &Path, config: &DatabaseConfig) -> Result<Engine, Sto
         .filename(path)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
-        // An answer of success means that it is on disk, also after a loss of power.
+        // A committed change is on disk before the response, and survives a power loss: NORMAL could lose a revocation.
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(config.timeout)
         .disable_statement_logging();
     let _lock = migrate::lock_file(path).await?;
     let writer = SqlitePoolOptions::new()
+        // SQLite allows one writer. With one connection, writers queue here, fairly, instead of polling a busy database
+        // file.
         .max_connections(1)
         .acquire_timeout(config.timeout)
         .test_before_acquire(false)
@@ -225,7 +232,7 @@ async fn open_sqlite(path: &Path, config: &DatabaseConfig) -> Result<Engine, Sto
     Ok(Engine::Sqlite { readers, writer })
 }
 
-/// Does work again if the engine asks to have it repeated.
+/// Runs work, and retries it if the engine asks for a retry.
 pub(crate) async fn retried<T, E: FromStore, F: Future<Output = Result<T, E>>>(work: impl Fn() -> F) -> Result<T, E> {
     for _ in 1..TRIES {
         match work().await {
@@ -241,13 +248,13 @@ async fn open_postgres(url: &str, config: &DatabaseConfig) -> Result<Engine, Sto
         .application_name("grantd")
         .options([
             ("statement_timeout", config.timeout.as_millis().to_string()),
-            // A server that fell silent in a transaction holds what others wait for.
+            // A server that hangs or vanishes in a transaction would keep its locks, and block the others.
             ("idle_in_transaction_session_timeout", (2 * config.timeout).as_millis().to_string()),
         ])
         .log_slow_statements(LevelFilter::Warn, config.timeout / 2)
         .log_statements(LevelFilter::Trace);
     let connections = Connections::new(options.clone(), config.connections, config.timeout)?;
-    // Says why it cannot be reached before anybody waits for a migration.
+    // Reports an unreachable database before the migration, which has no timeout.
     drop(connections.acquire().await?);
     migrate::postgres(&options).await?;
     Ok(Engine::Postgres(Arc::new(connections)))

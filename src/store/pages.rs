@@ -1,9 +1,9 @@
-//! Lists that are read whole, a page at a time.
+//! Reads a whole list, page by page.
 
-/// How many things one statement reads.
+/// The number of items that a statement reads.
 pub(crate) const PAGE: i64 = 500;
 
-/// All of a list. `read`: the [`PAGE`] things after one of them; `key`: what the next page begins after.
+/// Returns all items of a list. `read` returns the [`PAGE`] items after a key, and `key` the key of an item.
 pub(crate) async fn every<T, K, E>(
     mut read: impl AsyncFnMut(Option<K>) -> Result<Vec<T>, E>,
     key: impl Fn(&T) -> K,

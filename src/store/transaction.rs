@@ -1,11 +1,12 @@
-//! Transactions. One collects what it revokes and which caches of other servers it makes stale, and writes those rows last.
+//! Transactions. A transaction collects its revocations and the caches that it invalidates, and writes them right before
+//! the commit ([`Transaction::flush`]).
 //!
-//! Three rules hold for every change because of this:
-//! - The row of `changes`, which all such transactions lock, is the last one that each of them locks. No two can wait for
-//!   each other, whatever else they lock before.
-//! - A revocation carries the time of the commit, not that of the request: a token that was issued while the change waited
-//!   for a lock is older than its revocation.
-//! - There is no revocation without its change, and no change without its revocation.
+//! Three invariants of every change follow from this:
+//! - *Lock order.* The row of `changes`, which all these transactions lock, is the last row that each locks. So it adds
+//!   no deadlock, whatever they locked before.
+//! - *Time.* A revocation has the time of the commit, not of the request. So it is not older than a token that was issued
+//!   while the change waited for a lock.
+//! - *Atomicity.* A change and its revocations are committed together or not at all.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -25,7 +26,7 @@ use crate::{clock::Clock, secret};
 const INSERT_REVOCATION: &str = "INSERT INTO revocations (number, mark, kind, id, revoked_at, expires_at) \
      VALUES ($1, $2, $3, $4, $5, $6)";
 
-/// As many revocations as one statement writes.
+/// The number of revocations that [`INSERT_REVOCATIONS`] writes.
 const BATCH: usize = 16;
 const INSERT_REVOCATIONS: &str = "INSERT INTO revocations (number, mark, kind, id, revoked_at, expires_at) VALUES \
      ($1, $2, $3, $4, $5, $6), ($7, $8, $9, $10, $11, $12), ($13, $14, $15, $16, $17, $18), ($19, $20, $21, $22, \
@@ -34,10 +35,10 @@ const INSERT_REVOCATIONS: &str = "INSERT INTO revocations (number, mark, kind, i
      $63, $64, $65, $66), ($67, $68, $69, $70, $71, $72), ($73, $74, $75, $76, $77, $78), ($79, $80, $81, $82, $83, \
      $84), ($85, $86, $87, $88, $89, $90), ($91, $92, $93, $94, $95, $96) RETURNING number";
 
-/// A revocation is kept for so much longer than the tokens that it concerns: the clocks of verifiers differ.
+/// How much longer a revocation is kept than its tokens are valid, since the clocks of verifiers differ.
 const LEEWAY: TimeDelta = TimeDelta::minutes(1);
 
-/// Several statements that take effect together, or not at all. Dropped without a commit, it is rolled back.
+/// A database transaction: several statements that take effect together or not at all. Dropping it rolls it back.
 #[derive(Debug)]
 pub struct Transaction {
     conn: Conn,
@@ -47,7 +48,7 @@ pub struct Transaction {
     entered: Vec<&'static str>,
 }
 
-/// Which caches of other servers a transaction makes stale.
+/// The caches that a transaction invalidates, on all servers.
 #[derive(Debug, Default)]
 struct Stale {
     signing_keys: bool,
@@ -55,29 +56,29 @@ struct Stale {
     roles: bool,
 }
 
-/// What a transaction revokes.
+/// A revocation of tokens, written at the commit.
 #[derive(Clone, Debug)]
 pub struct Revocation {
-    /// What it is.
+    /// The claim that the tokens have in common.
     pub kind: RevocationKind,
-    /// Which: a `sid`, `sub`, `client_id` or `jti`.
+    /// The value of the claim: a `sid`, `sub`, `client_id` or `jti`.
     pub id: String,
-    /// The earliest time that the revocation may carry: of the newest token that it must reach. NULL: that of the commit.
+    /// The earliest time of the revocation: the issue time of the newest token to revoke. `None`: the time of the commit.
     pub not_before: Option<DateTime<Utc>>,
-    /// How much later than the commit it is. Tokens that are issued until then are refused, too.
+    /// Added to the time of the revocation. Tokens that are issued until then are revoked, too.
     pub margin: TimeDelta,
-    /// When the last token that it concerns expires.
+    /// When the last of the tokens expires.
     pub tokens_expire: TokensExpire,
-    /// A statement that notes the time of the revocation (`$2`) with what was revoked (`$1`).
+    /// A statement that stores the time of the revocation (`$2`) in the row of the revoked object (`$1`).
     pub note: Option<&'static str>,
 }
 
-/// When the last token that a revocation concerns expires.
+/// The expiry of the last token that a revocation affects.
 #[derive(Clone, Copy, Debug)]
 pub enum TokensExpire {
-    /// At a time that is known.
+    /// A known time.
     At(DateTime<Utc>),
-    /// So long after the revocation.
+    /// A lifetime, from the time of the revocation.
     After(Duration),
 }
 
@@ -92,7 +93,7 @@ impl Revocation {
         self.not_before.map_or(now, |at| at.max(now)) + self.margin
     }
 
-    /// Returns when it can be forgotten.
+    /// Returns when the revocation expires and may be deleted.
     fn expires_at(&self, now: DateTime<Utc>) -> DateTime<Utc> {
         let last = match self.tokens_expire {
             TokensExpire::At(at) => at,
@@ -102,9 +103,9 @@ impl Revocation {
     }
 }
 
-/// Work in a transaction fails with an error of this kind.
+/// An error type that work in a transaction may return.
 pub trait FromStore: From<StoreError> {
-    /// Returns the database's error, if it was the reason.
+    /// Returns the database error behind this error, if there is one.
     fn store(&self) -> Option<&StoreError>;
 }
 
@@ -138,22 +139,22 @@ impl Transaction {
         self.revocations.push(revocation);
     }
 
-    /// Has all servers read the signing keys again.
+    /// Invalidates the signing keys in the caches of all servers.
     pub(crate) fn signing_keys_changed(&mut self) {
         self.stale.signing_keys = true;
     }
 
-    /// Has all servers read clients again.
+    /// Invalidates the clients in the caches of all servers.
     pub(crate) fn clients_changed(&mut self) {
         self.stale.clients = true;
     }
 
-    /// Has all servers read roles and scopes again.
+    /// Invalidates the roles and scopes in the caches of all servers.
     pub(crate) fn roles_changed(&mut self) {
         self.stale.roles = true;
     }
 
-    /// Notes that a rule holds for the rest of the transaction; `false`: it was noted before, and its check is still to come.
+    /// Marks a rule or lock as entered for the rest of the transaction; `false`: an outer call has entered it already.
     pub(crate) fn enter(&mut self, rule: &'static str) -> bool {
         let is_first = !self.entered.contains(&rule);
         if is_first {
@@ -166,8 +167,8 @@ impl Transaction {
         self.conn.commit().await
     }
 
-    /// Writes what was collected, right before the commit. From here on nothing else is locked, and other transactions wait only
-    /// for the end of this one.
+    /// Writes the collected revocations and invalidations. It is the last step before the commit: other transactions wait
+    /// for the row of `changes` from here on, so nothing else may be locked after it.
     pub(super) async fn flush(&mut self) -> Result<(), StoreError> {
         let revocations = std::mem::take(&mut self.revocations);
         let Stale { signing_keys, clients, roles } = std::mem::take(&mut self.stale);
@@ -185,13 +186,16 @@ impl Transaction {
             roles: roles.then_some(mark),
         };
         let last = changes::write(&mut self.conn, &update).await?;
-        // After the last lock was waited for: a token that was issued before this commits is not younger.
+        // Read after waiting for the last lock. With an earlier time, tokens that were issued during the wait would be
+        // younger than their revocation, and stay valid.
         let now = self.clock.now();
         for one in &revocations {
             if let Some(note) = one.note {
                 conn::execute!(self.conn, note, one.id.as_str(), one.time(now))?;
             }
         }
+        // `changes` is locked since the number was taken, so the numbers are without gaps and in the order of the
+        // commits.
         let numbered: Vec<_> = (last - count + 1..).zip(&revocations).collect();
         for batch in numbered.chunks(BATCH) {
             if batch.len() == BATCH {
@@ -218,7 +222,7 @@ impl Transaction {
     }
 }
 
-/// Returns a random number that no other change has.
+/// Returns a random, non-negative number that identifies a change.
 fn mark() -> Result<i64, StoreError> {
     let bytes = secret::random().map_err(|error| StoreError::Other(sqlx::Error::Protocol(error.to_string())))?;
     Ok(i64::from_ne_bytes(bytes) & i64::MAX)

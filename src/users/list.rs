@@ -1,4 +1,4 @@
-//! Users, page by page.
+//! Lists of users: filters and cursor pagination.
 
 use super::{
     User,
@@ -9,34 +9,34 @@ use crate::{
     store::{Conn, StoreError, conn},
 };
 
-/// Which users; all of it must be true of them.
+/// A filter for users. A user matches if all conditions hold.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// How the name begins or, where this has an `@`, the address; without regard to the case of ASCII letters.
+    /// A prefix of the user name or, if it has an `@`, of the e-mail; ASCII letters match in either case.
     pub q: Option<String>,
-    /// A role that they have.
+    /// A role of the user.
     pub role: Option<String>,
-    /// Whether they are disabled.
+    /// Whether the user is disabled.
     pub disabled: Option<bool>,
 }
 
-/// Where a page begins: after the last one of the page before. With `q` users are in the order of what is searched, else of
-/// their ids.
+/// The cursor of a page: the last user of the previous page. With a prefix filter, users are in the order of the searched
+/// column, otherwise of their ids.
 #[derive(Clone, Debug)]
 pub enum After {
-    /// The searched column's value, in lower case.
+    /// The value of the searched column, in lower case.
     Text(String),
     /// An id.
     Id(UserId),
 }
 
 impl Filter {
-    /// Whether it looks at addresses, and not at names.
+    /// Returns whether the filter searches e-mails instead of user names.
     pub(super) fn is_of_emails(&self) -> bool {
         self.q.as_ref().is_some_and(|q| q.contains('@'))
     }
 
-    /// Where the page after one that ends with this user begins.
+    /// Returns the cursor of the page after this user.
     #[must_use]
     pub fn after(&self, user: &User) -> After {
         match (&self.q, self.is_of_emails()) {
@@ -49,17 +49,17 @@ impl Filter {
     }
 }
 
-/// Returns at most `limit` users, after one of them. It costs the same wherever the page is.
+/// Returns at most `limit` users after a cursor. Every page costs the same, however far it is from the first.
 pub async fn list(conn: &mut Conn, filter: &Filter, after: Option<After>, limit: i64) -> Result<Vec<User>, StoreError> {
     let Filter { q, role, disabled } = filter;
     let rows = if let Some(q) = q {
         let q = q.to_ascii_lowercase();
         let from = match after {
-            // Nothing that a name or an address may have comes before U+0001.
+            // The smallest text after `last`: names and e-mails have no character up to U+0001.
             Some(After::Text(last)) if last.starts_with(&q) => last + "\u{1}",
             _ => q.clone(),
         };
-        // Names and addresses are ASCII.
+        // Names and e-mails are ASCII, so this is greater than all texts with the prefix.
         let end = q + "\u{10ffff}";
         let sql = if filter.is_of_emails() { LIST_EMAIL } else { LIST_USERNAME };
         conn::all!(conn, UserRow, sql, from, limit, role.as_deref(), *disabled, end)?
@@ -77,17 +77,17 @@ pub async fn list(conn: &mut Conn, filter: &Filter, after: Option<After>, limit:
     rows.into_iter().map(User::try_from).collect()
 }
 
-/// Returns at most `limit` users in the order of their ids, after one of them.
+/// Returns at most `limit` users in the order of their ids, after the id `last`.
 pub(crate) async fn list_by_id(conn: &mut Conn, last: Option<UserId>, limit: i64) -> Result<Vec<User>, StoreError> {
     let last = last.unwrap_or_else(|| UserId::from([0; 16]));
     conn::all!(conn, UserRow, LIST, last, limit)?.into_iter().map(User::try_from).collect()
 }
 
-/// Returns the users with one of these names, which are in lower case.
+/// Returns the users with these names, which are in lower case.
 pub(crate) async fn list_by_names(conn: &mut Conn, names: &[String]) -> Result<Vec<User>, StoreError> {
     let mut found = Vec::new();
     for names in names.chunks(BATCH) {
-        // The places that are left over repeat a name.
+        // Unused parameters repeat a name.
         let rows =
             conn::all_of!(conn, UserRow, BY_USERNAMES, names.iter().cycle().take(BATCH), |name| [name.as_str()])?;
         found.extend(rows);

@@ -58,11 +58,11 @@ pub struct User {
     pub last_login_at: Option<DateTime<Utc>>,
 }
 
-/// A user, and the hash that a login is checked against.
+/// A user with the password hash, for a login.
 pub struct Login {
-    /// Who.
+    /// The user.
     pub user: User,
-    /// A PHC string.
+    /// The password hash, a PHC string.
     pub password_hash: String,
 }
 
@@ -71,14 +71,14 @@ pub(crate) fn not_found(id: &(impl ToString + ?Sized)) -> Error {
     Error::NotFound { what: "user", name: id.to_string() }
 }
 
-/// Returns a user.
+/// Returns the user with this id, if it exists.
 pub(crate) async fn read(conn: &mut Conn, id: UserId) -> Result<Option<User>, StoreError> {
     conn::optional!(conn, UserRow, sql::BY_ID, id)?.map(User::try_from).transpose()
 }
 
-/// Returns a user by user name or, if the text has an `@`, by e-mail, with the password hash. One statement either way,
-/// whether there is such a user or not.
+/// Returns a user by user name or, if the text has an `@`, by e-mail, with the password hash.
 pub async fn find_login(conn: &mut Conn, name: &str) -> Result<Option<Login>, StoreError> {
+    // One statement in every case: the response time must not reveal whether the user exists, or by which column.
     let name = name.to_ascii_lowercase();
     let sql = if name.contains('@') { sql::LOGIN_BY_EMAIL } else { sql::LOGIN_BY_USERNAME };
     let row = conn::optional!(conn, sql::LoginRow, sql, name.as_str())?;

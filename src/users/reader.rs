@@ -1,4 +1,4 @@
-//! Reads users for the routes that look at one with each request.
+//! Coalesced reads of users, for routes that check the user with each request.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// Reads users by id, many with one statement. Clones share it.
+/// Reads users by id, in batches. Clones share the queue.
 #[derive(Clone, Debug)]
 pub struct Reader(Batcher<ById>);
 
@@ -23,11 +23,11 @@ impl Reader {
         Self(Batcher::new(store))
     }
 
-    /// A user as the database has it now; none where there is none.
+    /// Returns the user with this id, if it exists. It is read from the database, not from a cache.
     pub async fn read(&self, id: UserId) -> Result<Option<Arc<User>>, StoreError> {
         self.0.ask(id).await
     }
 }
 
-// SQLite: as many at the same time as it has readers.
+// On SQLite as many statements at a time as there are read connections: more would only wait for one.
 read_by_key!(ById, UserId => User, UserRow, BY_ID, BY_IDS, BATCH, [4, 2], |id| *id, |row| Some(row.id));

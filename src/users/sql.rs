@@ -1,11 +1,11 @@
-//! The statements about users, and what their rows must be like.
+//! Statements on users, and the conversion of their rows.
 
 use chrono::{DateTime, Utc};
 
 use super::User;
 use crate::{ids::UserId, store::StoreError};
 
-/// The columns of [`UserRow`], with the roles and what they give.
+/// The columns of [`UserRow`], with the roles and their scopes.
 macro_rules! columns {
     () => {
         "u.id, u.username, u.email, u.display_name, u.disabled, u.created_at, u.updated_at, u.last_login_at, \
@@ -17,7 +17,7 @@ macro_rules! columns {
 
 pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM users u WHERE u.id = $1");
 
-/// As many at once as one statement asks for; the places that are left over repeat an id.
+/// The number of users that [`BY_IDS`] and [`BY_USERNAMES`] read; unused parameters repeat a value.
 pub(super) const BATCH: usize = 16;
 pub(super) const BY_IDS: &str = concat!(
     "SELECT ",
@@ -25,7 +25,7 @@ pub(super) const BY_IDS: &str = concat!(
     " FROM users u WHERE u.id IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
 );
 
-/// The same by name, in lower case.
+/// Reads users by name, in lower case.
 pub(super) const BY_USERNAMES: &str = concat!(
     "SELECT ",
     columns!(),
@@ -40,18 +40,18 @@ pub(super) const LOGIN_BY_EMAIL: &str =
 
 pub(super) const PASSWORD_HASH: &str = "SELECT password_hash FROM users WHERE id = $1";
 
-/// A page of users, each by one index: `$1` is where it begins, `$2` how long it is. What else is asked for is looked at row
-/// by row; null: nothing.
+/// A page of users, read in the order of one index: `$1` is the cursor, `$2` the page size. Other filters are checked row
+/// by row; NULL: no filter.
 pub(super) const LIST: &str = concat!("SELECT ", columns!(), " FROM users u WHERE u.id > $1 ORDER BY u.id LIMIT $2");
-// One range of `users_disabled_idx`: with `disabled = $3` a generic plan of Postgres may search the
-// primary key, and reads all users where few are disabled.
+// A range of `users_disabled_idx`: with `disabled = $3`, a generic plan of Postgres may scan the primary key, and then
+// reads all users if few are disabled.
 pub(super) const LIST_DISABLED: &str = concat!(
     "SELECT ",
     columns!(),
     " FROM users u WHERE (u.disabled, u.id) > ($3, $1) AND u.disabled <= $3 ORDER BY u.disabled, u.id LIMIT $2"
 );
-// The page is cut before the join, so that Postgres expects few rows and looks each up: a merge join would read the users
-// from the first one on.
+// The LIMIT comes before the join, so that Postgres expects few rows and looks up each. A merge join would read the users
+// from the first.
 pub(super) const LIST_ROLE: &str = concat!(
     "SELECT ",
     columns!(),
@@ -59,7 +59,7 @@ pub(super) const LIST_ROLE: &str = concat!(
      AND ($4 IS NULL OR $4 = (SELECT one.disabled FROM users one WHERE one.id = ur.user_id)) ORDER BY ur.user_id LIMIT $2) \
      AS of_role JOIN users u ON u.id = of_role.user_id ORDER BY of_role.user_id"
 );
-/// Names from `$1` to before `$5`.
+/// Names from `$1` up to, but not including, `$5`.
 pub(super) const LIST_USERNAME: &str = concat!(
     "SELECT ",
     columns!(),
@@ -88,7 +88,7 @@ pub(super) const SET_DISABLED: &str = "UPDATE users SET disabled = $2 WHERE id =
 pub(super) const SET_PASSWORD: &str = "UPDATE users SET password_hash = $2 WHERE id = $1";
 pub(super) const REPLACE_HASH: &str = "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2";
 
-/// `$4` is false: a disabled user does not log in.
+/// `$4` is false: a disabled user cannot log in.
 pub(super) const LOGGED_IN: &str =
     "UPDATE users SET last_login_at = $3 WHERE id = $1 AND password_hash = $2 AND disabled = $4";
 
@@ -100,7 +100,7 @@ crate::store::hot! {
     LIST, LIST_DISABLED, LIST_ROLE, LIST_USERNAME, LIST_EMAIL
 }
 
-/// A row of `users` with what belongs to it.
+/// A row of `users`, with the roles and scopes of the user.
 #[derive(Debug, sqlx::FromRow)]
 pub(crate) struct UserRow {
     pub(super) id: UserId,

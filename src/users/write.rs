@@ -17,28 +17,28 @@ use crate::{
 
 /// A user to create.
 pub struct NewUser {
-    /// What the user logs in with.
+    /// The name that the user logs in with.
     pub username: Username,
-    /// An address.
+    /// The e-mail, with which the user may log in too.
     pub email: Option<Email>,
-    /// What the user is called.
+    /// The display name.
     pub display_name: Option<DisplayName>,
-    /// The hash of the first password: a PHC string.
+    /// The hash of the first password, a PHC string.
     pub password_hash: String,
-    /// `member` is among them whether it is named here or not.
+    /// The roles; `member` is always added.
     pub roles: Vec<RoleName>,
 }
 
-/// What is to be changed of a user; `None` leaves it as it is.
+/// A partial update of a user; `None` keeps a field.
 #[derive(Clone, Debug, Default)]
 pub struct UserPatch {
-    /// What the user logs in with.
+    /// The name that the user logs in with.
     pub username: Option<Username>,
-    /// An address.
+    /// The e-mail.
     pub email: Patch<Email>,
-    /// What the user is called.
+    /// The display name.
     pub display_name: Patch<DisplayName>,
-    /// Whether the user is refused everything.
+    /// Whether the user is disabled.
     pub disabled: Option<bool>,
 }
 
@@ -61,7 +61,9 @@ impl UserPatch {
     }
 }
 
-/// Checks that a name with an `@` is the user's own e-mail: nobody takes another's address as a name.
+/// Checks that a user name with an `@` is the user's own e-mail.
+// Logins with an `@` are looked up by e-mail: a name with another user's address would be a trap, or a way to
+// impersonate.
 pub(crate) fn check_own_address(username: &Username, email: Option<&Email>) -> Result<(), FieldError> {
     let is_own = |email: &Email| email.as_str().eq_ignore_ascii_case(username.as_str());
     if username.is_address() && !email.is_some_and(is_own) {
@@ -128,7 +130,7 @@ async fn replace_roles(conn: &mut Conn, id: UserId, roles: &[RoleName]) -> Resul
 async fn insert_roles(conn: &mut Conn, id: UserId, roles: &[RoleName]) -> Result<(), Error> {
     for role in roles {
         conn::execute!(conn, sql::INSERT_ROLE, id, role.as_str()).map_err(|error| match error {
-            // It was deleted a moment ago.
+            // The role was deleted after `scopes_of` had read it.
             StoreError::Constraint("user_roles_role_fkey") => {
                 Error::invalid("roles", Code::Unknown, format!("there is no role {role}"))
             }
@@ -142,7 +144,8 @@ async fn find_by_id(conn: &mut Conn, id: UserId) -> Result<User, Error> {
     read(conn, id).await?.ok_or_else(|| not_found(&id))
 }
 
-/// Locks the user until the transaction ends. A login that runs at the same time comes before the change or after it.
+/// Locks the row of the user until the transaction ends, before any of the user's sessions (lock order). A concurrent
+/// login updates the same row: it comes before the change, which then ends its session, or after it.
 async fn lock(tx: &mut Transaction, id: UserId) -> Result<User, Error> {
     if conn::execute!(tx, sql::LOCK, id)? == 0 {
         return Err(not_found(&id));
@@ -150,7 +153,7 @@ async fn lock(tx: &mut Transaction, id: UserId) -> Result<User, Error> {
     find_by_id(tx, id).await
 }
 
-/// Notes the time of a change, and records it.
+/// Updates the time of the last change, and records the event.
 async fn changed(
     tx: &mut Transaction,
     id: UserId,
@@ -290,7 +293,8 @@ pub async fn set_own_password(
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     lock(tx, user.id).await?;
-    // Another change may have come first.
+    // The current password was verified before this transaction. If another change came first, this one must not
+    // overwrite it.
     if !replace_hash(tx, user.id, current, new).await? {
         return Err(wrong_password());
     }
@@ -299,21 +303,23 @@ pub async fn set_own_password(
     sessions::end_all_of_user(tx, user.id, Some(except), now).await
 }
 
-/// Replaces a password hash if it is still the same; returns whether it was.
+/// Replaces a password hash if it is still `current` (compare and swap); returns whether it was.
 pub(crate) async fn replace_hash(conn: &mut Conn, id: UserId, current: &str, new: &str) -> Result<bool, StoreError> {
     Ok(conn::execute!(conn, sql::REPLACE_HASH, id, current, new)? == 1)
 }
 
-/// Notes a login, unless the user was disabled or the password replaced since it was verified; returns whether it did.
+/// Records the time of a login, and locks the user. `false`: the user was disabled or the password was replaced since it
+/// was verified, and there is no login.
 pub(crate) async fn note_login(conn: &mut Conn, login: &Login, now: DateTime<Utc>) -> Result<bool, StoreError> {
     Ok(conn::execute!(conn, sql::LOGGED_IN, login.user.id, login.password_hash.as_str(), now, false)? == 1)
 }
 
-/// Deletes a user with sessions, tokens and roles.
+/// Deletes a user with its sessions and role assignments, and revokes the user's tokens.
 pub async fn delete(tx: &mut Transaction, id: UserId, by: &Authority, now: DateTime<Utc>) -> Result<(), Error> {
     roles::keep_an_administrator(tx, async |tx| {
         let user = lock(tx, id).await?;
         must_have(by, tx, &user.scopes).await?;
+        // Before the row is deleted, which deletes the sessions: they tell how long the revocation must be kept.
         sessions::end_every_session(tx, id, now).await?;
         conn::execute!(tx, sql::DELETE, id)?;
         let event = Event::success(Kind::UserDeleted).subject(&id).details(json!({"username": user.username}));
