@@ -12,6 +12,7 @@ pub(crate) mod problem;
 mod problems;
 pub(crate) mod query;
 mod request_log;
+mod root;
 pub(crate) mod tls;
 
 use std::sync::{Arc, OnceLock};
@@ -30,6 +31,7 @@ use actix_web::{
     web,
 };
 
+pub(crate) use self::root::nothing_at;
 use self::{
     cache::{Cached, Document},
     problem::Problem,
@@ -66,11 +68,13 @@ fn routes(routes: &mut web::ServiceConfig) {
         .service(at("/openapi.json", vec![get(openapi::openapi)]))
         .service(at("/docs", vec![get(docs::docs)]))
         .service(at("/docs/{file:.*}", vec![get(docs::docs)]))
+        .service(at("/", vec![get(root::root)]))
+        .service(at("/favicon.ico", vec![get(root::icon)]))
         .service(at("/problems", vec![get(problems::list)]))
         .service(at("/problems/{type}", vec![get(problems::show)]))
         .service(at("/.well-known/oauth-authorization-server/{path:.*}", vec![get(oauth::metadata::at_path)]))
         .service(administration())
-        .default_service(web::to(nothing_here));
+        .default_service(web::to(root::no_route));
 }
 
 fn administration() -> Scope {
@@ -213,8 +217,4 @@ fn method_not_allowed(req: &HttpRequest, allow: &str) -> Result<HttpResponse, Er
     } else {
         Err(Problem::method_not_allowed(allow).into())
     }
-}
-
-async fn nothing_here() -> Result<HttpResponse, Problem> {
-    Err(Problem::not_found("there is nothing at this path"))
 }

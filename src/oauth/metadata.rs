@@ -14,6 +14,7 @@ use crate::{
     http::{
         Documents,
         cache::{Document, MAX_AGE},
+        nothing_at,
         problem::{Problem, ProblemBody},
     },
     roles,
@@ -102,6 +103,8 @@ pub(crate) async fn at_path(
         app.issuer.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
     if !of_issuer.is_empty() && path.trim_end_matches('/') == of_issuer.trim_end_matches('/') {
         handle(app, documents, req).await
+    } else if path.trim_end_matches('/').is_empty() {
+        Err(nothing_at(&req))
     } else {
         Err(Problem::not_found("this is not the path of the issuer"))
     }
