@@ -1,4 +1,4 @@
-//! `GET /docs`: Swagger UI, from the binary; no other host is asked for anything.
+//! `GET /docs`: Swagger UI. Its files are part of the binary; it loads nothing from other hosts.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use utoipa_swagger_ui::{Config, SwaggerFile};
 use super::problem::Problem;
 use crate::error::Error;
 
-/// What Swagger UI needs: its own files, styles within the page, pictures within the styles, and this server's routes.
+/// The content security policy for Swagger UI: own files, inline styles, `data:` images in styles, and requests to this server.
 pub(super) const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; \
      frame-ancestors 'none'",
@@ -18,7 +18,7 @@ pub(super) fn is_docs(path: &str) -> bool {
     path == "/docs" || path.starts_with("/docs/")
 }
 
-/// The page and its files.
+/// Serves the page and its files.
 pub(super) async fn docs(req: HttpRequest) -> Result<HttpResponse, Problem> {
     let nothing = || Problem::not_found("there is nothing at this path");
     let Some(name) = req.match_info().get("file") else {
@@ -31,7 +31,7 @@ fn answer(file: SwaggerFile<'_>) -> HttpResponse {
     HttpResponse::Ok().content_type(file.content_type).body(file.bytes.into_owned())
 }
 
-/// A file of Swagger UI; the page, where no name is given.
+/// Returns a file of Swagger UI, or the page if the name is empty.
 fn file(name: &str) -> Result<Option<SwaggerFile<'static>>, Error> {
     let config = Config::from("/openapi.json")
         .with_credentials(false)

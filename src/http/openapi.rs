@@ -1,4 +1,4 @@
-//! `GET /openapi.json`: what this server can do, generated from its handlers.
+//! `GET /openapi.json`: the OpenAPI description, generated from the handlers.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use utoipa::{
@@ -24,8 +24,8 @@ use crate::{
 #[derive(OpenApi)]
 #[openapi(
     info(
-        title = "grantd",
-        description = "A user name and a password in, a short-lived signed token out.",
+        title = "grantd API",
+        description = "A token server: issues short-lived signed access tokens for a username and a password.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
     paths(
@@ -72,10 +72,10 @@ use crate::{
         health::readyz,
     ),
     tags(
-        (name = "oauth", description = "Tokens, and what others need to check them"),
-        (name = "administration", description = "For operators"),
-        (name = "account", description = "One's own account"),
-        (name = "operations", description = "For those who run the server"),
+        (name = "oauth", description = "Issue, revoke, introspect and verify tokens"),
+        (name = "administration", description = "Manage users, roles, scopes, clients and signing keys, and read the audit log"),
+        (name = "account", description = "The current user: profile, password and sessions"),
+        (name = "operations", description = "Health checks"),
     ),
     modifiers(&SecuritySchemes, &Refusals)
 )]
@@ -90,16 +90,18 @@ impl Modify for SecuritySchemes {
         components.add_security_scheme("oauth2", SecurityScheme::OAuth2(OAuth2::new([flow])));
         let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
-        let client =
-            HttpBuilder::new().scheme(HttpAuthScheme::Basic).description(Some("A client's id and secret")).build();
+        let client = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Basic)
+            .description(Some("The id and secret of a confidential client."))
+            .build();
         components.add_security_scheme("client", SecurityScheme::Http(client));
     }
 }
 
-/// How routes for operators and accounts refuse a request, whatever they do: an operation names only what is its own.
+/// Adds the error responses that all routes outside OAuth share: an operation lists only its own.
 struct Refusals;
 
-/// When an operation has a refusal.
+/// The operations that have an error response.
 enum When {
     Always,
     WithCredentials,
@@ -107,22 +109,22 @@ enum When {
     WithBodyOrQuery,
 }
 
-/// Status, name among the components, when, what it means, and the header that it has.
+/// Status, name of the component, operations, description, and header.
 const REFUSALS: [(&str, &str, When, &str, Option<&str>); 8] = [
-    ("400", "BadRequest", When::Always, "Two tokens, a malformed `Authorization` header, or a malformed body", None),
-    ("401", "Unauthorized", When::WithCredentials, "No token, or a bad one", Some("WWW-Authenticate")),
     (
-        "403",
-        "Forbidden",
-        When::WithCredentials,
-        "The token lacks the scope that is needed here, or its owner may not",
+        "400",
+        "BadRequest",
+        When::Always,
+        "More than one token, a malformed `Authorization` header, or a malformed body",
         None,
     ),
-    ("408", "Timeout", When::WithBody, "The body took too long to come", None),
-    ("413", "TooLarge", When::WithBody, "The body has more than 64 KiB", None),
-    ("415", "UnsupportedMediaType", When::WithBody, "The `Content-Type` is not JSON", None),
-    ("422", "Invalid", When::WithBodyOrQuery, "Some fields are wrong: `errors` has them all", None),
-    ("503", "Unavailable", When::Always, "The database is away, or too much is asked at once", Some("Retry-After")),
+    ("401", "Unauthorized", When::WithCredentials, "Missing or invalid token", Some("WWW-Authenticate")),
+    ("403", "Forbidden", When::WithCredentials, "Missing scope, or action not allowed", None),
+    ("408", "Timeout", When::WithBody, "Timeout while reading the body", None),
+    ("413", "TooLarge", When::WithBody, "Body larger than 64 KiB", None),
+    ("415", "UnsupportedMediaType", When::WithBody, "Content type other than JSON", None),
+    ("422", "Invalid", When::WithBodyOrQuery, "Invalid fields, which are listed in `errors`", None),
+    ("503", "Unavailable", When::Always, "Database unavailable, or too many concurrent requests", Some("Retry-After")),
 ];
 
 impl Modify for Refusals {
@@ -160,7 +162,7 @@ fn refuse(operation: &mut Operation) {
         .iter()
         .flatten()
         .any(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query));
-    // What an operation names itself is a problem too.
+    // The errors that an operation lists itself have the same body.
     for (status, response) in &mut operation.responses.responses {
         if let (true, RefOr::T(response)) = (status.starts_with('4'), response) {
             response.content.insert(PROBLEM.to_owned(), problem().into());

@@ -54,8 +54,8 @@ pub(crate) struct Metadata {
     tag = "oauth",
     responses(
         (status = 200, description = "The metadata", body = Metadata),
-        (status = 304, description = "Not changed since the ETag of If-None-Match"),
-        (status = 503, description = "The database is away", body = ProblemBody, content_type = "application/problem+json", headers(("Retry-After" = u32))),
+        (status = 304, description = "Not modified since the `ETag` in `If-None-Match`"),
+        (status = 503, description = "Database unavailable", body = ProblemBody, content_type = "application/problem+json", headers(("Retry-After" = u32))),
     )
 )]
 pub(crate) async fn handle(
