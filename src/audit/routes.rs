@@ -22,7 +22,7 @@ use crate::{
     get,
     path = "/admin/audit-events",
     operation_id = "list_audit_events",
-    tag = "administration",
+    tag = "audit",
     security(("oauth2" = ["audit:read"]), ("bearer" = [])),
     params(
         ("actor" = Option<String>, Query, description = "Id of the user or client that performed the action"),

@@ -39,7 +39,7 @@ use crate::{
     get,
     path = "/admin/clients",
     operation_id = "list_clients",
-    tag = "administration",
+    tag = "clients",
     security(("oauth2" = ["clients:read"]), ("bearer" = [])),
     params(Paging),
     responses((status = 200, description = "A page of clients", body = Page<Client>)),
@@ -61,7 +61,7 @@ pub(crate) async fn list(
     get,
     path = "/admin/clients/{id}",
     operation_id = "get_client",
-    tag = "administration",
+    tag = "clients",
     security(("oauth2" = ["clients:read"]), ("bearer" = [])),
     params(("id" = String, Path, description = "The `client_id`", example = "default")),
     responses(
@@ -170,7 +170,7 @@ pub(crate) struct Made {
     post,
     path = "/admin/clients",
     operation_id = "create_client",
-    tag = "administration",
+    tag = "clients",
     security(("oauth2" = ["clients:write"]), ("bearer" = [])),
     request_body(content = NewBody),
     responses(
@@ -204,7 +204,7 @@ async fn known_scopes(app: &App) -> Result<Scopes, Error> {
 
 /// Changes to a client. Absent members stay unchanged.
 #[derive(Deserialize, utoipa::ToSchema)]
-#[schema(as = ClientPatch, example = json!({"name": "The shop", "access_token_ttl": null}))]
+#[schema(as = ClientPatch, example = json!({"name": "Default client", "access_token_ttl": null}))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PatchBody {
     #[serde(default)]
@@ -262,9 +262,9 @@ impl PatchBody {
     patch,
     path = "/admin/clients/{id}",
     operation_id = "change_client",
-    tag = "administration",
+    tag = "clients",
     security(("oauth2" = ["clients:write"]), ("bearer" = [])),
-    params(("id" = String, Path, description = "The `client_id`", example = "shop")),
+    params(("id" = String, Path, description = "The `client_id`", example = "default")),
     request_body(content(
         (PatchBody = "application/merge-patch+json"),
         (PatchBody = "application/json"),
@@ -296,7 +296,7 @@ pub(crate) async fn change(
     delete,
     path = "/admin/clients/{id}",
     operation_id = "delete_client",
-    tag = "administration",
+    tag = "clients",
     security(("oauth2" = ["clients:write"]), ("bearer" = [])),
     params(("id" = String, Path, description = "The `client_id`", example = "shop")),
     responses(
@@ -345,7 +345,7 @@ impl From<SecretString> for SecretAnswer {
     post,
     path = "/admin/clients/{id}/secret",
     operation_id = "rotate_client_secret",
-    tag = "administration",
+    tag = "clients",
     security(("oauth2" = ["clients:write"]), ("bearer" = [])),
     params(("id" = String, Path, description = "The `client_id`", example = "shop")),
     request_body(content = SecretBody),

@@ -27,7 +27,7 @@ fn well(status: &'static str) -> HttpResponse {
     get,
     path = "/healthz",
     operation_id = "healthz",
-    tag = "operations",
+    tag = "health",
     responses((status = 200, description = "The process is running", body = Health))
 )]
 pub(crate) async fn healthz() -> HttpResponse {
@@ -41,7 +41,7 @@ pub(crate) async fn healthz() -> HttpResponse {
     get,
     path = "/readyz",
     operation_id = "readyz",
-    tag = "operations",
+    tag = "health",
     responses(
         (status = 200, description = "The server is ready", body = Health),
         (status = 503, description = "Database unavailable, or the active signing key cannot be decrypted", body = ProblemBody, content_type = "application/problem+json", headers(("Retry-After" = u32))),

@@ -28,24 +28,28 @@ use crate::{
         description = "A token server: issues short-lived signed access tokens for a username and a password.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
+    // Operations and tags are in the order of `/docs`, by use.
     paths(
         oauth::token::handle,
-        oauth::introspect::handle,
         oauth::revoke::handle,
-        revocations::routes::list,
+        oauth::introspect::handle,
         oauth::verify::handle,
-        oauth::metadata::handle,
+        revocations::routes::list,
         keys::routes::jwks,
-        keys::routes::list,
-        keys::routes::rotate,
-        keys::routes::delete,
+        oauth::metadata::handle,
+        users::routes::me::show,
+        users::routes::me::change,
+        users::routes::me::change_password,
+        sessions::routes::list,
+        sessions::routes::end,
+        users::routes::me::register,
         users::routes::admin::list,
         users::routes::admin::create,
         users::routes::admin::get,
         users::routes::admin::change,
         users::routes::admin::delete,
-        users::routes::access::set_password,
         users::routes::access::set_roles,
+        users::routes::access::set_password,
         users::routes::access::end_sessions,
         roles::routes::list_roles,
         roles::routes::get_role,
@@ -61,25 +65,31 @@ use crate::{
         clients::routes::change,
         clients::routes::delete,
         clients::routes::rotate_secret,
+        keys::routes::list,
+        keys::routes::rotate,
+        keys::routes::delete,
         audit::routes::list,
-        users::routes::me::show,
-        users::routes::me::change,
-        users::routes::me::change_password,
-        users::routes::me::register,
-        sessions::routes::list,
-        sessions::routes::end,
         health::healthz,
         health::readyz,
     ),
     tags(
-        (name = "oauth", description = "Issue, revoke, introspect and verify tokens"),
-        (name = "administration", description = "Manage users, roles, scopes, clients and signing keys, and read the audit log"),
+        (name = "tokens", description = "Issue, revoke, introspect and verify tokens"),
         (name = "account", description = "The current user: profile, password and sessions"),
-        (name = "operations", description = "Health checks"),
+        (name = "users", description = "Manage users: roles, passwords and sessions"),
+        (name = "roles and scopes", description = "Manage roles and the scopes that they grant"),
+        (name = "clients", description = "Manage OAuth clients and their secrets"),
+        (name = "keys", description = "Rotate and retire signing keys"),
+        (name = "audit", description = "Read the audit log"),
+        (name = "health", description = "Liveness and readiness checks"),
     ),
     modifiers(&SecuritySchemes, &Refusals)
 )]
 struct Document;
+
+/// The security schemes in the order of the Authorize dialog.
+const SCHEMES: [&str; 3] = ["oauth2", "bearer", "client"];
+const LOGIN: &str = "Log in with `username` and `password`. Leave `client_id` and `client_secret` empty to use the client \
+                     `default`. Select scopes to narrow the token; without a selection it has all scopes of the user.";
 
 struct SecuritySchemes;
 
@@ -87,8 +97,12 @@ impl Modify for SecuritySchemes {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let components = document.components.get_or_insert_default();
         let flow = Flow::Password(Password::new("/token", Scopes::from_iter(BUILT_IN_SCOPES)));
-        components.add_security_scheme("oauth2", SecurityScheme::OAuth2(OAuth2::new([flow])));
-        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+        components.add_security_scheme("oauth2", SecurityScheme::OAuth2(OAuth2::with_description([flow], LOGIN)));
+        let bearer = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT")
+            .description(Some("An access token that you already have."))
+            .build();
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
         let client = HttpBuilder::new()
             .scheme(HttpAuthScheme::Basic)
@@ -153,7 +167,7 @@ fn problem() -> Content {
 
 fn refuse(operation: &mut Operation) {
     let tags = operation.tags.as_deref().unwrap_or_default();
-    if !tags.iter().any(|tag| tag == "administration" || tag == "account") {
+    if tags.iter().any(|tag| tag == "tokens" || tag == "health") {
         return;
     }
     let has_body = operation.request_body.is_some();
@@ -188,7 +202,26 @@ pub fn document() -> utoipa::openapi::OpenApi {
     Document::openapi()
 }
 
+/// Returns the description as JSON. utoipa sorts the security schemes by name, but Swagger UI lists them in the order of the
+/// document, and the login with a password comes first.
+fn json() -> serde_json::Result<String> {
+    let document = document();
+    let text = serde_json::to_string(&document)?;
+    let schemes = document.components.unwrap_or_default().security_schemes;
+    let member = |name| Some((name, schemes.get(name)?));
+    let members = SCHEMES.into_iter().filter_map(member).map(|(name, scheme)| {
+        let scheme = serde_json::to_string(scheme)?;
+        Ok(format!("\"{name}\":{scheme}"))
+    });
+    let ordered = members.collect::<serde_json::Result<Vec<_>>>()?.join(",");
+    Ok(text.replacen(&serde_json::to_string(&schemes)?, &format!("{{{ordered}}}"), 1))
+}
+
 /// `GET /openapi.json`
 pub(super) async fn openapi(documents: web::Data<Documents>, req: HttpRequest) -> HttpResponse {
-    documents.openapi.get_or_init(|| CacheDocument::of(&document(), MAX_AGE)).answer(&req)
+    let make = || match json() {
+        Ok(text) => CacheDocument::json(text, MAX_AGE),
+        Err(_) => CacheDocument::of(&document(), MAX_AGE),
+    };
+    documents.openapi.get_or_init(make).answer(&req)
 }

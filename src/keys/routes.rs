@@ -30,7 +30,7 @@ use crate::{
     get,
     path = "/.well-known/jwks.json",
     operation_id = "jwks",
-    tag = "oauth",
+    tag = "tokens",
     responses(
         (status = 200, description = "The JWK set", body = Object),
         (status = 304, description = "Not modified since the `ETag` in `If-None-Match`"),
@@ -48,7 +48,7 @@ pub(crate) async fn jwks(app: web::Data<App>, req: HttpRequest) -> HttpResponse 
     get,
     path = "/admin/signing-keys",
     operation_id = "list_signing_keys",
-    tag = "administration",
+    tag = "keys",
     security(("oauth2" = ["keys:read"]), ("bearer" = [])),
     params(
         ("limit" = Option<u32>, Query, description = "Maximum number of items, 50 by default", minimum = 1, maximum = 200),
@@ -87,7 +87,7 @@ pub(crate) struct NewKeyBody {
     post,
     path = "/admin/signing-keys",
     operation_id = "rotate_signing_keys",
-    tag = "administration",
+    tag = "keys",
     security(("oauth2" = ["keys:write"]), ("bearer" = [])),
     request_body(content = NewKeyBody, example = json!({"algorithm": "ES256", "immediately": false})),
     responses((status = 201, description = "The new key", body = SigningKey, headers(("Location" = String))))
@@ -114,7 +114,7 @@ pub(crate) async fn rotate(
     delete,
     path = "/admin/signing-keys/{kid}",
     operation_id = "delete_signing_key",
-    tag = "administration",
+    tag = "keys",
     security(("oauth2" = ["keys:write"]), ("bearer" = [])),
     params(("kid" = String, Path, description = "The `kid` of the key")),
     responses(

@@ -97,7 +97,7 @@ pub(crate) struct IntrospectForm {
     post,
     path = "/introspect",
     operation_id = "introspect",
-    tag = "oauth",
+    tag = "tokens",
     security(("oauth2" = ["tokens:introspect"]), ("bearer" = []), ("client" = [])),
     request_body(content = IntrospectForm, content_type = "application/x-www-form-urlencoded", example = json!({"token": "grt_…"})),
     responses(

@@ -51,7 +51,7 @@ pub(crate) struct Metadata {
     get,
     path = "/.well-known/oauth-authorization-server",
     operation_id = "metadata",
-    tag = "oauth",
+    tag = "tokens",
     responses(
         (status = 200, description = "The metadata", body = Metadata),
         (status = 304, description = "Not modified since the `ETag` in `If-None-Match`"),

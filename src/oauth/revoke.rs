@@ -41,7 +41,7 @@ pub(crate) struct RevokeForm {
     post,
     path = "/revoke",
     operation_id = "revoke",
-    tag = "oauth",
+    tag = "tokens",
     security((), ("client" = [])),
     request_body(content = RevokeForm, content_type = "application/x-www-form-urlencoded", example = json!({"token": "grt_…"})),
     responses(

@@ -86,7 +86,7 @@ pub(crate) struct TokenForm {
     post,
     path = "/token",
     operation_id = "token",
-    tag = "oauth",
+    tag = "tokens",
     request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded", example = json!({"grant_type": "password", "username": "admin", "password": "…"})),
     responses(
         (status = 200, description = "The token", body = TokenAnswer),

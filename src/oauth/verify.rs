@@ -21,7 +21,7 @@ use crate::{
     get,
     path = "/verify",
     operation_id = "verify",
-    tag = "oauth",
+    tag = "tokens",
     security(("oauth2" = []), ("bearer" = [])),
     params(
         ("scope" = Option<String>, Query, description = "Required scopes, space-delimited. If absent, any valid token is accepted"),

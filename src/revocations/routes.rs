@@ -76,7 +76,7 @@ impl FeedRequest {
     get,
     path = "/revocations",
     operation_id = "revocations",
-    tag = "oauth",
+    tag = "tokens",
     security(("oauth2" = ["tokens:introspect"]), ("bearer" = []), ("client" = [])),
     params(
         ("after" = Option<String>, Query, description = "`next` of the previous response. Starts with the oldest revocation if absent"),

@@ -39,6 +39,12 @@ async fn the_icon_is_an_svg() {
     let icon = server.get("/favicon.ico").send().await;
     assert_eq!((icon.status, icon.header("content-type")), (200, "image/svg+xml"));
     assert!(icon.text().starts_with("<svg "), "{}", icon.text());
+    for (page, link) in [("/docs", "\"favicon.ico\""), ("/docs/", "\"../favicon.ico\"")] {
+        let answer = server.get(page).send().await;
+        let html = answer.text();
+        assert!(html.contains("<title>grantd API</title>"), "{html}");
+        assert!(html.contains(link) && html.matches("rel=\"icon\"").count() == 1, "{html}");
+    }
 }
 
 #[actix_web::test]

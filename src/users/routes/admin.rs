@@ -39,7 +39,7 @@ const LONGEST_Q: usize = 254;
     get,
     path = "/admin/users",
     operation_id = "list_users",
-    tag = "administration",
+    tag = "users",
     security(("oauth2" = ["users:read"]), ("bearer" = [])),
     params(
         ("q" = Option<String>, Query, description = "Prefix of the username or, if it contains `@`, of the email. Case-insensitive"),
@@ -98,7 +98,7 @@ pub(super) fn id(text: &str) -> Result<UserId, Error> {
     get,
     path = "/admin/users/{id}",
     operation_id = "get_user",
-    tag = "administration",
+    tag = "users",
     security(("oauth2" = ["users:read"]), ("bearer" = [])),
     params(("id" = String, Path, description = "The id of the user")),
     responses(
@@ -194,7 +194,7 @@ impl Account {
     post,
     path = "/admin/users",
     operation_id = "create_user",
-    tag = "administration",
+    tag = "users",
     security(("oauth2" = ["users:write"]), ("bearer" = [])),
     request_body(content = NewBody),
     responses(
@@ -259,7 +259,7 @@ impl PatchBody {
     patch,
     path = "/admin/users/{id}",
     operation_id = "change_user",
-    tag = "administration",
+    tag = "users",
     security(("oauth2" = ["users:write"]), ("bearer" = [])),
     params(("id" = String, Path, description = "The id of the user")),
     request_body(content(
@@ -293,7 +293,7 @@ pub(crate) async fn change(
     delete,
     path = "/admin/users/{id}",
     operation_id = "delete_user",
-    tag = "administration",
+    tag = "users",
     security(("oauth2" = ["users:write"]), ("bearer" = [])),
     params(("id" = String, Path, description = "The id of the user")),
     responses(
