@@ -1,13 +1,13 @@
-//! What is wrong with a field of a body, a form, a query or a file.
+//! Validation errors of fields in bodies, forms, queries and files.
 
-/// One field that is wrong.
+/// An invalid field.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct FieldError {
-    /// Its name, as in the body or query.
+    /// Name of the field in the body or query.
     pub field: String,
-    /// What is wrong, for programs.
+    /// Machine-readable code of the error.
     pub code: Code,
-    /// What is wrong, for people.
+    /// Human-readable description of the error.
     pub message: String,
 }
 
@@ -32,19 +32,19 @@ impl FieldError {
     }
 }
 
-/// What can be wrong with a field.
+/// The code of a validation error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Code {
-    /// It is missing.
+    /// The field is missing.
     Required,
     /// Too long or too short.
     Length,
-    /// Not of the form that it must have.
+    /// Wrong type or format.
     Format,
-    /// No e-mail address.
+    /// Not an email address.
     Email,
-    /// It names what does not exist.
+    /// Refers to something that does not exist.
     Unknown,
 }
 

@@ -22,7 +22,7 @@ use crate::{
 pub struct Origin {
     /// The id of a user or client; `None`: unknown, or the command line.
     pub actor: Option<String>,
-    /// The client that sent the request.
+    /// Client of the request.
     pub client_id: Option<String>,
     /// The IP address of the end user.
     pub address: Option<String>,
@@ -76,11 +76,11 @@ impl Event {
 }
 
 named_enum! {
-    /// Whether it was done.
+    /// Whether the action succeeded.
     Outcome in "outcome" {
-        /// It was done.
+        /// The action succeeded.
         Success = "success",
-        /// It was tried.
+        /// The action failed.
         Failure = "failure",
     }
 }
@@ -104,7 +104,7 @@ pub async fn record(conn: &mut Conn, event: Event, origin: &Origin, now: DateTim
     Ok(())
 }
 
-/// An event as it was recorded.
+/// An audit event.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = AuditEvent, example = json!({
     "id": "019c13ec-9e00-7c4f-9a3e-6f1b1c0c9d52", "at": "2026-01-31T12:00:00Z", "kind": "login.failed", "actor": null,
@@ -112,27 +112,27 @@ pub async fn record(conn: &mut Conn, event: Event, origin: &Origin, now: DateTim
     "outcome": "failure", "details": {"reason": "wrong_password"}, "request_id": "019c13ec-9dfe-7a02-b1d7-0c54b2a9e6f3"
 }))]
 pub struct Recorded {
-    /// In the order of time.
+    /// A UUIDv7: ids are in the order of time.
     pub id: EventId,
-    /// When.
+    /// When the event happened.
     pub at: DateTime<Utc>,
-    /// What.
+    /// The kind of event.
     // A text: during an upgrade another server may record kinds that this one does not know.
     #[schema(value_type = Kind)]
     pub kind: String,
-    /// Who did it: a user's or client's id. Null: nobody known, or the command line.
+    /// Id of the user or client that performed the action. Null for the command line, and if the caller is unknown.
     pub actor: Option<String>,
-    /// Whom or what it was done to: the id of a user, client or key, or the name of a role or scope.
+    /// Target of the action: the id of a user, client or key, or the name of a role or scope.
     pub subject: Option<String>,
-    /// The client that it went through.
+    /// Client of the request.
     pub client_id: Option<String>,
-    /// From which address.
+    /// IP address of the caller.
     pub address: Option<String>,
-    /// Whether it was done.
+    /// Whether the action succeeded.
     pub outcome: Outcome,
-    /// More, according to the kind; never a secret.
+    /// Details, which depend on the kind. Never a secret.
     pub details: Map<String, Value>,
-    /// The request, which the log and the answer named too.
+    /// Id of the request, as in the log and in `X-Request-Id`.
     pub request_id: Option<String>,
 }
 

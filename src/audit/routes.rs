@@ -15,20 +15,20 @@ use crate::{
     principal::{AuditRead, Permit},
 };
 
-/// What happened
+/// List audit events
 ///
-/// Newest first. Of several filters all must hold.
+/// Newest first. An event is listed if it matches all filters.
 #[utoipa::path(
     get,
     path = "/admin/audit-events",
     operation_id = "list_audit_events",
-    tag = "administration",
+    tag = "audit",
     security(("oauth2" = ["audit:read"]), ("bearer" = [])),
     params(
-        ("actor" = Option<String>, Query, description = "Who did it: a user's or client's id", example = "019c13e0-91b8-7e10-8f5d-2b6d7a3f4c11"),
-        ("subject" = Option<String>, Query, description = "Whom or what it was done to: the id of a user, client or key, or the name of a role or scope", example = "back-office"),
-        ("kind" = Option<String>, Query, description = "What, as the events have it", example = "login.failed"),
-        ("since" = Option<String>, Query, description = "The earliest time (RFC 3339)", format = DateTime, example = "2026-01-31T12:00:00Z"),
+        ("actor" = Option<String>, Query, description = "Id of the user or client that performed the action"),
+        ("subject" = Option<String>, Query, description = "Target of the action: the id of a user, client or key, or the name of a role or scope"),
+        ("kind" = Option<String>, Query, description = "Kind of event, for example `login.failed`"),
+        ("since" = Option<String>, Query, description = "Earliest time (RFC 3339), for example `2026-01-31T12:00:00Z`", format = DateTime),
         Paging,
     ),
     responses((status = 200, description = "A page of events", body = Page<Recorded>)),

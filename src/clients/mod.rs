@@ -32,13 +32,13 @@ use crate::{
 };
 
 named_enum! {
-    /// How a client gets tokens (RFC 6749 §1.3).
+    /// An authorization grant (RFC 6749 §1.3).
     GrantType in "grant_types" {
-        /// A user's name and password.
+        /// A username and password.
         Password = "password",
         /// A refresh token.
         RefreshToken = "refresh_token",
-        /// Its own credentials, for itself.
+        /// Credentials of the client, for a token of its own.
         ClientCredentials = "client_credentials",
     }
 }
@@ -46,9 +46,9 @@ named_enum! {
 named_enum! {
     /// Whether a client can keep a secret (RFC 6749 §2.1).
     ClientKind in "type" {
-        /// It has a secret and proves it.
+        /// Authenticates with a secret or a signed assertion.
         Confidential = "confidential",
-        /// It runs where others can look into it.
+        /// Runs where it cannot keep a secret, such as a browser or a mobile app.
         Public = "public",
     }
 }
@@ -56,31 +56,31 @@ named_enum! {
 /// A client.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Client {
-    /// Its name in tokens and requests.
+    /// Identifier of the client in requests and tokens.
     pub client_id: ClientId,
-    /// For people.
+    /// Display name.
     #[schema(value_type = String)]
     pub name: ClientName,
-    /// Whether it has a secret.
+    /// Whether the client can keep a secret.
     #[serde(rename = "type")]
     pub kind: ClientKind,
     /// The grants that it may use.
     pub grant_types: BTreeSet<GrantType>,
-    /// What it may ask for.
+    /// Scopes that the client may request.
     #[serde(serialize_with = "crate::roles::scope_names")]
     #[schema(value_type = Vec<String>)]
     pub scopes: Scopes,
-    /// Whom its tokens are for; none: the server's default audience.
+    /// Audiences of its tokens. Empty for the server's default audience.
     #[schema(value_type = Vec<String>)]
     pub audiences: Vec<Audience>,
-    /// How long its access tokens live; `None`: as set for the server.
+    /// Lifetime of its access tokens. Null for the server's setting.
     #[serde(serialize_with = "duration_text")]
     #[schema(value_type = Option<String>, example = "15m")]
     pub access_token_ttl: Option<Duration>,
-    /// The public keys that prove it by `private_key_jwt`.
+    /// Public keys for client authentication with `private_key_jwt`.
     #[schema(value_type = Option<Object>)]
     pub jwks: Option<Jwks>,
-    /// A disabled client gets nothing.
+    /// A disabled client is issued no tokens.
     pub disabled: bool,
     /// The time of the client's last revocation: sessions that were created until then have ended.
     #[serde(skip)]
@@ -88,9 +88,9 @@ pub struct Client {
     /// The longest `access_token_ttl` that the client ever had.
     #[serde(skip)]
     longest_ttl: Option<Duration>,
-    /// When it was made.
+    /// When the client was created.
     pub created_at: DateTime<Utc>,
-    /// When it was last changed.
+    /// When the client was last updated.
     pub updated_at: DateTime<Utc>,
 }
 

@@ -32,14 +32,14 @@ use crate::{
     secret::{self, CLIENT_SECRET},
 };
 
-/// All clients
+/// List clients
 ///
-/// By `client_id`.
+/// Sorted by `client_id`.
 #[utoipa::path(
     get,
     path = "/admin/clients",
     operation_id = "list_clients",
-    tag = "administration",
+    tag = "clients",
     security(("oauth2" = ["clients:read"]), ("bearer" = [])),
     params(Paging),
     responses((status = 200, description = "A page of clients", body = Page<Client>)),
@@ -56,17 +56,17 @@ pub(crate) async fn list(
     Ok(no_store(StatusCode::OK).json(request.page(clients, |client| client.client_id.as_str().to_owned())))
 }
 
-/// One client
+/// Get a client
 #[utoipa::path(
     get,
     path = "/admin/clients/{id}",
     operation_id = "get_client",
-    tag = "administration",
+    tag = "clients",
     security(("oauth2" = ["clients:read"]), ("bearer" = [])),
-    params(("id" = String, Path, description = "Its `client_id`", example = "default")),
+    params(("id" = String, Path, description = "The `client_id`", example = "default")),
     responses(
         (status = 200, description = "The client", body = Client),
-        (status = 404, description = "There is no such client"),
+        (status = 404, description = "Client not found"),
     ),
 )]
 pub(crate) async fn get(
@@ -78,7 +78,7 @@ pub(crate) async fn get(
     Ok(no_store(StatusCode::OK).json(super::find(conn, &parse_id(&id)?).await?))
 }
 
-/// A client to be made.
+/// A client to create.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[schema(as = NewClient, example = json!({
     "client_id": "shop", "name": "The shop", "type": "confidential", "grant_types": ["password", "refresh_token"],
@@ -86,10 +86,10 @@ pub(crate) async fn get(
 }))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewBody {
-    /// `[a-z][a-z0-9-]{1,62}`; absent: a random one.
+    /// `[a-z][a-z0-9-]{1,62}`. Random if absent.
     #[schema(pattern = "^[a-z][a-z0-9-]{1,62}$")]
     client_id: Option<String>,
-    /// For people.
+    /// Display name.
     #[schema(required = true, nullable = false)]
     name: Option<String>,
     #[serde(rename = "type")]
@@ -99,12 +99,12 @@ pub(crate) struct NewBody {
     grant_types: Option<Vec<String>>,
     #[schema(required = true, nullable = false)]
     scopes: Option<Vec<String>>,
-    /// Absent or empty: the server's audience.
+    /// Audiences of its tokens. The server's audience if absent or empty.
     audiences: Option<Vec<String>>,
-    /// Absent: as set for the server.
+    /// Lifetime of its access tokens. The server's setting if absent.
     #[schema(example = "15m")]
     access_token_ttl: Option<String>,
-    /// A JWK set of public keys, for `private_key_jwt`.
+    /// JWK set of public keys for client authentication with `private_key_jwt`.
     #[schema(value_type = Option<Object>)]
     jwks: Option<serde_json::Value>,
 }
@@ -151,13 +151,13 @@ fn duration(field: &'static str, text: &str) -> Result<Duration, FieldError> {
     parse::duration(text).map_err(|_| FieldError::new(field, Code::Format, "must be a duration such as 15m or 30d"))
 }
 
-/// A client, and the secret that is shown this once.
+/// A client and its secret.
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = ClientWithSecret)]
 pub(crate) struct Made {
     #[serde(flatten)]
     client: Client,
-    /// Of a confidential client.
+    /// The secret of a confidential client. Returned only here.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "grs_…")]
     client_secret: Option<String>,
@@ -165,17 +165,17 @@ pub(crate) struct Made {
 
 /// Create a client
 ///
-/// Whoever does so has all of its scopes. The secret of a confidential client is in the answer, and nothing shows it again.
+/// The caller must have all scopes of the client. The response has the secret of a confidential client: it cannot be read again.
 #[utoipa::path(
     post,
     path = "/admin/clients",
     operation_id = "create_client",
-    tag = "administration",
+    tag = "clients",
     security(("oauth2" = ["clients:write"]), ("bearer" = [])),
     request_body(content = NewBody),
     responses(
         (status = 201, description = "The client", body = Made, headers(("Location" = String))),
-        (status = 409, description = "The `client_id` is taken"),
+        (status = 409, description = "`client_id` already in use"),
     ),
 )]
 pub(crate) async fn create(
@@ -202,9 +202,9 @@ async fn known_scopes(app: &App) -> Result<Scopes, Error> {
     Ok(roles::all_scopes(&mut app.store.read().await?).await?)
 }
 
-/// What is to be changed of a client; what is absent stays.
+/// Changes to a client. Absent members stay unchanged.
 #[derive(Deserialize, utoipa::ToSchema)]
-#[schema(as = ClientPatch, example = json!({"name": "The shop", "access_token_ttl": null}))]
+#[schema(as = ClientPatch, example = json!({"name": "Default client", "access_token_ttl": null}))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PatchBody {
     #[serde(default)]
@@ -216,19 +216,19 @@ pub(crate) struct PatchBody {
     #[serde(default)]
     #[schema(value_type = Option<Vec<String>>)]
     scopes: Patch<Vec<String>>,
-    /// Null or empty: the server's audience.
+    /// Null or empty for the server's audience.
     #[serde(default)]
     #[schema(value_type = Option<Vec<String>>)]
     audiences: Patch<Vec<String>>,
-    /// Null: as set for the server.
+    /// Null for the server's setting.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     access_token_ttl: Patch<String>,
-    /// Null: none.
+    /// Null to remove the keys.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     jwks: Patch<serde_json::Value>,
-    /// Disabling ends the client's sessions and tokens for good.
+    /// Disabling a client ends its sessions and revokes its tokens. Enabling it does not restore them.
     #[serde(default)]
     #[schema(value_type = Option<bool>)]
     disabled: Patch<bool>,
@@ -255,23 +255,23 @@ impl PatchBody {
     }
 }
 
-/// Change a client
+/// Update a client
 ///
 /// JSON Merge Patch (RFC 7396). The caller must have the new scopes and, if the client is confidential, all of its scopes.
 #[utoipa::path(
     patch,
     path = "/admin/clients/{id}",
     operation_id = "change_client",
-    tag = "administration",
+    tag = "clients",
     security(("oauth2" = ["clients:write"]), ("bearer" = [])),
-    params(("id" = String, Path, description = "Its `client_id`", example = "shop")),
+    params(("id" = String, Path, description = "The `client_id`", example = "default")),
     request_body(content(
         (PatchBody = "application/merge-patch+json"),
         (PatchBody = "application/json"),
     )),
     responses(
         (status = 200, description = "The client", body = Client),
-        (status = 404, description = "There is no such client"),
+        (status = 404, description = "Client not found"),
     ),
 )]
 pub(crate) async fn change(
@@ -291,18 +291,18 @@ pub(crate) async fn change(
 
 /// Delete a client
 ///
-/// With it go its sessions and its tokens.
+/// Ends all sessions of the client and revokes its tokens.
 #[utoipa::path(
     delete,
     path = "/admin/clients/{id}",
     operation_id = "delete_client",
-    tag = "administration",
+    tag = "clients",
     security(("oauth2" = ["clients:write"]), ("bearer" = [])),
-    params(("id" = String, Path, description = "Its `client_id`", example = "shop")),
+    params(("id" = String, Path, description = "The `client_id`", example = "shop")),
     responses(
-        (status = 204, description = "It is gone"),
-        (status = 404, description = "There is no such client"),
-        (status = 409, description = "The client `default` stays"),
+        (status = 204, description = "Client deleted"),
+        (status = 404, description = "Client not found"),
+        (status = 409, description = "The client `default` cannot be deleted"),
     ),
 )]
 pub(crate) async fn delete(
@@ -315,16 +315,16 @@ pub(crate) async fn delete(
     Ok(no_store(StatusCode::NO_CONTENT).finish())
 }
 
-/// How a secret is rotated.
+/// Options for rotating a client secret.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[schema(as = RotateSecret, example = json!({"old_valid_for": "24h"}))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SecretBody {
-    /// How long the secret before lives on; absent: not at all.
+    /// How long the previous secret stays valid. If absent, it is revoked at once.
     old_valid_for: Option<String>,
 }
 
-/// A secret that is shown this once.
+/// A client secret.
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = ClientSecret)]
 struct SecretAnswer {
@@ -338,21 +338,21 @@ impl From<SecretString> for SecretAnswer {
     }
 }
 
-/// Give a client a new secret
+/// Rotate a client secret
 ///
-/// It is in the answer, and nothing shows it again. The one before lives on for as long as is said.
+/// The response has the new secret: it cannot be read again. The previous secret stays valid for `old_valid_for`.
 #[utoipa::path(
     post,
     path = "/admin/clients/{id}/secret",
     operation_id = "rotate_client_secret",
-    tag = "administration",
+    tag = "clients",
     security(("oauth2" = ["clients:write"]), ("bearer" = [])),
-    params(("id" = String, Path, description = "Its `client_id`", example = "shop")),
+    params(("id" = String, Path, description = "The `client_id`", example = "shop")),
     request_body(content = SecretBody),
     responses(
-        (status = 200, description = "The secret", body = SecretAnswer),
-        (status = 404, description = "There is no such client"),
-        (status = 409, description = "The client is public"),
+        (status = 200, description = "The new secret", body = SecretAnswer),
+        (status = 404, description = "Client not found"),
+        (status = 409, description = "A public client has no secret"),
     ),
 )]
 pub(crate) async fn rotate_secret(

@@ -1,4 +1,4 @@
-//! Request bodies: read with a limit and a deadline; JSON strictly.
+//! Request bodies: read with a size limit and a timeout. JSON is parsed strictly.
 
 use std::time::Duration;
 
@@ -16,27 +16,27 @@ use crate::{
     patch::Patch,
 };
 
-/// As much as a body in JSON may have, in bytes.
+/// Maximum size of a JSON body, in bytes.
 const MAX_BYTES: usize = 64 * 1024;
-/// For the whole of it.
+/// Timeout for reading the whole body.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// Why there is no body.
+/// Why a body could not be read.
 pub(crate) enum Unread {
     TooSlow,
     TooLarge,
     Broken,
 }
 
-/// The whole of a body, of so many bytes at most.
+/// Reads a body of at most `most` bytes.
 pub(crate) async fn read(body: web::Payload, most: usize) -> Result<Bytes, Unread> {
     let bytes = timeout(LONGEST_WAIT, body.to_bytes_limited(most)).await.map_err(|_| Unread::TooSlow)?;
     bytes.map_err(|_| Unread::TooLarge)?.map_err(|_| Unread::Broken)
 }
 
-/// What a body in JSON may be called.
+/// Content types of a JSON body.
 const JSON: [&str; 1] = ["application/json"];
-/// What a merge patch may be called (RFC 7396 §4).
+/// Content types of a JSON Merge Patch (RFC 7396 §4).
 const MERGE_PATCH: [&str; 2] = ["application/merge-patch+json", "application/json"];
 
 /// Returns the object of a JSON body. Its type refuses unknown members (`deny_unknown_fields`); serde refuses repeated ones.
@@ -58,7 +58,7 @@ async fn object<T: DeserializeOwned>(req: &HttpRequest, body: web::Payload, type
         Unread::TooLarge => Problem::of_status(StatusCode::PAYLOAD_TOO_LARGE),
         Unread::Broken => Problem::malformed_body("the body could not be read"),
     })?;
-    // serde would take an array for a struct too.
+    // serde would accept an array for a struct too.
     if !bytes.trim_ascii_start().starts_with(b"{") {
         return Err(Problem::malformed_body("the body must be a JSON object"));
     }
@@ -76,11 +76,11 @@ async fn object<T: DeserializeOwned>(req: &HttpRequest, body: web::Payload, type
 
 enum Wrong {
     Body(&'static str),
-    /// A member's type.
+    /// A member has the wrong type.
     Type,
 }
 
-/// What is wrong, without a repetition of input.
+/// Describes an error without repeating the input, which may hold a password.
 fn describe(error: &serde_json::Error) -> Wrong {
     let text = error.to_string();
     if text.starts_with("unknown field") {
@@ -94,22 +94,22 @@ fn describe(error: &serde_json::Error) -> Wrong {
     }
 }
 
-/// Takes the members of a body, or the parameters of a query, one by one, and remembers all that is wrong with them.
+/// Validates the members of a body or the parameters of a query, and collects all errors.
 #[derive(Default)]
 pub(crate) struct Members(Vec<FieldError>);
 
 impl Members {
-    /// A member that may be absent.
+    /// Takes an optional member.
     pub(crate) fn optional<T>(&mut self, member: Option<Result<T, FieldError>>) -> Option<T> {
         member?.map_err(|error| self.0.push(error)).ok()
     }
 
-    /// One that must be there.
+    /// Takes a required member.
     pub(crate) fn required<T>(&mut self, name: &'static str, member: Option<Result<T, FieldError>>) -> Option<T> {
         self.optional(Some(member.unwrap_or_else(|| Err(FieldError::new(name, Code::Required, "is needed")))))
     }
 
-    /// One of a patch that cannot be taken away.
+    /// Takes a member of a patch that cannot be removed.
     pub(crate) fn unless_null<T>(&mut self, name: &'static str, member: Patch<Result<T, FieldError>>) -> Option<T> {
         match member {
             Patch::Keep => None,
@@ -118,7 +118,7 @@ impl Members {
         }
     }
 
-    /// One of a patch that can.
+    /// Takes a member of a patch that can be removed.
     pub(crate) fn patch<T>(&mut self, member: Patch<Result<T, FieldError>>) -> Patch<T> {
         match member {
             Patch::Keep => Patch::Keep,
@@ -127,7 +127,7 @@ impl Members {
         }
     }
 
-    /// A parameter of a query that may be there once.
+    /// Takes an optional parameter of a query, which may occur once.
     pub(crate) fn parameter<T>(
         &mut self,
         query: &Query,
@@ -137,7 +137,7 @@ impl Members {
         self.optional(query.one(name).and_then(|text| text.map(parse).transpose()).transpose())
     }
 
-    /// A list; what is wrong with one of its items is wrong with it.
+    /// Parses the items of a list. An error in one item is an error of the list.
     pub(crate) fn list<T, C: FromIterator<T>>(
         items: &[String],
         parse: impl Fn(&str) -> Result<T, FieldError>,
@@ -145,7 +145,7 @@ impl Members {
         items.iter().map(|item| parse(item)).collect()
     }
 
-    /// What was made of them, or all that is wrong. `made`: none only where something that is required is.
+    /// Returns the result, or all errors. `made` is `None` only if a required member is missing or invalid.
     pub(crate) fn finish<T>(self, made: Option<T>) -> Result<T, Error> {
         match made {
             Some(made) if self.0.is_empty() => Ok(made),

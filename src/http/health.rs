@@ -1,4 +1,4 @@
-//! Whether the process lives, and whether it can do its work.
+//! `GET /healthz` and `GET /readyz`: liveness and readiness.
 
 use actix_web::{HttpResponse, http::StatusCode, web};
 use serde::Serialize;
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{app::App, error::Error};
 
-/// That all is well.
+/// The result of a health check.
 #[derive(Serialize, utoipa::ToSchema)]
 pub(crate) struct Health {
     #[schema(example = "ok")]
@@ -20,29 +20,31 @@ fn well(status: &'static str) -> HttpResponse {
     no_store(StatusCode::OK).json(Health { status })
 }
 
-/// Whether the process lives
+/// Check liveness
+///
+/// Answers as long as the process runs.
 #[utoipa::path(
     get,
     path = "/healthz",
     operation_id = "healthz",
-    tag = "operations",
-    responses((status = 200, description = "It does", body = Health))
+    tag = "health",
+    responses((status = 200, description = "The process is running", body = Health))
 )]
 pub(crate) async fn healthz() -> HttpResponse {
     well("ok")
 }
 
-/// Whether the server can do its work
+/// Check readiness
 ///
-/// It has an up-to-date schema from the start on. The database must answer, and the active signing key must be usable.
+/// Pings the database and checks that the active signing key can be used.
 #[utoipa::path(
     get,
     path = "/readyz",
     operation_id = "readyz",
-    tag = "operations",
+    tag = "health",
     responses(
-        (status = 200, description = "It can", body = Health),
-        (status = 503, description = "The database is away, or the active signing key cannot be unsealed", body = ProblemBody, content_type = "application/problem+json", headers(("Retry-After" = u32))),
+        (status = 200, description = "The server is ready", body = Health),
+        (status = 503, description = "Database unavailable, or the active signing key cannot be decrypted", body = ProblemBody, content_type = "application/problem+json", headers(("Retry-After" = u32))),
     )
 )]
 pub(crate) async fn readyz(app: web::Data<App>) -> Result<HttpResponse, Problem> {

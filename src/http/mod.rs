@@ -1,4 +1,4 @@
-//! Every route, and what a request passes on its way there.
+//! Routes and middleware.
 
 pub(crate) mod body;
 pub(crate) mod cache;
@@ -12,6 +12,7 @@ pub(crate) mod problem;
 mod problems;
 pub(crate) mod query;
 mod request_log;
+mod root;
 pub(crate) mod tls;
 
 use std::sync::{Arc, OnceLock};
@@ -30,6 +31,7 @@ use actix_web::{
     web,
 };
 
+pub(crate) use self::root::nothing_at;
 use self::{
     cache::{Cached, Document},
     problem::Problem,
@@ -43,10 +45,10 @@ use crate::{
     revocations, roles, sessions, users,
 };
 
-/// Everything that answers. What is asked for often comes first: what has a part that varies takes time to compare with.
+/// Registers all routes. Frequent ones come first: actix compares them in order, and patterns are slower than fixed paths.
 fn routes(routes: &mut web::ServiceConfig) {
     routes
-        // OAuth: tokens, and what others need to check them.
+        // Tokens.
         .service(at("/token", vec![post(oauth::token::handle)]))
         .service(at("/introspect", vec![post(oauth::introspect::handle)]))
         .service(at("/revoke", vec![post(oauth::revoke::handle)]))
@@ -54,23 +56,25 @@ fn routes(routes: &mut web::ServiceConfig) {
         .service(at("/verify", vec![get(oauth::verify::handle)]))
         .service(at("/.well-known/oauth-authorization-server", vec![get(oauth::metadata::handle)]))
         .service(at("/.well-known/jwks.json", vec![get(keys::routes::jwks)]))
-        // One's own account.
+        // The current user.
         .service(at("/users", vec![post(users::routes::me::register)]))
         .service(at("/users/me", vec![get(users::routes::me::show), patch(users::routes::me::change)]))
         .service(at("/users/me/password", vec![put(users::routes::me::change_password)]))
         .service(at("/users/me/sessions", vec![get(sessions::routes::list)]))
         .service(at("/users/me/sessions/{id}", vec![delete(sessions::routes::end)]))
-        // For those who run the server, and those who write against it.
+        // Operations and documentation.
         .service(at("/healthz", vec![get(health::healthz)]))
         .service(at("/readyz", vec![get(health::readyz)]))
         .service(at("/openapi.json", vec![get(openapi::openapi)]))
         .service(at("/docs", vec![get(docs::docs)]))
         .service(at("/docs/{file:.*}", vec![get(docs::docs)]))
+        .service(at("/", vec![get(root::root)]))
+        .service(at("/favicon.ico", vec![get(root::icon)]))
         .service(at("/problems", vec![get(problems::list)]))
         .service(at("/problems/{type}", vec![get(problems::show)]))
         .service(at("/.well-known/oauth-authorization-server/{path:.*}", vec![get(oauth::metadata::at_path)]))
         .service(administration())
-        .default_service(web::to(nothing_here));
+        .default_service(web::to(root::no_route));
 }
 
 fn administration() -> Scope {
@@ -108,16 +112,15 @@ fn administration() -> Scope {
         .service(at("/audit-events", vec![get(audit::routes::list)]))
 }
 
-/// Documents that anybody may fetch, made once and shared by the workers.
+/// Public documents, cached and shared by the workers.
 #[derive(Debug, Default)]
 pub(crate) struct Documents {
     openapi: OnceLock<Document>,
-    /// By the number of the last change of scopes.
+    /// Keyed by the number of the last change of scopes.
     pub(crate) metadata: Cached<i64>,
 }
 
-/// The server, from the outside in: the id, the headers and the log, browsers' rules, then the route. (The last `wrap` is the first
-/// that a request meets.)
+/// Builds the application. A request passes request id, headers and log, then CORS, then the route: the last `wrap` is the outermost.
 pub(crate) fn server(
     app: Arc<App>,
     documents: web::Data<Documents>,
@@ -155,14 +158,14 @@ fn cors(config: &HttpConfig) -> Cors {
     config.cors_origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
 }
 
-/// An answer that nobody may keep: it has what belongs to somebody.
+/// Starts a response with `Cache-Control: no-store`, for data of a user or an administrator.
 pub(crate) fn no_store(status: StatusCode) -> HttpResponseBuilder {
     let mut answer = HttpResponse::build(status);
     answer.insert_header((CACHE_CONTROL, "no-store"));
     answer
 }
 
-/// The paths whose errors are OAuth's.
+/// Returns whether errors of this route have the OAuth format.
 fn is_oauth(req: &HttpRequest) -> bool {
     matches!(req.match_pattern().as_deref(), Some("/token" | "/introspect" | "/revoke"))
 }
@@ -173,7 +176,7 @@ struct Method {
     route: Route,
 }
 
-/// A function for each method, since handlers of different types have no type in common.
+/// Defines a function for each method: handlers of different types have no common type.
 macro_rules! methods {
     ($($(#[$about:meta])* $name:ident = $names:literal, $route:expr;)+) => { $(
         $(#[$about])*
@@ -188,7 +191,7 @@ macro_rules! methods {
     )+ };
 }
 methods! {
-    /// And HEAD, for which the server sends no body.
+    /// Also matches HEAD, for which the server sends no body.
     get = "GET, HEAD", web::route().guard(guard::Any(guard::Get()).or(guard::Head()));
     post = "POST", web::post();
     put = "PUT", web::put();
@@ -196,7 +199,7 @@ methods! {
     delete = "DELETE", web::delete();
 }
 
-/// A path and its methods; every other method is answered 405 with `Allow`.
+/// Builds the resource of a path. Other methods are answered 405 with `Allow`.
 fn at(path: &'static str, methods: Vec<Method>) -> Resource {
     let allow = methods.iter().map(|method| method.names).collect::<Vec<_>>().join(", ");
     let refuse = move |req: HttpRequest| {
@@ -213,8 +216,4 @@ fn method_not_allowed(req: &HttpRequest, allow: &str) -> Result<HttpResponse, Er
     } else {
         Err(Problem::method_not_allowed(allow).into())
     }
-}
-
-async fn nothing_here() -> Result<HttpResponse, Problem> {
-    Err(Problem::not_found("there is nothing at this path"))
 }

@@ -1,4 +1,4 @@
-//! `GET /openapi.json`: what this server can do, generated from its handlers.
+//! `GET /openapi.json`: the OpenAPI description, generated from the handlers.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use utoipa::{
@@ -24,28 +24,32 @@ use crate::{
 #[derive(OpenApi)]
 #[openapi(
     info(
-        title = "grantd",
-        description = "A user name and a password in, a short-lived signed token out.",
+        title = "grantd API",
+        description = "A token server: issues short-lived signed access tokens for a username and a password.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
+    // Operations and tags are in the order of `/docs`, by use.
     paths(
         oauth::token::handle,
-        oauth::introspect::handle,
         oauth::revoke::handle,
-        revocations::routes::list,
+        oauth::introspect::handle,
         oauth::verify::handle,
-        oauth::metadata::handle,
+        revocations::routes::list,
         keys::routes::jwks,
-        keys::routes::list,
-        keys::routes::rotate,
-        keys::routes::delete,
+        oauth::metadata::handle,
+        users::routes::me::show,
+        users::routes::me::change,
+        users::routes::me::change_password,
+        sessions::routes::list,
+        sessions::routes::end,
+        users::routes::me::register,
         users::routes::admin::list,
         users::routes::admin::create,
         users::routes::admin::get,
         users::routes::admin::change,
         users::routes::admin::delete,
-        users::routes::access::set_password,
         users::routes::access::set_roles,
+        users::routes::access::set_password,
         users::routes::access::end_sessions,
         roles::routes::list_roles,
         roles::routes::get_role,
@@ -61,25 +65,31 @@ use crate::{
         clients::routes::change,
         clients::routes::delete,
         clients::routes::rotate_secret,
+        keys::routes::list,
+        keys::routes::rotate,
+        keys::routes::delete,
         audit::routes::list,
-        users::routes::me::show,
-        users::routes::me::change,
-        users::routes::me::change_password,
-        users::routes::me::register,
-        sessions::routes::list,
-        sessions::routes::end,
         health::healthz,
         health::readyz,
     ),
     tags(
-        (name = "oauth", description = "Tokens, and what others need to check them"),
-        (name = "administration", description = "For operators"),
-        (name = "account", description = "One's own account"),
-        (name = "operations", description = "For those who run the server"),
+        (name = "tokens", description = "Issue, revoke, introspect and verify tokens"),
+        (name = "account", description = "The current user: profile, password and sessions"),
+        (name = "users", description = "Manage users: roles, passwords and sessions"),
+        (name = "roles and scopes", description = "Manage roles and the scopes that they grant"),
+        (name = "clients", description = "Manage OAuth clients and their secrets"),
+        (name = "keys", description = "Rotate and retire signing keys"),
+        (name = "audit", description = "Read the audit log"),
+        (name = "health", description = "Liveness and readiness checks"),
     ),
     modifiers(&SecuritySchemes, &Refusals)
 )]
 struct Document;
+
+/// The security schemes in the order of the Authorize dialog.
+const SCHEMES: [&str; 3] = ["oauth2", "bearer", "client"];
+const LOGIN: &str = "Log in with `username` and `password`. Leave `client_id` and `client_secret` empty to use the client \
+                     `default`. Select scopes to narrow the token; without a selection it has all scopes of the user.";
 
 struct SecuritySchemes;
 
@@ -87,19 +97,25 @@ impl Modify for SecuritySchemes {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let components = document.components.get_or_insert_default();
         let flow = Flow::Password(Password::new("/token", Scopes::from_iter(BUILT_IN_SCOPES)));
-        components.add_security_scheme("oauth2", SecurityScheme::OAuth2(OAuth2::new([flow])));
-        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+        components.add_security_scheme("oauth2", SecurityScheme::OAuth2(OAuth2::with_description([flow], LOGIN)));
+        let bearer = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT")
+            .description(Some("An access token that you already have."))
+            .build();
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
-        let client =
-            HttpBuilder::new().scheme(HttpAuthScheme::Basic).description(Some("A client's id and secret")).build();
+        let client = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Basic)
+            .description(Some("The id and secret of a confidential client."))
+            .build();
         components.add_security_scheme("client", SecurityScheme::Http(client));
     }
 }
 
-/// How routes for operators and accounts refuse a request, whatever they do: an operation names only what is its own.
+/// Adds the error responses that all routes outside OAuth share: an operation lists only its own.
 struct Refusals;
 
-/// When an operation has a refusal.
+/// The operations that have an error response.
 enum When {
     Always,
     WithCredentials,
@@ -107,22 +123,22 @@ enum When {
     WithBodyOrQuery,
 }
 
-/// Status, name among the components, when, what it means, and the header that it has.
+/// Status, name of the component, operations, description, and header.
 const REFUSALS: [(&str, &str, When, &str, Option<&str>); 8] = [
-    ("400", "BadRequest", When::Always, "Two tokens, a malformed `Authorization` header, or a malformed body", None),
-    ("401", "Unauthorized", When::WithCredentials, "No token, or a bad one", Some("WWW-Authenticate")),
     (
-        "403",
-        "Forbidden",
-        When::WithCredentials,
-        "The token lacks the scope that is needed here, or its owner may not",
+        "400",
+        "BadRequest",
+        When::Always,
+        "More than one token, a malformed `Authorization` header, or a malformed body",
         None,
     ),
-    ("408", "Timeout", When::WithBody, "The body took too long to come", None),
-    ("413", "TooLarge", When::WithBody, "The body has more than 64 KiB", None),
-    ("415", "UnsupportedMediaType", When::WithBody, "The `Content-Type` is not JSON", None),
-    ("422", "Invalid", When::WithBodyOrQuery, "Some fields are wrong: `errors` has them all", None),
-    ("503", "Unavailable", When::Always, "The database is away, or too much is asked at once", Some("Retry-After")),
+    ("401", "Unauthorized", When::WithCredentials, "Missing or invalid token", Some("WWW-Authenticate")),
+    ("403", "Forbidden", When::WithCredentials, "Missing scope, or action not allowed", None),
+    ("408", "Timeout", When::WithBody, "Timeout while reading the body", None),
+    ("413", "TooLarge", When::WithBody, "Body larger than 64 KiB", None),
+    ("415", "UnsupportedMediaType", When::WithBody, "Content type other than JSON", None),
+    ("422", "Invalid", When::WithBodyOrQuery, "Invalid fields, which are listed in `errors`", None),
+    ("503", "Unavailable", When::Always, "Database unavailable, or too many concurrent requests", Some("Retry-After")),
 ];
 
 impl Modify for Refusals {
@@ -151,7 +167,7 @@ fn problem() -> Content {
 
 fn refuse(operation: &mut Operation) {
     let tags = operation.tags.as_deref().unwrap_or_default();
-    if !tags.iter().any(|tag| tag == "administration" || tag == "account") {
+    if tags.iter().any(|tag| tag == "tokens" || tag == "health") {
         return;
     }
     let has_body = operation.request_body.is_some();
@@ -160,7 +176,7 @@ fn refuse(operation: &mut Operation) {
         .iter()
         .flatten()
         .any(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query));
-    // What an operation names itself is a problem too.
+    // The errors that an operation lists itself have the same body.
     for (status, response) in &mut operation.responses.responses {
         if let (true, RefOr::T(response)) = (status.starts_with('4'), response) {
             response.content.insert(PROBLEM.to_owned(), problem().into());
@@ -186,7 +202,26 @@ pub fn document() -> utoipa::openapi::OpenApi {
     Document::openapi()
 }
 
+/// Returns the description as JSON. utoipa sorts the security schemes by name, but Swagger UI lists them in the order of the
+/// document, and the login with a password comes first.
+fn json() -> serde_json::Result<String> {
+    let document = document();
+    let text = serde_json::to_string(&document)?;
+    let schemes = document.components.unwrap_or_default().security_schemes;
+    let member = |name| Some((name, schemes.get(name)?));
+    let members = SCHEMES.into_iter().filter_map(member).map(|(name, scheme)| {
+        let scheme = serde_json::to_string(scheme)?;
+        Ok(format!("\"{name}\":{scheme}"))
+    });
+    let ordered = members.collect::<serde_json::Result<Vec<_>>>()?.join(",");
+    Ok(text.replacen(&serde_json::to_string(&schemes)?, &format!("{{{ordered}}}"), 1))
+}
+
 /// `GET /openapi.json`
 pub(super) async fn openapi(documents: web::Data<Documents>, req: HttpRequest) -> HttpResponse {
-    documents.openapi.get_or_init(|| CacheDocument::of(&document(), MAX_AGE)).answer(&req)
+    let make = || match json() {
+        Ok(text) => CacheDocument::json(text, MAX_AGE),
+        Err(_) => CacheDocument::of(&document(), MAX_AGE),
+    };
+    documents.openapi.get_or_init(make).answer(&req)
 }

@@ -28,7 +28,7 @@ impl<T> Page<T> {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "the query is read parameter by parameter")]
 pub(crate) struct Paging {
-    /// Maximum number of items; 50 when absent
+    /// Maximum number of items, 50 by default
     #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
     /// The `next_cursor` of the previous page of this list, with the same filters

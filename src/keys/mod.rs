@@ -57,31 +57,31 @@ struct Signer {
     header: String,
 }
 
-/// What may be known of a signing key.
+/// The public properties of a signing key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct SigningKey {
     /// The RFC 7638 thumbprint of the public key.
     pub kid: String,
-    /// What it signs with.
+    /// Signature algorithm.
     pub algorithm: Algorithm,
-    /// Where it is in its life.
+    /// State of the key.
     pub state: KeyState,
-    /// When it was made.
+    /// When the key was created.
     pub created_at: DateTime<Utc>,
-    /// When it begins, or began, to sign.
+    /// When the key becomes, or became, active.
     pub not_before: DateTime<Utc>,
-    /// When the last token that it signed has expired; none while it signs.
+    /// When the last token that it signed expires. Null while the key is active.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
 named_enum! {
-    /// The life of a signing key.
+    /// State of a signing key.
     KeyState in "state" {
-        /// Published, and not signing yet.
+        /// Published, but not signing yet.
         Next = "next",
-        /// Signs: there is always one.
+        /// Signs new tokens. There is always one active key.
         Active = "active",
-        /// Published until its last token has expired.
+        /// Does not sign any more. Published until its last token has expired.
         Retired = "retired",
     }
 }

@@ -1,4 +1,4 @@
-//! What is public of the signing keys, and how operators change them.
+//! `/.well-known/jwks.json` and `/admin/signing-keys`.
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -23,17 +23,17 @@ use crate::{
     principal::{KeysRead, KeysWrite, Permit},
 };
 
-/// The public keys
+/// Get the public keys
 ///
-/// For services that check tokens by themselves (RFC 7517 §5).
+/// The JWK set (RFC 7517 §5) with which services verify access tokens offline.
 #[utoipa::path(
     get,
     path = "/.well-known/jwks.json",
     operation_id = "jwks",
-    tag = "oauth",
+    tag = "tokens",
     responses(
         (status = 200, description = "The JWK set", body = Object),
-        (status = 304, description = "Not changed since the ETag of If-None-Match"),
+        (status = 304, description = "Not modified since the `ETag` in `If-None-Match`"),
     )
 )]
 pub(crate) async fn jwks(app: web::Data<App>, req: HttpRequest) -> HttpResponse {
@@ -41,20 +41,20 @@ pub(crate) async fn jwks(app: web::Data<App>, req: HttpRequest) -> HttpResponse 
     Document::json(jwks, max_age).answer(&req)
 }
 
-/// The signing keys
+/// List signing keys
 ///
-/// Those whose tokens may live, by age; all on one page, for there are never many.
+/// The next, the active and the retired signing keys, oldest first. The list always fits one page.
 #[utoipa::path(
     get,
     path = "/admin/signing-keys",
     operation_id = "list_signing_keys",
-    tag = "administration",
+    tag = "keys",
     security(("oauth2" = ["keys:read"]), ("bearer" = [])),
     params(
-        ("limit" = Option<u32>, Query, description = "1 to 200; there are never so many", minimum = 1, maximum = 200),
-        ("cursor" = Option<String>, Query, description = "There is no second page"),
+        ("limit" = Option<u32>, Query, description = "Maximum number of items, 50 by default", minimum = 1, maximum = 200),
+        ("cursor" = Option<String>, Query, description = "Always empty: there is no second page"),
     ),
-    responses((status = 200, description = "The keys", body = Page<SigningKey>))
+    responses((status = 200, description = "The signing keys", body = Page<SigningKey>))
 )]
 pub(crate) async fn list(_: Permit<KeysRead>, app: web::Data<App>, req: HttpRequest) -> Result<HttpResponse, Problem> {
     let query = Query::of(&req)?;
@@ -67,30 +67,30 @@ pub(crate) async fn list(_: Permit<KeysRead>, app: web::Data<App>, req: HttpRequ
     Ok(no_store(StatusCode::OK).json(Page::whole(keys)))
 }
 
-/// What key to make.
+/// A signing key to create.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[schema(as = NewSigningKey)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewKeyBody {
-    /// Absent: as set for the server.
+    /// The server's setting if absent.
     #[schema(value_type = Option<Algorithm>)]
     algorithm: Option<String>,
-    /// Whether it signs at once: services that keep the public keys refuse its tokens until they ask again.
+    /// Sign with the new key at once. Services that cache the public keys reject its tokens until they fetch the JWK set again.
     #[serde(default)]
     immediately: bool,
 }
 
-/// Make the key that signs next
+/// Rotate the signing key
 ///
-/// It is published now, and signs once every service can know it.
+/// Creates and publishes the next key. It becomes active when all caches of the JWK set have expired.
 #[utoipa::path(
     post,
     path = "/admin/signing-keys",
     operation_id = "rotate_signing_keys",
-    tag = "administration",
+    tag = "keys",
     security(("oauth2" = ["keys:write"]), ("bearer" = [])),
     request_body(content = NewKeyBody, example = json!({"algorithm": "ES256", "immediately": false})),
-    responses((status = 201, description = "The key", body = SigningKey, headers(("Location" = String))))
+    responses((status = 201, description = "The new key", body = SigningKey, headers(("Location" = String))))
 )]
 pub(crate) async fn rotate(
     permit: Permit<KeysWrite>,
@@ -109,17 +109,17 @@ pub(crate) async fn rotate(
 
 /// Retire a compromised key
 ///
-/// It is gone at once, and its tokens are good for nothing. In the place of the active one another signs at once.
+/// Deletes the key at once and invalidates the tokens that it signed. If it was the active key, a new key replaces it.
 #[utoipa::path(
     delete,
     path = "/admin/signing-keys/{kid}",
     operation_id = "delete_signing_key",
-    tag = "administration",
+    tag = "keys",
     security(("oauth2" = ["keys:write"]), ("bearer" = [])),
-    params(("kid" = String, Path, description = "Which")),
+    params(("kid" = String, Path, description = "The `kid` of the key")),
     responses(
-        (status = 204, description = "It is gone"),
-        (status = 404, description = "There is no such key"),
+        (status = 204, description = "Key retired"),
+        (status = 404, description = "Key not found"),
     )
 )]
 pub(crate) async fn delete(

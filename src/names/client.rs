@@ -10,7 +10,7 @@ use crate::{
     validation::{Code, FieldError},
 };
 
-/// The id of a client: `[a-z][a-z0-9-]{1,62}`, and never a UUID, so that no client's `sub` is a user's.
+/// The id of a client: `[a-z][a-z0-9-]{1,62}`. Never a UUID, so that it cannot equal the `sub` of a user.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(try_from = "String")]
 #[schema(value_type = String, example = "back-office")]

@@ -8,7 +8,7 @@ use validator::ValidateEmail;
 use super::validated_text;
 use crate::validation::{Code, FieldError};
 
-/// An e-mail address of ASCII, as browsers check it (HTML's `input type=email`), unique without regard to case.
+/// An ASCII email address, with the syntax of HTML's `<input type=email>`. Unique and case-insensitive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schema(value_type = String, format = "email", example = "maria@example.com")]

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::validated_text;
 use crate::validation::{Code, FieldError};
 
-/// A user name: 1 to 64 of `[A-Za-z0-9._@+-]`, unique without regard to case.
+/// A username: 1 to 64 characters of `[A-Za-z0-9._@+-]`, unique and case-insensitive.
 ///
-/// Never the text of a UUID, so that a user can be named by either.
+/// Never a UUID, so that it cannot be confused with a user id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schema(value_type = String, example = "maria")]
@@ -18,7 +18,7 @@ pub struct Username(String);
 validated_text!(Username);
 
 impl Username {
-    /// Whether it is an e-mail address, which must then be the user's own.
+    /// Returns whether this is an email address, which must then be the user's own.
     #[must_use]
     pub fn is_address(&self) -> bool {
         self.0.contains('@')

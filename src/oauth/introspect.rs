@@ -48,13 +48,13 @@ pub(crate) struct Answer<'a> {
     scope: Option<&'a Scopes>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_id: Option<&'a str>,
-    /// The user name; absent for a client's own token.
+    /// Username. Absent for tokens of the grant `client_credentials`.
     #[serde(skip_serializing_if = "Option::is_none")]
     username: Option<&'a str>,
     /// `Bearer`, or `refresh_token`.
     #[serde(skip_serializing_if = "Option::is_none")]
     token_type: Option<&'static str>,
-    /// Seconds since 1970, as `iat` and `nbf`.
+    /// Expiry in seconds since 1970, like `iat` and `nbf`.
     #[serde(skip_serializing_if = "Option::is_none")]
     exp: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,7 +81,7 @@ pub(crate) struct Answer<'a> {
 pub(crate) struct IntrospectForm {
     /// An access token or a refresh token.
     token: String,
-    /// Ignored: the token shows its type.
+    /// Ignored: the type is known from the token.
     token_type_hint: Option<String>,
     client_id: Option<String>,
     client_secret: Option<String>,
@@ -97,17 +97,17 @@ pub(crate) struct IntrospectForm {
     post,
     path = "/introspect",
     operation_id = "introspect",
-    tag = "oauth",
+    tag = "tokens",
     security(("oauth2" = ["tokens:introspect"]), ("bearer" = []), ("client" = [])),
     request_body(content = IntrospectForm, content_type = "application/x-www-form-urlencoded", example = json!({"token": "grt_…"})),
     responses(
-        (status = 200, description = "What is true of the token", body = Answer<'_>),
+        (status = 200, description = "The state of the token", body = Answer<'_>),
         (status = 400, description = "`invalid_request`", body = OAuthErrorBody<'_>),
         (status = 401, description = "`invalid_client` or `invalid_token`", body = OAuthErrorBody<'_>),
         (status = 403, description = "`insufficient_scope`", body = OAuthErrorBody<'_>),
-        (status = 408, description = "The form took too long to come", body = OAuthErrorBody<'_>),
-        (status = 413, description = "More than 16 KiB", body = OAuthErrorBody<'_>),
-        (status = 503, description = "`temporarily_unavailable`: the database is away", body = OAuthErrorBody<'_>, headers(("Retry-After" = u32))),
+        (status = 408, description = "Timeout while reading the body", body = OAuthErrorBody<'_>),
+        (status = 413, description = "Body larger than 16 KiB", body = OAuthErrorBody<'_>),
+        (status = 503, description = "`temporarily_unavailable`: database unavailable", body = OAuthErrorBody<'_>, headers(("Retry-After" = u32))),
     )
 )]
 pub(crate) async fn handle(

@@ -14,6 +14,7 @@ use crate::{
     http::{
         Documents,
         cache::{Document, MAX_AGE},
+        nothing_at,
         problem::{Problem, ProblemBody},
     },
     roles,
@@ -50,11 +51,11 @@ pub(crate) struct Metadata {
     get,
     path = "/.well-known/oauth-authorization-server",
     operation_id = "metadata",
-    tag = "oauth",
+    tag = "tokens",
     responses(
         (status = 200, description = "The metadata", body = Metadata),
-        (status = 304, description = "Not changed since the ETag of If-None-Match"),
-        (status = 503, description = "The database is away", body = ProblemBody, content_type = "application/problem+json", headers(("Retry-After" = u32))),
+        (status = 304, description = "Not modified since the `ETag` in `If-None-Match`"),
+        (status = 503, description = "Database unavailable", body = ProblemBody, content_type = "application/problem+json", headers(("Retry-After" = u32))),
     )
 )]
 pub(crate) async fn handle(
@@ -103,6 +104,8 @@ pub(crate) async fn at_path(
         app.issuer.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
     if !of_issuer.is_empty() && path.trim_end_matches('/') == of_issuer.trim_end_matches('/') {
         handle(app, documents, req).await
+    } else if path.trim_end_matches('/').is_empty() {
+        Err(nothing_at(&req))
     } else {
         Err(Problem::not_found("this is not the path of the issuer"))
     }

@@ -1,5 +1,4 @@
-//! The OAuth endpoints (RFC 6749, RFC 7009, RFC 7662, RFC 8414): how a token is asked for, looked at and ended, and what this
-//! server says of itself.
+//! The OAuth endpoints: token (RFC 6749), revocation (RFC 7009), introspection (RFC 7662) and metadata (RFC 8414).
 
 mod client_assertion;
 mod client_auth;
@@ -26,14 +25,14 @@ use grantd_guard::{Claims, Refusal, TokenError};
 pub(crate) use self::{client_auth::confidential_client, error::OAuthError};
 use crate::http::no_store;
 
-/// An answer that nobody may keep (RFC 6749 §5.1).
+/// Starts a response with `Cache-Control: no-store` and `Pragma: no-cache` (RFC 6749 §5.1).
 fn uncached(status: StatusCode) -> HttpResponseBuilder {
     let mut answer = no_store(status);
     answer.insert_header((PRAGMA, "no-cache"));
     answer
 }
 
-/// The claims of a token that somebody asks about; none: it is of no use to anybody.
+/// Returns the claims of a valid token. `None` for an invalid, expired or revoked one.
 fn if_good(verdict: Result<Arc<Claims>, TokenError>) -> Result<Option<Arc<Claims>>, OAuthError> {
     match verdict {
         Ok(claims) => Ok(Some(claims)),

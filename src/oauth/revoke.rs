@@ -24,9 +24,9 @@ use crate::{
 pub(crate) struct RevokeForm {
     /// A refresh token or an access token.
     token: String,
-    /// Ignored: the token shows its type.
+    /// Ignored: the type is known from the token.
     token_type_hint: Option<String>,
-    /// Absent: the client `default`.
+    /// The client `default` if absent.
     client_id: Option<String>,
     client_secret: Option<String>,
     client_assertion_type: Option<String>,
@@ -41,16 +41,16 @@ pub(crate) struct RevokeForm {
     post,
     path = "/revoke",
     operation_id = "revoke",
-    tag = "oauth",
+    tag = "tokens",
     security((), ("client" = [])),
     request_body(content = RevokeForm, content_type = "application/x-www-form-urlencoded", example = json!({"token": "grt_…"})),
     responses(
-        (status = 200, description = "The token is good for nothing any more"),
-        (status = 400, description = "`invalid_request`, or `invalid_grant`: the token is another client's", body = OAuthErrorBody<'_>),
+        (status = 200, description = "Token revoked, or already invalid"),
+        (status = 400, description = "`invalid_request`, or `invalid_grant`: token of another client", body = OAuthErrorBody<'_>),
         (status = 401, description = "`invalid_client`", body = OAuthErrorBody<'_>),
-        (status = 408, description = "The form took too long to come", body = OAuthErrorBody<'_>),
-        (status = 413, description = "More than 16 KiB", body = OAuthErrorBody<'_>),
-        (status = 503, description = "`temporarily_unavailable`: the database is away", body = OAuthErrorBody<'_>, headers(("Retry-After" = u32))),
+        (status = 408, description = "Timeout while reading the body", body = OAuthErrorBody<'_>),
+        (status = 413, description = "Body larger than 16 KiB", body = OAuthErrorBody<'_>),
+        (status = 503, description = "`temporarily_unavailable`: database unavailable", body = OAuthErrorBody<'_>, headers(("Retry-After" = u32))),
     )
 )]
 pub(crate) async fn handle(

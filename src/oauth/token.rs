@@ -1,4 +1,4 @@
-//! `POST /token`: the form, the client, the grant, the answer (RFC 6749 §3.2).
+//! `POST /token`: the token endpoint (RFC 6749 §3.2).
 
 use std::sync::Arc;
 
@@ -29,69 +29,72 @@ pub(super) struct TokenRequest<'r> {
     pub(super) now: DateTime<Utc>,
 }
 
-/// The answer with a token (RFC 6749 §5.1).
+/// An issued token (RFC 6749 §5.1).
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = Token)]
 pub(super) struct TokenAnswer {
-    /// A JWT of RFC 9068.
+    /// A JWT (RFC 9068).
     pub(super) access_token: String,
     #[schema(example = "Bearer")]
     pub(super) token_type: &'static str,
-    /// Seconds.
+    /// Lifetime of the access token in seconds.
     #[schema(example = 900)]
     pub(super) expires_in: u64,
-    /// What the token is good for.
+    /// Granted scopes, space-delimited.
     pub(super) scope: Scopes,
-    /// Where the client has the grant `refresh_token`.
+    /// Present if the client has the grant `refresh_token`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "grt_…")]
     pub(super) refresh_token: Option<String>,
 }
 
-/// The parameters of [`handle`], for the description of this server.
+/// The parameters of a token request.
 #[derive(utoipa::ToSchema)]
 #[schema(as = TokenRequest)]
 #[expect(dead_code, reason = "the form is read parameter by parameter")]
 pub(crate) struct TokenForm {
+    /// `password`, `refresh_token` or `client_credentials`.
     #[schema(example = "password")]
     grant_type: String,
-    /// Or the e-mail address.
+    /// Username or email. Required for the grant `password`.
+    #[schema(example = "admin")]
     username: Option<String>,
+    /// Required for the grant `password`.
     #[schema(format = "password")]
     password: Option<String>,
-    /// With the grant `refresh_token`.
+    /// Required for the grant `refresh_token`.
     refresh_token: Option<String>,
-    /// Space-delimited; absent: all that user and client both have.
+    /// Requested scopes, space-delimited. If absent, all scopes that both user and client have.
     scope: Option<String>,
-    /// Whom the token is for (RFC 8707); may be repeated.
+    /// Audience of the token (RFC 8707). Can be repeated.
     resource: Option<String>,
-    /// Absent: the client `default`.
+    /// The client `default` if absent.
     client_id: Option<String>,
-    /// Of a confidential client, unless it comes in an `Authorization: Basic` header.
+    /// Secret of a confidential client, unless it is sent in an `Authorization: Basic` header.
     client_secret: Option<String>,
-    /// `urn:ietf:params:oauth:client-assertion-type:jwt-bearer`, with a `client_assertion` (RFC 7523).
+    /// `urn:ietf:params:oauth:client-assertion-type:jwt-bearer`. Required with `client_assertion` (RFC 7523).
     client_assertion_type: Option<String>,
-    /// A JWT that the client signed, in the place of its secret.
+    /// JWT signed by the client, instead of a secret.
     client_assertion: Option<String>,
 }
 
-/// Get a token
+/// Issue a token
 ///
-/// A user name and a password for a short-lived signed access token (RFC 6749 §4.3), a refresh token for the next one (§6),
-/// or a client's own credentials for a token of its own (§4.4).
+/// Issues an access token for a username and password (RFC 6749 §4.3), a refresh token (§6), or client credentials (§4.4).
+/// The grants `password` and `refresh_token` also return a refresh token if the client has the grant `refresh_token`.
 #[utoipa::path(
     post,
     path = "/token",
     operation_id = "token",
-    tag = "oauth",
+    tag = "tokens",
     request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded", example = json!({"grant_type": "password", "username": "admin", "password": "…"})),
     responses(
-        (status = 200, description = "A token", body = TokenAnswer),
+        (status = 200, description = "The token", body = TokenAnswer),
         (status = 400, description = "`invalid_request`, `invalid_grant`, `unauthorized_client`, `unsupported_grant_type`, `invalid_scope` or `invalid_target`", body = OAuthErrorBody<'_>),
         (status = 401, description = "`invalid_client`", body = OAuthErrorBody<'_>),
-        (status = 408, description = "The form took too long to come", body = OAuthErrorBody<'_>),
-        (status = 413, description = "More than 16 KiB", body = OAuthErrorBody<'_>),
-        (status = 503, description = "`temporarily_unavailable`: too many logins at once, or the database is away", body = OAuthErrorBody<'_>, headers(("Retry-After" = u32))),
+        (status = 408, description = "Timeout while reading the body", body = OAuthErrorBody<'_>),
+        (status = 413, description = "Body larger than 16 KiB", body = OAuthErrorBody<'_>),
+        (status = 503, description = "`temporarily_unavailable`: too many concurrent logins, or database unavailable", body = OAuthErrorBody<'_>, headers(("Retry-After" = u32))),
     )
 )]
 pub(crate) async fn handle(

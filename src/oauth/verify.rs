@@ -21,25 +21,25 @@ use crate::{
     get,
     path = "/verify",
     operation_id = "verify",
-    tag = "oauth",
+    tag = "tokens",
     security(("oauth2" = []), ("bearer" = [])),
     params(
-        ("scope" = Option<String>, Query, description = "Space-delimited; all of it is needed. Absent: any valid token will do"),
-        ("audience" = Option<String>, Query, description = "Whom the token must be for. Absent: this server"),
+        ("scope" = Option<String>, Query, description = "Required scopes, space-delimited. If absent, any valid token is accepted"),
+        ("audience" = Option<String>, Query, description = "Required audience. The server's own audience if absent"),
     ),
     responses(
-        (status = 204, description = "Let it through", headers(
-            ("X-Auth-Subject" = String, description = "A user's id, or a client's"),
-            ("X-Auth-Username" = String, description = "Of users"),
-            ("X-Auth-Client" = String),
-            ("X-Auth-Scope" = String),
-            ("X-Auth-Session" = String, description = "Of users"),
+        (status = 204, description = "Valid token", headers(
+            ("X-Auth-Subject" = String, description = "Id of the user or client"),
+            ("X-Auth-Username" = String, description = "Username, for tokens of users"),
+            ("X-Auth-Client" = String, description = "Client that the token was issued to"),
+            ("X-Auth-Scope" = String, description = "Scopes of the token"),
+            ("X-Auth-Session" = String, description = "Session id, for tokens of users"),
         )),
-        (status = 400, description = "Two tokens, or a malformed Authorization header", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 401, description = "No token, or a bad one", body = ProblemBody, content_type = "application/problem+json", headers(("WWW-Authenticate" = String))),
-        (status = 403, description = "A scope is missing", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "The scope is malformed", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The database is away for too long", body = ProblemBody, content_type = "application/problem+json", headers(("Retry-After" = u32))),
+        (status = 400, description = "More than one token, or a malformed `Authorization` header", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "Missing or invalid token", body = ProblemBody, content_type = "application/problem+json", headers(("WWW-Authenticate" = String))),
+        (status = 403, description = "Missing scope", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "Malformed scope", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "Revocations unknown: the database has been unavailable for too long", body = ProblemBody, content_type = "application/problem+json", headers(("Retry-After" = u32))),
     )
 )]
 pub(crate) async fn handle(app: web::Data<App>, req: HttpRequest) -> Result<HttpResponse, Problem> {

@@ -1,4 +1,4 @@
-//! `GET /revocations`: the feed.
+//! `GET /revocations`: the revocation feed.
 
 use std::time::Duration;
 
@@ -21,15 +21,15 @@ use crate::{
     store::changes::{self, Changes},
 };
 
-/// Names the set of signing keys: whoever keeps them knows by it when to fetch them again.
+/// Version of the JWK set: a client that caches the keys fetches them again when it changes.
 const KEYS_HEADER: &str = "Grantd-Keys";
 
-/// A part of the feed.
+/// A page of the revocation feed.
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = Revocations)]
 pub(crate) struct Answer {
     items: Vec<Shown>,
-    /// The cursor for `after`.
+    /// Cursor for the parameter `after` of the next request.
     next: String,
 }
 
@@ -37,14 +37,14 @@ pub(crate) struct Answer {
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = Revocation)]
 struct Shown {
-    /// What: `session`, `user`, `client` or `token`.
+    /// What was revoked: `session`, `user`, `client` or `token`.
     #[schema(example = "session")]
     kind: &'static str,
-    /// Which: a `sid`, `sub`, `client_id` or `jti`.
+    /// The `sid`, `sub`, `client_id` or `jti` of the revoked tokens.
     id: String,
-    /// When: of a user and a client, tokens that were issued later count again.
+    /// When it was revoked. For a user or a client, tokens that were issued later are valid.
     revoked_at: DateTime<Utc>,
-    /// From when on no such token can live.
+    /// When the last revoked token has expired: the item can be dropped then.
     expires_at: DateTime<Utc>,
 }
 
@@ -67,29 +67,29 @@ impl FeedRequest {
     }
 }
 
-/// What was revoked
+/// List revocations
 ///
-/// For services that check tokens by themselves, in the order in which it happened; with `wait` it waits for the next one.
-/// For the scope `tokens:introspect`, or a confidential client by HTTP Basic. The header `Grantd-Keys` names the set of signing
-/// keys: when it changes, the keys should be fetched again.
+/// The revocation feed, oldest first, for services that verify tokens offline. With `wait`, it is a long poll.
+/// Requires the scope `tokens:introspect`, or a confidential client with HTTP Basic. The header `Grantd-Keys` is the version of the
+/// JWK set: fetch the keys again when it changes.
 #[utoipa::path(
     get,
     path = "/revocations",
     operation_id = "revocations",
-    tag = "oauth",
+    tag = "tokens",
     security(("oauth2" = ["tokens:introspect"]), ("bearer" = []), ("client" = [])),
     params(
-        ("after" = Option<String>, Query, description = "`next` of the answer before; absent: from the oldest"),
-        ("wait" = Option<u32>, Query, description = "Seconds to wait for something new", minimum = 0, maximum = 30),
-        ("limit" = Option<u32>, Query, description = "The most items; 50 when absent", minimum = 1, maximum = 200),
+        ("after" = Option<String>, Query, description = "`next` of the previous response. Starts with the oldest revocation if absent"),
+        ("wait" = Option<u32>, Query, description = "Seconds to wait for new revocations", minimum = 0, maximum = 30),
+        ("limit" = Option<u32>, Query, description = "Maximum number of items, 50 by default", minimum = 1, maximum = 200),
     ),
     responses(
-        (status = 200, description = "The part of the feed after the cursor", body = Answer, headers(("Grantd-Keys" = String))),
-        (status = 400, description = "Two tokens, or a malformed Authorization header", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 401, description = "No credentials, or bad ones", body = ProblemBody, content_type = "application/problem+json", headers(("WWW-Authenticate" = String))),
-        (status = 403, description = "The scope `tokens:introspect` is missing", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "A parameter is out of range, or the cursor is not one of this feed: begin without one", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The database is away", body = ProblemBody, content_type = "application/problem+json", headers(("Retry-After" = u32))),
+        (status = 200, description = "The revocations after the cursor", body = Answer, headers(("Grantd-Keys" = String))),
+        (status = 400, description = "More than one token, or a malformed `Authorization` header", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "Missing or invalid credentials", body = ProblemBody, content_type = "application/problem+json", headers(("WWW-Authenticate" = String))),
+        (status = 403, description = "Missing scope `tokens:introspect`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "Parameter out of range, or unknown cursor: start again without `after`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "Database unavailable", body = ProblemBody, content_type = "application/problem+json", headers(("Retry-After" = u32))),
     )
 )]
 pub(crate) async fn list(_watcher: Watcher, app: web::Data<App>, req: HttpRequest) -> Result<HttpResponse, Problem> {

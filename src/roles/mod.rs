@@ -34,39 +34,39 @@ pub const BUILT_IN_SCOPES: [(&str, &str); 11] = [
     ("keys:read", "See signing keys"),
     ("keys:write", "Rotate and withdraw signing keys"),
     ("audit:read", "Read the audit log"),
-    ("tokens:introspect", "Ask about any token"),
+    ("tokens:introspect", "Introspect any token"),
 ];
 
-/// A scope, as an administrator sees it.
+/// A scope.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = Scope)]
 pub struct ScopeInfo {
     /// A scope-token (RFC 6749 §3.3) without `/`.
     pub name: Scope,
-    /// For people.
+    /// What the scope allows.
     #[schema(value_type = String)]
     pub description: Description,
-    /// Whether grantd itself made it.
+    /// Whether the scope is built in.
     pub built_in: bool,
-    /// When it was made.
+    /// When the scope was created.
     pub created_at: DateTime<Utc>,
 }
 
 /// A role.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Role {
-    /// Its name.
+    /// Name of the role.
     pub name: RoleName,
-    /// For people.
+    /// What the role is for.
     #[schema(value_type = String)]
     pub description: Description,
-    /// What it gives.
+    /// Scopes that the role grants.
     #[serde(serialize_with = "scope_names")]
     #[schema(value_type = Vec<String>)]
     pub scopes: Scopes,
-    /// Whether grantd itself made it.
+    /// Whether the role is built in.
     pub built_in: bool,
-    /// When it was made.
+    /// When the role was created.
     pub created_at: DateTime<Utc>,
 }
 

@@ -22,14 +22,14 @@ use crate::{
     principal::{Permit, RolesRead, RolesWrite},
 };
 
-/// All scopes
+/// List scopes
 ///
-/// By name.
+/// Sorted by name.
 #[utoipa::path(
     get,
     path = "/admin/scopes",
     operation_id = "list_scopes",
-    tag = "administration",
+    tag = "roles and scopes",
     security(("oauth2" = ["roles:read"]), ("bearer" = [])),
     params(Paging),
     responses((status = 200, description = "A page of scopes", body = Page<ScopeInfo>)),
@@ -46,17 +46,17 @@ pub(crate) async fn list_scopes(
     Ok(no_store(StatusCode::OK).json(request.page(scopes, |scope| scope.name.as_str().to_owned())))
 }
 
-/// One scope
+/// Get a scope
 #[utoipa::path(
     get,
     path = "/admin/scopes/{name}",
     operation_id = "get_scope",
-    tag = "administration",
+    tag = "roles and scopes",
     security(("oauth2" = ["roles:read"]), ("bearer" = [])),
-    params(("name" = String, Path, description = "Which", example = "account")),
+    params(("name" = String, Path, description = "Name of the scope", example = "account")),
     responses(
         (status = 200, description = "The scope", body = ScopeInfo),
-        (status = 404, description = "There is no such scope"),
+        (status = 404, description = "Scope not found"),
     ),
 )]
 pub(crate) async fn get_scope(
@@ -68,29 +68,29 @@ pub(crate) async fn get_scope(
     Ok(no_store(StatusCode::OK).json(super::find_scope(conn, &name).await?))
 }
 
-/// What a scope is to be.
+/// Desired state of a scope.
 #[derive(Deserialize, utoipa::ToSchema)]
-#[schema(as = PutScope, example = json!({"description": "See items"}))]
+#[schema(as = PutScope, example = json!({"description": "Read items"}))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ScopeBody {
-    /// For people; absent: as it is, or nothing where it is new.
+    /// If absent, the description stays unchanged, or is empty for a new scope.
     description: Option<String>,
 }
 
 /// Create or update a scope
 ///
-/// A new one goes to the role `admin`, and to the client `default` for as long as nobody gave that other scopes.
+/// A new scope is granted to the role `admin`, and to the client `default` unless its scopes were changed.
 #[utoipa::path(
     put,
     path = "/admin/scopes/{name}",
     operation_id = "put_scope",
-    tag = "administration",
+    tag = "roles and scopes",
     security(("oauth2" = ["roles:write"]), ("bearer" = [])),
-    params(("name" = String, Path, description = "A scope-token (RFC 6749 §3.3) without `/`, at most 128 characters", example = "items:read")),
+    params(("name" = String, Path, description = "Name of the scope: a scope-token (RFC 6749 §3.3) without `/`, at most 128 characters", example = "items:read")),
     request_body(content = ScopeBody),
     responses(
-        (status = 200, description = "It was there", body = ScopeInfo),
-        (status = 201, description = "It is new", body = ScopeInfo, headers(("Location" = String))),
+        (status = 200, description = "The updated scope", body = ScopeInfo),
+        (status = 201, description = "The new scope", body = ScopeInfo, headers(("Location" = String))),
     ),
 )]
 pub(crate) async fn put_scope(
@@ -112,7 +112,7 @@ pub(crate) async fn put_scope(
     Ok(put(new, &req, &scope))
 }
 
-/// What was there, or is new at the path that it was put to.
+/// Responds to a PUT: 201 with `Location` if the resource is new, else 200.
 fn put<T: serde::Serialize>(new: bool, req: &HttpRequest, thing: &T) -> HttpResponse {
     if new {
         no_store(StatusCode::CREATED).insert_header((LOCATION, req.path())).json(thing)
@@ -123,18 +123,18 @@ fn put<T: serde::Serialize>(new: bool, req: &HttpRequest, thing: &T) -> HttpResp
 
 /// Delete a scope
 ///
-/// All roles and clients that have it lose it. Tokens that are there keep it until they expire.
+/// Removes the scope from all roles and clients. Existing tokens keep it until they expire.
 #[utoipa::path(
     delete,
     path = "/admin/scopes/{name}",
     operation_id = "delete_scope",
-    tag = "administration",
+    tag = "roles and scopes",
     security(("oauth2" = ["roles:write"]), ("bearer" = [])),
-    params(("name" = String, Path, description = "Which", example = "items:read")),
+    params(("name" = String, Path, description = "Name of the scope", example = "items:read")),
     responses(
-        (status = 204, description = "It is gone"),
-        (status = 404, description = "There is no such scope"),
-        (status = 409, description = "It is built in"),
+        (status = 204, description = "Scope deleted"),
+        (status = 404, description = "Scope not found"),
+        (status = 409, description = "Built-in scopes cannot be deleted"),
     ),
 )]
 pub(crate) async fn delete_scope(
@@ -147,14 +147,14 @@ pub(crate) async fn delete_scope(
     Ok(no_store(StatusCode::NO_CONTENT).finish())
 }
 
-/// All roles
+/// List roles
 ///
-/// By name.
+/// Sorted by name.
 #[utoipa::path(
     get,
     path = "/admin/roles",
     operation_id = "list_roles",
-    tag = "administration",
+    tag = "roles and scopes",
     security(("oauth2" = ["roles:read"]), ("bearer" = [])),
     params(Paging),
     responses((status = 200, description = "A page of roles", body = Page<Role>)),
@@ -171,17 +171,17 @@ pub(crate) async fn list_roles(
     Ok(no_store(StatusCode::OK).json(request.page(roles, |role| role.name.as_str().to_owned())))
 }
 
-/// One role
+/// Get a role
 #[utoipa::path(
     get,
     path = "/admin/roles/{name}",
     operation_id = "get_role",
-    tag = "administration",
+    tag = "roles and scopes",
     security(("oauth2" = ["roles:read"]), ("bearer" = [])),
-    params(("name" = String, Path, description = "Which", example = "member")),
+    params(("name" = String, Path, description = "Name of the role", example = "member")),
     responses(
         (status = 200, description = "The role", body = Role),
-        (status = 404, description = "There is no such role"),
+        (status = 404, description = "Role not found"),
     ),
 )]
 pub(crate) async fn get_role(
@@ -193,33 +193,33 @@ pub(crate) async fn get_role(
     Ok(no_store(StatusCode::OK).json(super::find_role(conn, &name).await?))
 }
 
-/// What a role is to be.
+/// Desired state of a role.
 #[derive(Deserialize, utoipa::ToSchema)]
-#[schema(as = PutRole, example = json!({"description": "Sees items", "scopes": ["items:read"]}))]
+#[schema(as = PutRole, example = json!({"description": "Can read users", "scopes": ["account", "users:read"]}))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RoleBody {
-    /// For people; absent: as it is, or nothing where it is new.
+    /// If absent, the description stays unchanged, or is empty for a new role.
     description: Option<String>,
-    /// All that it gives from now on.
+    /// All scopes of the role. Replaces the previous ones.
     #[schema(required = true, nullable = false)]
     scopes: Option<Vec<String>>,
 }
 
-/// Create a role or replace its scopes
+/// Create or update a role
 ///
-/// Whoever does so has all of these scopes. Those who have the role have them from their next login or refresh on.
+/// The caller must have all of these scopes. Users with the role receive them at their next login or refresh.
 #[utoipa::path(
     put,
     path = "/admin/roles/{name}",
     operation_id = "put_role",
-    tag = "administration",
+    tag = "roles and scopes",
     security(("oauth2" = ["roles:write"]), ("bearer" = [])),
-    params(("name" = String, Path, description = "`[a-z][a-z0-9-]{0,62}`", example = "reader")),
+    params(("name" = String, Path, description = "Name of the role: `[a-z][a-z0-9-]{0,62}`", example = "reader")),
     request_body(content = RoleBody),
     responses(
-        (status = 200, description = "It was there", body = Role),
-        (status = 201, description = "It is new", body = Role, headers(("Location" = String))),
-        (status = 409, description = "The scopes of `admin` are not changed, those of `member` keep `account`, and somebody keeps `users:write`"),
+        (status = 200, description = "The updated role", body = Role),
+        (status = 201, description = "The new role", body = Role, headers(("Location" = String))),
+        (status = 409, description = "The scopes of `admin` cannot be changed, `member` requires `account`, and one enabled user must keep `users:write`"),
     ),
 )]
 pub(crate) async fn put_role(
@@ -243,7 +243,7 @@ pub(crate) async fn put_role(
     Ok(put(new, &req, &role))
 }
 
-/// Scopes of a list in a body, which must be among those that there are.
+/// Parses a list of scopes, all of which must exist.
 pub(crate) fn scopes_among(known: &Scopes, names: &[String]) -> Result<Scopes, FieldError> {
     Members::list(names, |name| {
         let scope: Scope = name.parse()?;
@@ -254,18 +254,18 @@ pub(crate) fn scopes_among(known: &Scopes, names: &[String]) -> Result<Scopes, F
 
 /// Delete a role
 ///
-/// All users that have it lose it.
+/// Removes the role from all users.
 #[utoipa::path(
     delete,
     path = "/admin/roles/{name}",
     operation_id = "delete_role",
-    tag = "administration",
+    tag = "roles and scopes",
     security(("oauth2" = ["roles:write"]), ("bearer" = [])),
-    params(("name" = String, Path, description = "Which", example = "reader")),
+    params(("name" = String, Path, description = "Name of the role", example = "reader")),
     responses(
-        (status = 204, description = "It is gone"),
-        (status = 404, description = "There is no such role"),
-        (status = 409, description = "It is built in, or nobody would keep `users:write`"),
+        (status = 204, description = "Role deleted"),
+        (status = 404, description = "Role not found"),
+        (status = 409, description = "Built-in role, or the last enabled user with `users:write` would lose it"),
     ),
 )]
 pub(crate) async fn delete_role(

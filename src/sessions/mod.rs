@@ -69,27 +69,27 @@ impl Session {
     }
 }
 
-/// A live session, as its user and operators see it.
+/// An active login session.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema, sqlx::FromRow)]
 #[schema(as = Session)]
 pub struct LiveSession {
     /// The `sid` of its tokens.
     pub id: SessionId,
-    /// The application.
+    /// Client that the user logged in with.
     #[schema(example = "default")]
     pub client_id: String,
-    /// When the password was given.
+    /// When the user logged in.
     pub created_at: DateTime<Utc>,
-    /// When a token was last given for it.
+    /// When a token was last issued for the session.
     pub last_used_at: DateTime<Utc>,
-    /// From where that was.
+    /// IP address of that request.
     #[schema(example = "203.0.113.7")]
     pub address: Option<String>,
-    /// With what that was, as it said itself.
+    /// `User-Agent` of that request.
     #[schema(example = "Mozilla/5.0 (Android 16; Mobile)")]
     pub user_agent: Option<String>,
-    /// Whether it is that of the token that asks.
-    // `None` on the command line, where there is no token.
+    /// Whether the token of the request belongs to this session.
+    // `None` on the command line, which has no token.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[sqlx(default)]
     #[schema(value_type = bool, required)]

@@ -1,4 +1,4 @@
-//! `/users/me/sessions`: where one is logged in, and how that ends.
+//! `/users/me/sessions`: the sessions of the current user.
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 
@@ -15,9 +15,9 @@ use crate::{
     principal::Me,
 };
 
-/// Where one is logged in
+/// List the current user's sessions
 ///
-/// One's own sessions that live, from the oldest login to the newest. `current` is the one whose token asks.
+/// The active sessions, oldest login first. `current` marks the session of the token of the request.
 #[utoipa::path(
     get,
     path = "/users/me/sessions",
@@ -51,19 +51,19 @@ pub(crate) async fn list(me: Me, app: web::Data<App>, req: HttpRequest) -> Resul
     Ok(no_store(StatusCode::OK).json(request.page(sessions, |session| *session.id.as_bytes())))
 }
 
-/// Log out elsewhere, or here
+/// End one of the current user's sessions
 ///
-/// Ends one of one's own sessions: none of its tokens is good for anything any more.
+/// Revokes all tokens of the session.
 #[utoipa::path(
     delete,
     path = "/users/me/sessions/{id}",
     operation_id = "end_own_session",
     tag = "account",
     security(("oauth2" = ["account"]), ("bearer" = [])),
-    params(("id" = String, Path, description = "Which", example = "019c13f9-4a00-7a3e-9d3c-0d8a4f1b2c5e")),
+    params(("id" = String, Path, description = "The id of the session")),
     responses(
-        (status = 204, description = "It has ended"),
-        (status = 404, description = "There is no such session, it is over, or it is somebody else's"),
+        (status = 204, description = "Session ended"),
+        (status = 404, description = "Session not found, already ended, or of another user"),
     )
 )]
 pub(crate) async fn end(me: Me, app: web::Data<App>, id: web::Path<String>) -> Result<HttpResponse, Problem> {

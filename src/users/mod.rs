@@ -30,31 +30,31 @@ use crate::{
     store::{Conn, StoreError, conn},
 };
 
-/// A user, with the roles and what they give.
+/// A user, with roles and their scopes.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct User {
     /// The `sub` of the user's tokens.
     pub id: UserId,
-    /// What the user logs in with.
+    /// Name that the user logs in with.
     pub username: Username,
-    /// An address, with which the user may log in too.
+    /// Email address. The user can log in with it too.
     pub email: Option<Email>,
-    /// What the user is called.
+    /// Display name.
     #[schema(value_type = Option<String>)]
     pub display_name: Option<DisplayName>,
-    /// Sorted.
+    /// Roles, sorted by name.
     pub roles: Vec<RoleName>,
-    /// Those of all the roles.
+    /// Scopes of all roles.
     #[serde(serialize_with = "crate::roles::scope_names")]
     #[schema(value_type = Vec<String>)]
     pub scopes: Scopes,
-    /// A disabled user gets no token and may not use those that are there.
+    /// A disabled user is issued no tokens, and existing ones are revoked.
     pub disabled: bool,
-    /// When it was made.
+    /// When the user was created.
     pub created_at: DateTime<Utc>,
-    /// When it was last changed.
+    /// When the user was last updated.
     pub updated_at: DateTime<Utc>,
-    /// When the user last gave the right password for a token.
+    /// When the user last logged in.
     pub last_login_at: Option<DateTime<Utc>>,
 }
 

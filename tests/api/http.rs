@@ -74,7 +74,6 @@ async fn the_request_id_is_the_callers_where_it_is_plain(database: Database) {
 async fn every_failure_is_a_problem(database: Database) {
     let server = TestServer::start(database).await;
     for path in [
-        "/",
         "/nothing",
         "/accounts",
         "/users/me/",
@@ -101,6 +100,8 @@ async fn every_failure_is_a_problem(database: Database) {
         ("/readyz", "GET, HEAD"),
         ("/openapi.json", "GET, HEAD"),
         ("/docs", "GET, HEAD"),
+        ("/", "GET, HEAD"),
+        ("/favicon.ico", "GET, HEAD"),
         ("/.well-known/jwks.json", "GET, HEAD"),
         ("/.well-known/oauth-authorization-server", "GET, HEAD"),
     ] {

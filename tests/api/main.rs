@@ -30,6 +30,7 @@ mod proxies;
 mod refresh;
 mod revocations;
 mod revoke;
+mod root;
 mod rotation;
 mod sessions;
 mod token;

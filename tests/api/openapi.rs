@@ -118,3 +118,71 @@ async fn refusals_are_described() {
         }
     }
 }
+
+/// Swagger UI shows tags, operations and security schemes in the order of the text.
+#[actix_web::test]
+async fn tags_operations_and_logins_are_in_the_order_of_use() {
+    let server = TestServer::start(Database::sqlite()).await;
+    let answer = server.get("/openapi.json").send().await;
+    let document = answer.json_with(200);
+    let tags: Vec<_> = document["tags"].as_array().unwrap().iter().map(|tag| tag["name"].as_str().unwrap()).collect();
+    assert_eq!(tags, ["tokens", "account", "users", "roles and scopes", "clients", "keys", "audit", "health"]);
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let [tag] = operation["tags"].as_array().unwrap().as_slice() else { panic!("{method} {path}") };
+            assert!(tags.contains(&tag.as_str().unwrap()), "{method} {path}: {tag}");
+        }
+    }
+    let text = answer.text();
+    let at = |text: &str, member: &str| text.find(&format!("\"{member}\":{{")).unwrap_or_else(|| panic!("no {member}"));
+    let paths =
+        ["/token", "/revoke", "/users/me", "/admin/users", "/admin/users/{id}", "/admin/roles", "/admin/scopes"];
+    let others = ["/admin/clients", "/admin/signing-keys", "/admin/audit-events", "/healthz"];
+    assert!(paths.into_iter().chain(others).map(|path| at(text, path)).is_sorted());
+    let schemes = &text[at(text, "securitySchemes")..];
+    assert!(["oauth2", "bearer", "client"].into_iter().map(|name| at(schemes, name)).is_sorted(), "{schemes}");
+    let login = document["components"]["securitySchemes"]["oauth2"]["description"].as_str().unwrap();
+    assert!(login.contains("Leave `client_id` and `client_secret` empty"), "{login}");
+}
+
+/// What Swagger UI fills in can be executed on a new database. Deletions are left out, and requests that need a user's input.
+#[actix_web::test]
+async fn examples_work_on_a_first_start() {
+    let server = TestServer::start(Database::sqlite()).await;
+    let token = server.admin().await;
+    let document = server.get("/openapi.json").send().await.json_with(200);
+    let mut executed = 0;
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for method in ["get", "post", "put", "patch"] {
+            let Some(operation) = methods.get(method) else { continue };
+            let mut url = path.clone();
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                let example = &parameter["example"];
+                // An optional filter that is filled in would hide what there is.
+                assert!(parameter["in"] != "query" || example.is_null(), "{method} {path}: {parameter}");
+                if let Some(example) = example.as_str() {
+                    url = url.replace(&format!("{{{}}}", parameter["name"].as_str().unwrap()), example);
+                }
+            }
+            let content = &operation["requestBody"]["content"];
+            let json = content.as_object().into_iter().flatten().find(|(kind, _)| kind.ends_with("json"));
+            let needs_input = url.contains('{') || ["/users", "/users/me/password"].contains(&path.as_str());
+            if needs_input || (content.is_object() && json.is_none()) {
+                continue;
+            }
+            let request = server.request(&method.to_uppercase(), &url).bearer(&token);
+            let request = match json {
+                None => request,
+                Some((kind, content)) => {
+                    let schema = content["schema"]["$ref"].as_str().unwrap().trim_start_matches('#');
+                    let example = content.get("example").or_else(|| document.pointer(schema)?.get("example")).unwrap();
+                    request.body(kind, example.to_string())
+                }
+            };
+            let answer = request.send().await;
+            assert!((200..300).contains(&answer.status), "{method} {url}: {} {}", answer.status, answer.text());
+            executed += 1;
+        }
+    }
+    assert!(executed > 20, "{executed}");
+}

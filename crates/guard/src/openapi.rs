@@ -24,7 +24,7 @@ impl ToSchema for Scope {
 
 impl PartialSchema for Scopes {
     fn schema() -> RefOr<Schema> {
-        text("Scopes with one space between (RFC 6749 section 3.3).", "items:read items:write")
+        text("Scopes, space-delimited (RFC 6749 section 3.3).", "items:read items:write")
     }
 }
 
@@ -37,7 +37,7 @@ impl ToSchema for Scopes {
 impl PartialSchema for Audience {
     fn schema() -> RefOr<Schema> {
         let one = || ObjectBuilder::new().schema_type(Type::String);
-        let description = "Whom a token is for: one, or an array of several (RFC 7519 section 4.1.3).";
+        let description = "Audience of a token: a string, or an array of strings (RFC 7519 section 4.1.3).";
         OneOfBuilder::new().description(Some(description)).item(one()).item(ArrayBuilder::new().items(one())).into()
     }
 }

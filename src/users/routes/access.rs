@@ -1,4 +1,4 @@
-//! `/admin/users/{id}/password`, `…/roles` and `…/sessions`: how a user gets in, and what the user may do then.
+//! `/admin/users/{id}/password`, `…/roles` and `…/sessions`.
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use serde::Deserialize;
@@ -18,30 +18,30 @@ use crate::{
     users::{self, User},
 };
 
-/// A new password.
+/// The new password of a user.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[schema(as = SetPassword, example = json!({"password": "correct horse battery"}))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PasswordBody {
-    /// At least 8 characters, at most 1,024 bytes.
+    /// 8 characters or more, and at most 1,024 bytes.
     #[schema(required = true, nullable = false, format = "password", min_length = 8, max_length = 1024)]
     password: Option<String>,
 }
 
-/// Give a user a new password
+/// Set a user's password
 ///
-/// It ends all the user's sessions.
+/// Ends all sessions of the user.
 #[utoipa::path(
     put,
     path = "/admin/users/{id}/password",
     operation_id = "set_user_password",
-    tag = "administration",
+    tag = "users",
     security(("oauth2" = ["users:write"]), ("bearer" = [])),
-    params(("id" = String, Path, description = "Which")),
+    params(("id" = String, Path, description = "The id of the user")),
     request_body(content = PasswordBody),
     responses(
-        (status = 204, description = "It counts from now on"),
-        (status = 404, description = "There is no such user"),
+        (status = 204, description = "Password changed"),
+        (status = 404, description = "User not found"),
     ),
 )]
 pub(crate) async fn set_password(
@@ -61,31 +61,31 @@ pub(crate) async fn set_password(
     Ok(no_store(StatusCode::NO_CONTENT).finish())
 }
 
-/// The roles that a user is to have.
+/// Desired roles of a user.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[schema(as = SetRoles, example = json!({"roles": ["member"]}))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RolesBody {
-    /// All of them; `member` is kept in any case.
+    /// All roles of the user. `member` cannot be removed.
     #[schema(required = true, nullable = false)]
     roles: Option<Vec<String>>,
 }
 
 /// Replace a user's roles
 ///
-/// Whoever does so has all the scopes that the user has, and those that the roles give.
+/// The caller must have all scopes of the user and of the new roles.
 #[utoipa::path(
     put,
     path = "/admin/users/{id}/roles",
     operation_id = "set_user_roles",
-    tag = "administration",
+    tag = "users",
     security(("oauth2" = ["users:write"]), ("bearer" = [])),
-    params(("id" = String, Path, description = "Which")),
+    params(("id" = String, Path, description = "The id of the user")),
     request_body(content = RolesBody),
     responses(
         (status = 200, description = "The user", body = User),
-        (status = 404, description = "There is no such user"),
-        (status = 409, description = "Nobody would keep `users:write`"),
+        (status = 404, description = "User not found"),
+        (status = 409, description = "Last enabled user with `users:write`"),
     ),
 )]
 pub(crate) async fn set_roles(
@@ -106,17 +106,17 @@ pub(crate) async fn set_roles(
 
 /// End all of a user's sessions
 ///
-/// Their tokens are good for nothing from then on.
+/// Revokes all tokens of these sessions.
 #[utoipa::path(
     delete,
     path = "/admin/users/{id}/sessions",
     operation_id = "end_user_sessions",
-    tag = "administration",
+    tag = "users",
     security(("oauth2" = ["users:write"]), ("bearer" = [])),
-    params(("id" = String, Path, description = "Which")),
+    params(("id" = String, Path, description = "The id of the user")),
     responses(
-        (status = 204, description = "They have ended"),
-        (status = 404, description = "There is no such user"),
+        (status = 204, description = "Sessions ended"),
+        (status = 404, description = "User not found"),
     ),
 )]
 pub(crate) async fn end_sessions(

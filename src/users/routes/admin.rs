@@ -32,19 +32,19 @@ use crate::{
 /// Longer than any name or address.
 const LONGEST_Q: usize = 254;
 
-/// Users
+/// List users
 ///
-/// In the order of their ids, and with `q` in the order of what it looks at.
+/// Sorted by id, and with `q` by username or email.
 #[utoipa::path(
     get,
     path = "/admin/users",
     operation_id = "list_users",
-    tag = "administration",
+    tag = "users",
     security(("oauth2" = ["users:read"]), ("bearer" = [])),
     params(
-        ("q" = Option<String>, Query, description = "How the user name begins or, with an `@` in it, the e-mail; without regard to case", example = "mar"),
-        ("role" = Option<String>, Query, description = "A role that they have", example = "member"),
-        ("disabled" = Option<bool>, Query, description = "Whether they are disabled"),
+        ("q" = Option<String>, Query, description = "Prefix of the username or, if it contains `@`, of the email. Case-insensitive"),
+        ("role" = Option<String>, Query, description = "Only users with this role"),
+        ("disabled" = Option<bool>, Query, description = "Only users that are (`true`) or are not (`false`) disabled"),
         Paging,
     ),
     responses((status = 200, description = "A page of users", body = Page<User>)),
@@ -88,22 +88,22 @@ fn filter(query: &Query, members: &mut Members) -> Filter {
     }
 }
 
-/// An id in a path. What is none names nobody.
+/// Parses the id in a path. A malformed id is an unknown user.
 pub(super) fn id(text: &str) -> Result<UserId, Error> {
     UserId::parse(text).ok_or_else(|| users::not_found(text))
 }
 
-/// One user
+/// Get a user
 #[utoipa::path(
     get,
     path = "/admin/users/{id}",
     operation_id = "get_user",
-    tag = "administration",
+    tag = "users",
     security(("oauth2" = ["users:read"]), ("bearer" = [])),
-    params(("id" = String, Path, description = "Which")),
+    params(("id" = String, Path, description = "The id of the user")),
     responses(
         (status = 200, description = "The user", body = User),
-        (status = 404, description = "There is no such user"),
+        (status = 404, description = "User not found"),
     ),
 )]
 pub(crate) async fn get(
@@ -116,7 +116,7 @@ pub(crate) async fn get(
     Ok(no_store(StatusCode::OK).json(&*user))
 }
 
-/// A user to be made.
+/// A user to create.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[schema(as = NewUser, example = json!({
     "username": "maria", "email": "maria@example.com", "password": "correct horse battery", "display_name": "Mária",
@@ -124,17 +124,17 @@ pub(crate) async fn get(
 }))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewBody {
-    /// 1 to 64 of `[A-Za-z0-9._@+-]`, unique without regard to case; one with an `@` is the user's own e-mail.
+    /// 1 to 64 characters of `[A-Za-z0-9._@+-]`, unique and case-insensitive. A username with `@` must equal the email.
     #[schema(required = true, nullable = false, pattern = "^[A-Za-z0-9._@+-]{1,64}$")]
     username: Option<String>,
-    /// Unique without regard to case.
+    /// Unique and case-insensitive.
     #[schema(format = "email")]
     email: Option<String>,
-    /// At least 8 characters, at most 1,024 bytes.
+    /// 8 characters or more, and at most 1,024 bytes.
     #[schema(required = true, nullable = false, format = "password", min_length = 8, max_length = 1024)]
     password: Option<String>,
     display_name: Option<String>,
-    /// Absent: `member`, which is kept in any case.
+    /// `member` is always added.
     roles: Option<Vec<String>>,
 }
 
@@ -189,17 +189,17 @@ impl Account {
 
 /// Create a user
 ///
-/// Whoever does so has all the scopes that the roles give.
+/// The caller must have all scopes of the roles.
 #[utoipa::path(
     post,
     path = "/admin/users",
     operation_id = "create_user",
-    tag = "administration",
+    tag = "users",
     security(("oauth2" = ["users:write"]), ("bearer" = [])),
     request_body(content = NewBody),
     responses(
         (status = 201, description = "The user", body = User, headers(("Location" = String))),
-        (status = 409, description = "The name or the e-mail is taken"),
+        (status = 409, description = "Username or email already in use"),
     ),
 )]
 pub(crate) async fn create(
@@ -217,7 +217,7 @@ pub(crate) async fn create(
     Ok(no_store(StatusCode::CREATED).insert_header((LOCATION, format!("/admin/users/{}", user.id))).json(user))
 }
 
-/// What is to be changed of a user; what is absent stays.
+/// Changes to a user. Absent members stay unchanged.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[schema(as = UserPatch, example = json!({"display_name": "Mária", "disabled": false}))]
 #[serde(deny_unknown_fields)]
@@ -225,15 +225,15 @@ pub(crate) struct PatchBody {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     username: Patch<String>,
-    /// Null: none any more.
+    /// Null to remove it.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     email: Patch<String>,
-    /// Null: none any more.
+    /// Null to remove it.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     display_name: Patch<String>,
-    /// Disabling ends the user's sessions for good.
+    /// Disabling a user ends all sessions. Enabling it does not restore them.
     #[serde(default)]
     #[schema(value_type = Option<bool>)]
     disabled: Patch<bool>,
@@ -252,24 +252,24 @@ impl PatchBody {
     }
 }
 
-/// Change a user
+/// Update a user
 ///
 /// JSON Merge Patch (RFC 7396). The caller must have all of the user's scopes.
 #[utoipa::path(
     patch,
     path = "/admin/users/{id}",
     operation_id = "change_user",
-    tag = "administration",
+    tag = "users",
     security(("oauth2" = ["users:write"]), ("bearer" = [])),
-    params(("id" = String, Path, description = "Which")),
+    params(("id" = String, Path, description = "The id of the user")),
     request_body(content(
         (PatchBody = "application/merge-patch+json"),
         (PatchBody = "application/json"),
     )),
     responses(
         (status = 200, description = "The user", body = User),
-        (status = 404, description = "There is no such user"),
-        (status = 409, description = "The name or the e-mail is taken, or nobody would keep `users:write`"),
+        (status = 404, description = "User not found"),
+        (status = 409, description = "Username or email already in use, or last enabled user with `users:write`"),
     ),
 )]
 pub(crate) async fn change(
@@ -288,18 +288,18 @@ pub(crate) async fn change(
 
 /// Delete a user
 ///
-/// With the user go sessions and tokens.
+/// Ends all sessions of the user and revokes their tokens.
 #[utoipa::path(
     delete,
     path = "/admin/users/{id}",
     operation_id = "delete_user",
-    tag = "administration",
+    tag = "users",
     security(("oauth2" = ["users:write"]), ("bearer" = [])),
-    params(("id" = String, Path, description = "Which")),
+    params(("id" = String, Path, description = "The id of the user")),
     responses(
-        (status = 204, description = "The user is gone"),
-        (status = 404, description = "There is no such user"),
-        (status = 409, description = "Nobody would keep `users:write`"),
+        (status = 204, description = "User deleted"),
+        (status = 404, description = "User not found"),
+        (status = 409, description = "Last enabled user with `users:write`"),
     ),
 )]
 pub(crate) async fn delete(

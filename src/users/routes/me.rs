@@ -1,4 +1,4 @@
-//! `/users/me`: one's own account; and how one comes to have one.
+//! `/users/me`: the current user; and self-registration.
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -28,7 +28,7 @@ use crate::{
     users::{self, User, UserPatch},
 };
 
-/// What a user sees of the own account.
+/// The current user.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = Me)]
 pub(crate) struct MeAnswer<'a> {
@@ -38,7 +38,7 @@ pub(crate) struct MeAnswer<'a> {
     email: Option<&'a Email>,
     display_name: Option<&'a str>,
     roles: &'a [RoleName],
-    /// Those of all the roles, whatever the token has of them.
+    /// Scopes of all roles, whether or not the token has them.
     scopes: Vec<&'a Scope>,
     created_at: DateTime<Utc>,
     last_login_at: Option<DateTime<Utc>>,
@@ -59,31 +59,31 @@ impl<'a> From<&'a User> for MeAnswer<'a> {
     }
 }
 
-/// One's own account
+/// Get the current user
 ///
-/// For users, with the scope `account`.
+/// Requires the scope `account` and a token of a user.
 #[utoipa::path(
     get,
     path = "/users/me",
     operation_id = "show_me",
     tag = "account",
     security(("oauth2" = ["account"]), ("bearer" = [])),
-    responses((status = 200, description = "The account", body = MeAnswer<'_>))
+    responses((status = 200, description = "The user", body = MeAnswer<'_>))
 )]
 pub(crate) async fn show(me: Me) -> HttpResponse {
     no_store(StatusCode::OK).json(MeAnswer::from(&*me.user))
 }
 
-/// What is to be changed of one's own account; what is absent stays.
+/// Changes to the current user. Absent members stay unchanged.
 #[derive(Deserialize, utoipa::ToSchema)]
-#[schema(as = MePatch, example = json!({"display_name": "Mária", "email": null}))]
+#[schema(as = MePatch, example = json!({"display_name": "Mária"}))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PatchBody {
-    /// Null: none any more.
+    /// Null to remove it.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     display_name: Patch<String>,
-    /// Null: none any more.
+    /// Null to remove it.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     email: Patch<String>,
@@ -101,7 +101,7 @@ impl PatchBody {
     }
 }
 
-/// Change one's own account
+/// Update the current user
 ///
 /// JSON Merge Patch (RFC 7396).
 #[utoipa::path(
@@ -115,8 +115,8 @@ impl PatchBody {
         (PatchBody = "application/json"),
     )),
     responses(
-        (status = 200, description = "The account", body = MeAnswer<'_>),
-        (status = 409, description = "The e-mail is taken"),
+        (status = 200, description = "The user", body = MeAnswer<'_>),
+        (status = 409, description = "Email already in use"),
     ),
 )]
 pub(crate) async fn change(
@@ -132,21 +132,21 @@ pub(crate) async fn change(
     Ok(no_store(StatusCode::OK).json(MeAnswer::from(&user)))
 }
 
-/// One's present password, and the next one.
+/// A password change.
 #[derive(Deserialize, utoipa::ToSchema)]
 #[schema(as = ChangePassword, example = json!({"current_password": "correct horse battery", "new_password": "staple and more"}))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PasswordBody {
     #[schema(required = true, nullable = false, format = "password")]
     current_password: Option<String>,
-    /// At least 8 characters, at most 1,024 bytes.
+    /// 8 characters or more, and at most 1,024 bytes.
     #[schema(required = true, nullable = false, format = "password", min_length = 8, max_length = 1024)]
     new_password: Option<String>,
 }
 
-/// Change one's own password
+/// Change the current user's password
 ///
-/// It ends all other sessions.
+/// Ends all other sessions of the user.
 #[utoipa::path(
     put,
     path = "/users/me/password",
@@ -154,7 +154,7 @@ pub(crate) struct PasswordBody {
     tag = "account",
     security(("oauth2" = ["account"]), ("bearer" = [])),
     request_body(content = PasswordBody),
-    responses((status = 204, description = "It counts from now on")),
+    responses((status = 204, description = "Password changed")),
 )]
 pub(crate) async fn change_password(
     me: Me,
@@ -181,26 +181,26 @@ pub(crate) async fn change_password(
     Ok(no_store(StatusCode::NO_CONTENT).finish())
 }
 
-/// An account to be made.
+/// A user to register.
 #[derive(Deserialize, utoipa::ToSchema)]
-#[schema(as = Registration, example = json!({"username": "maria", "password": "correct horse battery"}))]
+#[schema(as = Registration, example = json!({"username": "peter", "password": "correct horse battery"}))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RegistrationBody {
-    /// 1 to 64 of `[A-Za-z0-9._@+-]`, unique without regard to case; one with an `@` is the user's own e-mail.
+    /// 1 to 64 characters of `[A-Za-z0-9._@+-]`, unique and case-insensitive. A username with `@` must equal the email.
     #[schema(required = true, nullable = false, pattern = "^[A-Za-z0-9._@+-]{1,64}$")]
     username: Option<String>,
-    /// Unique without regard to case.
+    /// Unique and case-insensitive.
     #[schema(format = "email")]
     email: Option<String>,
-    /// At least 8 characters, at most 1,024 bytes.
+    /// 8 characters or more, and at most 1,024 bytes.
     #[schema(required = true, nullable = false, format = "password", min_length = 8, max_length = 1024)]
     password: Option<String>,
     display_name: Option<String>,
 }
 
-/// Make an account for oneself
+/// Register a user
 ///
-/// Only where the server's setting `GRANTD_REGISTRATION` allows it; else there is nothing at this path.
+/// Requires the setting `GRANTD_REGISTRATION`. Self-registration is disabled by default, and this path then answers 404.
 #[utoipa::path(
     post,
     path = "/users",
@@ -211,7 +211,7 @@ pub(crate) struct RegistrationBody {
     responses(
         (status = 201, description = "The user", body = User, headers(("Location" = String))),
         (status = 404, description = "Self-registration is disabled"),
-        (status = 409, description = "The name or the e-mail is taken"),
+        (status = 409, description = "Username or email already in use"),
     ),
 )]
 pub(crate) async fn register(

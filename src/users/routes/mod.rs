@@ -1,4 +1,4 @@
-//! Users over HTTP: for administrators, and for users themselves.
+//! Routes of users: `/admin/users`, `/users/me` and self-registration.
 
 pub(crate) mod access;
 pub(crate) mod admin;
