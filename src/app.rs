@@ -24,9 +24,10 @@ use crate::{
     keys::{KeysError, SigningKeys},
     names::Audience,
     passwords::{Passwords, PasswordsError},
+    roles,
     secret::{self, MasterKey, NoRandomness},
     sessions::{RefreshTokens, Sessions},
-    store::{Store, StoreError, Transaction},
+    store::{self, Store, StoreError, Transaction},
     sync::SyncState,
     users,
 };
@@ -74,7 +75,10 @@ pub enum StartError {
     /// The database cannot be opened.
     #[error("DATABASE_URL: {0}")]
     Store(#[from] StoreError),
-    /// The directory of the SQLite file cannot be created.
+    /// The database does not exist or was never set up, and may not be created here.
+    #[error("DATABASE_URL: there is no grantd database")]
+    NoDatabase,
+    /// The directory of the SQLite file cannot be made.
     #[error("DATABASE_URL: the directory {} cannot be made: {error}", path.display())]
     Directory {
         /// Which.
@@ -142,11 +146,36 @@ pub enum StartError {
 impl App {
     /// Opens and migrates the database, and sets up an empty one. `issuer` is the default for the setting.
     pub async fn start(config: Config, issuer: String, clock: Clock) -> Result<(Self, Option<FirstStart>), StartError> {
-        let now = clock.now();
         if let DatabaseUrl::Sqlite(file) = &config.database.url {
             make_file(file)?;
         }
         let store = Store::open(&config.database, clock.clone()).await?;
+        Self::with_store(store, config, issuer, clock).await
+    }
+
+    /// Opens a database that was set up by an earlier start. Creates no file, no key and no administrator:
+    /// [`StartError::NoDatabase`] where there is nothing to open.
+    pub async fn open(config: Config, issuer: String, clock: Clock) -> Result<Self, StartError> {
+        if !store::exists(&config.database).await? {
+            return Err(StartError::NoDatabase);
+        }
+        let store = Store::open(&config.database, clock.clone()).await?;
+        // The schema alone is not enough: the first start would create the keys and the administrator now.
+        if roles::all_scopes(&mut store.read().await?).await?.is_empty() {
+            store.close().await;
+            return Err(StartError::NoDatabase);
+        }
+        let (app, _first) = Self::with_store(store, config, issuer, clock).await?;
+        Ok(app)
+    }
+
+    async fn with_store(
+        store: Store,
+        config: Config,
+        issuer: String,
+        clock: Clock,
+    ) -> Result<(Self, Option<FirstStart>), StartError> {
+        let now = clock.now();
         let master_key = match &config.master_key {
             MasterKeySource::Given(key) => key.clone(),
             MasterKeySource::Beside(file) => key_beside(file, &store).await?,

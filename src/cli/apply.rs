@@ -1,4 +1,4 @@
-//! `grantd apply` and `grantd export`
+//! `grantd apply` and `grantd export`: the database as a file.
 
 use std::path::PathBuf;
 
@@ -15,12 +15,12 @@ use crate::{
 
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// The file (TOML)
+    /// Set-up file (TOML)
     file: PathBuf,
-    /// Print what would change, and change nothing
+    /// Print the changes without making them
     #[arg(long)]
-    dry_run: bool,
-    /// Remove what the file does not name; of a kind that it has no section of, nothing
+    pub(super) dry_run: bool,
+    /// Delete what the file does not name, within the kinds that it has a section for
     #[arg(long)]
     prune: bool,
 }

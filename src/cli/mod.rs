@@ -3,6 +3,8 @@
 mod apply;
 mod audit;
 mod client;
+mod confirm;
+mod database;
 mod keys;
 mod output;
 mod password;
@@ -18,10 +20,8 @@ use actix_web::rt::System;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind, parser::ValueSource};
 use secrecy::ExposeSecret as _;
 
-use self::output::Output;
+use self::{database::Database, output::Output};
 use crate::{
-    app::App,
-    clock::Clock,
     config::{self, DotEnv, Settings},
     secret::{self, CLIENT_SECRET, MasterKey},
 };
@@ -154,9 +154,10 @@ fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
         eprintln!("warning: there is no setting {name}; `grantd config` lists those that there are");
     }
     let (settings, output) = (cli.settings, Output { json: cli.json });
+    let database = Database { settings: &settings, matches, dotenv };
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => System::new().block_on(serve::serve(settings.check()?)),
-        Command::Migrate => with_app(&settings, async |_| output.done("The database is up to date.")),
+        Command::Migrate => database.create_and_run(async |_| output.done("The database is up to date.")),
         Command::Keygen { client_secret: true } => {
             output.value("client_secret", secret::generate(CLIENT_SECRET)?.expose_secret())
         }
@@ -165,19 +166,22 @@ fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
             output.value("master_key", key.expose_secret())
         }
         Command::Config => show_config(&settings, matches, dotenv, output),
-        Command::Apply(arguments) => with_app(&settings, async |app| apply::apply(&arguments, app, output).await),
-        Command::Export => with_app(&settings, async |app| apply::export(app).await),
-        Command::User(command) => with_app(&settings, async |app| user::run(command, app, output).await),
-        Command::Role(command) => with_app(&settings, async |app| role::run_role(command, app, output).await),
-        Command::Scope(command) => with_app(&settings, async |app| role::run_scope(command, app, output).await),
+        Command::Apply(arguments) if arguments.dry_run => {
+            database.run(async |app| apply::apply(&arguments, app, output).await)
+        }
+        Command::Apply(arguments) => database.create_and_run(async |app| apply::apply(&arguments, app, output).await),
+        Command::Export => database.run(async |app| apply::export(app).await),
+        Command::User(command) => database.run(async |app| user::run(command, app, output).await),
+        Command::Role(command) => database.run(async |app| role::run_role(command, app, output).await),
+        Command::Scope(command) => database.run(async |app| role::run_scope(command, app, output).await),
         Command::Client(command) => {
             check_flags_of_client(&command, matches)?;
-            with_app(&settings, async |app| client::run(command, app, output).await)
+            database.run(async |app| client::run(command, app, output).await)
         }
-        Command::Session(command) => with_app(&settings, async |app| session::run(command, app, output).await),
-        Command::Keys(command) => with_app(&settings, async |app| keys::run(command, app, output).await),
-        Command::Audit(command) => with_app(&settings, async |app| audit::run(command, app, output).await),
-        Command::Token(command) => with_app(&settings, async |app| token::run(command, app, output).await),
+        Command::Session(command) => database.run(async |app| session::run(command, app, output).await),
+        Command::Keys(command) => database.run(async |app| keys::run(command, app, output).await),
+        Command::Audit(command) => database.run(async |app| audit::run(command, app, output).await),
+        Command::Token(command) => database.run(async |app| token::run(command, app, output).await),
         Command::Completions { shell } => {
             // Into memory first: the generator panics where it cannot write.
             let mut script = Vec::new();
@@ -185,21 +189,6 @@ fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
             output::print(String::from_utf8(script)?.trim_end())
         }
     }
-}
-
-/// Opens the database, as the server does at its start, for a command that works on it while the server runs or not.
-fn with_app(settings: &Settings, work: impl AsyncFnOnce(&App) -> Outcome) -> Outcome {
-    let config = settings.check()?;
-    System::new().block_on(async {
-        let issuer = config.http.listen.first().map(|address| format!("http://{address}")).unwrap_or_default();
-        let (app, first) = App::start(config, issuer, Clock::system()).await?;
-        if let Some(first) = first {
-            eprintln!("{}", serve::first_start_text(&first, &app.issuer));
-        }
-        let done = work(&app).await;
-        app.store.close().await;
-        done
-    })
 }
 
 fn show_config(settings: &Settings, matches: &ArgMatches, dotenv: &DotEnv, output: Output) -> Outcome {

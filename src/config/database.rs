@@ -1,6 +1,6 @@
 //! The database.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use clap::Args;
 use secrecy::ExposeSecret;
@@ -44,11 +44,27 @@ pub enum DatabaseUrl {
     Postgres(String),
 }
 
-impl std::fmt::Debug for DatabaseUrl {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(path) => f.debug_tuple("Sqlite").field(path).finish(),
             Self::Postgres(_) => f.write_str("Postgres([REDACTED])"),
+        }
+    }
+}
+
+/// The absolute path of the file, or host, port and name: never user or password.
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().fmt(f),
+            Self::Postgres(url) => match url.parse::<sqlx::postgres::PgConnectOptions>() {
+                Ok(options) => {
+                    let name = options.get_database().unwrap_or(options.get_username());
+                    write!(f, "{}:{}/{name}", options.get_host(), options.get_port())
+                }
+                Err(_) => f.write_str("Postgres"),
+            },
         }
     }
 }

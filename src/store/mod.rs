@@ -9,6 +9,7 @@ pub(crate) mod changes;
 pub(crate) mod conn;
 mod connections;
 mod error;
+mod existing;
 mod migrate;
 pub(crate) mod pages;
 mod transaction;
@@ -25,6 +26,7 @@ use std::{
 
 pub use conn::Conn;
 pub use error::StoreError;
+pub(crate) use existing::exists;
 use sqlx::{
     ConnectOptions, SqlitePool,
     postgres::PgConnectOptions,

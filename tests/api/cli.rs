@@ -18,7 +18,7 @@ on_both_engines!(
 
 /// Runs a command with `--json` that must succeed; gives what it printed.
 #[track_caller]
-fn json_of(database: &Database, arguments: &[&str], input: &str) -> Value {
+pub(crate) fn json_of(database: &Database, arguments: &[&str], input: &str) -> Value {
     let output = grantd(database.url(), &[arguments, &["--json"]].concat(), input, &[]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {said}");
@@ -26,14 +26,14 @@ fn json_of(database: &Database, arguments: &[&str], input: &str) -> Value {
 }
 
 /// Runs a command; gives the exit code and what it wrote to standard error.
-fn failure(database: &Database, arguments: &[&str], input: &str) -> (Option<i32>, String) {
+pub(crate) fn failure(database: &Database, arguments: &[&str], input: &str) -> (Option<i32>, String) {
     let Output { status, stderr, stdout } = grantd(database.url(), arguments, input, &[]);
     assert!(stdout.is_empty(), "{}", String::from_utf8_lossy(&stdout));
     (status.code(), String::from_utf8(stderr).unwrap())
 }
 
 /// A database that is set up, with the key beside it where it is a file.
-fn set_up(database: &Database) {
+pub(crate) fn set_up(database: &Database) {
     let output = grantd(database.url(), &["migrate"], "", &[("GRANTD_ADMIN_PASSWORD", ADMIN_PASSWORD)]);
     assert!(output.status.success(), "{output:?}");
 }
@@ -247,7 +247,7 @@ async fn keys_are_listed_rotated_and_retired(database: Database) {
     let active = json_of(&database, &["keys", "rotate", "--immediately"], "");
     assert_eq!(active["state"], "active");
     assert_eq!(states(&list()), [pair("ES256", "retired"), pair("ES256", "active")]);
-    json_of(&database, &["keys", "retire", active["kid"].as_str().unwrap()], "");
+    json_of(&database, &["keys", "retire", active["kid"].as_str().unwrap(), "--yes"], "");
     assert!(!list().to_string().contains(active["kid"].as_str().unwrap()));
     assert_eq!(states(&list()), [pair("ES256", "retired"), pair("ES256", "active")]);
     let (code, said) = failure(&database, &["keys", "retire", "nothing"], "");

@@ -12,10 +12,17 @@ use std::{
 
 use super::{Form, MASTER_KEY, Request, http_client};
 
+/// The path of the program.
+pub(crate) const GRANTD: &str = env!("CARGO_BIN_EXE_grantd");
+
 /// The program, with nothing of this process's environment that could be a setting, in a directory where there is no
 /// `.env`.
 fn command(database: &str, directory: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_grantd"));
+    with_settings(GRANTD, database, directory)
+}
+
+fn with_settings(program: &str, database: &str, directory: &Path) -> Command {
+    let mut command = Command::new(program);
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).current_dir(directory);
     command.env("DATABASE_URL", database).env("GRANTD_LISTEN", "127.0.0.1:0");
     if database.starts_with("postgres") {
@@ -31,6 +38,20 @@ pub(crate) fn grantd(database: &str, arguments: &[&str], input: &str, variables:
     let directory = tempfile::tempdir().unwrap();
     let mut command = command(database, directory.path());
     command.args(arguments).envs(variables.iter().copied());
+    run(command, input)
+}
+
+/// Runs a command whose standard input is a terminal, on which this is typed. The output has both streams, as a terminal
+/// shows them.
+pub(crate) fn grantd_on_terminal(database: &str, arguments: &[&str], typed: &str) -> Output {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = with_settings("script", database, directory.path());
+    let line: Vec<_> = std::iter::once(&GRANTD).chain(arguments).map(|word| format!("'{word}'")).collect();
+    command.args(["--quiet", "--return", "--command", &line.join(" "), "/dev/null"]);
+    run(command, typed)
+}
+
+fn run(mut command: Command, input: &str) -> Output {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // A command that reads no input may be gone already.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());

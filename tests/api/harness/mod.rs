@@ -16,7 +16,7 @@ mod settings_text;
 
 pub(crate) use self::{
     admin::Admin,
-    binary::{Grantd, grantd},
+    binary::{GRANTD, Grantd, grantd, grantd_on_terminal},
     client::{Answer, Form, Request, http_client},
     database::Database,
     past::Transaction,

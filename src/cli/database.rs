@@ -1,0 +1,81 @@
+//! Opens the database for a command.
+
+use std::error::Error;
+
+use actix_web::rt::System;
+use clap::ArgMatches;
+
+use super::{Outcome, serve};
+use crate::{
+    app::{App, StartError},
+    clock::Clock,
+    config::{self, Config, DatabaseUrl, DotEnv, Settings},
+};
+
+/// The database of the settings. Commands use it as the server does, whether a server is running or not.
+pub(super) struct Database<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) matches: &'a ArgMatches,
+    pub(super) dotenv: &'a DotEnv,
+}
+
+impl Database<'_> {
+    /// Runs a command on an existing database. Where there is none, creates nothing and says which was looked for.
+    pub(super) fn run(&self, work: impl AsyncFnOnce(&App) -> Outcome) -> Outcome {
+        let config = self.settings.check()?;
+        let (issuer, url) = (issuer(&config), config.database.url.clone());
+        System::new().block_on(async {
+            let app = App::open(config, issuer, Clock::system()).await;
+            run_and_close(&app.map_err(|error| self.explain(error, &url))?, work).await
+        })
+    }
+
+    /// Runs a command on the database, which is created if it does not exist.
+    pub(super) fn create_and_run(&self, work: impl AsyncFnOnce(&App) -> Outcome) -> Outcome {
+        let config = self.settings.check()?;
+        let issuer = issuer(&config);
+        System::new().block_on(async {
+            let (app, first) = App::start(config, issuer, Clock::system()).await?;
+            if let Some(first) = first {
+                eprintln!("{}", serve::first_start_text(&first, &app.issuer));
+            }
+            run_and_close(&app, work).await
+        })
+    }
+
+    fn explain(&self, error: StartError, url: &DatabaseUrl) -> Box<dyn Error> {
+        match error {
+            StartError::NoDatabase => format!(
+                "there is no grantd database at {url} ({}). Run the command in the server's directory, set DATABASE_URL, or \
+                 create the database by starting `grantd serve` once",
+                self.source()
+            )
+            .into(),
+            other => other.into(),
+        }
+    }
+
+    /// Returns where the location of the database came from.
+    fn source(&self) -> String {
+        let settings = config::in_force(self.matches, self.dotenv);
+        let is_set = |name: &str| settings.iter().any(|(setting, value, _)| setting == name && !value.is_empty());
+        let name = if is_set("DATABASE_URL_FILE") { "DATABASE_URL_FILE" } else { "DATABASE_URL" };
+        let source = settings.iter().find(|(setting, ..)| setting == name).map_or("default", |(.., source)| source);
+        match source {
+            "flag" => format!("from --{}", name.to_lowercase().replace('_', "-")),
+            "environment" => format!("from {name} in the environment"),
+            ".env" => format!("from {name} in .env"),
+            _ => format!("the default of {name}"),
+        }
+    }
+}
+
+fn issuer(config: &Config) -> String {
+    config.http.listen.first().map(|address| format!("http://{address}")).unwrap_or_default()
+}
+
+async fn run_and_close(app: &App, work: impl AsyncFnOnce(&App) -> Outcome) -> Outcome {
+    let done = work(app).await;
+    app.store.close().await;
+    done
+}
