@@ -42,6 +42,7 @@ mod apply;
 mod apply_at_start;
 mod cli;
 mod first_start;
+mod log;
 mod settings;
 mod start;
 mod tls;
