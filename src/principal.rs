@@ -62,14 +62,14 @@ extractor!(Watcher, watcher);
 
 async fn me(req: &HttpRequest) -> Result<Me, Problem> {
     let app = app(req)?;
-    let claims = claims(req, app)?;
+    let claims = access_token(req, app)?;
     if !claims.scope.contains(ACCOUNT.as_str()) {
         return Err(Refusal::Scope([ACCOUNT].into_iter().collect()).into());
     }
     // A token of the client credentials grant has no session, and its subject is the client.
     let (Some(session), Some(id)) = (claims.sid.as_deref().and_then(SessionId::parse), UserId::parse(&claims.sub))
     else {
-        return Err(Problem::forbidden("this is for users; a client has no account"));
+        return Err(Problem::forbidden("this route is for users; the access token is a client's own"));
     };
     enabled_client(app, &claims).await?;
     let user = enabled_user(app, id).await?;
@@ -130,7 +130,7 @@ pub(crate) struct Permit<S> {
 
 async fn permit<S: RequiredScopes>(req: &HttpRequest) -> Result<Permit<S>, Problem> {
     let app = app(req)?;
-    let claims = claims(req, app)?;
+    let claims = access_token(req, app)?;
     // The token has the scopes of its issue time. A scope that was removed from the client or user since must not count.
     let client = enabled_client(app, &claims).await?;
     let scopes = claims.scope.intersection(&client.scopes);
@@ -162,7 +162,7 @@ async fn watcher(req: &HttpRequest) -> Result<Watcher, Problem> {
     }
     match introspector(req, app) {
         Ok(()) => Ok(Watcher),
-        Err(refusal @ Refusal::NoCredentials) => Err(Problem::from(refusal).or_basic()),
+        Err(Refusal::NoCredentials) => Err(no_token(req).or_basic()),
         Err(refusal) => Err(refusal.into()),
     }
 }
@@ -170,6 +170,30 @@ async fn watcher(req: &HttpRequest) -> Result<Watcher, Problem> {
 fn has_scheme(req: &HttpRequest, scheme: &str) -> bool {
     let value = req.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
     value.split(|byte| *byte == b' ').next().is_some_and(|found| found.eq_ignore_ascii_case(scheme.as_bytes()))
+}
+
+/// Schemes that an error may name. Any other first word may be a token that was sent without a scheme.
+const KNOWN_SCHEMES: [&str; 8] = ["Basic", "Bearer", "Digest", "DPoP", "JWT", "Negotiate", "NTLM", "Token"];
+
+/// Returns the scheme of an `Authorization` header, if it is a well-known one.
+pub(crate) fn known_scheme(authorization: &HeaderValue) -> Option<&'static str> {
+    let first = authorization.as_bytes().split(|byte| *byte == b' ').next()?;
+    KNOWN_SCHEMES.into_iter().find(|scheme| first.eq_ignore_ascii_case(scheme.as_bytes()))
+}
+
+/// Returns the response to a request without an access token. It names what the `Authorization` header has instead, and never the credentials in it.
+fn no_token(req: &HttpRequest) -> Problem {
+    let value = req.headers().get(AUTHORIZATION);
+    let problem = Problem::from(Refusal::NoCredentials);
+    problem.with_detail(match value.map(known_scheme) {
+        None => "no access token was sent; send one as `Authorization: Bearer TOKEN`".into(),
+        Some(None) => {
+            "the Authorization header does not have the scheme Bearer; send `Authorization: Bearer TOKEN`".into()
+        }
+        Some(Some(found)) => {
+            format!("the Authorization header has the scheme {found}; send `Authorization: Bearer TOKEN`").into()
+        }
+    })
 }
 
 /// Returns whether a request has an `Authorization: Bearer` header, valid or not.
@@ -189,6 +213,14 @@ pub(crate) fn introspector(req: &HttpRequest, app: &App) -> Result<(), Refusal> 
 
 fn app(req: &HttpRequest) -> Result<&web::Data<App>, Error> {
     req.app_data().ok_or_else(|| Error::Internal("the routes have no App".to_owned()))
+}
+
+/// Returns the claims of a request's access token, or the response without one.
+fn access_token(req: &HttpRequest, app: &App) -> Result<Arc<Claims>, Problem> {
+    claims(req, app).map_err(|refusal| match refusal {
+        Refusal::NoCredentials => no_token(req),
+        refusal => refusal.into(),
+    })
 }
 
 /// Verifies the access token of a request, and returns its claims.

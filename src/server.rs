@@ -53,7 +53,9 @@ impl Server {
         app.apply_file().await?;
         let app = Arc::new(app);
         let inner = serve(&app, listeners, certificate.as_ref())?;
-        Ok(Self { app, first_start, addresses, scheme, certificate, inner })
+        let server = Self { app, first_start, addresses, scheme, certificate, inner };
+        server.log_start();
+        Ok(server)
     }
 
     /// The URL of the first address.
@@ -83,6 +85,13 @@ impl Server {
     #[must_use]
     pub fn handle(&self) -> dev::ServerHandle {
         self.inner.handle()
+    }
+
+    fn log_start(&self) {
+        let Self { app, .. } = self;
+        let database = if app.store.is_postgres() { "Postgres" } else { "SQLite" };
+        let listeners = self.urls().collect::<Vec<_>>().join(" ");
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), listeners, issuer = app.issuer, database, "server started");
     }
 
     /// Answers requests until it is stopped.

@@ -28,7 +28,7 @@ pub(crate) enum Unread {
     Broken,
 }
 
-/// Reads a body of at most `most` bytes.
+/// Reads a whole body of at most `most` bytes.
 pub(crate) async fn read(body: web::Payload, most: usize) -> Result<Bytes, Unread> {
     let bytes = timeout(LONGEST_WAIT, body.to_bytes_limited(most)).await.map_err(|_| Unread::TooSlow)?;
     bytes.map_err(|_| Unread::TooLarge)?.map_err(|_| Unread::Broken)
@@ -58,7 +58,7 @@ async fn object<T: DeserializeOwned>(req: &HttpRequest, body: web::Payload, type
         Unread::TooLarge => Problem::of_status(StatusCode::PAYLOAD_TOO_LARGE),
         Unread::Broken => Problem::malformed_body("the body could not be read"),
     })?;
-    // serde would accept an array for a struct too.
+    // serde accepts an array for a struct too.
     if !bytes.trim_ascii_start().starts_with(b"{") {
         return Err(Problem::malformed_body("the body must be a JSON object"));
     }
@@ -70,28 +70,44 @@ async fn object<T: DeserializeOwned>(req: &HttpRequest, body: web::Payload, type
             Wrong::Type => Error::from(FieldError::new(field, Code::Format, "has the wrong type")).into(),
         }
     })?;
-    json.end().map_err(|_| Problem::malformed_body("something follows the JSON object"))?;
+    json.end().map_err(|_| Problem::malformed_body("the body must end after the JSON object"))?;
     Ok(object)
 }
 
 enum Wrong {
-    Body(&'static str),
-    /// A member has the wrong type.
+    Body(String),
+    /// A member's type.
     Type,
 }
 
-/// Describes an error without repeating the input, which may hold a password.
+/// Longest name of a member that an error repeats, in bytes.
+const MAX_NAME: usize = 64;
+
+/// Describes an error. Repeats the name of a member, and no other input: it may hold a password.
 fn describe(error: &serde_json::Error) -> Wrong {
     let text = error.to_string();
-    if text.starts_with("unknown field") {
-        Wrong::Body("the body has a member that is not known here")
-    } else if text.starts_with("duplicate field") {
-        Wrong::Body("a member of the body is repeated")
+    if let Some(rest) = text.strip_prefix("unknown field `") {
+        Wrong::Body(match plain_name(rest) {
+            Some(name) => format!("unknown member {name}; see /docs for the members of this body"),
+            None => "the body has an unknown member; see /docs for the members of this body".to_owned(),
+        })
+    } else if let Some(rest) = text.strip_prefix("duplicate field `") {
+        Wrong::Body(match plain_name(rest) {
+            Some(name) => format!("the member {name} is repeated"),
+            None => "a member of the body is repeated".to_owned(),
+        })
     } else if error.is_data() {
         Wrong::Type
     } else {
-        Wrong::Body("the body is no JSON")
+        Wrong::Body(format!("the body is not valid JSON: line {}, column {}", error.line(), error.column()))
     }
+}
+
+/// Returns the name before the next backtick, if it looks like one. Anything else may be a value in the wrong place.
+fn plain_name(text: &str) -> Option<&str> {
+    let (name, _) = text.split_once('`')?;
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+    (plain && (1..=MAX_NAME).contains(&name.len())).then_some(name)
 }
 
 /// Validates the members of a body or the parameters of a query, and collects all errors.
@@ -106,7 +122,7 @@ impl Members {
 
     /// Takes a required member.
     pub(crate) fn required<T>(&mut self, name: &'static str, member: Option<Result<T, FieldError>>) -> Option<T> {
-        self.optional(Some(member.unwrap_or_else(|| Err(FieldError::new(name, Code::Required, "is needed")))))
+        self.optional(Some(member.unwrap_or_else(|| Err(FieldError::new(name, Code::Required, "is required")))))
     }
 
     /// Takes a member of a patch that cannot be removed.

@@ -1,4 +1,4 @@
-//! What every answer has: a request id, the security headers, and for errors one of the two forms.
+//! What every response has: a request id, the security headers, and for errors one of the two forms.
 
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ use actix_web::{
 use super::{docs, problem::Problem, request_log};
 use crate::{app::App, ids::RequestId, oauth::OAuthError};
 
-/// As much as a request's head may have, in bytes.
+/// Maximum size of a request's head, in bytes.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
@@ -29,7 +29,7 @@ const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-
 #[derive(Clone)]
 pub(crate) struct RequestIdText(pub(crate) String);
 
-/// Names the request, answers it, completes the answer, and notes it in the log.
+/// Gives the request an id, handles it, completes the response and logs it.
 pub(super) async fn complete(
     req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -42,9 +42,9 @@ pub(super) async fn complete(
     } else {
         next.call(req).await?.map_into_boxed_body()
     };
-    let mut response = in_form(response, &id);
+    let (mut response, reason) = in_form(response, &id);
     secure(&mut response, &id);
-    request_log::log(&response, &id, began);
+    request_log::log(&response, &id, began, reason.as_deref());
     Ok(response)
 }
 
@@ -53,7 +53,7 @@ fn head_bytes(req: &ServiceRequest) -> usize {
     req.uri().path_and_query().map_or(0, |path| path.as_str().len()) + fields
 }
 
-/// The caller's, where it is plain, else a new one.
+/// Returns the caller's request id if it is plain, else a new one.
 fn request_id(req: &HttpRequest) -> String {
     let plain = |text: &&str| {
         (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
@@ -66,19 +66,23 @@ fn new_request_id(req: &HttpRequest) -> String {
     req.app_data::<web::Data<App>>().map_or_else(|| "unknown".to_owned(), |app| RequestId::new(app.now()).to_string())
 }
 
-/// Gives every error one of the two forms, with the request's id: grantd's own, and those that actix makes.
-fn in_form(response: ServiceResponse, id: &str) -> ServiceResponse {
+/// Renders errors in one of the two forms, with the request id: grantd's own, and those that actix makes. Returns also the reason
+/// of a refused login or token request, which goes to the log only.
+fn in_form(response: ServiceResponse, id: &str) -> (ServiceResponse, Option<String>) {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
-        return response;
+        return (response, None);
     }
     let (req, response) = response.into_parts();
     let error = response.error();
+    let mut reason = None;
     let mut answer = if let Some(problem) = error.and_then(Error::as_error::<Problem>) {
         tell(problem.cause(), status, id);
+        reason = problem.log_reason().map(str::to_owned);
         problem.render(id)
     } else if let Some(error) = error.and_then(Error::as_error::<OAuthError>) {
         tell(error.cause(), status, id);
+        reason = Some(error.log_reason());
         error.render(id)
     } else {
         if let Some(error) = error {
@@ -91,21 +95,21 @@ fn in_form(response: ServiceResponse, id: &str) -> ServiceResponse {
         }
     };
     keep(&mut answer, response.headers());
-    ServiceResponse::new(req, answer)
+    (ServiceResponse::new(req, answer), reason)
 }
 
-/// Says in the log what the caller is not told.
+/// Logs what failed in the server. The caller does not learn it.
 fn tell(cause: Option<&str>, status: StatusCode, request_id: &str) {
     match cause {
         Some(error) if status == StatusCode::SERVICE_UNAVAILABLE => {
-            tracing::warn!(error, request_id, "the database is away");
+            tracing::warn!(error, request_id, "the database is unavailable");
         }
         Some(error) => tracing::error!(error, request_id, "internal error"),
         None => {}
     }
 }
 
-/// Gives an answer the headers of the one whose place it takes: browsers' rules were written there already.
+/// Copies the headers of the response that is replaced: the CORS middleware has written to it.
 fn keep(answer: &mut HttpResponse, headers: &HeaderMap) {
     for name in headers.keys().filter(|name| !answer.headers().contains_key(*name)).cloned().collect::<Vec<_>>() {
         for value in headers.get_all(&name) {

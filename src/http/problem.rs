@@ -1,4 +1,4 @@
-//! The errors of all routes outside OAuth: problem details (RFC 9457), and how other errors are told there.
+//! Errors of all routes but OAuth's: problem details (RFC 9457), and the translation of other errors to them.
 
 use std::{borrow::Cow, fmt};
 
@@ -21,20 +21,22 @@ use crate::{
 
 /// The realm of challenges.
 const REALM: &str = "grantd";
-/// Seconds after which a request that found the server busy or its database away may come again.
+/// `Retry-After`, in seconds, where the server is busy or its database unavailable.
 const RETRY_AFTER_SECONDS: &str = "1";
 
-/// An error answer.
+/// An error response.
 #[derive(Debug)]
 pub(crate) struct Problem {
     status: StatusCode,
     kind: Kind,
     detail: Cow<'static, str>,
     errors: Vec<FieldError>,
-    /// Names and values of headers that belong to it.
+    /// Names and values of its headers.
     headers: Vec<(&'static str, String)>,
-    /// What went wrong here, for the log alone.
+    /// What failed in the server. Goes to the log only.
     cause: Option<Box<str>>,
+    /// Why a client was refused. Goes to the log only.
+    logged: Option<String>,
 }
 
 /// The body of an error (RFC 9457 §3).
@@ -42,15 +44,15 @@ pub(crate) struct Problem {
 #[schema(as = Problem)]
 pub(crate) struct ProblemBody<'a> {
     r#type: Kind,
-    /// What it is, for people.
+    /// Short summary, the same for all problems of this type.
     title: &'a str,
     /// The HTTP status.
     status: u16,
-    /// What is wrong with this request.
+    /// Explanation of this occurrence.
     detail: &'a str,
-    /// The request's id, which the log has too.
+    /// Id of the request, as in the header `X-Request-Id` and in the server's log.
     instance: &'a str,
-    /// Every field that is wrong.
+    /// All invalid fields.
     #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
     errors: &'a [FieldError],
 }
@@ -58,7 +60,7 @@ pub(crate) struct ProblemBody<'a> {
 impl Problem {
     fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
         let (detail, errors, headers) = (detail.into(), Vec::new(), Vec::new());
-        Self { status: kind.status(), kind, detail, errors, headers, cause: None }
+        Self { status: kind.status(), kind, detail, errors, headers, cause: None, logged: None }
     }
 
     pub(crate) fn not_found(detail: impl Into<Cow<'static, str>>) -> Self {
@@ -66,7 +68,7 @@ impl Problem {
     }
 
     pub(crate) fn method_not_allowed(allow: &str) -> Self {
-        let mut problem = Self::new(Kind::MethodNotAllowed, format!("this takes {allow}"));
+        let mut problem = Self::new(Kind::MethodNotAllowed, format!("this path allows {allow}"));
         problem.headers.push((ALLOW.as_str(), allow.to_owned()));
         problem
     }
@@ -75,28 +77,33 @@ impl Problem {
         Self::new(Kind::Forbidden, detail)
     }
 
-    pub(crate) fn malformed_body(detail: &'static str) -> Self {
+    pub(crate) fn malformed_body(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Kind::MalformedBody, detail)
     }
 
     pub(crate) fn unsupported_media_type() -> Self {
-        Self::new(Kind::UnsupportedMediaType, "the content type must be application/json")
+        Self::new(Kind::UnsupportedMediaType, "Content-Type must be application/json")
     }
 
     pub(crate) fn head_too_large() -> Self {
-        Self::new(Kind::HeadTooLarge, "16 KiB are allowed for the request's head")
+        Self::new(Kind::HeadTooLarge, "the path, query and headers have more than 16 KiB together")
     }
 
-    /// The same, with the challenge that a client may prove itself by Basic too. `Bearer` stays first.
+    /// Returns the problem with another detail.
+    pub(crate) fn with_detail(self, detail: Cow<'static, str>) -> Self {
+        Self { detail, ..self }
+    }
+
+    /// Returns the problem with a second challenge: clients may authenticate with HTTP Basic. `Bearer` stays first.
     pub(crate) fn or_basic(mut self) -> Self {
         self.headers.push((WWW_AUTHENTICATE.as_str(), format!("Basic realm=\"{REALM}\"")));
         self
     }
 
-    /// For a client that did not prove itself, outside OAuth.
+    /// Translates a failed client authentication at a route that is not OAuth's.
     pub(crate) fn of_client(error: &OAuthError) -> Self {
         if error.status_code() == StatusCode::SERVICE_UNAVAILABLE {
-            let problem = Self::unavailable("the database is away; try again a little later");
+            let problem = Self::unavailable("the database is unavailable; retry later");
             return problem.because(&error.cause().unwrap_or_default());
         }
         if error.status_code().is_server_error() {
@@ -107,13 +114,19 @@ impl Problem {
         }
         let detail = "the client is unknown or public, or its credentials are wrong";
         let mut problem = Self::new(Kind::Unauthorized, detail);
+        problem.logged = Some(error.log_reason());
         problem.headers.push((WWW_AUTHENTICATE.as_str(), format!("Bearer realm=\"{REALM}\"")));
         problem.or_basic()
     }
 
-    /// What went wrong on this side.
+    /// Returns what failed in the server.
     pub(crate) fn cause(&self) -> Option<&str> {
         self.cause.as_deref()
+    }
+
+    /// Returns why a client was refused, for the log.
+    pub(crate) fn log_reason(&self) -> Option<&str> {
+        self.logged.as_deref()
     }
 
     fn because(mut self, cause: &dyn fmt::Display) -> Self {
@@ -128,14 +141,14 @@ impl Problem {
     }
 
     fn internal() -> Self {
-        Self::new(Kind::Internal, "the log has more under this request's id")
+        Self::new(Kind::Internal, "internal error; see the server's log for the request id in instance")
     }
 
-    /// For an error that actix made.
+    /// Translates an error that actix made.
     pub(crate) fn of_status(status: StatusCode) -> Self {
         match status {
-            StatusCode::NOT_FOUND => Self::not_found("there is nothing at this path"),
-            StatusCode::REQUEST_TIMEOUT => Self::new(Kind::Timeout, "the request took too long to come"),
+            StatusCode::NOT_FOUND => Self::not_found("there is nothing at this path; see /docs for all routes"),
+            StatusCode::REQUEST_TIMEOUT => Self::new(Kind::Timeout, "the request took too long to arrive"),
             StatusCode::PAYLOAD_TOO_LARGE => Self::new(Kind::TooLarge, "the body is too large"),
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Self::head_too_large(),
             status if status.is_server_error() => Self::internal(),
@@ -143,7 +156,7 @@ impl Problem {
         }
     }
 
-    /// The answer, which names the request.
+    /// Returns the response, which names the request id.
     pub(crate) fn render(&self, request_id: &str) -> HttpResponse {
         let mut answer = HttpResponse::build(self.status);
         for (name, value) in &self.headers {
@@ -183,19 +196,19 @@ impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match error {
             Error::Invalid(errors) => {
-                Self { errors, ..Self::new(Kind::Validation, "some fields are wrong: see errors") }
+                Self { errors, ..Self::new(Kind::Validation, "some fields are invalid; see errors") }
             }
-            Error::Taken { field } => Self::new(Kind::Conflict, format!("{field} is taken")),
-            Error::NotFound { what, .. } => Self::not_found(format!("there is no such {what}")),
+            Error::Taken { field } => Self::new(Kind::Conflict, format!("{field} is already taken")),
+            Error::NotFound { what, .. } => Self::not_found(format!("{what} not found")),
             Error::MissingScopes(scopes) => Refusal::Scope(scopes).into(),
             Error::RuleViolation(rule) => Self::new(Kind::Conflict, rule),
-            Error::NoSigningKey => {
-                Self::unavailable("the signing keys cannot be unsealed with the master key of this server")
-                    .because(&error)
-            }
-            Error::HashQueueFull => Self::unavailable("too many passwords are being checked; try again a little later"),
+            Error::NoSigningKey => Self::unavailable(
+                "the server cannot use its signing keys: its master key is not the one they were sealed with",
+            )
+            .because(&error),
+            Error::HashQueueFull => Self::unavailable("too many passwords are being checked; retry later"),
             Error::Store(StoreError::Unavailable(_) | StoreError::Repeat(_)) => {
-                Self::unavailable("the database is away; try again a little later").because(&error)
+                Self::unavailable("the database is unavailable; retry later").because(&error)
             }
             Error::Store(_) | Error::Internal(_) => Self::internal().because(&error),
         }

@@ -1,5 +1,5 @@
-//! What errors outside OAuth may be: one list, and a page for each at `GET /problems/{type}`, to where the `type` of a
-//! problem leads (RFC 9457 §3.1.1).
+//! The types of problems: one list, and a page for each at `GET /problems/{type}`, to which the `type` of a problem links
+//! (RFC 9457 §3.1.1).
 
 use std::fmt::Write as _;
 
@@ -15,21 +15,21 @@ use super::{
     problem::Problem,
 };
 
-/// The description of a kind of problem.
+/// The documentation of a type of problem.
 struct Entry {
     /// Its `type`.
     path: &'static str,
     title: &'static str,
-    /// The usual one.
+    /// Usual status.
     status: StatusCode,
     meaning: &'static str,
     remedy: &'static str,
 }
 
-/// Makes the list, so that a kind without a page does not compile.
+/// Defines the list, so that a type without a page does not compile.
 macro_rules! kinds {
     ($($kind:ident($name:literal, $title:literal, $status:ident) { $meaning:literal, $remedy:literal })*) => {
-        /// What a problem is.
+        /// The type of a problem.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub(crate) enum Kind {
             $($kind),*
@@ -55,95 +55,93 @@ macro_rules! kinds {
 
 kinds! {
     InvalidRequest("invalid-request", "Invalid request", BAD_REQUEST) {
-        "The server cannot make sense of the request: credentials in two places at once, a malformed \
-            Authorization header, or another part that is not as HTTP has it.",
-        "Send one access token, as Authorization: Bearer and the token, and nowhere else. The member detail \
-            says what was wrong. The same request would be refused again."
+        "The request is malformed: credentials were sent in several places, the Authorization header is \
+            malformed, or another part of the request is not valid HTTP.",
+        "Send one access token, as Authorization: Bearer TOKEN, and nowhere else. The member detail says what is \
+            wrong. Do not retry the request unchanged."
     }
     MalformedBody("malformed-body", "Malformed body", BAD_REQUEST) {
-        "The body is not a JSON object, or has a member that is not known here, is repeated, is missing, or \
-            is of the wrong type.",
-        "Compare the body with the description of the route at /docs; the member detail says which it is. The \
-            same body would be refused again."
+        "The body is not a JSON object, or has an unknown or repeated member.",
+        "Compare the body with the description of the route at /docs. The member detail names the member, or the \
+            line and column where the JSON is not valid. Do not retry the request unchanged."
     }
     Unauthorized("unauthorized", "Authentication required", UNAUTHORIZED) {
-        "This is not for everybody, and the request has no credentials, or those of a client that is unknown \
-            or could not prove itself.",
-        "Get an access token at POST /token and send it as Authorization: Bearer and the token. The header \
-            WWW-Authenticate names what else is accepted."
+        "The route requires authentication. The request has no access token, or it has the credentials of a \
+            client that is unknown, public or disabled, or they are wrong.",
+        "Get an access token from POST /token and send it as Authorization: Bearer TOKEN. The header \
+            WWW-Authenticate lists the accepted schemes."
     }
     InvalidToken("invalid-token", "Invalid access token", UNAUTHORIZED) {
-        "The access token is not accepted: it has expired, was revoked, is malformed, was signed by a key that \
-            is gone, is for another service, or its user is disabled. The member detail says which.",
-        "Get another one, with the refresh token where there is one, else by a new login. Whoever runs the \
-            server can look into a token with: grantd token explain."
+        "The access token is not accepted: it is expired, revoked, malformed, signed by an unknown key, issued \
+            for another audience, or its user is disabled or deleted. The member detail says which.",
+        "Get a new access token with the refresh token, or log in again. An operator of the server can inspect a \
+            token with: grantd token explain."
     }
     InsufficientScope("insufficient-scope", "Insufficient scope", FORBIDDEN) {
-        "The access token is good, and lacks a scope that is needed here.",
-        "The header WWW-Authenticate names what is needed. Ask for it when you get the token. A user who does not \
-            have it needs a role with it, and has it in the tokens from the next login or refresh on; a client needs \
-            it among its scopes."
+        "The access token is valid and lacks a scope that the route requires.",
+        "The header WWW-Authenticate names the required scopes. Request them when you get the token. A user needs a \
+            role with the scope; tokens have it from the next login or refresh on. A client needs the scope among \
+            its own scopes."
     }
     Forbidden("forbidden", "Forbidden", FORBIDDEN) {
-        "The access token has the scope for this, and whoever it was given to still may not do it. Some routes \
-            are for users and not for clients, and nobody may give to others what they do not have themselves.",
-        "The member detail says what stands against it. Ask somebody who may."
+        "The access token is valid and has the required scope, and its owner still may not do this. For example, \
+            some routes are for users and not for clients.",
+        "The member detail says why. Use the account of a user or client that may do it."
     }
     NotFound("not-found", "Not found", NOT_FOUND) {
-        "There is nothing at this path, or nothing with the name or id that is in it. What belongs to somebody \
-            else may be answered in the same way.",
-        "Compare the path with the routes at /docs, and look whether what it names has been deleted."
+        "The path does not exist, or there is nothing with the name or id in it. Things that belong to another \
+            user may also be reported as not found.",
+        "Compare the path with the routes at /docs, and check that the name or id exists and was not deleted."
     }
     MethodNotAllowed("method-not-allowed", "Method not allowed", METHOD_NOT_ALLOWED) {
-        "There is something at this path, which does not take this method.",
-        "The header Allow names the methods that it takes."
+        "The path exists and does not support this method.",
+        "Use one of the methods in the header Allow."
     }
     Timeout("timeout", "Timeout", REQUEST_TIMEOUT) {
-        "The request was not there in whole after some seconds.",
-        "Send it again, without pauses within the body."
+        "The request did not arrive completely within the time limit.",
+        "Retry the request, and send the body without pauses."
     }
     Conflict("conflict", "Conflict", CONFLICT) {
-        "The request is in order, and does not agree with what is there: another one has this name or address \
-            already, or the change would break a rule, such as that the last administrator stays.",
-        "The member detail says which it is. Choose another value, or change first what stands against it."
+        "The request is valid and conflicts with the current state: a name or e-mail address is already taken, or \
+            the change would break a rule, such as removing the last administrator.",
+        "The member detail says which. Choose another value, or remove the conflict first."
     }
     TooLarge("too-large", "Too large", PAYLOAD_TOO_LARGE) {
-        "The body is larger than the server takes: 64 KiB for JSON.",
-        "Send less at once."
+        "The body is larger than the limit: 64 KiB for JSON.",
+        "Send a smaller body."
     }
     UnsupportedMediaType("unsupported-media-type", "Unsupported media type", UNSUPPORTED_MEDIA_TYPE) {
-        "By its header Content-Type the body is not in a form that this route takes.",
-        "The member detail names the Content-Type to send, which is application/json nearly everywhere."
+        "The route does not accept the Content-Type of the body.",
+        "Send the Content-Type that the member detail names, usually application/json."
     }
     Validation("validation", "Validation failed", UNPROCESSABLE_ENTITY) {
-        "The request could be read, and some of its members or query parameters have values that cannot be. \
-            Nothing was changed.",
-        "The member errors lists all of them at once: field is the name, code says to programs what is wrong \
-            (required, length, format, email or unknown), and message to people. Correct them and send it again."
+        "Some members of the body or parameters of the query have invalid values. Nothing was changed.",
+        "The member errors lists all invalid fields: field is the name, code says what is wrong to programs \
+            (required, length, format, email or unknown), and message to people. Correct all of them and retry."
     }
     HeadTooLarge("head-too-large", "Request head too large", REQUEST_HEADER_FIELDS_TOO_LARGE) {
-        "The path, the query and the headers of the request have more than 16 KiB together.",
-        "Send fewer or shorter headers. Often it is cookies, which this server does not need."
+        "The path, query and headers of the request are larger than 16 KiB together.",
+        "Send fewer or shorter headers. Often the cause is cookies, which this server does not use."
     }
     Internal("internal", "Internal error", INTERNAL_SERVER_ERROR) {
-        "Something went wrong inside the server. It is not the fault of the request.",
-        "Tell whoever runs the server the value of the member instance. It is the id of the request, and the \
-            log says under it what happened."
+        "The server failed. The request is not at fault.",
+        "Report the value of the member instance to an operator of the server. It is the request id, under which \
+            the log has the cause."
     }
     Unavailable("unavailable", "Temporarily unavailable", SERVICE_UNAVAILABLE) {
-        "The server cannot answer now: its database is away, or more is asked at once than it can do.",
-        "Wait for as many seconds as the header Retry-After says, and send the request again. Where it stays so, \
-            whoever runs the server finds the reason in its log."
+        "The server cannot handle the request now: its database is unavailable, or it is overloaded.",
+        "Wait for the number of seconds in the header Retry-After and retry. If it persists, the server's log has \
+            the cause."
     }
 }
 
 impl Kind {
-    /// That of a `type`.
+    /// Returns the kind with this `type`.
     pub(super) fn of_path(path: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|kind| kind.path() == path)
     }
 
-    /// `type`: a URI relative to the server's, which stays the same.
+    /// Returns its `type`: a relative URI that stays the same in later versions.
     pub(super) const fn path(self) -> &'static str {
         self.entry().path
     }
@@ -152,7 +150,7 @@ impl Kind {
         self.entry().title
     }
 
-    /// The usual one.
+    /// Returns the usual status.
     pub(super) const fn status(self) -> StatusCode {
         self.entry().status
     }
@@ -166,8 +164,8 @@ impl Serialize for Kind {
 
 impl PartialSchema for Kind {
     fn schema() -> RefOr<Schema> {
-        let description = "What a problem is, for programs: a URI relative to the server's, at which a page says what it \
-            means and what to do. `/problems` lists them. A later version may have more.";
+        let description = "Type of the problem, for programs: a URI relative to the server's, with a page that says what it \
+            means and what to do. `/problems` lists all types. Later versions may add types.";
         let paths = Self::ALL.iter().map(|kind| kind.path());
         ObjectBuilder::new().schema_type(Type::String).description(Some(description)).enum_values(Some(paths)).into()
     }
@@ -182,12 +180,12 @@ impl ToSchema for Kind {
 /// `GET /problems`
 pub(super) async fn list(req: HttpRequest) -> HttpResponse {
     let mut body =
-        "<p>Errors of this server are problem details (RFC 9457), save those of /token, /introspect and /revoke, \
-        which are OAuth's (RFC 6749). The member type of a problem leads to its page.</p>\n<dl>\n"
+        "<p>Errors of this server are problem details (RFC 9457), except those of /token, /introspect and /revoke, \
+        which have the format of OAuth (RFC 6749). The member type of a problem links to its page.</p>\n<dl>\n"
             .to_owned();
     for kind in Kind::ALL {
         let Entry { path, title, status, meaning, .. } = kind.entry();
-        // Relative: a proxy may have put the server below a path.
+        // Relative, because a proxy may serve this server below a path.
         let (link, title, meaning) = (escape(path.trim_start_matches('/')), escape(title), escape(meaning));
         let _ = writeln!(body, "<dt><a href=\"{link}\">{title}</a> ({})</dt>\n<dd>{meaning}</dd>", status.as_u16());
     }
@@ -198,7 +196,7 @@ pub(super) async fn list(req: HttpRequest) -> HttpResponse {
 /// `GET /problems/{type}`
 pub(super) async fn show(req: HttpRequest, name: web::Path<String>) -> Result<HttpResponse, Problem> {
     let kind = Kind::of_path(&format!("/problems/{name}"));
-    let kind = kind.ok_or_else(|| Problem::not_found("there is no such type of problem"))?;
+    let kind = kind.ok_or_else(|| Problem::not_found("problem type not found; /problems lists all types"))?;
     let Entry { path, title, status, meaning, remedy } = kind.entry();
     let body = format!(
         "<p><code>{}</code>, status {}</p>\n<h2>What it means</h2>\n<p>{}</p>\n<h2>What to do</h2>\n<p>{}</p>\n\
@@ -211,7 +209,7 @@ pub(super) async fn show(req: HttpRequest, name: web::Path<String>) -> Result<Ht
     Ok(page(title, &body).answer(&req))
 }
 
-/// A page without styles and scripts: the policy of all answers allows none.
+/// Returns a page without styles and scripts: the content security policy allows none.
 fn page(title: &str, body: &str) -> Document {
     let title = escape(title);
     let html = format!(

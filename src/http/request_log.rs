@@ -1,5 +1,5 @@
-//! A line in the log for each request that changed something or went wrong, and at the level `debug` for every other. Never a
-//! query, a header or a body: there are secrets in them.
+//! The request log: a line for each request that changed something or failed, and at the level `debug` for all others. A refused
+//! login or token request has the reason. Never a query, a header or a body: they contain secrets.
 
 use std::time::Instant;
 
@@ -8,12 +8,12 @@ use tracing::Level;
 
 use crate::{app::App, client_address::client_address};
 
-/// Routes that change nothing though they take a body.
+/// Routes that take a body and change nothing.
 const QUIET: [&str; 1] = ["/introspect"];
 
-pub(super) fn log<B>(response: &ServiceResponse<B>, request_id: &str, began: Instant) {
+pub(super) fn log<B>(response: &ServiceResponse<B>, request_id: &str, began: Instant, reason: Option<&str>) {
     let (req, status) = (response.request(), response.status().as_u16());
-    // What was asked and answered well is the most of it, and of use to nobody most of the time.
+    // Successful reads are most of the traffic, and rarely of interest.
     let is_quiet = status < 400 && (req.method().is_safe() || QUIET.contains(&req.path()));
     if is_quiet && !tracing::enabled!(Level::DEBUG) {
         return;
@@ -25,10 +25,10 @@ pub(super) fn log<B>(response: &ServiceResponse<B>, request_id: &str, began: Ins
         .map(|address| address.to_string());
     let (method, path) = (req.method().as_str(), req.path());
     if status >= 500 {
-        tracing::error!(method, path, status, micros, request_id, address, "request");
+        tracing::error!(method, path, status, micros, request_id, address, reason, "request");
     } else if is_quiet {
-        tracing::debug!(method, path, status, micros, request_id, address, "request");
+        tracing::debug!(method, path, status, micros, request_id, address, reason, "request");
     } else {
-        tracing::info!(method, path, status, micros, request_id, address, "request");
+        tracing::info!(method, path, status, micros, request_id, address, reason, "request");
     }
 }

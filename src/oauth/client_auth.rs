@@ -66,7 +66,7 @@ pub(super) async fn authenticate_reader(
     let client = proven(app, req, found, &claimed, now).await?;
     match client.kind {
         ClientKind::Confidential => Ok(client),
-        ClientKind::Public => Err(OAuthError::invalid_client(true)),
+        ClientKind::Public => Err(OAuthError::invalid_client(true).logged("public client")),
     }
 }
 
@@ -82,20 +82,21 @@ async fn proven(
     claimed: &Claimed,
     now: DateTime<Utc>,
 ) -> Result<Arc<Client>, OAuthError> {
-    let refused = || OAuthError::invalid_client(claimed.basic);
-    let found = found.ok_or_else(refused)?;
+    // The caller gets the same response for an unknown client and wrong credentials.
+    let refused = |reason| OAuthError::invalid_client(claimed.basic).logged(reason);
+    let found = found.ok_or_else(|| refused("unknown client"))?;
     let proven = match &claimed.proof {
         Proof::Word => found.secret_hash.is_none(),
         Proof::Secret(secret) => is_secret(&found, secret, now),
         Proof::Assertion(assertion) => client_assertion::proves(app, &found, assertion, now).await?,
     };
-    let reason = match (proven, found.client.disabled) {
+    let (reason, logged) = match (proven, found.client.disabled) {
         (true, false) => return Ok(Arc::clone(&found.client)),
-        (true, true) => "client_disabled",
-        (false, _) => "wrong_credentials",
+        (true, true) => ("client_disabled", "client disabled"),
+        (false, _) => ("wrong_credentials", "wrong client credentials"),
     };
     record_failure(app, req, &claimed.client_id, reason, now);
-    Err(refused())
+    Err(refused(logged))
 }
 
 /// Records the first failure of a series, in a task of its own: a caller who leaves does not suppress it.
@@ -121,22 +122,23 @@ fn claimed(req: &HttpRequest, form: &Form) -> Result<Claimed, OAuthError> {
     let assertion = assertion(form)?;
     let basic = basic(req)?;
     if usize::from(secret.is_some()) + usize::from(assertion.is_some()) + usize::from(basic.is_some()) > 1 {
-        return Err(OAuthError::invalid_request("the client authenticates in two ways at once"));
+        return Err(OAuthError::invalid_request("use one method of client authentication, not several"));
     }
     let (client_id, proof, basic) = if let Some((client_id, secret)) = basic {
         (client_id, secret.map_or(Proof::Word, Proof::Secret), true)
     } else if let Some(assertion) = assertion {
-        let client_id = client_assertion::client_id(assertion).ok_or_else(|| OAuthError::invalid_client(false))?;
+        let client_id = client_assertion::client_id(assertion)
+            .ok_or_else(|| OAuthError::invalid_client(false).logged("malformed client_assertion"))?;
         (client_id, Proof::Assertion(assertion.to_owned()), false)
     } else {
         let client_id = in_form.map_or_else(|| ClientId::default_client().to_string(), str::to_owned);
         (client_id, secret.map_or(Proof::Word, |secret| Proof::Secret(secret.into())), false)
     };
     if in_form.is_some_and(|named| named != client_id) {
-        return Err(OAuthError::invalid_request("client_id is not the client that authenticates"));
+        return Err(OAuthError::invalid_request("client_id differs from the client that authenticates"));
     }
     // Before the database is asked: no client has a malformed id.
-    let client_id = client_id.parse().map_err(|_| OAuthError::invalid_client(basic))?;
+    let client_id = client_id.parse().map_err(|_| OAuthError::invalid_client(basic).logged("unknown client"))?;
     Ok(Claimed { client_id, proof, basic })
 }
 
@@ -146,8 +148,8 @@ fn assertion(form: &Form) -> Result<Option<&str>, OAuthError> {
     match (kind, assertion) {
         (None, None) => Ok(None),
         (Some(client_assertion::JWT_BEARER), Some(assertion)) => Ok(Some(assertion)),
-        (Some(_), Some(_)) => Err(OAuthError::invalid_request("the client_assertion_type is not known")),
-        _ => Err(OAuthError::invalid_request("client_assertion and client_assertion_type belong together")),
+        (Some(_), Some(_)) => Err(OAuthError::invalid_request("unsupported client_assertion_type")),
+        _ => Err(OAuthError::invalid_request("client_assertion and client_assertion_type must be sent together")),
     }
 }
 
@@ -156,12 +158,12 @@ fn basic(req: &HttpRequest) -> Result<Option<(String, Option<SecretString>)>, OA
     let mut values = req.headers().get_all(AUTHORIZATION);
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(OAuthError::invalid_request("there are two Authorization headers"));
+        return Err(OAuthError::invalid_request("the request has several Authorization headers; send one"));
     }
-    let refused = || OAuthError::invalid_client(true);
+    let refused = || OAuthError::invalid_client(true).logged("malformed Authorization header");
     let (scheme, encoded) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(refused)?;
     if !scheme.eq_ignore_ascii_case("basic") {
-        return Err(refused());
+        return Err(OAuthError::wrong_scheme(principal::known_scheme(value)));
     }
     let decoded = BASE64_STANDARD.decode(encoded.trim_matches(' ')).map_err(|_| refused())?;
     let decoded = String::from_utf8(decoded).map_err(|_| refused())?;

@@ -19,7 +19,7 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
     let access = AccessRequest::read(request)?;
     let scope = access.scope.clone().unwrap_or_else(|| client.scopes.clone());
     if scope.is_empty() {
-        return Err(OAuthError::invalid_scope("this client has no scope"));
+        return Err(OAuthError::invalid_scope("this client has no scopes; grant it at least one"));
     }
     let audience = access.audience(request, None)?;
     let answer = issue::answer_for_client(request, scope, audience)?;

@@ -1,4 +1,4 @@
-//! The errors of the OAuth endpoints (RFC 6749 §5.2), and how other errors are told there.
+//! Errors of the OAuth endpoints (RFC 6749 §5.2), and the translation of other errors to them.
 
 use std::{borrow::Cow, fmt};
 
@@ -9,27 +9,31 @@ use actix_web::{
         header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE},
     },
 };
-use grantd_guard::Refusal;
+use grantd_guard::{Refusal, Scope, Scopes};
 use serde::Serialize;
 
 use crate::{error::Error, store::StoreError};
 
 /// The realm of challenges.
 const REALM: &str = "grantd";
-/// Seconds after which a request that found the server busy or its database away may come again.
+/// `Retry-After`, in seconds, where the server is busy or its database unavailable.
 const RETRY_AFTER_SECONDS: &str = "1";
+/// Longest name of a scope that a description repeats, in bytes. A pasted token is longer.
+const MAX_SCOPE_NAME: usize = 64;
 
-/// An error answer of an OAuth endpoint.
+/// An error response of an OAuth endpoint.
 #[derive(Debug)]
 pub(crate) struct OAuthError {
     status: StatusCode,
     error: &'static str,
     description: Cow<'static, str>,
     reason: Option<&'static str>,
-    /// Names and values of headers that belong to it.
+    /// Names and values of its headers.
     headers: Vec<(&'static str, String)>,
-    /// What went wrong here, for the log alone.
+    /// What failed in the server. Goes to the log only.
     cause: Option<Box<str>>,
+    /// Why the request was refused, more precisely than `description`. Goes to the log only.
+    logged: Option<&'static str>,
 }
 
 /// The body of an error (RFC 6749 §5.2).
@@ -48,7 +52,8 @@ pub(crate) struct OAuthErrorBody<'a> {
 
 impl OAuthError {
     fn new(status: StatusCode, error: &'static str, description: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, error, description: description.into(), reason: None, headers: Vec::new(), cause: None }
+        let (description, headers) = (description.into(), Vec::new());
+        Self { status, error, description, reason: None, headers, cause: None, logged: None }
     }
 
     fn bad_request(error: &'static str, description: impl Into<Cow<'static, str>>) -> Self {
@@ -59,7 +64,7 @@ impl OAuthError {
         Self::bad_request("invalid_request", description)
     }
 
-    /// The client is unknown or failed to prove itself. `basic`: it tried to by HTTP Basic.
+    /// The client is unknown or failed to authenticate. `basic`: it used HTTP Basic.
     pub(crate) fn invalid_client(basic: bool) -> Self {
         let mut error =
             Self::new(StatusCode::UNAUTHORIZED, "invalid_client", "the client is unknown or its credentials are wrong");
@@ -69,36 +74,61 @@ impl OAuthError {
         error
     }
 
-    /// One answer for an unknown user and a wrong password.
-    pub(crate) fn wrong_password() -> Self {
-        Self::bad_request("invalid_grant", "the user name or the password is wrong")
+    /// A client sent an `Authorization` header of another scheme. Only a well-known one is named: the rest may be a token.
+    pub(crate) fn wrong_scheme(found: Option<&'static str>) -> Self {
+        let mut error = Self::invalid_client(true).logged("Authorization scheme is not Basic");
+        error.description = match found {
+            Some(found) => {
+                format!("the Authorization header has the scheme {found}; clients authenticate with Basic").into()
+            }
+            None => "the Authorization header must have the scheme Basic".into(),
+        };
+        error
     }
 
-    /// Whatever is wrong with it: a thief learns nothing.
-    pub(crate) fn bad_refresh_token() -> Self {
-        Self::bad_request("invalid_grant", "the refresh token is invalid, expired, revoked or was used before")
+    /// One response for an unknown user and a wrong password; the log tells them apart.
+    pub(crate) fn wrong_password(logged: &'static str) -> Self {
+        Self::bad_request("invalid_grant", "the username or password is wrong").logged(logged)
+    }
+
+    /// One response whatever is wrong with the token, so that a thief learns nothing; the log says what it is.
+    pub(crate) fn bad_refresh_token(logged: &'static str) -> Self {
+        let description = "the refresh token is invalid, expired, revoked or already used; log in again";
+        Self::bad_request("invalid_grant", description).logged(logged)
     }
 
     pub(crate) fn account_disabled() -> Self {
-        let mut error = Self::bad_request("invalid_grant", "the account is disabled");
+        let mut error =
+            Self::bad_request("invalid_grant", "the account is disabled; ask an administrator to enable it");
         error.reason = Some("account_disabled");
         error
     }
 
     pub(crate) fn unauthorized_client() -> Self {
-        Self::bad_request("unauthorized_client", "this client may not use this grant")
+        Self::bad_request("unauthorized_client", "this client may not use this grant type")
     }
 
     pub(crate) fn unsupported_grant_type() -> Self {
-        Self::bad_request("unsupported_grant_type", "this grant is not supported; the metadata names those that are")
+        Self::bad_request(
+            "unsupported_grant_type",
+            "unsupported grant_type; see grant_types_supported in the server metadata",
+        )
     }
 
     pub(crate) fn invalid_scope(description: &'static str) -> Self {
         Self::bad_request("invalid_scope", description)
     }
 
+    /// Names the first of these scopes, unless it is too long to be the name of a scope. The log does not name it: it is input.
+    pub(crate) fn invalid_scopes(scopes: &Scopes, problem: &'static str) -> Self {
+        let name = scopes.iter().map(Scope::as_str).find(|name| name.len() <= MAX_SCOPE_NAME);
+        let description =
+            name.map_or_else(|| format!("a scope {problem}"), |name| format!("the scope {name} {problem}"));
+        Self::bad_request("invalid_scope", description).logged(problem)
+    }
+
     pub(crate) fn invalid_target() -> Self {
-        Self::bad_request("invalid_target", "the resource is not among the audiences of this client")
+        Self::bad_request("invalid_target", "the resource is not an audience of this client")
     }
 
     /// For a token of another client (RFC 7009 §2.1).
@@ -108,17 +138,17 @@ impl OAuthError {
 
     pub(crate) fn method_not_allowed(allow: &str) -> Self {
         let mut error =
-            Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", format!("the method must be {allow}"));
+            Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", format!("method not allowed; use {allow}"));
         error.headers.push((ALLOW.as_str(), allow.to_owned()));
         error
     }
 
     pub(crate) fn too_large() -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request", "the body is too large: 16 KiB are allowed")
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request", "the body is larger than 16 KiB")
     }
 
     pub(crate) fn too_slow() -> Self {
-        Self::new(StatusCode::REQUEST_TIMEOUT, "invalid_request", "the body took too long to come")
+        Self::new(StatusCode::REQUEST_TIMEOUT, "invalid_request", "the body took too long to arrive")
     }
 
     fn unavailable(description: &'static str) -> Self {
@@ -131,7 +161,17 @@ impl OAuthError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "")
     }
 
-    /// What went wrong on this side.
+    /// Returns the error with the reason that goes to the log.
+    pub(crate) fn logged(self, reason: &'static str) -> Self {
+        Self { logged: Some(reason), ..self }
+    }
+
+    /// Returns the reason for the log, such as `invalid_grant: wrong password`. It has nothing that was typed.
+    pub(crate) fn log_reason(&self) -> String {
+        format!("{}: {}", self.error, self.logged.unwrap_or(&self.description))
+    }
+
+    /// Returns what failed in the server.
     pub(crate) fn cause(&self) -> Option<&str> {
         self.cause.as_deref()
     }
@@ -141,7 +181,7 @@ impl OAuthError {
         self
     }
 
-    /// For an error that actix made at one of these paths.
+    /// Translates an error that actix made at one of these paths.
     pub(crate) fn of_status(status: StatusCode) -> Self {
         match status {
             StatusCode::PAYLOAD_TOO_LARGE => Self::too_large(),
@@ -150,13 +190,13 @@ impl OAuthError {
         }
     }
 
-    /// The answer, which names the request where that helps to find it in the log.
+    /// Returns the response. An internal error names the request id, to find it in the log.
     pub(crate) fn render(&self, request_id: &str) -> HttpResponse {
         let mut answer = super::uncached(self.status);
         for (name, value) in &self.headers {
             answer.insert_header((*name, value.as_str()));
         }
-        let internal = format!("an internal error; the log has more under request id {request_id}");
+        let internal = format!("internal error; see the log of the server for request id {request_id}");
         let description = if self.error == "server_error" { &internal } else { &*self.description };
         answer.json(OAuthErrorBody { error: self.error, error_description: description, reason: self.reason })
     }
@@ -183,13 +223,13 @@ impl ResponseError for OAuthError {
 impl From<Error> for OAuthError {
     fn from(error: Error) -> Self {
         match error {
-            Error::NoSigningKey => {
-                Self::unavailable("the signing keys cannot be unsealed with the master key of this server")
-                    .because(&error)
-            }
-            Error::HashQueueFull => Self::unavailable("too many logins at once; try again a little later"),
+            Error::NoSigningKey => Self::unavailable(
+                "the server cannot use its signing keys: its master key is not the one they were sealed with",
+            )
+            .because(&error),
+            Error::HashQueueFull => Self::unavailable("too many logins at once; retry later"),
             Error::Store(StoreError::Unavailable(_) | StoreError::Repeat(_)) => {
-                Self::unavailable("the database is away; try again a little later").because(&error)
+                Self::unavailable("the database is unavailable; retry later").because(&error)
             }
             Error::Store(_)
             | Error::Invalid(_)
@@ -202,7 +242,7 @@ impl From<Error> for OAuthError {
     }
 }
 
-/// For an access token with which somebody calls (RFC 6750 §3).
+/// For the access token of a request (RFC 6750 §3).
 impl From<Refusal> for OAuthError {
     fn from(refusal: Refusal) -> Self {
         let error = match refusal {
@@ -211,13 +251,13 @@ impl From<Refusal> for OAuthError {
             Refusal::Token(_) => "invalid_token",
             Refusal::Scope(_) => "insufficient_scope",
             Refusal::Unavailable { .. } => {
-                return Self::unavailable("tokens cannot be checked; try again a little later");
+                return Self::unavailable("access tokens cannot be verified now; retry later");
             }
             _ => return Self::server_error(),
         };
         let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::UNAUTHORIZED);
         let description = match &refusal {
-            Refusal::Scope(_) => "the token lacks a scope that is needed here".to_owned(),
+            Refusal::Scope(_) => "the access token lacks a required scope".to_owned(),
             refusal => refusal.detail(),
         };
         let mut answer = Self::new(status, error, description);

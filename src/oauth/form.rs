@@ -21,7 +21,7 @@ impl Form {
     /// Reads the body of a request.
     pub(crate) async fn read(req: &HttpRequest, body: web::Payload) -> Result<Self, OAuthError> {
         if !req.content_type().eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-            return Err(OAuthError::invalid_request("the content type must be application/x-www-form-urlencoded"));
+            return Err(OAuthError::invalid_request("Content-Type must be application/x-www-form-urlencoded"));
         }
         let bytes = body::read(body, MAX_BYTES).await.map_err(|unread| match unread {
             Unread::TooSlow => OAuthError::too_slow(),
@@ -60,9 +60,9 @@ pub(crate) fn decode(text: &str) -> Result<String, OAuthError> {
 
 fn malformed(reason: Malformed) -> OAuthError {
     OAuthError::invalid_request(match reason {
-        Malformed::PercentSign => "the form has a percent sign without two hexadecimal digits",
-        Malformed::NotUtf8 => "the form is not UTF-8",
-        Malformed::Nul => "U+0000 is not allowed",
+        Malformed::PercentSign => "the form has a % that is not followed by two hexadecimal digits",
+        Malformed::NotUtf8 => "the form is not valid UTF-8",
+        Malformed::Nul => "the form must not contain U+0000",
     })
 }
 

@@ -32,10 +32,11 @@ pub(super) struct AccessRequest {
 impl AccessRequest {
     /// Reads the parameters of a request, and checks that the client may request the scope.
     pub(super) fn read(request: &TokenRequest<'_>) -> Result<Self, OAuthError> {
-        let malformed = |_| OAuthError::invalid_scope("the scope is malformed");
+        let malformed = |_| OAuthError::invalid_scope("scope must be a space-delimited list of scope names");
         let scope: Option<Scopes> = request.form.optional("scope")?.map(str::parse).transpose().map_err(malformed)?;
-        if scope.as_ref().is_some_and(|scope| !request.client.scopes.contains_all(scope)) {
-            return Err(OAuthError::invalid_scope("a scope does not exist, or this client may not ask for it"));
+        let unknown = scope.as_ref().map(|scope| scope.difference(&request.client.scopes)).unwrap_or_default();
+        if !unknown.is_empty() {
+            return Err(OAuthError::invalid_scopes(&unknown, "does not exist or is not available to this client"));
         }
         Ok(Self { scope, resource: resources(request.form)? })
     }
@@ -50,12 +51,16 @@ impl AccessRequest {
     ) -> Result<Scopes, OAuthError> {
         let of_session = session.and_then(|session| session.scope.as_ref()).unwrap_or(&request.client.scopes);
         let requested = self.scope.as_ref().unwrap_or(of_session);
-        if !of_session.contains_all(requested) {
-            return Err(OAuthError::invalid_scope("a scope was not asked for at login"));
+        let new = requested.difference(of_session);
+        if !new.is_empty() {
+            return Err(OAuthError::invalid_scopes(&new, "was not requested at login; log in again to get it"));
         }
         // Intersected at each refresh: a scope that was removed from the client or user must not be issued again.
         let scope = requested.intersection(&request.client.scopes).intersection(&user.scopes);
-        if scope.is_empty() { Err(OAuthError::invalid_scope("nothing is left of the scope")) } else { Ok(scope) }
+        if scope.is_empty() {
+            return Err(OAuthError::invalid_scope("the user has none of the requested scopes"));
+        }
+        Ok(scope)
     }
 
     /// Returns the audience of the token: the requested audience, which must be within that of session and client.

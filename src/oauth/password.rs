@@ -24,8 +24,8 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
     let username = form.required("username")?;
     let password = Password::presented("password", form.required("password")?).map_err(|error| {
         OAuthError::invalid_request(match error.code {
-            Code::Length => "the password is too long: 1,024 bytes are allowed",
-            _ => "the password is not allowed",
+            Code::Length => "the password is longer than 1,024 bytes",
+            _ => "the password must not contain U+0000",
         })
     })?;
     let access = AccessRequest::read(request)?;
@@ -59,7 +59,7 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
         None => event,
     };
     fail(request, event, "changed_meanwhile").await?;
-    Err(OAuthError::wrong_password())
+    Err(OAuthError::wrong_password("user changed during the login"))
 }
 
 /// The user whose name and password these are. An unknown user costs what a wrong password does: the same statements, and
@@ -83,12 +83,12 @@ async fn check(
         }
         Some(login) => {
             fail(request, event.subject(&login.user.id), "wrong_password").await?;
-            Err(OAuthError::wrong_password())
+            Err(OAuthError::wrong_password("wrong password"))
         }
-        // The name is not kept: people type passwords into the wrong field.
+        // The name is not recorded: people type passwords into the wrong field.
         None => {
             fail(request, event, "unknown_user").await?;
-            Err(OAuthError::wrong_password())
+            Err(OAuthError::wrong_password("unknown user"))
         }
     }
 }

@@ -22,22 +22,26 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
         return Err(OAuthError::unauthorized_client());
     }
     let refused = OAuthError::bad_refresh_token;
-    let claim = RefreshClaim::parse(request.form.required("refresh_token")?).ok_or_else(refused)?;
+    let claim = RefreshClaim::parse(request.form.required("refresh_token")?)
+        .ok_or_else(|| refused("malformed refresh token"))?;
     let access = AccessRequest::read(request)?;
     for _ in 0..TRIES {
-        let session = app.sessions.read(claim.session).await?.ok_or_else(refused)?;
-        let user = app.users.read(session.user_id).await?.ok_or_else(refused)?;
+        let session = app.sessions.read(claim.session).await?.ok_or_else(|| refused("unknown session"))?;
+        let user = app.users.read(session.user_id).await?.ok_or_else(|| refused("user was deleted"))?;
         if !is_ours(request, &claim, &session) {
-            return Err(refused());
+            return Err(refused("refresh token of another client or server, or client was disabled since"));
         }
         let standing = session.standing(claim.counter, leeway(request), *now);
         match standing {
-            Standing::Unknown | Standing::Over => return Err(refused()),
+            Standing::Unknown => return Err(refused("unknown refresh token")),
+            Standing::Over => return Err(refused("session has ended or expired")),
             Standing::Reused => {
                 end_reused(request, &session).await?;
-                return Err(refused());
+                return Err(refused("refresh token reused"));
             }
-            Standing::Current | Standing::Retry if user.disabled => return Err(refused()),
+            Standing::Current | Standing::Retry if user.disabled => {
+                return Err(refused("account disabled"));
+            }
             Standing::Current | Standing::Retry => {}
         }
         // Before the token is used: what is refused here leaves it as it is.
@@ -54,7 +58,7 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
             return issue::answer(request, &user, &session, scope, audience);
         }
     }
-    Err(refused())
+    Err(refused("refresh token used by several requests at once"))
 }
 
 /// Returns whether this server issued the token, to this client, which was not disabled since.

@@ -45,6 +45,7 @@ mod cli;
 mod cli_database;
 mod cli_delete;
 mod first_start;
+mod log;
 mod settings;
 mod start;
 mod tls;

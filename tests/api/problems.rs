@@ -1,6 +1,6 @@
 //! `GET /problems/{type}`: what the errors of this server mean.
 
-use crate::harness::{Database, TestServer};
+use crate::harness::{ADMIN_PASSWORD, Database, TestServer};
 
 #[actix_web::test]
 async fn every_type_has_a_page() {
@@ -45,4 +45,50 @@ async fn other_pages_are_not_there() {
         assert!(!answer.text().contains("script"), "{path}");
     }
     server.request("POST", "/problems").send().await.problem(405, "method-not-allowed");
+}
+
+#[actix_web::test]
+async fn a_malformed_body_names_the_member() {
+    let server = TestServer::start(Database::sqlite()).await;
+    let token = server.login("admin", ADMIN_PASSWORD).await;
+    let detail = async |body: &str| {
+        let request = server.request("POST", "/admin/users").bearer(&token).body("application/json", body);
+        request.send().await.problem(400, "malformed-body")["detail"].as_str().unwrap().to_owned()
+    };
+    assert!(detail(r#"{"username": "maria", "is_admin": true}"#).await.contains("unknown member is_admin"));
+    assert!(detail(r#"{"username": "a", "username": "b"}"#).await.contains("the member username is repeated"));
+    assert!(detail("{\n  \"username\": maria}").await.contains("line 2, column 15"));
+    // A name that does not look like one is not repeated: it may be a secret.
+    let long = "hunter2".repeat(10);
+    for name in ["hunter2 ", "hunter2`, expected `x", "hunter2.x", "<hunter2>", "hunter2ü", long.as_str()] {
+        let detail = detail(&serde_json::json!({ name: 1 }).to_string()).await;
+        assert!(detail.contains("unknown member") && !detail.contains("hunter2."), "{name}: {detail}");
+        assert_eq!(detail.contains("hunter2"), name.starts_with("hunter2`"), "{name}: {detail}");
+    }
+}
+
+#[actix_web::test]
+async fn a_missing_token_names_the_scheme_that_was_sent() {
+    let server = TestServer::start(Database::sqlite()).await;
+    let detail = async |authorization: &str| {
+        let answer = server.get("/users/me").header("Authorization", authorization).send().await;
+        answer.problem(401, "unauthorized")["detail"].as_str().unwrap().to_owned()
+    };
+    for scheme in ["Basic", "Digest", "Token"] {
+        let detail = detail(&format!("{} c2VjcmV0", scheme.to_lowercase())).await;
+        assert!(detail.contains(&format!("the scheme {scheme};")) && !detail.contains("c2VjcmV0"), "{detail}");
+    }
+    for token in ["c2VjcmV0", "c2VjcmV0 c2VjcmV0", "Bearer:c2VjcmV0"] {
+        let detail = detail(token).await;
+        assert!(detail.contains("does not have the scheme Bearer") && !detail.contains("c2VjcmV0"), "{detail}");
+    }
+    let none = server.get("/users/me").send().await.problem(401, "unauthorized");
+    assert!(none["detail"].as_str().unwrap().contains("Authorization: Bearer"), "{none}");
+
+    // A client that authenticates by another scheme than Basic learns it too.
+    let form = crate::harness::Form::admin();
+    let token = server.request("POST", "/token").header("Authorization", "Digest c2VjcmV0").form(&form).send().await;
+    let body = token.oauth_error(401, "invalid_client");
+    let description = body["error_description"].as_str().unwrap();
+    assert!(description.contains("the scheme Digest;") && !description.contains("c2VjcmV0"), "{body}");
 }

@@ -153,9 +153,19 @@ fn env_files_and_secret_files_are_read() {
     let output = run(&[("GRANTD_ADMIN_PASSWORD_FILE", "/none")]);
     assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("GRANTD_ADMIN_PASSWORD_FILE"));
 
-    // A line that cannot be read is an error that repeats nothing of it.
-    std::fs::write(directory.join(".env"), "GRANTD_ADMIN_PASSWORD='my secret\n").unwrap();
-    let output = run(&[]);
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.code() == Some(1) && said.contains(".env") && !said.contains("my secret"), "{said}");
+    // A line that cannot be read is an error with its number and none of its text.
+    let wrong_lines = [
+        ("GRANTD_ADMIN_PASSWORD='my secret\n", 1),
+        ("# settings\n\nGRANTD_SESSION_TTL=1d\r\nmy secret\r\nGRANTD_ISSUER=x\n", 4),
+        ("A='one\ntwo'\nGRANTD_ADMIN_PASSWORD=my secret # mine\n", 3),
+        ("A=1\nGRANTD_ADMIN_PASSWORD=\"my\nsecret\" my secret\nB=2", 2),
+        ("A=1\nGRANTD_ADMIN_PASSWORD='my secret\nB=2\n\n", 2),
+    ];
+    for (text, line) in wrong_lines {
+        std::fs::write(directory.join(".env"), text).unwrap();
+        let output = run(&[]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && said.contains(&format!(".env, line {line}:")), "{text:?}: {said}");
+        assert!(!said.contains("secret"), "{said}");
+    }
 }

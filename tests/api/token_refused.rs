@@ -11,6 +11,7 @@ on_both_engines!(
     a_disabled_user_learns_why_only_with_the_right_password,
     a_new_password_retires_the_old_one,
     scopes_that_may_not_be_asked_for,
+    the_refused_scope_is_named,
     the_grant_can_be_switched_off,
     other_methods_are_refused_in_the_same_language,
 );
@@ -72,11 +73,11 @@ async fn each_wrong_form_gets_its_error_and_changes_nothing(database: Database) 
     assert_eq!(server.database().row_counts().await, before);
 }
 
-/// No value of the form stands in the answer.
+/// No value of the form is in the response, but the name of a scope.
 #[track_caller]
 fn repeats_nothing(answer: &Answer, form: &Form) {
     let long = |value: &&str| value.len() > 4 && !["password", "default", "account"].contains(value);
-    let encoded = form.encode();
+    let encoded = form.clone().without("scope").encode();
     for value in encoded.split('&').filter_map(|pair| pair.split('=').nth(1)).filter(long) {
         assert!(!answer.text().contains(value), "{value} in {}", answer.text());
     }
@@ -186,6 +187,26 @@ async fn scopes_that_may_not_be_asked_for(database: Database) {
         server.token(&form).send().await.oauth_error(400, "invalid_scope");
     }
     assert_eq!(server.database().row_counts().await, before);
+}
+
+async fn the_refused_scope_is_named(database: Database) {
+    let server = TestServer::start(database).await;
+    let description = async |scope: &str| {
+        let body = server.token(&Form::admin().and("scope", scope)).send().await.oauth_error(400, "invalid_scope");
+        body["error_description"].as_str().unwrap().to_owned()
+    };
+    for (scope, name) in [("items:raed", "items:raed"), ("account Account", "Account"), ("<b>&", "<b>&")] {
+        assert!(description(scope).await.contains(&format!("the scope {name} ")), "{scope}");
+    }
+    // Neither what is no scope-token nor what is too long for a name: it may be a token.
+    for scope in ["a\"secret", "accöunt:secret", &format!("secret{}", "x".repeat(64))] {
+        assert!(!description(scope).await.contains("secret"), "{scope}");
+    }
+    let login = server.token(&Form::admin().and("scope", "account")).send().await.json_with(200);
+    let refresh = Form::of(&[("grant_type", "refresh_token"), ("scope", "account users:read")]);
+    let refresh = refresh.and("refresh_token", login["refresh_token"].as_str().unwrap());
+    let body = server.token(&refresh).send().await.oauth_error(400, "invalid_scope");
+    assert!(body["error_description"].as_str().unwrap().contains("the scope users:read "), "{body}");
 }
 
 async fn the_grant_can_be_switched_off(database: Database) {
