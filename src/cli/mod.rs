@@ -10,6 +10,9 @@ mod role;
 mod serve;
 mod session;
 mod token;
+mod token_cache;
+mod token_client;
+mod token_get;
 mod user;
 
 use std::{error::Error, process::ExitCode};
@@ -81,7 +84,7 @@ enum Command {
     /// The audit log: what happened
     #[command(subcommand)]
     Audit(audit::Command),
-    /// Access tokens: what they say
+    /// Access tokens: get, explain
     #[command(subcommand)]
     Token(token::Command),
     /// Print a script that completes commands in a shell
@@ -177,6 +180,13 @@ fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
         Command::Session(command) => with_app(&settings, async |app| session::run(command, app, output).await),
         Command::Keys(command) => with_app(&settings, async |app| keys::run(command, app, output).await),
         Command::Audit(command) => with_app(&settings, async |app| audit::run(command, app, output).await),
+        // Clients of a running server: they open no database.
+        Command::Token(token::Command::Get(arguments)) => {
+            System::new().block_on(token_get::get(&arguments, matches.get_one("issuer"), output))
+        }
+        Command::Token(token::Command::Logout(arguments)) => {
+            System::new().block_on(token_get::log_out(&arguments, matches.get_one("issuer"), output))
+        }
         Command::Token(command) => with_app(&settings, async |app| token::run(command, app, output).await),
         Command::Completions { shell } => {
             // Into memory first: the generator panics where it cannot write.

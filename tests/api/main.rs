@@ -41,6 +41,7 @@ mod verify;
 mod apply;
 mod apply_at_start;
 mod cli;
+mod cli_token;
 mod first_start;
 mod settings;
 mod start;
