@@ -3,6 +3,7 @@
 mod apply;
 mod audit;
 mod client;
+mod demo;
 mod keys;
 mod output;
 mod password;
@@ -48,7 +49,14 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the server (also what no command does)
-    Serve,
+    Serve {
+        /// Run with a temporary database, example users (`alice`, `admin`) and clients; loopback addresses only
+        ///
+        /// Prints the users, their fixed passwords, the clients and a first command. The database is removed when the server
+        /// stops. Settings of your own database, such as `DATABASE_URL` and `GRANTD_MASTER_KEY`, are ignored.
+        #[arg(long)]
+        demo: bool,
+    },
     /// Bring the database up to date and end (the server does so at its start)
     Migrate,
     /// Print a new master key
@@ -157,8 +165,12 @@ fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
         eprintln!("warning: there is no setting {name}; `grantd config` lists those that there are");
     }
     let (settings, output) = (cli.settings, Output { json: cli.json });
-    match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => System::new().block_on(serve::serve(settings.check()?)),
+    match cli.command.unwrap_or(Command::Serve { demo: false }) {
+        Command::Serve { demo: true } => {
+            demo::check_listen(matches.get_many("listen").into_iter().flatten())?;
+            System::new().block_on(demo::serve(settings))
+        }
+        Command::Serve { demo: false } => System::new().block_on(serve::serve(settings.check()?)),
         Command::Migrate => with_app(&settings, async |_| output.done("The database is up to date.")),
         Command::Keygen { client_secret: true } => {
             output.value("client_secret", secret::generate(CLIENT_SECRET)?.expose_secret())

@@ -48,6 +48,9 @@ pub(super) struct GetArguments {
     /// Print the whole header, `Authorization: Bearer …`
     #[arg(long)]
     header: bool,
+    /// Log in again, even if a session is cached; the cached session is ended
+    #[arg(long)]
+    login: bool,
     #[command(flatten)]
     password: PasswordArgs,
 }
@@ -99,6 +102,12 @@ impl Request {
         }
     }
 
+    /// Ends a session at the server.
+    async fn revoke(&self, session: &CachedSession) -> Result<(), RequestError> {
+        let token = session.refresh_token.as_ref().unwrap_or(&session.access_token);
+        self.server.revoke(&self.form(&[("token", token)], false)).await
+    }
+
     async fn log_in(&self, password: &PasswordArgs) -> Result<CachedSession, Box<dyn Error>> {
         let username = match &self.username {
             Some(username) => username.clone(),
@@ -141,6 +150,11 @@ fn ask_for_username() -> Result<String, Box<dyn Error>> {
 pub(super) async fn get(arguments: &GetArguments, issuer: Option<&String>, output: Output) -> Outcome {
     let request = Request::new(&arguments.session, issuer)?;
     let entry = request.cache_entry()?;
+    if let (true, Some(cached)) = (arguments.login, entry.read()) {
+        entry.remove()?;
+        // It may be a session of an earlier server at this URL: ending it is not worth a failure.
+        let _ = request.revoke(&cached).await;
+    }
     let token = match current(&request, &entry).await? {
         Some(session) => session.access_token,
         None => {
@@ -177,9 +191,8 @@ pub(super) async fn log_out(arguments: &SessionArguments, issuer: Option<&String
     let Some(session) = entry.read() else {
         return output.done(&format!("No session at {} is cached for these arguments.", request.server.url()));
     };
-    let token = session.refresh_token.as_ref().unwrap_or(&session.access_token);
     // The server first: after a failure, the command can be repeated.
-    request.server.revoke(&request.form(&[("token", token)], false)).await?;
+    request.revoke(&session).await?;
     entry.remove()?;
     output.done(&format!("Ended the session of {} at {}.", session.username, request.server.url()))
 }

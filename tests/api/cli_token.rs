@@ -135,6 +135,12 @@ async fn logout_ends_the_session_and_removes_it_from_the_cache() {
     let server = TestServer::start(Database::sqlite()).await;
     let person = Person::at(server.url());
     let token = person.log_in();
+    // A new login ends the cached session.
+    let before = token;
+    assert_eq!(person.log_in(), before);
+    let token = person.done(&[&LOGIN[..], &["--login"]].concat(), ADMIN_PASSWORD);
+    assert_eq!((status(&server, &before).await, status(&server, &token).await), (401, 200));
+
     assert!(person.done(&["logout", "--username", "maria"], "").starts_with("No session"));
     assert_eq!(status(&server, &token).await, 200);
     let said = person.done(&["logout", "--username", "admin"], "");

@@ -42,6 +42,7 @@ mod apply;
 mod apply_at_start;
 mod cli;
 mod cli_token;
+mod demo;
 mod first_start;
 mod settings;
 mod start;
