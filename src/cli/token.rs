@@ -19,8 +19,10 @@ use crate::{app::App, ids::UserId, keys};
 pub(super) enum Command {
     /// Print an access token from a running server; log in if needed
     ///
-    /// The session is cached in `$XDG_CACHE_HOME/grantd` or `~/.cache/grantd`, readable by this user alone: the password is
-    /// needed again when the session has ended. Needs no database. Example:
+    /// The session is cached in $XDG_CACHE_HOME/grantd or ~/.cache/grantd, readable by this user
+    /// alone. The password is needed again when the session has ended. Needs no database.
+    ///
+    /// Example:
     ///
     ///   curl -H "$(grantd token get --username maria --header)" http://127.0.0.1:8080/users/me
     #[command(verbatim_doc_comment)]

@@ -137,6 +137,7 @@ fn unreachable(url: &str, error: &reqwest::Error) -> RequestError {
         reason = error.to_string();
         cause = error.source();
     }
+    let reason = reason.split(" (os error").next().unwrap_or_default().to_lowercase();
     RequestError::Unreachable { url: url.to_owned(), reason }
 }
 
