@@ -5,6 +5,7 @@ mod audit;
 mod client;
 mod confirm;
 mod database;
+mod demo;
 mod keys;
 mod output;
 mod password;
@@ -12,6 +13,9 @@ mod role;
 mod serve;
 mod session;
 mod token;
+mod token_cache;
+mod token_client;
+mod token_get;
 mod user;
 
 use std::{error::Error, process::ExitCode};
@@ -45,7 +49,14 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the server (also what no command does)
-    Serve,
+    Serve {
+        /// Run with a temporary database, example users (`alice`, `admin`) and clients; loopback addresses only
+        ///
+        /// Prints the users, their fixed passwords, the clients and a first command. The database is removed when the server
+        /// stops. Settings of your own database, such as `DATABASE_URL` and `GRANTD_MASTER_KEY`, are ignored.
+        #[arg(long)]
+        demo: bool,
+    },
     /// Bring the database up to date and end (the server does so at its start)
     Migrate,
     /// Print a new master key
@@ -81,7 +92,7 @@ enum Command {
     /// The audit log: what happened
     #[command(subcommand)]
     Audit(audit::Command),
-    /// Access tokens: what they say
+    /// Access tokens: get, explain
     #[command(subcommand)]
     Token(token::Command),
     /// Print a script that completes commands in a shell
@@ -155,8 +166,12 @@ fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
     }
     let (settings, output) = (cli.settings, Output { json: cli.json });
     let database = Database { settings: &settings, matches, dotenv };
-    match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => System::new().block_on(serve::serve(settings.check()?)),
+    match cli.command.unwrap_or(Command::Serve { demo: false }) {
+        Command::Serve { demo: true } => {
+            demo::check_listen(matches.get_many("listen").into_iter().flatten())?;
+            System::new().block_on(demo::serve(settings))
+        }
+        Command::Serve { demo: false } => System::new().block_on(serve::serve(settings.check()?)),
         Command::Migrate => database.create_and_run(async |_| output.done("The database is up to date.")),
         Command::Keygen { client_secret: true } => {
             output.value("client_secret", secret::generate(CLIENT_SECRET)?.expose_secret())
@@ -181,6 +196,13 @@ fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
         Command::Session(command) => database.run(async |app| session::run(command, app, output).await),
         Command::Keys(command) => database.run(async |app| keys::run(command, app, output).await),
         Command::Audit(command) => database.run(async |app| audit::run(command, app, output).await),
+        // Clients of a running server: they open no database.
+        Command::Token(token::Command::Get(arguments)) => {
+            System::new().block_on(token_get::get(&arguments, matches.get_one("issuer"), output))
+        }
+        Command::Token(token::Command::Logout(arguments)) => {
+            System::new().block_on(token_get::log_out(&arguments, matches.get_one("issuer"), output))
+        }
         Command::Token(command) => database.run(async |app| token::run(command, app, output).await),
         Command::Completions { shell } => {
             // Into memory first: the generator panics where it cannot write.

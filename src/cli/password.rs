@@ -18,6 +18,15 @@ pub(super) struct PasswordArgs {
 }
 
 impl PasswordArgs {
+    /// The current password of this user.
+    pub(super) fn read_current(&self, username: &str) -> Result<SecretString, Box<dyn Error>> {
+        if self.password_stdin {
+            return from_input();
+        }
+        terminal_is_there()?;
+        Ok(rpassword::prompt_password(format!("Password of {username}: "))?.into())
+    }
+
     /// A new password.
     pub(super) fn read(&self) -> Result<Password, Box<dyn Error>> {
         let text = if self.password_stdin { from_input()? } else { from_prompt()? };
@@ -32,10 +41,15 @@ fn from_input() -> Result<SecretString, Box<dyn Error>> {
     Ok(text.into())
 }
 
-fn from_prompt() -> Result<SecretString, Box<dyn Error>> {
-    if !io::stdin().is_terminal() {
-        return Err(super::wrong_usage("there is no terminal to ask for the password: use --password-stdin").into());
+fn terminal_is_there() -> Result<(), clap::Error> {
+    if io::stdin().is_terminal() {
+        return Ok(());
     }
+    Err(super::wrong_usage("there is no terminal to ask for the password: use --password-stdin"))
+}
+
+fn from_prompt() -> Result<SecretString, Box<dyn Error>> {
+    terminal_is_there()?;
     let once = SecretString::from(rpassword::prompt_password("New password: ")?);
     let again = SecretString::from(rpassword::prompt_password("The same again: ")?);
     if once.expose_secret() == again.expose_secret() { Ok(once) } else { Err("these were two passwords".into()) }

@@ -1,6 +1,6 @@
 //! `grantd serve`: what it prints at the start, and how it stops.
 
-use std::{pin::pin, sync::Arc};
+use std::{io, pin::pin, sync::Arc};
 
 use actix_web::rt;
 use secrecy::ExposeSecret as _;
@@ -14,9 +14,13 @@ pub(super) async fn serve(config: Config) -> Outcome {
     let _log = telemetry::init(&config.log);
     let server = Server::start(config, Clock::system()).await?;
     // Before anything is said: who reads that the server listens may stop it in the same moment.
-    let mut signals =
-        Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? };
+    let signals = Signals::listen()?;
     print(&greeting(&server))?;
+    run(server, signals).await
+}
+
+/// Answers requests until a signal comes.
+pub(super) async fn run(server: Server, mut signals: Signals) -> Outcome {
     let (handle, app) = (server.handle(), Arc::clone(server.app()));
     let mut running = pin!(server.run());
     tokio::select! {
@@ -33,12 +37,17 @@ pub(super) async fn serve(config: Config) -> Outcome {
 }
 
 /// What asks the server to stop.
-struct Signals {
+pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Signals {
+    /// Catches signals from now on.
+    pub(super) fn listen() -> io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
     async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
@@ -49,10 +58,13 @@ impl Signals {
 
 /// One text, written at once: who waits for the address finds the password beside it.
 fn greeting(server: &Server) -> String {
-    let version = env!("CARGO_PKG_VERSION");
-    let lines = server.urls().map(|url| format!("grantd {version} listening on {url}"));
     let first = server.first_start().map(|first| first_start_text(first, &server.url()));
-    lines.chain(first).collect::<Vec<_>>().join("\n")
+    listening(server).chain(first).collect::<Vec<_>>().join("\n")
+}
+
+/// A line for each address.
+pub(super) fn listening(server: &Server) -> impl Iterator<Item = String> {
+    server.urls().map(|url| format!("grantd {} listening on {url}", env!("CARGO_PKG_VERSION")))
 }
 
 /// What a first start says. The generated password is the first thing after the word.

@@ -11,11 +11,26 @@ use serde_json::{Value, json};
 use super::{
     Outcome,
     output::{self, Output},
+    token_get,
 };
 use crate::{app::App, ids::UserId, keys};
 
 #[derive(Subcommand)]
 pub(super) enum Command {
+    /// Print an access token from a running server; log in if needed
+    ///
+    /// The session is cached in $XDG_CACHE_HOME/grantd or ~/.cache/grantd, readable by this user
+    /// alone. The password is needed again when the session has ended. Needs no database.
+    ///
+    /// Example:
+    ///
+    ///   curl -H "$(grantd token get --username maria --header)" http://127.0.0.1:8080/users/me
+    #[command(verbatim_doc_comment)]
+    Get(token_get::GetArguments),
+    /// End the session of `token get` at the server, and remove it from the cache
+    ///
+    /// Takes the same --url, --username, --client-id and --scope as `token get`.
+    Logout(token_get::SessionArguments),
     /// Decode and verify the access token on standard input
     ///
     /// Prints the header and the claims, whether this server accepts the token, and if not, all reasons. The exit code is 0
@@ -31,7 +46,7 @@ pub(super) enum Command {
 }
 
 pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome {
-    let Command::Explain { scopes, audience } = command;
+    let Command::Explain { scopes, audience } = command else { return Ok(()) };
     let mut text = String::new();
     io::stdin().take(64 * 1024).read_to_string(&mut text)?;
     let token = text.trim();

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::check::parse;
 
-#[derive(Args, Clone)]
+#[derive(Args, Clone, Default)]
 pub(super) struct ApplySettings {
     /// A set-up file (TOML) that the server applies at each start: the desired scopes, roles, clients and users
     #[arg(long, env = "GRANTD_APPLY", value_name = "FILE", value_parser = parse::path)]

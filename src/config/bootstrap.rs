@@ -34,6 +34,12 @@ pub struct BootstrapConfig {
 }
 
 impl BootstrapSettings {
+    /// Removes the password: none is given.
+    pub(super) fn remove_password(&mut self) {
+        self.admin_password = None;
+        self.admin_password_file = None;
+    }
+
     pub(super) fn check(&self, check: &mut Check, postgres: bool) -> Option<BootstrapConfig> {
         let admin_username = check.value("GRANTD_ADMIN_USERNAME", &self.admin_username, |text| {
             let name = text.parse::<Username>().map_err(|error| error.to_string())?;

@@ -1,6 +1,10 @@
 //! The database.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
 use secrecy::ExposeSecret;
@@ -83,6 +87,12 @@ fn database_url(text: &str) -> Result<DatabaseUrl, String> {
 }
 
 impl DatabaseSettings {
+    /// Selects a SQLite file in the place of what the user wrote.
+    pub(super) fn select_file(&mut self, file: &Path) {
+        self.database_url = format!("sqlite://{}", file.display());
+        self.database_url_file = None;
+    }
+
     pub(super) fn check(&self, check: &mut Check) -> Option<DatabaseConfig> {
         let file = self.database_url_file.as_ref().filter(|path| !path.as_os_str().is_empty());
         let url = match file {

@@ -72,6 +72,10 @@ fn origin(text: &str) -> Result<String, String> {
 }
 
 impl HttpSettings {
+    pub(super) fn remove_issuer(&mut self) {
+        self.issuer = None;
+    }
+
     /// `tls` and `proxies` are `None` if they are wrong: whether they would protect a public address is then unknown.
     pub(super) fn check(
         &self,

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::secret::MasterKey;
 
-#[derive(Args, Clone)]
+#[derive(Args, Clone, Default)]
 pub(super) struct MasterKeySettings {
     /// 32 bytes in base64url that seal all secrets in the database; `grantd keygen` generates one. SQLite: created
     /// beside a new database as `master.key`; Postgres: required

@@ -19,7 +19,11 @@ mod signing_keys;
 mod tls;
 mod tokens;
 
-use std::{ffi::OsString, fmt, path::PathBuf};
+use std::{
+    ffi::OsString,
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 
@@ -84,6 +88,10 @@ impl fmt::Debug for Settings {
     }
 }
 
+/// The settings that `serve --demo` ignores, with their `…_FILE`.
+pub(crate) const IGNORED_BY_DEMO: &str =
+    "DATABASE_URL, GRANTD_MASTER_KEY, GRANTD_ADMIN_PASSWORD, GRANTD_APPLY, GRANTD_ISSUER, GRANTD_AUDIENCE";
+
 /// What the server uses.
 #[derive(Debug)]
 pub struct Config {
@@ -121,6 +129,19 @@ impl Settings {
         let mut check = Check::default();
         let config = self.sections(&mut check);
         check.finish(config)
+    }
+
+    /// Returns the settings of `serve --demo`: the database is this SQLite file, and the settings of [`IGNORED_BY_DEMO`] are
+    /// removed.
+    #[must_use]
+    pub(crate) fn for_demo(mut self, file: &Path) -> Self {
+        self.database.select_file(file);
+        self.master_key = MasterKeySettings::default();
+        self.bootstrap.remove_password();
+        self.apply = ApplySettings::default();
+        self.http.remove_issuer();
+        self.tokens.remove_audience();
+        self
     }
 
     fn sections(&self, check: &mut Check) -> Option<Config> {

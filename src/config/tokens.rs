@@ -51,6 +51,10 @@ fn audience(text: &str) -> Result<String, String> {
 }
 
 impl TokenSettings {
+    pub(super) fn remove_audience(&mut self) {
+        self.audience = None;
+    }
+
     pub(super) fn check(&self, check: &mut Check) -> Option<TokenConfig> {
         let audience = check.optional("GRANTD_AUDIENCE", self.audience.as_ref(), audience);
         let access = check.value("GRANTD_ACCESS_TOKEN_TTL", &self.access_token_ttl, parse::duration);

@@ -44,6 +44,8 @@ mod apply_at_start;
 mod cli;
 mod cli_database;
 mod cli_delete;
+mod cli_token;
+mod demo;
 mod first_start;
 mod log;
 mod settings;

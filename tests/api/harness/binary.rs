@@ -73,9 +73,15 @@ pub(crate) struct Grantd {
 impl Grantd {
     /// Starts it and waits until it listens.
     pub(crate) fn start(database: &str, variables: &[(&str, &str)]) -> Self {
+        Self::with_arguments(database, &[], variables)
+    }
+
+    /// The same, with arguments.
+    pub(crate) fn with_arguments(database: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut command = command(database, directory.path());
-        command.envs(variables.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(arguments).envs(variables.iter().copied());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut caretaker = Command::new("sh");
         caretaker.args(["-c", "trap '' HUP INT TERM; cat >/dev/null; kill -KILL $1", "sh", &child.id().to_string()]);

@@ -1,0 +1,167 @@
+//! The HTTP client of `grantd token get`: `POST /token` and `POST /revoke`.
+
+use std::{error::Error as _, net::IpAddr, time::Duration};
+
+use reqwest::{Client, Response, Url, redirect};
+use serde::Deserialize;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A login waits for its turn while many passwords are hashed.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A successful response of `/token` (RFC 6749 §5.1), as far as it is used.
+#[derive(Deserialize)]
+pub(super) struct TokenResponse {
+    pub(super) access_token: String,
+    pub(super) expires_in: u32,
+    pub(super) refresh_token: Option<String>,
+}
+
+/// An error response (RFC 6749 §5.2).
+#[derive(Deserialize)]
+struct ErrorResponse {
+    error: String,
+    error_description: Option<String>,
+}
+
+/// Why a request failed. The text tells the user what to do.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RequestError {
+    /// Not repeated: it may hold a password.
+    #[error(
+        "--url: allowed is the http or https URL of a server, such as https://id.example.com, without user and query"
+    )]
+    Url,
+    #[error(
+        "--url: {url} is not https, and not on this machine: passwords and tokens would travel in the clear. Use https"
+    )]
+    Plain { url: String },
+    #[error("cannot reach a server at {url}: {reason}. Start it with `grantd serve`, or name another with --url")]
+    Unreachable { url: String, reason: String },
+    #[error("{error}: {description}{}", hint(error))]
+    Refused { error: String, description: String },
+    #[error("{url} answered {status}, and not as grantd does: is --url the URL of the server?")]
+    NotGrantd { url: String, status: u16 },
+}
+
+impl RequestError {
+    /// Whether the server refused the request with this error code.
+    pub(super) fn is(&self, code: &str) -> bool {
+        matches!(self, Self::Refused { error, .. } if error == code)
+    }
+}
+
+/// What the user can do about an error code.
+fn hint(error: &str) -> &'static str {
+    match error {
+        "invalid_grant" => ". Try again, or ask an operator: `grantd user show NAME`, `grantd user password NAME`",
+        "invalid_client" => ". --client-id must name an enabled public client; one with a secret cannot be used here",
+        "unauthorized_client" => ". --client-id must name a client with the grant `password`",
+        "unsupported_grant_type" => ". The password grant is disabled on this server",
+        "invalid_scope" => ". Leave out --scope for all that user and client both have",
+        _ => "",
+    }
+}
+
+/// A server, by its URL.
+pub(super) struct Server {
+    url: String,
+    http: Client,
+}
+
+impl Server {
+    pub(super) fn at(url: &str) -> Result<Self, RequestError> {
+        let parsed = Url::parse(url).map_err(|_| RequestError::Url)?;
+        let bare = parsed.username().is_empty() && parsed.password().is_none() && parsed.query().is_none();
+        if !bare || parsed.fragment().is_some() || !["http", "https"].contains(&parsed.scheme()) {
+            return Err(RequestError::Url);
+        }
+        let loopback = is_loopback(&parsed);
+        if parsed.scheme() == "http" && !loopback {
+            return Err(RequestError::Plain { url: url.to_owned() });
+        }
+        let url = url.trim_end_matches('/').to_owned();
+        let mut http = Client::builder()
+            .user_agent(concat!("grantd/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(TIMEOUT)
+            // A redirect would send the password to another place.
+            .redirect(redirect::Policy::none());
+        if loopback {
+            http = http.no_proxy();
+        }
+        let http = http.build().map_err(|error| unreachable(&url, &error))?;
+        Ok(Self { url, http })
+    }
+
+    /// Without a slash at its end.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(super) async fn token(&self, form: &[(&str, &str)]) -> Result<TokenResponse, RequestError> {
+        let response = self.post("/token", form).await?;
+        let status = response.status().as_u16();
+        response.json().await.map_err(|_| RequestError::NotGrantd { url: self.url.clone(), status })
+    }
+
+    pub(super) async fn revoke(&self, form: &[(&str, &str)]) -> Result<(), RequestError> {
+        self.post("/revoke", form).await.map(drop)
+    }
+
+    async fn post(&self, path: &str, form: &[(&str, &str)]) -> Result<Response, RequestError> {
+        let request = self.http.post(format!("{}{path}", self.url)).form(form);
+        let response = request.send().await.map_err(|error| unreachable(&self.url, &error))?;
+        let status = response.status().as_u16();
+        if status == 200 {
+            return Ok(response);
+        }
+        match response.json::<ErrorResponse>().await {
+            Ok(body) => {
+                let description = body.error_description.filter(|text| !text.is_empty());
+                // It goes to a terminal, and the server may be anything: nothing in it moves the cursor.
+                let plain = |text: &str| text.chars().filter(|c| !c.is_control()).collect::<String>();
+                let description = description.unwrap_or_else(|| format!("the server answered {status}"));
+                Err(RequestError::Refused { error: plain(&body.error), description: plain(&description) })
+            }
+            Err(_) => Err(RequestError::NotGrantd { url: self.url.clone(), status }),
+        }
+    }
+}
+
+/// With the innermost cause: reqwest's own text says no more than that it failed.
+fn unreachable(url: &str, error: &reqwest::Error) -> RequestError {
+    let mut reason = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        reason = error.to_string();
+        cause = error.source();
+    }
+    let reason = reason.split(" (os error").next().unwrap_or_default().to_lowercase();
+    RequestError::Unreachable { url: url.to_owned(), reason }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_is_for_this_machine_alone() {
+        for good in ["http://127.0.0.1:8080", "http://localhost:8080/", "http://[::1]:1", "https://id.example/auth"] {
+            assert!(!Server::at(good).unwrap().url().ends_with('/'));
+        }
+        for plain in ["http://id.example", "http://192.0.2.1:8080", "http://localhost.example"] {
+            assert!(Server::at(plain).err().unwrap().to_string().contains("https"), "{plain}");
+        }
+        for malformed in ["id.example", "ftp://id.example", "https://user:secret@id.example", "https://id.example?a=b"]
+        {
+            assert!(matches!(Server::at(malformed), Err(RequestError::Url)), "{malformed}");
+        }
+    }
+}

@@ -1,0 +1,33 @@
+# Sourced by `run`: the sample services answer 200 to the token of alice, whom `grantd serve --demo` makes, without another
+# command. Each gets ISSUER, since the demo listens on a free port here.
+(cd "$root" && cargo build --quiet --locked -p grantd-guard --example items)
+
+"$GRANTD" serve --demo --listen 127.0.0.1:0 >demo.out.log 2>demo.log &
+started+=($!)
+wait_for grep -q 'listening on' demo.out.log
+demo=$(sed -n 's/.*listening on \(http[^ ]*\).*/\1/p' demo.out.log | head -n 1)
+alice=$(echo wonderland | XDG_CACHE_HOME=$work/cache "$GRANTD" token get --url "$demo" --username alice --password-stdin)
+
+expect_200() {
+    local status
+    wait_for curl --silent "$1"
+    status=$(curl --silent --output demo.answer.log --write-out '%{http_code}' "$@" --header "Authorization: Bearer $alice")
+    [ "$status" = 200 ] || { echo "$1 answered $status to the demo's alice, and not 200" >&2; return 1; }
+}
+
+port=$(free_port)
+ISSUER=$demo LISTEN=127.0.0.1:$port "$target/debug/examples/items" >demo.items.log 2>&1 &
+started+=($!)
+expect_200 "http://127.0.0.1:$port/items"
+port=$(free_port)
+ISSUER=$demo venv/bin/uvicorn --app-dir . --port "$port" shop:app >demo.fastapi.log 2>&1 &
+started+=($!)
+expect_200 "http://127.0.0.1:$port/items"
+port=$(free_port)
+ISSUER=$demo PORT=$port node shop.mjs >demo.express.log 2>&1 &
+started+=($!)
+expect_200 "http://127.0.0.1:$port/items"
+port=$(free_port)
+ISSUER=$demo venv/bin/uvicorn --app-dir "$root/examples/fastapi" --port "$port" main:app >demo.tutorial.log 2>&1 &
+started+=($!)
+expect_200 "http://127.0.0.1:$port/users/me/items/"
