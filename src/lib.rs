@@ -51,7 +51,12 @@ pub fn hot_statements() -> impl Iterator<Item = (&'static str, &'static str)> {
     users.into_iter().chain(others).flatten().copied()
 }
 
-/// The programs in README.md compile.
+/// Compiles the programs of README.md.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}
+
+/// Compiles the programs of docs/guard.md.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guard.md")]
+mod guide {}

@@ -1,4 +1,4 @@
-//! Documentation made from the definitions of the settings: `.env.example`, the README's table, `grantd config`.
+//! Documentation made from the definitions of the settings: `.env.example`, the table of `docs/settings.md`, `grantd config`.
 
 use std::fmt::Write as _;
 

@@ -50,7 +50,7 @@ pub use self::{
     tokens::TokenConfig,
 };
 
-/// The settings as they were written, not yet checked. `.env.example` and the README list them in this order.
+/// The settings as they were written, not yet checked. `.env.example` and `docs/settings.md` list them in this order.
 #[derive(Args, Clone)]
 pub struct Settings {
     #[command(flatten)]

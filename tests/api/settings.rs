@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::harness::{Database, config, env_example, grantd, readme_table};
+use crate::harness::{Database, config, env_example, grantd, settings_table};
 
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -24,12 +24,12 @@ fn env_example_is_what_the_code_says() {
 }
 
 #[test]
-fn the_table_in_the_readme_is_what_the_code_says() {
-    let readme = std::fs::read_to_string(file("README.md")).unwrap();
+fn the_table_in_docs_is_what_the_code_says() {
+    let page = std::fs::read_to_string(file("docs/settings.md")).unwrap();
     let (begin, end) = ("<!-- settings:begin -->\n", "<!-- settings:end -->");
-    let (before, rest) = readme.split_once(begin).expect("the README marks its table");
-    let (_, after) = rest.split_once(end).expect("the README marks the end of its table");
-    is_kept("README.md", &format!("{before}{begin}{}{end}{after}", readme_table()));
+    let (before, rest) = page.split_once(begin).expect("the page marks its table");
+    let (_, after) = rest.split_once(end).expect("the page marks the end of its table");
+    is_kept("docs/settings.md", &format!("{before}{begin}{}{end}{after}", settings_table()));
 }
 
 #[test]

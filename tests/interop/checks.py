@@ -1,4 +1,4 @@
-"""What other OAuth libraries make of grantd, and what the services of README.md and examples/ answer to its tokens.
+"""Checks OAuth libraries against grantd, the services of docs/guard.md and examples/, and the commands of README.md and docs/.
 
 `run` calls it in a directory that it has prepared. Prints one line per check.
 """
@@ -6,6 +6,8 @@
 import base64
 import json
 import os
+import re
+import shutil
 import subprocess
 import urllib.error
 import urllib.request
@@ -26,9 +28,11 @@ from requests_oauthlib import OAuth2Session
 ISSUER = os.environ["ISSUER"]
 TOKEN = f"{ISSUER}/token"
 USER = {"username": "admin", "password": os.environ["PASSWORD"]}
-# A confidential client whose tokens are for other services.
+# The confidential client of docs/administration.md.
 CLIENT = {"client_id": "back-office", "client_secret": os.environ["CLIENT_SECRET"]}
-# That of a confidential client which may use every grant.
+# A confidential client whose tokens have another audience.
+REPORTS = {"client_id": "reports", "client_secret": os.environ["REPORTS_SECRET"]}
+# The secret of a confidential client with every grant.
 ROBOT_SECRET = os.environ["ROBOT_SECRET"]
 SERVICES = {
     "FastAPI": os.environ["FASTAPI_URL"],
@@ -38,7 +42,8 @@ SERVICES = {
     "examples/flask": os.environ["FLASK_EXAMPLE_URL"],
 }
 FASTAPI_EXAMPLE = os.environ["FASTAPI_EXAMPLE_URL"]
-EXAMPLES = Path(__file__).parents[2] / "examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
 
 
 def raises(error, call):
@@ -215,8 +220,8 @@ def is_as_rfc_9068(verify):
 
 for name, verify in {"PyJWT": pyjwt, "jose": jose}.items():
     check(f"{name}: verifies a token (RFC 9068)", lambda: is_as_rfc_9068(verify))
-    check(f"{name}: verifies one for other audiences", lambda: verify(token(**CLIENT), "https://reports.example.com"))
-    check(f"{name}: refuses another audience", lambda: raises(Exception, lambda: verify(token(**CLIENT))))
+    check(f"{name}: verifies one for other audiences", lambda: verify(token(**REPORTS), "https://reports.example.com"))
+    check(f"{name}: refuses another audience", lambda: raises(Exception, lambda: verify(token(**REPORTS))))
     check(f"{name}: refuses changed claims", lambda: raises(Exception, lambda: verify(forged(claims={"sub": "other"}))))
 
 
@@ -232,13 +237,13 @@ def authlib_protects():
     app = flask.Flask("shop")
     app.get("/items")(protect("items:read")(lambda: [{"name": "lamp"}]))
     ask = lambda token: app.test_client().get("/items", headers={"Authorization": f"Bearer {token}"}).status_code
-    found = [ask(token(scope="items:read")), ask(token(scope="account")), ask(token(**CLIENT)), ask("something-else")]
+    found = [ask(token(scope="items:read")), ask(token(scope="account")), ask(token(**REPORTS)), ask("something-else")]
     equal(found, [200, 403, 401, 401])
 
 
 check("Authlib: its resource protector (RFC 9068)", authlib_protects)
 
-# -- the services of README.md, and examples/
+# -- the services of docs/guard.md, and examples/
 
 
 def answers(url, status, token=None, data=None, challenge=None):
@@ -260,6 +265,7 @@ for name, url in SERVICES.items():
     check(f"{name}: 200 with a token", lambda: greets(f"{url}/protected"))
     check(f"{name}: 200 with the scope", lambda: answers(items, 200, token(scope="items:read")))
     check(f"{name}: 200 with the scope to write", lambda: answers(items, 200, token(scope="items:write"), item))
+    check(f"{name}: 200 with a token of the client of docs/", lambda: answers(items, 200, token(**CLIENT)))
     check(f"{name}: 401 without a token", lambda: answers(items, 401))
     check(f"{name}: 401 with something else", lambda: answers(items, 401, "something-else", challenge=bad))
     check(
@@ -270,7 +276,7 @@ for name, url in SERVICES.items():
         f"{name}: 401 with an unknown key",
         lambda: answers(items, 401, forged(header={"kid": "unknown"}), challenge=bad),
     )
-    check(f"{name}: 401 with a token for others", lambda: answers(items, 401, token(**CLIENT), challenge=bad))
+    check(f"{name}: 401 with a token for others", lambda: answers(items, 401, token(**REPORTS), challenge=bad))
     check(
         f"{name}: 403 without the scope",
         lambda: answers(items, 403, token(scope="account"), challenge='error="insufficient_scope"'),
@@ -296,7 +302,7 @@ check(
 check(
     "examples/fastapi: 401 with an unknown key", lambda: answers(mine, 401, forged(header={"kid": "?"}), challenge=bad)
 )
-check("examples/fastapi: 401 with a token for others", lambda: answers(mine, 401, token(**CLIENT), challenge=bad))
+check("examples/fastapi: 401 with a token for others", lambda: answers(mine, 401, token(**REPORTS), challenge=bad))
 check(
     "examples/fastapi: 403 without the scope",
     lambda: answers(mine, 403, token(scope="me"), challenge='error="insufficient_scope", scope="items me"'),
@@ -344,7 +350,7 @@ def shell():
 
 check("examples/shell: log in, call, refresh, log out", shell)
 
-# -- the commands of README.md
+# -- the commands of README.md and docs/
 
 
 def curl():
@@ -356,6 +362,27 @@ def curl():
 
 
 check("curl: a token, and a call with it", curl)
+
+Path("users.csv").write_text("ann@example.com,t,f\nbo@example.com,f,f\ncy@example.com,1,1\n")
+
+
+def runs(script):
+    script = script.replace("http://127.0.0.1:8080", ISSUER).replace("PASSWORD", USER["password"])
+    script = script.replace("cargo run -- ", "grantd ")
+    command = ["bash", "-euo", "pipefail", "-c", script]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# The blocks after `<!-- run -->`, and those after `<!-- run: PROGRAM -->` where PROGRAM is installed.
+for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    for found in re.finditer(r"^<!-- run(?:: (\S+))? -->\n```sh\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE):
+        program, script = found.groups()
+        if program and not shutil.which(program):
+            print(f"skipped, {program} is missing: {page.name}: {script.splitlines()[-1]}")
+            continue
+        check(f"{page.name}: {script.splitlines()[0]}", lambda: runs(script))
+
 check("the server's log names no password", lambda: equal(USER["password"] in Path("grantd.log").read_text(), False))
 
 finish()

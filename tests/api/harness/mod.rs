@@ -24,7 +24,7 @@ pub(crate) use self::{
     raw::raw,
     server::{ADMIN_PASSWORD, MASTER_KEY, TestServer, beginning, config},
     set_up::{NewClient, PASSWORD, retire_key, rotate_keys},
-    settings_text::{env_example, readme_table},
+    settings_text::{env_example, settings_table},
 };
 
 /// Makes two tests of each function: one gets a SQLite file, the other a database on Postgres.

@@ -1,4 +1,4 @@
-//! What the repository says of the settings: `.env.example`, and the README's table. Made from their definitions.
+//! What the repository says of the settings: `.env.example`, and the table of `docs/settings.md`. Made from their definitions.
 
 use std::fmt::Write as _;
 
@@ -45,8 +45,8 @@ pub(crate) fn env_example() -> String {
     text
 }
 
-/// The rows of the README's table of settings.
-pub(crate) fn readme_table() -> String {
+/// The table of `docs/settings.md`.
+pub(crate) fn settings_table() -> String {
     let mut text = String::from("| setting | default | |\n|---|---|---|\n");
     for (name, arg, has_file) in with_file_forms() {
         let file = if has_file { format!(", `{name}_FILE`") } else { String::new() };
