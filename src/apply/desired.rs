@@ -1,4 +1,4 @@
-//! A set-up file with all that belongs to it: what other files and the environment hold, and what it must not say.
+//! The desired state: a set-up file with the secrets that it references, and its validation.
 
 use std::{
     collections::HashSet,
@@ -19,28 +19,28 @@ use crate::{
     secret::{self, CLIENT_SECRET, Password},
 };
 
-/// The desired state. `None`: the file has no section of that kind, and nothing of it changes.
+/// The desired state. `None`: the file has no section of this kind, and objects of this kind are not changed.
 pub(super) struct DesiredState {
     pub(super) scopes: Option<Vec<ScopeEntry>>,
     pub(super) roles: Option<Vec<RoleEntry>>,
     pub(super) clients: Option<Vec<DesiredClient>>,
     pub(super) users: Option<Vec<UserEntry>>,
-    /// Where the file is: paths in it begin there.
+    /// The directory of the file, to which its paths are relative.
     directory: PathBuf,
 }
 
-/// A client that there is to be.
+/// A client of the desired state.
 pub(super) struct DesiredClient {
     pub(super) new: NewClient,
     pub(super) disabled: Option<bool>,
-    /// The secret that was given.
+    /// The secret that the file references.
     pub(super) secret: Option<SecretString>,
-    /// For a confidential client that is new, where none was given.
+    /// A generated secret, for a confidential client without one in the file. It is used only if the client is new.
     pub(super) generated: Option<SecretString>,
 }
 
 impl DesiredState {
-    /// Reads a file, and what it names. All that is wrong with its entries is said at once.
+    /// Reads a file and the secrets that it references. Reports all invalid entries at once.
     pub(super) fn read(path: &Path) -> Result<Self, ApplyError> {
         let text = std::fs::read_to_string(path).map_err(|error| ApplyError::Read { path: path.to_owned(), error })?;
         let SetupFile { scopes, roles, clients, users } = SetupFile::parse(&text)?;
@@ -72,7 +72,7 @@ impl DesiredState {
         }
     }
 
-    /// What would be removed, and is named all the same.
+    /// Checks for `--prune` that no entry references a scope or role that would be deleted.
     pub(super) fn check_pruned(&self) -> Result<(), Error> {
         let mut errors = Vec::new();
         if let Some(scopes) = &self.scopes {
@@ -100,7 +100,7 @@ impl DesiredState {
         if errors.is_empty() { Ok(()) } else { Err(Error::Invalid(errors)) }
     }
 
-    /// The password of a user who is new.
+    /// Reads the password of a new user.
     pub(super) fn password(&self, place: Place, user: &UserEntry) -> Result<Password, FieldError> {
         let Source { value, field } = Source::read(
             place,
@@ -177,15 +177,15 @@ fn client_secret(place: Place, entry: &ClientEntry, directory: &Path) -> Result<
     Ok(Some(value))
 }
 
-/// A secret that the file does not hold, but names.
+/// A secret that the file references.
 struct Source {
     value: SecretString,
-    /// What named it.
+    /// The field with the reference.
     field: &'static str,
 }
 
 impl Source {
-    /// From a variable or from a file (the end of its line is not part of it).
+    /// Reads a secret from an environment variable or a file, without the line break at its end.
     fn read(
         place: Place,
         (env, variable): (&'static str, Option<&str>),

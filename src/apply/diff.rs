@@ -1,4 +1,4 @@
-//! The difference between the database and a set-up file.
+//! The differences between the database and a set-up file.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -26,43 +26,43 @@ use crate::{
     users::{self, User, UserPatch},
 };
 
-/// A difference, for people.
+/// A difference, as it is displayed.
 #[derive(Clone, Debug, Serialize)]
 pub struct Change {
-    /// What is done.
+    /// The action.
     pub action: Action,
     /// `scope`, `role`, `client` or `user`.
     pub kind: &'static str,
-    /// Which.
+    /// The name or id.
     pub name: String,
-    /// What of it changes.
+    /// The changed fields.
     pub fields: Vec<&'static str>,
-    /// The secret that was generated for a new client: nothing shows it again.
+    /// The secret that was generated for a new client. It is shown only here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_secret: Option<String>,
 }
 
-/// What is done.
+/// The action of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
-    /// It was not there.
+    /// It does not exist.
     Create,
-    /// It was there, and otherwise.
+    /// It exists with other fields.
     Change,
-    /// It was there, and the file does not name it.
+    /// It exists, and the file does not have it.
     Delete,
 }
 
-/// A difference, and what makes it go away.
+/// A difference, and the step that resolves it.
 pub(super) struct Difference<'w> {
     pub(super) change: Change,
-    /// The entry that asks for it.
+    /// The entry of the file; `None` for deletions.
     pub(super) place: Option<Place>,
     pub(super) step: Step<'w>,
 }
 
-/// What makes a difference go away.
+/// A step that resolves a difference.
 pub(super) enum Step<'w> {
     PutScope(&'w ScopeEntry),
     PutRole(&'w RoleEntry),
@@ -76,8 +76,9 @@ pub(super) enum Step<'w> {
     DeleteUser(UserId),
 }
 
-/// What is looked at together. What comes later stands on what comes earlier; what goes, goes in the other order, but for
-/// users: those who come may have the names and addresses of those who go.
+/// A stage of the comparison, in the order in which changes are made: later stages reference objects of earlier ones.
+/// Deletions come last and in the reverse order, except for users: a new user may have the name or e-mail of a deleted
+/// one.
 #[derive(Clone, Copy)]
 pub(super) enum Stage {
     OldUsers,
@@ -102,7 +103,7 @@ impl Stage {
         Self::OldScopes,
     ];
 
-    /// Returns the differences at this stage, as the connection sees the database.
+    /// Returns the differences of this stage. In a transaction, they include the changes of earlier stages.
     pub(super) async fn differences<'w>(
         self,
         conn: &mut Conn,
@@ -125,7 +126,7 @@ impl Stage {
 }
 
 impl<'w> Difference<'w> {
-    /// `fields`: what of it is otherwise; none of that: it is not there.
+    /// Returns the difference of an entry. `fields`: the fields that differ; `None`: the object does not exist.
     fn of_entry(place: Place, name: &impl ToString, fields: Option<Vec<&'static str>>, step: Step<'w>) -> Self {
         let action = if fields.is_some() { Action::Change } else { Action::Create };
         let kind = place.section.trim_end_matches('s');
@@ -141,24 +142,24 @@ impl<'w> Difference<'w> {
     }
 }
 
-/// The names of what differs.
+/// Returns the names of the fields that differ.
 fn differing(fields: impl IntoIterator<Item = (&'static str, bool)>) -> Vec<&'static str> {
     fields.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
 }
 
-/// All scopes that there are.
+/// Returns all scopes of the database.
 pub(super) async fn scopes_there(conn: &mut Conn) -> Result<Vec<ScopeInfo>, StoreError> {
     let read = async |after: Option<String>| roles::list_scopes(conn, &after.unwrap_or_default(), PAGE).await;
     every(read, |scope| scope.name.to_string()).await
 }
 
-/// All roles.
+/// Returns all roles of the database.
 pub(super) async fn roles_there(conn: &mut Conn) -> Result<Vec<Role>, StoreError> {
     let read = async |after: Option<String>| roles::list_roles(conn, &after.unwrap_or_default(), PAGE).await;
     every(read, |role| role.name.to_string()).await
 }
 
-/// All clients.
+/// Returns all clients of the database, with the hashes of their secrets.
 pub(super) async fn clients_there(conn: &mut Conn) -> Result<Vec<Credentials>, StoreError> {
     let read = async |after: Option<String>| clients::list_credentials(conn, &after.unwrap_or_default(), PAGE).await;
     every(read, |credentials| credentials.client.client_id.to_string()).await

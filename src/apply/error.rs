@@ -1,32 +1,32 @@
-//! Why a set-up file was not applied.
+//! Errors of set-up files.
 
 use std::{fmt, io, path::PathBuf};
 
 use crate::error::{Code, Error, FieldError};
 
-/// More lines than this help nobody.
+/// The maximum number of errors that are listed.
 const MOST: usize = 20;
 
-/// Why a set-up file was not applied. Nothing has changed then.
+/// The error of a set-up file that was not applied. The database is unchanged.
 #[derive(Debug)]
 pub enum ApplyError {
     /// The file cannot be read.
     Read {
-        /// Which.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         error: io::Error,
     },
-    /// The file is no TOML, or not of the form that it must have.
+    /// The file is not valid TOML, or has unknown or malformed fields.
     Form {
-        /// Where: counted from 1.
+        /// The line, from 1.
         line: usize,
-        /// The entry and its field, where they are known.
+        /// The entry and its field, if known.
         place: String,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
-    /// What it says cannot be, or failed.
+    /// The desired state is invalid, or a change failed.
     Refused(Error),
 }
 
@@ -59,25 +59,25 @@ impl From<Error> for ApplyError {
 /// An entry of the file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
-    /// The name of its section.
+    /// The name of the section.
     pub(super) section: &'static str,
-    /// Counted from 0.
+    /// The index in the section, from 0.
     pub(super) index: usize,
 }
 
 impl Place {
-    /// What is wrong with a field of the entry.
+    /// Returns an error of a field of the entry.
     pub(super) fn error(self, field: &str, code: Code, message: impl Into<String>) -> FieldError {
         self.of(FieldError::new(field, code, message))
     }
 
-    /// The same, of what is wrong with the field itself.
+    /// Adds the entry to the field of an error.
     pub(super) fn of(self, error: FieldError) -> FieldError {
         let field = format!("{}[{}].{}", self.section, self.index, error.field);
         error.of_field(field)
     }
 
-    /// An error that this entry was the cause of.
+    /// Attributes an error to this entry.
     pub(super) fn blame(self, error: Error) -> Error {
         match error {
             Error::Invalid(fields) => Error::Invalid(fields.into_iter().map(|field| self.of(field)).collect()),

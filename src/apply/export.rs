@@ -26,7 +26,7 @@ const HEAD: &str = "\
 
 ";
 
-/// Returns the text of a set-up file for the present state.
+/// Returns the text of a set-up file for the present state, without secrets and passwords.
 pub async fn export(store: &Store) -> Result<String, Error> {
     let mut conn = store.read().await?;
     let scopes = scopes_there(&mut conn).await?.into_iter().filter(|scope| !scope.built_in);
@@ -75,7 +75,7 @@ async fn user_entries(conn: &mut Conn) -> Result<Vec<UserEntry>, Error> {
     }
 }
 
-/// `member` is implied.
+/// Returns the entry of a user, without the role `member`, which every user has.
 fn user_entry(user: User) -> UserEntry {
     let mut roles = user.roles;
     roles.retain(|role| *role != RoleName::member());

@@ -1,4 +1,4 @@
-//! What a set-up file looks like: TOML, with the names that the bodies of `/admin` have.
+//! The format of set-up files: TOML, with the names of the JSON bodies of `/admin`.
 
 use std::{collections::BTreeSet, path::PathBuf, str::FromStr, time::Duration};
 
@@ -14,7 +14,8 @@ use crate::{
     roles,
 };
 
-/// All of it. A kind that has no section is another thing than one whose section is empty: nothing of it is removed.
+/// A set-up file. A missing section differs from an empty one: with `--prune`, an empty section deletes all objects of
+/// its kind.
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SetupFile {
@@ -34,7 +35,7 @@ pub(super) struct SetupFile {
 pub(super) struct ScopeEntry {
     #[serde(deserialize_with = "scope_name")]
     pub(super) name: Scope,
-    /// Absent: as it is.
+    /// Absent: not changed.
     #[serde(default, deserialize_with = "optional", skip_serializing_if = "Option::is_none")]
     pub(super) description: Option<Description>,
 }
@@ -45,7 +46,7 @@ pub(super) struct ScopeEntry {
 pub(super) struct RoleEntry {
     #[serde(deserialize_with = "parsed")]
     pub(super) name: RoleName,
-    /// Absent: as it is.
+    /// Absent: not changed.
     #[serde(default, deserialize_with = "optional", skip_serializing_if = "Option::is_none")]
     pub(super) description: Option<Description>,
     #[serde(deserialize_with = "list::<_, Scope, _>", serialize_with = "crate::roles::scope_names")]
@@ -75,7 +76,7 @@ pub(super) struct ClientEntry {
         skip_serializing_if = "Option::is_none"
     )]
     pub(super) access_token_ttl: Option<Duration>,
-    /// Absent: as it is.
+    /// Absent: not changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) disabled: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,7 +101,7 @@ pub(super) struct UserEntry {
     pub(super) display_name: Option<DisplayName>,
     #[serde(default, deserialize_with = "list::<_, _, _>", skip_serializing_if = "Vec::is_empty")]
     pub(super) roles: Vec<RoleName>,
-    /// Absent: as it is.
+    /// Absent: not changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) disabled: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -110,7 +111,8 @@ pub(super) struct UserEntry {
 }
 
 impl SetupFile {
-    /// Reads it. What is wrong is named by its line and its place, and never repeated: it may be a secret at a wrong place.
+    /// Parses a file. An error has the line and place of the problem, but never the text, which may be a misplaced
+    /// secret.
     pub(super) fn parse(text: &str) -> Result<Self, ApplyError> {
         let deserializer = toml::Deserializer::parse(text).map_err(|error| wrong(text, "", &error))?;
         serde_path_to_error::deserialize(deserializer).map_err(|error| {
@@ -119,7 +121,7 @@ impl SetupFile {
         })
     }
 
-    /// As it is written.
+    /// Returns the file as TOML.
     pub(super) fn to_text(&self) -> Result<String, toml::ser::Error> {
         toml::to_string(self)
     }

@@ -1,4 +1,5 @@
-//! Set-up files: the desired state of scopes, roles, clients and users, applied in one transaction, and exported again.
+//! Set-up files: the desired state of scopes, roles, clients and users, which is applied in one transaction; and the
+//! export.
 
 mod desired;
 mod diff;

@@ -21,29 +21,29 @@ use crate::{
     users::{self, NewUser, UserPatch},
 };
 
-/// How a file is applied.
+/// Options for applying a file.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// What the file does not name is removed.
+    /// Deletes objects that the file does not have.
     pub prune: bool,
-    /// Nothing is changed: no password is hashed, and no secret is shown.
+    /// Changes nothing, hashes no passwords, and shows no secrets.
     pub dry_run: bool,
-    /// Confidential clients that are new must have a secret in the file: one that is generated would never be shown.
+    /// Requires a secret in the file for new confidential clients, since a generated one could not be shown.
     pub given_secrets: bool,
 }
 
-/// A file that differs from the database, with all that its changes need.
+/// A file that differs from the database, prepared for its transaction.
 pub struct Prepared {
     desired: DesiredState,
     options: Options,
     new_users: NewUsers,
 }
 
-/// The users who are new, by the index of their entries.
+/// The new users, by the index of their entries.
 type NewUsers = HashMap<usize, NewUser>;
 
-/// Reads a file and prepares its changes: before the transaction, so that nobody waits for a lock while passwords are hashed.
-/// `None`: the database is as the file says.
+/// Reads a file and prepares its changes. `None`: the database is in the desired state.
+// Passwords are hashed here, before the transaction: it would hold its locks for that long.
 pub async fn prepare(
     store: &Store,
     passwords: &Passwords,
@@ -67,7 +67,7 @@ pub async fn prepare(
     Ok(Some(Prepared { desired, options, new_users }))
 }
 
-/// Returns all differences, without a lock that anybody would wait for.
+/// Returns all differences, read without locks.
 async fn differences<'d>(store: &Store, desired: &'d DesiredState, prune: bool) -> Result<Vec<Difference<'d>>, Error> {
     let mut conn = store.read().await?;
     let mut differences = Vec::new();
@@ -77,7 +77,7 @@ async fn differences<'d>(store: &Store, desired: &'d DesiredState, prune: bool) 
     Ok(differences)
 }
 
-/// Returns the users who are new, with the hashes of their passwords.
+/// Returns the new users, with the hashes of their passwords.
 async fn new_users(
     passwords: &Passwords,
     desired: &DesiredState,
@@ -110,10 +110,10 @@ async fn new_users(
 }
 
 impl Prepared {
-    /// Makes all changes, and returns them in their order. The database may have changed since it was compared with the file:
-    /// it is compared once more.
+    /// Makes all changes, and returns them in order. The comparison is repeated in the transaction, since the database
+    /// may have changed since `prepare`.
     pub async fn apply(&self, tx: &mut Transaction, now: DateTime<Utc>) -> Result<Vec<Change>, Error> {
-        // Around all steps: a file may remove one administrator before it creates the next.
+        // Around all steps, so that the check comes last: a file may remove one administrator before it creates the next.
         roles::keep_an_administrator(tx, async |tx| {
             let mut done = Vec::new();
             for stage in Stage::ALL {
@@ -135,7 +135,7 @@ impl Prepared {
         .await
     }
 
-    /// Takes one step. No permission is checked: who can write the file has the database anyway.
+    /// Makes the change of a step. No permissions are checked: the author of the file has access to the database anyway.
     async fn take(&self, tx: &mut Transaction, difference: &Difference<'_>, now: DateTime<Utc>) -> Result<(), Error> {
         let (by, name) = (&Authority::system(), difference.change.name.as_str());
         match &difference.step {

@@ -1,4 +1,4 @@
-//! The settings of a guard.
+//! The builder of a guard.
 
 use std::{fmt, time::Duration};
 
@@ -6,11 +6,11 @@ use jsonwebtoken::jwk::JwkSet;
 
 use crate::{BuildError, Guard, clock, clock::Clock};
 
-/// The most that clocks may differ, in seconds. More would be no leeway but another lifetime.
+/// The maximum clock skew, in seconds. A larger leeway would in effect change the lifetime of tokens.
 pub const MAX_LEEWAY: u32 = 30;
 
-/// Builds a [`Guard`]. [`Guard::from_issuer`] and [`Guard::builder`] begin one; [`GuardBuilder::build`] (keys from the
-/// issuer) or [`GuardBuilder::keys`] (keys at hand) ends it.
+/// A builder for a [`Guard`]. [`Guard::from_issuer`] and [`Guard::builder`] create one; [`GuardBuilder::build`] (fetches
+/// the keys from the issuer) or [`GuardBuilder::keys`] (given keys) finishes it.
 #[must_use]
 #[derive(Clone)]
 pub struct GuardBuilder {
@@ -48,48 +48,50 @@ impl GuardBuilder {
         }
     }
 
-    /// Accepts tokens whose `aud` names this audience (RFC 9068 §4). Called again, it adds another: one of them is enough.
+    /// Accepts tokens whose `aud` has this audience (RFC 9068 §4). Further calls add audiences; a token needs one of
+    /// them.
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audiences.push(audience.into());
         self
     }
 
-    /// How many seconds in the future `iat` and `nbf` may be, because clocks differ: at most [`MAX_LEEWAY`], which is also
-    /// the default. `exp` has no leeway: clients know when it is and come with a new token in time.
+    /// Sets the leeway for clock skew: how many seconds in the future `iat` and `nbf` may be. At most [`MAX_LEEWAY`],
+    /// which is also the default. `exp` has no leeway: clients know it, and get a new token in time.
     pub fn leeway(mut self, seconds: u32) -> Self {
         self.leeway = seconds;
         self
     }
 
-    /// The `realm` of challenges (RFC 9110 §11.5). Default: `grantd`.
+    /// Sets the `realm` of challenges (RFC 9110 §11.5). Default: `grantd`.
     pub fn realm(mut self, realm: impl Into<String>) -> Self {
         self.realm = realm.into();
         self
     }
 
-    /// Asks this clock (seconds since 1970) instead of the system's: for tests.
+    /// Sets the clock (seconds since 1970), for tests. Default: the system clock.
     pub fn clock(mut self, clock: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
         self.clock = std::sync::Arc::new(clock);
         self
     }
 
-    /// How much is remembered of tokens that were verified, in bytes of token. Default: 16 MiB. `0` remembers nothing.
+    /// Sets the size of the cache of verified tokens, in bytes of token. Default: 16 MiB. `0` disables the cache.
     pub fn remember(mut self, bytes: usize) -> Self {
         self.remember = bytes;
         self
     }
 
-    /// Accepts tokens only while the guard heard within this time what was revoked, and none before it heard that first.
-    /// It hears by [`Guard::hear_revocations`], or asks the issuer itself (`follow_revocations`).
+    /// Sets the maximum staleness of revocations. Without an update for longer than this, and before the first one, no
+    /// token is accepted. Updates come from [`Guard::hear_revocations`], or from the issuer's feed
+    /// (`follow_revocations`).
     pub fn max_staleness(mut self, most: Duration) -> Self {
         self.max_staleness = Some(most);
         self
     }
 
-    /// A guard with keys that are at hand, as the issuer itself has them. [`Guard::replace_keys`] changes them.
+    /// Builds a guard with given keys, such as in the issuer itself. [`Guard::replace_keys`] replaces them.
     pub fn keys(self, keys: &JwkSet) -> Result<Guard, BuildError> {
         self.check()?;
-        // Nobody should believe that it follows.
+        // An error, since a guard without an issuer would silently not follow any revocations.
         #[cfg(feature = "issuer")]
         if self.follow.is_some() {
             return Err(BuildError::NobodyToFollow);

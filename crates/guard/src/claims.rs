@@ -1,4 +1,4 @@
-//! What an access token says (RFC 9068 §2.2).
+//! The claims of an access token (RFC 9068 §2.2).
 
 use serde::{Deserialize, Serialize};
 
@@ -9,56 +9,56 @@ use crate::Scopes;
 pub struct Claims {
     /// The issuer's URL.
     pub iss: String,
-    /// The subject: a user's id (a UUID), or the client's id where the client acts for itself.
+    /// The subject: the id of a user (a UUID), or of the client if it acts for itself.
     pub sub: String,
-    /// Who the token is for: one string, or an array of several.
+    /// The audience: a string, or an array of several.
     pub aud: Audience,
-    /// When it ends.
+    /// The expiry.
     pub exp: i64,
-    /// When it was issued.
+    /// The time of issue.
     pub iat: i64,
-    /// When it begins, where the issuer says so.
+    /// The time before which the token is not valid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nbf: Option<i64>,
-    /// The token's own id.
+    /// The id of the token.
     pub jti: String,
-    /// The client that it was issued to.
+    /// The client that the token was issued to.
     pub client_id: String,
-    /// What it is good for.
+    /// The scope of the token.
     #[serde(default)]
     pub scope: Scopes,
-    /// The session that it belongs to (users only).
+    /// The login session (users only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sid: Option<String>,
-    /// The user's name (users only).
+    /// The user name (users only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
     /// The user's roles (users only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roles: Option<Vec<String>>,
-    /// When the user gave the password (users only).
+    /// The time of the login (users only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth_time: Option<i64>,
 }
 
-/// The `aud` claim: a string when one, an array when more (RFC 7519 §4.1.3).
+/// The `aud` claim: a string, or an array of several (RFC 7519 §4.1.3).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Audience {
-    /// One.
+    /// A single audience.
     One(String),
-    /// Several.
+    /// Several audiences.
     Many(Vec<String>),
 }
 
 impl Audience {
-    /// Of a list: the form for its length.
+    /// Returns the claim for a list of audiences.
     #[must_use]
     pub fn of(mut audiences: Vec<String>) -> Self {
         if audiences.len() == 1 { Self::One(audiences.remove(0)) } else { Self::Many(audiences) }
     }
 
-    /// As a list.
+    /// Returns the audiences as a list.
     #[must_use]
     pub fn as_slice(&self) -> &[String] {
         match self {

@@ -1,21 +1,22 @@
-//! The clock as a value: seconds since 1970.
+//! The clock, which tests replace.
 
 use std::{
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// Tells the time, in whole seconds since 1970.
+/// A function that returns the time in whole seconds since 1970.
 pub(crate) type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
-/// The clock of the system.
+/// Returns the system clock.
 pub(crate) fn system() -> Clock {
     Arc::new(now)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that asks the system")]
 fn now() -> i64 {
-    // A clock before 1970 or after the year 292 billion is broken: nothing is valid then, since no token is that old.
+    // A clock before 1970 or after the year 292 billion is broken. Then no token is valid: at 0 each is issued in the
+    // future, and at the maximum each has expired.
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since_1970.as_secs()).unwrap_or(i64::MAX)
 }

@@ -1,10 +1,10 @@
-//! What can go wrong: with a token, with keys, with the settings of a guard.
+//! Errors of tokens, keys, and the settings of a guard.
 
 use std::fmt;
 
-/// Why a token is refused.
+/// The reason for which a token is refused.
 ///
-/// Each check has its own variant, so that the log and `error_description` (RFC 6750 §3) say which one it was.
+/// Each check has a variant of its own, so that the log and `error_description` (RFC 6750 §3) name the check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TokenError {
@@ -12,41 +12,42 @@ pub enum TokenError {
     TooLong,
     /// Not three parts of base64url with a JSON object in the first (RFC 7515 §3.1), or a repeated header parameter.
     Malformed,
-    /// The header has `crit`: no extension is known here (RFC 7515 §4.1.11).
+    /// The header has `crit`: no extension is supported (RFC 7515 §4.1.11).
     Critical,
-    /// `typ` is not `at+jwt` (RFC 9068 §2.1): an ID token, for example, is no access token.
+    /// `typ` is not `at+jwt` (RFC 9068 §2.1). An ID token, for example, is not an access token.
     WrongType,
     /// The header has no `kid`.
     NoKeyId,
-    /// `kid` names no key that the issuer has now.
+    /// `kid` is not a key that the issuer publishes now.
     UnknownKey,
     /// `alg` is not the algorithm of the key that `kid` names (RFC 8725 §3.1).
     WrongAlgorithm,
-    /// The signature is not that of the key.
+    /// The signature is wrong.
     Signature,
     /// A claim that RFC 9068 §2.2 requires is missing; the name of the claim.
     MissingClaim(&'static str),
     /// The payload is not a JSON object, a claim is repeated, or one has the wrong type.
     MalformedClaims,
-    /// `iss` is another issuer.
+    /// `iss` is not the issuer of this guard.
     WrongIssuer,
     /// `aud` has none of the audiences of this guard.
     WrongAudience,
-    /// `exp` is reached.
+    /// `exp` is not in the future.
     Expired,
     /// `nbf` is in the future.
     NotYetValid,
     /// `iat` is in the future.
     IssuedInFuture,
-    /// The token, or the session, user or client that it stands on, was revoked: known to a guard that follows
-    /// revocations, or to a service that checks its own data too.
+    /// The token, or its session, user or client, was revoked. Reported by a guard that follows revocations, or by a
+    /// service that checks its own data.
     Revoked,
-    /// Nothing is wrong with the token itself, but this guard has not heard for too long what was revoked.
+    /// The token itself is valid, but the guard's revocations are older than the maximum staleness.
     RevocationsUnknown,
 }
 
 impl TokenError {
-    /// Text for `error_description`: made of the characters that RFC 6750 §3 allows, and never a repetition of input.
+    /// Returns the text for `error_description`. It has only characters that RFC 6750 §3 allows, and no part of the
+    /// input.
     #[must_use]
     pub const fn description(self) -> &'static str {
         match self {
@@ -82,52 +83,52 @@ impl fmt::Display for TokenError {
 
 impl std::error::Error for TokenError {}
 
-/// Why a set of keys is refused as a whole.
+/// The reason for which a whole JWK set is refused.
 ///
-/// Keys that are merely not for this use (another `kty`, `crv` or `alg`, `use` other than `sig`, no `kid`) are skipped, as
-/// RFC 7517 §5 says; a key that should work and does not is an error.
+/// Keys for other uses (another `kty`, `crv` or `alg`, `use` other than `sig`, no `kid`) are skipped (RFC 7517 §5). A
+/// malformed key of a supported type is an error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// The public key of this `kid` cannot be one of its kind.
+    /// The public key with this `kid` is not valid for its type.
     #[error("the key {0:?} is malformed")]
     Malformed(String),
-    /// Two usable keys have this `kid`: a token could not say which it means.
+    /// Two usable keys have this `kid`, which makes it ambiguous.
     #[error("two keys are named {0:?}")]
     Repeated(String),
-    /// An issuer's set has no key that can check a signature.
+    /// The issuer's set has no key for signatures.
     #[error("the set has no usable signature key")]
     Empty,
 }
 
-/// Why a guard could not be built from its settings.
+/// The reason for which a guard cannot be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
     /// The leeway is more than [`MAX_LEEWAY`](crate::MAX_LEEWAY).
     #[error("the leeway is {0} seconds; at most 30 are allowed")]
     Leeway(u32),
-    /// No audience was named, so that no token could be accepted.
+    /// No audience is set, so that no token could be accepted.
     #[error("no audience: name the one that tokens for this service carry in `aud`")]
     NoAudience,
-    /// The realm has characters that a quoted string of `WWW-Authenticate` cannot have as they are.
+    /// The realm has characters that a quoted string in `WWW-Authenticate` must escape.
     #[error("the realm may have printable ASCII only, without quote and backslash")]
     Realm,
-    /// The cool-down is no time at all: every token could make the guard ask the issuer.
+    /// The cool-down is zero: every token with an unknown key could cause a request to the issuer.
     #[error("the cool-down must be at least one second")]
     CoolDown,
-    /// The issuer is no URL that keys may be fetched from.
+    /// Keys may not be fetched from the URL of the issuer.
     #[error("the issuer {url:?} is refused: {reason}")]
     Issuer {
-        /// The URL as it was given.
+        /// The given URL.
         url: String,
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// The HTTP client could not be made.
+    /// The HTTP client could not be created.
     #[error("the HTTP client could not be made: {0}")]
     Client(String),
-    /// Revocations are to be followed, and the keys are at hand: only a guard that fetches its keys knows where to ask.
+    /// Following revocations needs a guard that fetches its keys: with given keys, the endpoint of the feed is unknown.
     #[error("only a guard that fetches its keys from the issuer can follow the issuer's revocations")]
     NobodyToFollow,
     /// The thread that follows the issuer's revocations could not be started.
@@ -138,16 +139,16 @@ pub enum BuildError {
     Keys(#[from] KeyError),
 }
 
-/// Why [`Guard::authenticate`](crate::Guard::authenticate) did not give claims.
+/// The error of [`Guard::authenticate`](crate::Guard::authenticate).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthenticateError {
     /// The token is refused.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// The issuer was never reached, or not for too long, so that nothing can be said about the token.
+    /// The issuer was never reached, or not for too long, so the token cannot be verified.
     #[error("the issuer cannot be reached")]
     Unavailable {
-        /// Seconds after which a new attempt makes sense.
+        /// Seconds after which a retry makes sense.
         retry_after: u32,
     },
 }

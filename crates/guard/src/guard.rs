@@ -1,4 +1,4 @@
-//! The guard: verifies tokens with the keys it has.
+//! The guard: verifies tokens with the keys and revocations that it has.
 
 use std::{
     fmt,
@@ -20,7 +20,7 @@ use crate::{
 
 type Verdict = Result<Arc<Claims>, TokenError>;
 
-/// Verifies access tokens of one issuer for one or more audiences. Clones are cheap and share everything.
+/// A verifier for access tokens of one issuer, for one or more audiences. Clones are cheap and share all state.
 #[derive(Clone)]
 pub struct Guard(Arc<Inner>);
 
@@ -31,15 +31,15 @@ struct Inner {
     realm: String,
     clock: Clock,
     keys: ArcSwap<Keys>,
-    /// Held while keys are replaced, so that two replacements come one after the other. Verifying never waits for it.
+    /// Locked while keys are replaced, so that concurrent replacements are serialized. Verification does not wait for it.
     replacing: Mutex<()>,
     remembered: Remembered,
     revoked: Revoked,
-    /// Where keys come from; none where they are given.
+    /// The source of the keys; `None` for given keys.
     source: Option<Source>,
 }
 
-/// A guard that may be gone.
+/// A weak reference to a guard.
 #[cfg(feature = "issuer")]
 pub(crate) struct WeakGuard(std::sync::Weak<Inner>);
 
@@ -51,7 +51,7 @@ impl WeakGuard {
 }
 
 impl Guard {
-    /// A guard with keys that are at hand and everything else as it is by default: for the issuer itself, and for tests.
+    /// Creates a guard with given keys and default settings, for the issuer itself and for tests.
     pub fn from_keys(
         issuer: impl Into<String>,
         audiences: impl IntoIterator<Item = impl Into<String>>,
@@ -62,15 +62,15 @@ impl Guard {
         Self::with_keys(builder, keys)
     }
 
-    /// Begins a guard for the tokens of `issuer`, whose URL is compared with `iss` to the letter (RFC 9068 §4).
+    /// Returns a builder for tokens of `issuer`. The URL must equal `iss` exactly (RFC 9068 §4).
     pub fn builder(issuer: impl Into<String>) -> GuardBuilder {
         GuardBuilder::new(issuer.into())
     }
 
-    /// Begins a guard that fetches its keys from the issuer; [`GuardBuilder::build`] ends it.
+    /// Returns a builder for a guard that fetches its keys from the issuer; [`GuardBuilder::build`] finishes it.
     ///
-    /// A service starts while the issuer is down: nothing is fetched before the first token comes, or else
-    /// (`GuardBuilder::follow_revocations`) nobody waits for it.
+    /// A service can start while the issuer is down: keys are fetched when the first token arrives, and revocations
+    /// (`GuardBuilder::follow_revocations`) in the background.
     #[cfg(feature = "issuer")]
     pub fn from_issuer(url: impl Into<String>) -> GuardBuilder {
         Self::builder(url)
@@ -88,64 +88,70 @@ impl Guard {
         Self(Arc::new(inner))
     }
 
-    /// What does not keep the guard alive.
+    /// Returns a weak reference, which does not keep the guard alive.
     #[cfg(feature = "issuer")]
     pub(crate) fn downgrade(&self) -> WeakGuard {
         WeakGuard(Arc::downgrade(&self.0))
     }
 
-    /// Takes these keys and no others from now on. Tokens that were verified with a key that is gone are refused at once.
-    /// A set with an error changes nothing.
+    /// Replaces all keys. Tokens that were verified with a removed key are refused at once. A set with an error changes
+    /// nothing.
     pub fn replace_keys(&self, keys: &JwkSet) -> Result<(), KeyError> {
         self.swap(|before| Keys::of(keys, before))
     }
 
+    /// Replaces the keys by those that `make` returns, given the present ones.
     pub(crate) fn swap(&self, make: impl FnOnce(&Keys) -> Result<Keys, KeyError>) -> Result<(), KeyError> {
-        // A panic while it was held left nothing half done: the keys are swapped in one step.
+        // A poisoned lock is safe to use: the keys are swapped in a single step.
         let _one_at_a_time = self.0.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.0.keys.load_full();
         let after = Arc::new(make(&before)?);
+        // In this order: a verification that starts after the store no longer finds the old keys, and the cached result
+        // of an earlier one is refused by the mark on its key.
         self.0.keys.store(Arc::clone(&after));
         before.withdraw_all_but(&after);
         self.0.remembered.forget_withdrawn();
         Ok(())
     }
 
-    /// Verifies a token at the time `now` (seconds since 1970), with the keys that are here: no waiting, no I/O.
+    /// Verifies a token at the time `now` (seconds since 1970) with the present keys, without waiting or I/O.
     ///
-    /// Checks what RFC 9068 §4 and RFC 8725 §3 ask for: `typ` is `at+jwt`, no `crit`, `alg` is that of the key that `kid`
-    /// names, the signature, every required claim, `iss`, `aud`, `exp`, `nbf` and `iat`; and whether it was revoked, as far as
-    /// this guard has heard. A token that was verified before costs one SHA-256 and a look at time and revocations.
+    /// Makes the checks of RFC 9068 §4 and RFC 8725 §3: `typ` is `at+jwt`, no `crit`, `alg` is that of the key with this
+    /// `kid`, the signature, all required claims, `iss`, `aud`, `exp`, `nbf` and `iat`; and whether the guard knows a
+    /// revocation of the token. For a token that was verified before, it computes a SHA-256 and checks only times,
+    /// audience and revocations.
     pub fn verify(&self, token: &str, now: i64) -> Result<Arc<Claims>, TokenError> {
         self.verify_for(&self.0.audiences, token, now)
     }
 
-    /// As [`Guard::verify`], for other audiences than the guard's own: a service that answers for others.
+    /// Verifies a token as [`Guard::verify`], for other audiences than the guard's own.
     pub fn verify_for(&self, audiences: &[String], token: &str, now: i64) -> Result<Arc<Claims>, TokenError> {
         let claims = self.verify_for_anybody(token, now)?;
         let is_meant = claims.aud.as_slice().iter().any(|audience| audiences.contains(audience));
         if is_meant { Ok(claims) } else { Err(TokenError::WrongAudience) }
     }
 
-    /// As [`Guard::verify`], whoever the token is for. For the issuer itself: a service must look at `aud` (RFC 9068 §4).
+    /// Verifies a token as [`Guard::verify`], for any audience. For the issuer itself: a service must check `aud` (RFC
+    /// 9068 §4).
     pub fn verify_for_anybody(&self, token: &str, now: i64) -> Result<Arc<Claims>, TokenError> {
         let claims = self.verify_signed(token, now)?;
+        // Checked at each use, never cached: a token must be refused as soon as its revocation is known.
         self.0.revoked.check(&claims)?;
         Ok(claims)
     }
 
-    /// Takes news of what was revoked. `whole`: they are all that there is; else they come on top of what is known.
+    /// Adds revocations. `whole`: they are all revocations of the issuer, and replace the present ones.
     pub fn hear_revocations(&self, news: impl IntoIterator<Item = Revocation>, whole: bool) {
         self.0.revoked.hear(news, whole, self.now());
     }
 
-    /// As [`Guard::hear_revocations`], of news that have not all come yet.
+    /// Adds revocations from a page that is not the last: the guard is not up to date yet.
     #[cfg(feature = "issuer")]
     pub(crate) fn learn_revocations(&self, news: impl IntoIterator<Item = Revocation>) {
         self.0.revoked.learn(news, self.now());
     }
 
-    /// Whether there are keys, and how well it is known what was revoked.
+    /// Returns whether the guard has keys, and how old its revocations are.
     #[must_use]
     pub fn health(&self) -> Health {
         let failing = self.0.source.as_ref().is_some_and(Source::fails_to_follow);
@@ -171,14 +177,14 @@ impl Guard {
         Ok(claims)
     }
 
-    /// Verifies a token now, and first waits for what is needed: for the issuer's keys, when the token names one that is not
-    /// among them, or there are none yet; and after the start of a guard that follows the issuer's revocations for a few
-    /// seconds until it has heard them.
+    /// Verifies a token at the present time. If necessary, it first waits for the issuer's keys, if the token has an
+    /// unknown key or there are no keys yet, and after the start up to five seconds for the issuer's revocations, if the
+    /// guard follows them.
     ///
-    /// Stale keys are still used while they are fetched again in the background. Only if they have been stale for five
-    /// minutes, because no token came, does a request wait for the new ones, for at most one second.
+    /// Stale keys are still used while they are fetched in the background (stale-while-revalidate). Only if they have
+    /// been stale for five minutes, because no token came, does a request wait for the new ones, for at most one second.
     ///
-    /// Needs to run in a Tokio runtime (as every actix service does) where the keys are the issuer's.
+    /// A guard that fetches its keys must be called in a Tokio runtime, as in every actix service.
     pub async fn authenticate(&self, token: &str) -> Result<Arc<Claims>, AuthenticateError> {
         let now = self.now();
         let mut verdict = self.verify(token, now);
@@ -195,7 +201,7 @@ impl Guard {
         self.with_availability(verdict)
     }
 
-    /// The verdict, unless something should be waited for before it.
+    /// Verifies a token without waiting. `None`: keys or revocations should be waited for.
     #[cfg(feature = "actix")]
     pub(crate) fn authenticate_at_once(&self, token: &str) -> Option<Result<Arc<Claims>, AuthenticateError>> {
         let now = self.now();
@@ -213,7 +219,7 @@ impl Guard {
             && source.is_worth_waiting_for(self, now, verdict.is_err())
     }
 
-    /// While there never were keys, an unknown one says nothing about the token.
+    /// Maps errors that are no fault of the token to `Unavailable`: before the first fetch, every key is unknown.
     fn with_availability(&self, verdict: Verdict) -> Result<Arc<Claims>, AuthenticateError> {
         if let Some(source) = &self.0.source
             && verdict == Err(TokenError::UnknownKey)
@@ -227,19 +233,19 @@ impl Guard {
         }
     }
 
-    /// The `iss` of the tokens that are accepted.
+    /// Returns the `iss` of accepted tokens.
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.0.issuer
     }
 
-    /// The audiences, of which a token names at least one.
+    /// Returns the audiences, of which a token must have at least one.
     #[must_use]
     pub fn audiences(&self) -> &[String] {
         &self.0.audiences
     }
 
-    /// The `realm` of challenges.
+    /// Returns the `realm` of challenges.
     #[must_use]
     pub fn realm(&self) -> &str {
         &self.0.realm
@@ -285,11 +291,13 @@ impl Inner {
         }
     }
 
+    /// Verifies a token that is not cached, except for audience and revocations.
     fn verify_anew(&self, token: &str, now: i64) -> Result<(Arc<Claims>, Arc<Key>), TokenError> {
         let parts = Parts::of(token)?;
         parts.header.check()?;
         let kid = parts.header.kid.as_deref().ok_or(TokenError::NoKeyId)?;
         let key = self.keys.load().get(kid).cloned().ok_or(TokenError::UnknownKey)?;
+        // The key determines the algorithm, not the token (RFC 8725 §3.1).
         if parts.header.alg != key.algorithm() {
             return Err(TokenError::WrongAlgorithm);
         }
@@ -304,7 +312,7 @@ impl Inner {
         Ok((Arc::new(claims), key))
     }
 
-    /// What changes while a token is remembered.
+    /// Checks the times, which a cached token must pass again at each use.
     fn check_times(&self, claims: &Claims, now: i64) -> Result<(), TokenError> {
         let latest_begin = now.saturating_add(self.leeway);
         if claims.exp <= now {

@@ -1,36 +1,37 @@
-//! How well a guard is supplied with what it judges tokens by.
+//! The health of a guard: whether it has keys, and how old its revocations are.
 
 use std::time::Duration;
 
-/// What a guard has at this moment, for a service that shows it in its own health route. [`Guard::health`] tells it.
+/// The state of a guard, for the health check of a service. [`Guard::health`] returns it.
 ///
 /// [`Guard::health`]: crate::Guard::health
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
-    /// Whether there are keys. A guard that fetches them has none before it did so first.
+    /// Whether the guard has keys. A guard that fetches them has none before the first fetch.
     pub keys: bool,
-    /// How well it is known what was revoked.
+    /// The state of the revocations.
     pub revocations: RevocationsHealth,
 }
 
-/// How well it is known what was revoked.
+/// The state of a guard's revocations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RevocationsHealth {
-    /// This guard does without: tokens are good until they expire.
+    /// The guard does not follow revocations: tokens are valid until they expire.
     NotFollowed,
-    /// Never heard yet: no token is accepted.
+    /// There was no update yet, and no token is accepted.
     Never {
-        /// Whether the last attempt to hear it failed.
+        /// Whether the last attempt failed.
         failing: bool,
     },
-    /// Heard, the last time this long ago.
+    /// There was an update.
     Heard {
-        /// While the issuer is away this grows, until [`max_staleness`] has tokens refused.
+        /// The time since the last update. While the issuer is unreachable it grows, until tokens are refused after
+        /// [`max_staleness`].
         ///
         /// [`max_staleness`]: crate::GuardBuilder::max_staleness
         ago: Duration,
-        /// Whether the last attempt to hear more failed.
+        /// Whether the last attempt failed.
         failing: bool,
     },
 }

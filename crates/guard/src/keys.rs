@@ -1,4 +1,4 @@
-//! The issuer's public keys (RFC 7517), parsed once.
+//! The issuer's public keys (RFC 7517), parsed when they are set.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -16,11 +16,11 @@ use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgo
 
 use crate::KeyError;
 
-/// A key that can check signatures, of one algorithm and no other.
+/// A key that verifies signatures of one algorithm.
 pub(crate) struct Key {
     algorithm: Algorithm,
     public: ParsedPublicKey,
-    /// Set for good when the issuer no longer has the key: what was verified with it does not count any more.
+    /// Set once, when the issuer no longer publishes the key: tokens that were verified with it are refused from then on.
     withdrawn: AtomicBool,
 }
 
@@ -32,7 +32,7 @@ enum Algorithm {
 }
 
 impl Key {
-    /// The `alg` of the tokens that this key signs.
+    /// Returns the `alg` of tokens that are signed with this key.
     pub(crate) fn algorithm(&self) -> &'static str {
         match self.algorithm {
             Algorithm::Es256 => "ES256",
@@ -41,6 +41,7 @@ impl Key {
         }
     }
 
+    /// Returns whether the signature of a message is valid.
     pub(crate) fn signed(&self, message: &str, signature: &[u8]) -> bool {
         self.public.verify_sig(message.as_bytes(), signature).is_ok()
     }
@@ -59,7 +60,8 @@ impl Key {
 pub(crate) struct Keys(HashMap<String, Arc<Key>>);
 
 impl Keys {
-    /// The usable keys of a set. One that `before` has too stays the same object, with what was verified with it.
+    /// Returns the usable keys of a set. A key that `before` has too stays the same object, so that cached tokens stay
+    /// valid.
     pub(crate) fn of(set: &JwkSet, before: &Self) -> Result<Self, KeyError> {
         let mut keys = HashMap::new();
         for jwk in &set.keys {
@@ -82,7 +84,7 @@ impl Keys {
         self.0.is_empty()
     }
 
-    /// Marks the keys that `after` no longer has.
+    /// Marks the keys that `after` no longer has as withdrawn.
     pub(crate) fn withdraw_all_but(&self, after: &Self) {
         for (kid, key) in &self.0 {
             if !after.get(kid).is_some_and(|kept| Arc::ptr_eq(kept, key)) {
@@ -96,7 +98,9 @@ impl Keys {
     }
 }
 
-/// The algorithm of a key that may check signatures here; none for HMAC secrets, keys for encryption, and other kinds.
+/// Returns the algorithm of a key. `None` for HMAC secrets, keys for encryption, and other types.
+// The algorithm comes from the type of the key, never from a token: no `none`, and no HMAC with a public key as the
+// secret.
 fn usable(jwk: &Jwk) -> Option<Algorithm> {
     let common = &jwk.common;
     if common.public_key_use.as_ref().is_some_and(|used_for| *used_for != PublicKeyUse::Signature) {
@@ -130,7 +134,7 @@ fn public_key(jwk: &Jwk, algorithm: Algorithm) -> Option<ParsedPublicKey> {
         }
         (AlgorithmParameters::RSA(key), Algorithm::Rs256) => {
             let components = RsaPublicKeyComponents { n: decode(&key.n)?, e: decode(&key.e)? };
-            // The library would find a wrong size at each signature only (2,048 to 8,192 bits).
+            // The library checks the size (2,048 to 8,192 bits) only when it verifies a signature.
             (256..=1024).contains(&components.n.len()).then_some(())?;
             components.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).ok()
         }

@@ -1,7 +1,7 @@
 //! Verifies grantd's access tokens offline and guards routes by scope.
 //!
-//! An access token is a JWT of RFC 9068. A [`Guard`] knows the issuer's keys and says of each token whether it is good for
-//! this service, and if not, why: no request to the issuer, and for a token that it saw before no signature check either.
+//! An access token is a JWT (RFC 9068). A [`Guard`] has the issuer's keys and verifies whether a token is valid for this
+//! service. This needs no request to the issuer and, for a token that was verified before, no check of the signature.
 //!
 //! # Guarding an actix service
 //!
@@ -14,16 +14,16 @@
 //! };
 //!
 //! scopes! {
-//!     /// See the items.
+//!     /// List and read items.
 //!     pub ItemsRead = "items:read";
 //! }
 //!
-//! // Only with a token that has the scope `items:read`: the signature says so.
+//! // Requires a token with the scope `items:read`.
 //! async fn list(caller: Require<ItemsRead>) -> impl Responder {
 //!     format!("the items, for {}", caller.sub)
 //! }
 //!
-//! // With any valid token.
+//! // Requires any valid token.
 //! async fn hello(caller: Authenticated) -> impl Responder {
 //!     format!("Hello, {}!", caller.username.as_ref().unwrap_or(&caller.client_id))
 //! }
@@ -37,7 +37,7 @@
 //!             .app_data(guard.clone())
 //!             .route("/items", web::get().to(list))
 //!             .route("/hello", web::get().to(hello))
-//!             // A whole scope of routes.
+//!             // Guards a whole `web::scope` of routes.
 //!             .service(web::scope("/reports").wrap(reports.clone()).route("/today", web::get().to(hello)))
 //!     })
 //!     .bind("127.0.0.1:8081")?
@@ -47,16 +47,17 @@
 //! }
 //! ```
 //!
-//! What is refused gets the challenge of RFC 6750 §3 and a problem body of RFC 9457; [`Refusal`] has the list.
+//! A refused request gets a response with the challenge of RFC 6750 §3 and a problem body (RFC 9457); [`Refusal`] lists the
+//! reasons.
 //!
-//! # Where keys come from
+//! # Sources of keys
 //!
-//! - [`Guard::from_issuer`] reads the issuer's metadata (RFC 8414) and keys (RFC 7517) when the first token comes, again
-//!   in the background when they are as old as the issuer lets them be, and when a token names a key that is new; never
-//!   more often than the [cool-down](GuardBuilder::cool_down) allows. A request waits for a fetch if its token
-//!   names a key that is not known, and for a second at most if the keys are long out of date. While the issuer is away,
-//!   the keys that are there stay good; where there never were any, the answer is 503 and not 401.
-//! - [`Guard::from_keys`] takes keys that are at hand. In any web framework, or none:
+//! - [`Guard::from_issuer`] fetches the issuer's metadata (RFC 8414) and keys (RFC 7517) for the first token, again in the
+//!   background when their `max-age` is over, and when a token has an unknown key; never more often than the
+//!   [cool-down](GuardBuilder::cool_down) allows. A request waits for a fetch if its token has an unknown key, and for at
+//!   most one second if the keys are very stale. While the issuer is unreachable, the present keys stay in use; without any
+//!   keys, the response is 503, not 401.
+//! - [`Guard::from_keys`] takes given keys. It works with any web framework, or without one:
 //!
 //! ```
 //! use grantd_guard::{Guard, TokenError};
@@ -74,8 +75,8 @@
 //!
 //! # Revocations
 //!
-//! A token is good until it expires, unless the guard hears that it was revoked: it, its session, its user or its client.
-//! It hears that by choice, from the issuer's feed of revocations:
+//! By default, a token is valid until it expires. A guard can also follow the issuer's feed of revocations, which revokes
+//! single tokens and all tokens of a session, a user or a client:
 //!
 //! ```no_run
 //! # #[cfg(feature = "issuer")]
@@ -93,22 +94,22 @@
 //! # fn main() {}
 //! ```
 //!
-//! - Tokens that were verified before are refused too, as soon as the guard has heard: an instant after the issuer knows.
-//! - No token is accepted before all that is revoked was heard once. The first requests wait for that, at most five seconds;
-//!   once it is known that the issuer cannot be asked, the answer is 503.
-//! - While the issuer is away, what is known stays, and other tokens are accepted until the last news are older than
-//!   [`GuardBuilder::max_staleness`]: then the answer is 503. [`Guard::health`] tells how old they are.
-//! - When the issuer says that its keys changed, they are fetched at once: a key that was withdrawn goes with all its tokens.
+//! - Revoked tokens are refused, even if they were verified before, as soon as the guard knows the revocation: moments after
+//!   the issuer.
+//! - No token is accepted before the whole feed was read once. The first requests wait for that, for at most five seconds; if
+//!   the issuer cannot be reached, the response is 503.
+//! - While the issuer is unreachable, tokens without a known revocation are accepted until the last update is older than
+//!   [`GuardBuilder::max_staleness`]. Then the response is 503. [`Guard::health`] returns the age.
+//! - If the issuer's keys change, they are fetched at once: tokens of a withdrawn key are refused.
 //!
-//! A guard with keys at hand can be told what was revoked: [`Guard::hear_revocations`].
+//! Revocations can be passed to a guard with given keys: [`Guard::hear_revocations`].
 //!
-//! # What is checked
+//! # Checks
 //!
-//! RFC 9068 §4 and RFC 8725, with nothing left to the token's own word: `typ` is `at+jwt`; there is no `crit`; `alg` is the
-//! one of the key that `kid` names (`ES256`, `EdDSA`, `RS256`; never `none`, never HMAC); the signature; `iss`, `aud`, `exp`,
-//! `iat`, `sub`, `jti` and `client_id` are there and of their type; `iss` is the issuer and `aud` has an audience of this
-//! service; `exp` is in the future, `nbf` and `iat` are not (for these two clocks may differ by [`MAX_LEEWAY`] seconds).
-//! [`TokenError`] has a variant for each.
+//! RFC 9068 §4 and RFC 8725: `typ` is `at+jwt`; there is no `crit`; `alg` is that of the key with this `kid` (`ES256`, `EdDSA`,
+//! `RS256`; never `none`, never HMAC); the signature is valid; `iss`, `aud`, `exp`, `iat`, `sub`, `jti` and `client_id` are
+//! present, with the right types; `iss` is the issuer, and `aud` has an audience of this service; `exp` is in the future, `nbf`
+//! and `iat` are not (with a leeway of [`MAX_LEEWAY`] seconds for clock skew). [`TokenError`] has a variant for each check.
 //!
 //! # Features
 //!

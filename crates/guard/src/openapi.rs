@@ -1,4 +1,4 @@
-//! Schemas for OpenAPI documents: what these types are in JSON.
+//! OpenAPI schemas of the types.
 
 use std::borrow::Cow;
 
@@ -16,7 +16,7 @@ impl PartialSchema for Scope {
 }
 
 impl ToSchema for Scope {
-    /// `Scope` is left to what describes one.
+    /// Returns a name other than `Scope`, which is free for a type that describes a scope.
     fn name() -> Cow<'static, str> {
         "ScopeName".into()
     }

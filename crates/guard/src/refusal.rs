@@ -1,35 +1,35 @@
-//! How a request is refused (RFC 6750 §3): status, challenge, and the members of the problem body (RFC 9457).
+//! Refusals of requests (RFC 6750 §3): status, challenge, and the members of the problem body (RFC 9457).
 
 use crate::{AuthenticateError, Scopes, TokenError};
 
-/// Why a request is refused, with everything that an answer needs and no HTTP library.
+/// The reason for which a request is refused, with all parts of the response, independent of an HTTP library.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// No token came: 401, without an error code (RFC 6750 §3.1).
+    /// The request has no token: 401, without an error code (RFC 6750 §3.1).
     #[error("no access token was sent")]
     NoCredentials,
-    /// The token came in a way that is none: 400 `invalid_request`.
+    /// The credentials are malformed: 400 `invalid_request`.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
-    /// The token is refused: 401 `invalid_token`.
+    /// The token is invalid: 401 `invalid_token`.
     #[error(transparent)]
     Token(TokenError),
-    /// The token is good, and not for this: 403 `insufficient_scope`. What would be needed.
+    /// The token lacks a scope: 403 `insufficient_scope`. Contains the required scopes.
     #[error("the token lacks a scope that is needed here: {0}")]
     Scope(Scopes),
-    /// The issuer's keys were never there, or it is not known what was revoked: 503.
+    /// The keys or revocations of the issuer are not available: 503.
     #[error("access tokens cannot be checked now; try again later")]
     Unavailable {
         /// Seconds for `Retry-After`.
         retry_after: u32,
     },
-    /// The service has no [`Guard`](crate::Guard) at this route: 500. A bug in the service.
+    /// The service has no [`Guard`](crate::Guard) for this route: 500. This is a bug of the service.
     #[error("the service cannot check access tokens")]
     NoGuard,
 }
 
-/// What is wrong with the way credentials were sent (RFC 6750 §2, §3.1).
+/// An error in how the credentials were sent (RFC 6750 §2, §3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialsError {
@@ -53,7 +53,7 @@ impl From<AuthenticateError> for Refusal {
 impl From<TokenError> for Refusal {
     fn from(error: TokenError) -> Self {
         match error {
-            // Nothing is wrong with the token.
+            // Not the fault of the token: with 401, clients would discard a valid token.
             TokenError::RevocationsUnknown => Self::Unavailable { retry_after: 1 },
             error => Self::Token(error),
         }
@@ -61,7 +61,7 @@ impl From<TokenError> for Refusal {
 }
 
 impl Refusal {
-    /// The HTTP status.
+    /// Returns the HTTP status.
     #[must_use]
     pub const fn status(&self) -> u16 {
         match self {
@@ -73,9 +73,9 @@ impl Refusal {
         }
     }
 
-    /// The `Bearer` challenge for `WWW-Authenticate` (RFC 6750 §3); none where the fault is on this side.
+    /// Returns the `Bearer` challenge for `WWW-Authenticate` (RFC 6750 §3). `None` for errors of the service (5xx).
     ///
-    /// `realm` is taken as it is: it must not have a quote or a backslash.
+    /// `realm` is not escaped: it must not have a quote or a backslash.
     #[must_use]
     pub fn challenge(&self, realm: &str) -> Option<String> {
         let of = |error: &str, more: &str| format!("Bearer realm=\"{realm}\", error=\"{error}\", {more}");
@@ -88,7 +88,7 @@ impl Refusal {
         })
     }
 
-    /// Every [`problem_type`](Self::problem_type): what a service has to explain.
+    /// All values of [`problem_type`](Self::problem_type), for which a service should have documentation.
     pub const PROBLEM_TYPES: [&'static str; 6] = [
         "/problems/invalid-request",
         "/problems/unauthorized",
@@ -98,7 +98,7 @@ impl Refusal {
         "/problems/unavailable",
     ];
 
-    /// `type` of the problem body: a relative URI that stays the same.
+    /// Returns the `type` of the problem body: a stable relative URI.
     #[must_use]
     pub const fn problem_type(&self) -> &'static str {
         let [invalid_request, unauthorized, invalid_token, insufficient_scope, internal, unavailable] =
@@ -113,7 +113,7 @@ impl Refusal {
         }
     }
 
-    /// `title` of the problem body.
+    /// Returns the `title` of the problem body.
     #[must_use]
     pub const fn title(&self) -> &'static str {
         match self {
@@ -126,7 +126,7 @@ impl Refusal {
         }
     }
 
-    /// `detail` of the problem body. It never repeats input.
+    /// Returns the `detail` of the problem body. It has no part of the input.
     #[must_use]
     pub fn detail(&self) -> String {
         match self {

@@ -1,4 +1,4 @@
-//! Tokens whose signature was checked before: seeing one again costs a digest.
+//! The cache of verified tokens, which saves the check of the signature.
 
 use std::sync::Arc;
 
@@ -7,19 +7,20 @@ use quick_cache::{Weighter, sync::Cache};
 
 use crate::{Claims, keys::Key};
 
-/// SHA-256 of a token. The token itself is not kept: it would be a credential in memory.
+/// The SHA-256 of a token, the key of the cache. The token itself is not cached, since it would be a credential in
+/// memory.
 pub(crate) type Digest = [u8; digest::SHA256_OUTPUT_LEN];
 
-/// Claims that were verified, and the key that signed them.
+/// Verified claims, and the key of their signature.
 #[derive(Clone)]
 pub(crate) struct Verified {
     pub(crate) claims: Arc<Claims>,
     pub(crate) key: Arc<Key>,
-    /// The token's length, near enough to what the claims take.
+    /// The length of the token, which approximates the memory of the claims.
     bytes: u64,
 }
 
-/// A bounded store of verified tokens. Refusals are not in it: there is no end of wrong tokens.
+/// A bounded cache of verified tokens. Refusals are not cached: invalid tokens could evict all valid ones.
 pub(crate) struct Remembered(Cache<Digest, Verified, Bytes>);
 
 #[derive(Clone)]
@@ -32,7 +33,7 @@ impl Weighter<Digest, Verified> for Bytes {
 }
 
 impl Remembered {
-    /// For tokens of this total length.
+    /// Creates a cache for tokens of this total length.
     pub(crate) fn new(bytes: usize) -> Self {
         Self(Cache::with_weighter(bytes / 1024, bytes as u64, Bytes))
     }
@@ -43,10 +44,10 @@ impl Remembered {
         bytes
     }
 
-    /// Claims that were verified with a key that still counts.
+    /// Returns the claims of a cached token, if its key was not withdrawn.
     pub(crate) fn get(&self, token: &Digest) -> Option<Arc<Claims>> {
         let verified = self.0.get(token)?;
-        // A check that was under way when its key went may have come in after the others were forgotten.
+        // A verification that ran while its key was withdrawn may have inserted its token after `forget_withdrawn`.
         (!verified.key.is_withdrawn()).then_some(verified.claims)
     }
 
@@ -58,7 +59,7 @@ impl Remembered {
         self.0.remove(token);
     }
 
-    /// Drops what was verified with keys that are gone.
+    /// Removes the tokens that were verified with withdrawn keys.
     pub(crate) fn forget_withdrawn(&self) {
         self.0.retain(|_, verified| !verified.key.is_withdrawn());
     }

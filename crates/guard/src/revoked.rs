@@ -1,4 +1,4 @@
-//! What was revoked, and how well this guard knows it.
+//! The revocations that a guard knows, and their age.
 
 mod expiring_map;
 
@@ -10,20 +10,20 @@ use std::{
 use self::expiring_map::{ExpiringMap, Until};
 use crate::{Claims, RevocationsHealth, TokenError};
 
-/// Something whose tokens do not count any more. Times are whole seconds since 1970.
+/// A revocation of tokens. Times are whole seconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocation {
-    /// What it is.
+    /// The claim that the tokens have in common.
     pub kind: RevocationKind,
-    /// Which: a `sid`, `sub`, `client_id` or `jti`.
+    /// The value of the claim: a `sid`, `sub`, `client_id` or `jti`.
     pub id: String,
-    /// When: of a user and a client, tokens that were issued later count again.
+    /// The time of the revocation. Tokens of a user or client that were issued later are valid.
     pub revoked_at: i64,
-    /// From when on no token of it can live.
+    /// The time from which on all of these tokens have expired.
     pub expires_at: i64,
 }
 
-/// What can be revoked.
+/// The kind of a revocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RevocationKind {
     /// A session: all tokens with this `sid`.
@@ -37,13 +37,13 @@ pub enum RevocationKind {
 }
 
 impl RevocationKind {
-    /// By its name in the feed.
+    /// Parses the name in the feed.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         [Self::Session, Self::User, Self::Client, Self::Token].into_iter().find(|kind| kind.as_str() == name)
     }
 
-    /// Its name in the feed.
+    /// Returns the name in the feed.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -55,13 +55,13 @@ impl RevocationKind {
     }
 }
 
-/// How many expired entries one call removes, if there are that many: more than a page of the feed adds.
+/// The number of expired entries that a call removes at most: more than a page of the feed adds.
 const REMOVED_AT_ONCE: usize = 1024;
 
 /// The revocations that a guard knows.
 pub(crate) struct Revoked {
     known: RwLock<Known>,
-    /// How long ago the last news may be; none: this guard follows nobody.
+    /// The maximum age of the last update; `None`: the guard does not follow revocations.
     max_staleness: Option<Duration>,
 }
 
@@ -71,12 +71,12 @@ struct Known {
     tokens: ExpiringMap,
     users: ExpiringMap,
     clients: ExpiringMap,
-    /// When the issuer last said what is revoked.
+    /// The time of the last update. Monotonic: a clock that is set back must not make old revocations look fresh.
     heard_at: Option<Instant>,
 }
 
 impl Known {
-    /// All that is revoked.
+    /// Returns the set of all revocations.
     fn of_whole(news: impl IntoIterator<Item = Revocation>, now: i64) -> Self {
         let mut known = Self::default();
         for revocation in news {
@@ -86,10 +86,10 @@ impl Known {
         known
     }
 
-    /// Adds news and removes what has expired. Every verification waits for the lock under which this runs, so the work
-    /// depends on the number of news, not on how much is known.
+    /// Adds revocations and removes expired ones. Verifications wait for the lock under which this runs, so the work
+    /// depends on the number of new revocations, not on the number of known ones.
     fn learn(&mut self, news: Vec<Revocation>, now: i64) {
-        // More than is added, so that a backlog of expired entries shrinks whatever comes in.
+        // More than are added, so that a backlog of expired entries always shrinks.
         let limit = REMOVED_AT_ONCE.max(news.len().saturating_mul(2));
         for revocation in news {
             self.add(revocation);
@@ -115,7 +115,9 @@ impl Known {
         }
     }
 
+    /// Returns whether a token is revoked.
     fn has(&self, claims: &Claims) -> bool {
+        // `<=`: a token of the same second may have been issued before the revocation.
         let until_then = |map: &ExpiringMap, id: &str| map.get(id).is_some_and(|until| claims.iat <= until.revoked_at);
         claims.sid.as_deref().is_some_and(|sid| self.sessions.get(sid).is_some())
             || self.tokens.get(claims.jti.as_str()).is_some()
@@ -134,16 +136,16 @@ impl Revoked {
         Self { known: RwLock::default(), max_staleness }
     }
 
-    /// Takes all news of the issuer up to now. `whole`: they are all that there is, and what was known before is forgotten.
+    /// Adds all new revocations up to now. `whole`: they are all revocations, and replace the known ones.
     pub(crate) fn hear(&self, news: impl IntoIterator<Item = Revocation>, whole: bool, now: i64) {
         if whole {
             let mut known = Known::of_whole(news, now);
             known.heard_at = Some(Instant::now());
-            // Only the swap is done under the lock; both sets may be large.
+            // Both sets may be large: building the one and dropping the other must not block verifications.
             let before = std::mem::replace(&mut *self.write(), known);
             drop(before);
         } else {
-            // The caller's iterator runs before the lock is taken: it may be slow, or panic.
+            // Collected before the lock is taken: the caller's iterator may be slow or panic.
             let news: Vec<_> = news.into_iter().collect();
             let mut known = self.write();
             known.learn(news, now);
@@ -151,14 +153,14 @@ impl Revoked {
         }
     }
 
-    /// Takes some news of which there are more: they count, and how old the last news are stays as it is.
+    /// Adds some revocations, with more to follow: the time of the last update stays the same.
     #[cfg(feature = "issuer")]
     pub(crate) fn learn(&self, news: impl IntoIterator<Item = Revocation>, now: i64) {
         let news = news.into_iter().collect();
         self.write().learn(news, now);
     }
 
-    /// Whether a token counts, as far as is known.
+    /// Checks that a token is not revoked, and that the revocations are up to date.
     pub(crate) fn check(&self, claims: &Claims) -> Result<(), TokenError> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(max) = self.max_staleness
@@ -169,7 +171,7 @@ impl Revoked {
         if known.has(claims) { Err(TokenError::Revoked) } else { Ok(()) }
     }
 
-    /// `failing`: whether whoever asks for news gets none.
+    /// Returns the state of the revocations. `failing`: whether the last attempt to get an update failed.
     pub(crate) fn health(&self, failing: bool) -> RevocationsHealth {
         let heard_at = self.known.read().unwrap_or_else(PoisonError::into_inner).heard_at;
         match heard_at {
@@ -180,7 +182,7 @@ impl Revoked {
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Known> {
-        // What is done under the lock cannot panic half way.
+        // A poisoned lock is safe to use: no code under it can panic with the sets half changed.
         self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! Scopes: what a token is good for (RFC 6749 §3.3).
+//! Scopes and sets of scopes (RFC 6749 §3.3).
 
 use std::{
     borrow::{Borrow, Cow},
@@ -9,24 +9,25 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// One scope-token: a name such as `items:read`.
+/// A scope-token, a name such as `items:read`.
 ///
-/// RFC 6749 §3.3 allows `%x21 / %x23-5B / %x5D-7E`: printable ASCII less space, `"` and `\`. Case counts.
+/// RFC 6749 §3.3 allows `%x21 / %x23-5B / %x5D-7E`: printable ASCII without space, `"` and `\`. Scopes are
+/// case-sensitive.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scope(Cow<'static, str>);
 
 impl Scope {
-    /// A scope whose name is known when the program is compiled.
+    /// Returns a scope with a static name.
     ///
     /// # Panics
-    /// If `name` is no scope-token: in a `const`, that is an error of compilation.
+    /// If `name` is not a scope-token. In a `const`, this is a compile error.
     #[must_use]
     pub const fn from_static(name: &'static str) -> Self {
         assert!(is_scope_token(name.as_bytes()), "not a scope-token of RFC 6749 section 3.3");
         Self(Cow::Borrowed(name))
     }
 
-    /// The name.
+    /// Returns the name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -44,7 +45,7 @@ const fn is_scope_token(name: &[u8]) -> bool {
     !name.is_empty()
 }
 
-/// The text is no scope-token, or no list of them.
+/// The error for a text that is not a scope-token or a list of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a scope: printable ASCII without space, quote and backslash is allowed")]
 pub struct InvalidScope;
@@ -69,53 +70,53 @@ impl Borrow<str> for Scope {
     }
 }
 
-/// A set of scopes. Its text form is OAuth's: names with one space between, here sorted and without repeats.
+/// A set of scopes. Its text form is that of OAuth: space-delimited names, here sorted and without repetitions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Scopes(BTreeSet<Scope>);
 
 impl Scopes {
-    /// Whether nothing is in it.
+    /// Returns whether the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// How many scopes are in it.
+    /// Returns the number of scopes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether a scope is in it, by name.
+    /// Returns whether the set has a scope with this name.
     #[must_use]
     pub fn contains(&self, scope: &str) -> bool {
         self.0.contains(scope)
     }
 
-    /// Whether all of `needed` are in it.
+    /// Returns whether the set has all scopes of `needed`.
     #[must_use]
     pub fn contains_all(&self, needed: &Self) -> bool {
         needed.0.is_subset(&self.0)
     }
 
-    /// What is in both.
+    /// Returns the scopes that are in both sets.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
         Self(self.0.intersection(&other.0).cloned().collect())
     }
 
-    /// What is in this one and not in the other.
+    /// Returns the scopes that are in this set and not in the other.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Self {
         Self(self.0.difference(&other.0).cloned().collect())
     }
 
-    /// Adds one.
+    /// Adds a scope.
     pub fn insert(&mut self, scope: Scope) {
         self.0.insert(scope);
     }
 
-    /// In the order of their names.
+    /// Returns the scopes in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = &Scope> {
         self.0.iter()
     }
@@ -124,7 +125,8 @@ impl Scopes {
 impl FromStr for Scopes {
     type Err = InvalidScope;
 
-    /// Reads `scope *( SP scope )`; the empty text is the empty set, and spaces may stand in rows (clients do that).
+    /// Parses `scope *( SP scope )`. The empty text is the empty set; repeated spaces are accepted, since clients send
+    /// them.
     fn from_str(text: &str) -> Result<Self, InvalidScope> {
         text.split(' ').filter(|name| !name.is_empty()).map(str::parse).collect()
     }
@@ -169,7 +171,7 @@ impl<'de> Deserialize<'de> for Scope {
     }
 }
 
-/// As in a token: one string.
+/// Serializes as a single string, as in a token.
 impl Serialize for Scopes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)

@@ -1,4 +1,4 @@
-//! For tests: keys that sign whatever a test wants, and the tokens of a real issuer.
+//! Test helpers: keys that sign any header and payload, and valid tokens to vary.
 
 use aws_lc_rs::{
     rand::SystemRandom,
@@ -50,7 +50,7 @@ impl Signer {
         }
     }
 
-    /// The public key, as an issuer publishes it.
+    /// Returns the public key as a JWK.
     pub(crate) fn jwk(&self) -> Value {
         let mut jwk = match &self.pair {
             Pair::Es256(pair) => {
@@ -67,7 +67,7 @@ impl Signer {
         jwk
     }
 
-    /// A token of exactly this header and payload, JSON or not.
+    /// Returns a token with exactly this header and payload, JSON or not.
     pub(crate) fn sign(&self, header: &str, payload: &str) -> String {
         let signed = format!("{}.{}", base64(header), base64(payload));
         let signature = match &self.pair {
@@ -86,12 +86,12 @@ impl Signer {
         json!({"alg": self.alg(), "kid": self.kid, "typ": "at+jwt"})
     }
 
-    /// A good token with some claims changed; `null` takes one away.
+    /// Returns a valid token with some claims changed; `null` removes a claim.
     pub(crate) fn token(&self, changes: Value) -> String {
         self.sign(&self.header().to_string(), &claims(changes).to_string())
     }
 
-    /// A good token with some header parameters changed; `null` takes one away.
+    /// Returns a valid token with some header parameters changed; `null` removes a parameter.
     pub(crate) fn token_with_header(&self, changes: Value) -> String {
         let mut header = self.header();
         merge(&mut header, changes);
@@ -99,7 +99,7 @@ impl Signer {
     }
 }
 
-/// The claims of a good token, with changes.
+/// Returns the claims of a valid token, with changes.
 pub(crate) fn claims(changes: Value) -> Value {
     let mut claims = json!({
         "iss": ISSUER, "sub": "0199b3a0-0000-7000-8000-000000000001", "aud": AUDIENCE, "exp": NOW + 900, "iat": NOW,
@@ -110,7 +110,7 @@ pub(crate) fn claims(changes: Value) -> Value {
     claims
 }
 
-/// RFC 7396, one level deep.
+/// Applies a JSON Merge Patch (RFC 7396), one level deep.
 fn merge(into: &mut Value, changes: Value) {
     let (Value::Object(into), Value::Object(changes)) = (into, changes) else { panic!("objects only") };
     for (name, value) in changes {

@@ -1,26 +1,26 @@
-//! The compact form of a token (RFC 7515 §7.1), taken apart without trust.
+//! Parser for the compact form of a token (RFC 7515 §7.1).
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned, de::IgnoredAny};
 
 use crate::{Claims, TokenError};
 
-/// The longest token that is looked at. grantd's have less than one KiB.
+/// The maximum length of a token. The tokens of grantd have less than 1 KiB.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
-/// The claims that RFC 9068 §2.2 requires, and that may not be empty.
+/// The required claims (RFC 9068 §2.2).
 const REQUIRED: [&str; 7] = ["iss", "sub", "aud", "exp", "iat", "jti", "client_id"];
 
-/// A token in its parts. Nothing in it is to be believed before the signature was checked.
+/// The parts of a token, which are not trusted before the signature is verified.
 pub(crate) struct Parts<'t> {
     pub(crate) header: Header,
-    /// What the signature is over: header, dot, payload, as they came.
+    /// The signed text: header, dot and payload, as received.
     pub(crate) signed: &'t str,
     pub(crate) signature: Vec<u8>,
     payload: &'t str,
 }
 
-/// The header parameters that matter. `jwk`, `jku`, `x5c` and `x5u` do not: a token cannot bring its own key.
+/// The used header parameters. `jwk`, `jku`, `x5c` and `x5u` are ignored: a token must not bring its own key.
 #[derive(Deserialize)]
 pub(crate) struct Header {
     pub(crate) alg: String,
@@ -32,18 +32,18 @@ pub(crate) struct Header {
     crit: bool,
 }
 
-/// Whatever the value is, `null` too: the member is there.
+/// Returns `true` for a member that is present, with any value, including `null`.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
 impl Header {
-    /// What can be said before any key is known: no `crit`, and `typ` says access token (RFC 9068 §4).
+    /// Makes the checks that need no key: no `crit`, and `typ` is that of access tokens (RFC 9068 §4).
     pub(crate) fn check(&self) -> Result<(), TokenError> {
         if self.crit {
             return Err(TokenError::Critical);
         }
-        // RFC 7515 §4.1.9: a media type, compared without case, whose `application/` may be left out.
+        // RFC 7515 §4.1.9: a media type, which is case-insensitive and whose `application/` may be omitted.
         let typ = self.typ.as_deref().unwrap_or_default().to_ascii_lowercase();
         if typ.strip_prefix("application/").unwrap_or(&typ) == "at+jwt" { Ok(()) } else { Err(TokenError::WrongType) }
     }
@@ -61,7 +61,7 @@ impl<'t> Parts<'t> {
         Ok(Self { header, signed, signature, payload })
     }
 
-    /// The claims, to be read once the signature is known to be right.
+    /// Parses the claims. Call it only after the signature was verified.
     pub(crate) fn claims(&self) -> Result<Claims, TokenError> {
         let json = decode(self.payload).ok_or(TokenError::Malformed)?;
         let claims: Claims = object(&json).ok_or_else(|| what_is_wrong(&json))?;
@@ -70,17 +70,18 @@ impl<'t> Parts<'t> {
     }
 }
 
-/// Strict base64url: no padding, no stray bits, so that a token has one spelling.
+/// Decodes strict base64url, without padding or stray bits, so that a token has only one spelling.
 fn decode(part: &str) -> Option<Vec<u8>> {
     BASE64_URL_SAFE_NO_PAD.decode(part).ok()
 }
 
-/// An object, and not the array that serde would take for a struct too. serde refuses repeated members.
+/// Parses a JSON object. Rejects an array, which serde accepts for a struct, and repeated members, which serde rejects
+/// itself.
 fn object<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
     json.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(json).ok()).flatten()
 }
 
-/// Looks again at claims that could not be read, for a name to give.
+/// Finds the error in claims that could not be parsed.
 fn what_is_wrong(json: &[u8]) -> TokenError {
     let Some(claims) = object::<serde_json::Map<String, serde_json::Value>>(json) else {
         return TokenError::MalformedClaims;

@@ -1,4 +1,4 @@
-//! Requests as a client makes them, and what came back.
+//! HTTP requests of a client, and their responses.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,8 +9,7 @@ use serde_json::Value;
 
 use super::ADMIN_PASSWORD;
 
-/// A client that follows nothing, uses no proxy, trusts the certificate of these tests alone, and fails rather than waits
-/// for ever.
+/// Returns a client without redirects and proxies, which trusts only the certificate of these tests, and has a timeout.
 pub(crate) fn http_client() -> reqwest::Client {
     let certificate = reqwest::Certificate::from_pem(include_bytes!("../tls/cert.pem")).unwrap();
     let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
@@ -18,58 +17,58 @@ pub(crate) fn http_client() -> reqwest::Client {
     builder.timeout(Duration::from_mins(1)).build().unwrap()
 }
 
-/// The unreserved characters of application/x-www-form-urlencoded stay as they are.
+/// Encodes text as `application/x-www-form-urlencoded`.
 const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'*').remove(b'-').remove(b'.').remove(b'_');
 
 fn form_encode(text: &str) -> String {
     utf8_percent_encode(text, FORM).to_string().replace("%20", "+")
 }
 
-/// The parameters of a form, in their order; names may repeat.
+/// The parameters of a form, in order; names may repeat.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Form(Vec<(String, String)>);
 
 impl Form {
-    /// Of pairs.
+    /// Returns a form of these pairs.
     pub(crate) fn of(pairs: &[(&str, &str)]) -> Self {
         Self(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
     }
 
-    /// Of the password grant.
+    /// Returns the form of the password grant.
     pub(crate) fn password(username: &str, password: &str) -> Self {
         Self::of(&[("grant_type", "password"), ("username", username), ("password", password)])
     }
 
-    /// Of the administrator's login.
+    /// Returns the form of the administrator's login.
     pub(crate) fn admin() -> Self {
         Self::password("admin", ADMIN_PASSWORD)
     }
 
-    /// One parameter more, also where there is one of this name.
+    /// Adds a parameter, even if the form has one with this name.
     pub(crate) fn and(mut self, name: &str, value: &str) -> Self {
         self.0.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// With another value in the place of a parameter's.
+    /// Replaces the value of a parameter.
     pub(crate) fn set(self, name: &str, value: &str) -> Self {
         self.without(name).and(name, value)
     }
 
-    /// Without a parameter.
+    /// Removes a parameter.
     pub(crate) fn without(mut self, name: &str) -> Self {
         self.0.retain(|(given, _)| given != name);
         self
     }
 
-    /// As it is sent.
+    /// Returns the encoded form.
     pub(crate) fn encode(&self) -> String {
         let pairs = self.0.iter().map(|(name, value)| format!("{}={}", form_encode(name), form_encode(value)));
         pairs.collect::<Vec<_>>().join("&")
     }
 }
 
-/// A request that is being put together.
+/// A request to build.
 #[must_use]
 pub(crate) struct Request(reqwest::RequestBuilder);
 
@@ -78,43 +77,43 @@ impl Request {
         Self(client.request(method.parse().unwrap(), url))
     }
 
-    /// One header more.
+    /// Adds a header.
     pub(crate) fn header(self, name: &str, value: impl AsRef<[u8]>) -> Self {
         Self(self.0.header(name, reqwest::header::HeaderValue::from_bytes(value.as_ref()).unwrap()))
     }
 
-    /// An access token.
+    /// Adds an access token.
     pub(crate) fn bearer(self, token: &str) -> Self {
         self.header("Authorization", format!("Bearer {token}"))
     }
 
-    /// A client's id and secret, encoded as RFC 6749 §2.3.1 has it.
+    /// Adds the id and secret of a client, encoded as RFC 6749 §2.3.1 requires.
     pub(crate) fn basic(self, id: &str, secret: &str) -> Self {
         let credentials = STANDARD.encode(format!("{}:{}", form_encode(id), form_encode(secret)));
         self.header("Authorization", format!("Basic {credentials}"))
     }
 
-    /// A form.
+    /// Sets a form as the body.
     pub(crate) fn form(self, form: &Form) -> Self {
         self.body("application/x-www-form-urlencoded", form.encode())
     }
 
-    /// Any body.
+    /// Sets any body.
     pub(crate) fn body(self, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
         Self(self.0.header("Content-Type", content_type).body(body.into()))
     }
 
-    /// A body in JSON.
+    /// Sets a JSON body.
     pub(crate) fn json(self, body: &Value) -> Self {
         self.body("application/json", body.to_string())
     }
 
-    /// Sends it.
+    /// Sends the request.
     pub(crate) async fn send(self) -> Answer {
         self.try_send().await.unwrap()
     }
 
-    /// Sends it, where the server may be away.
+    /// Sends the request to a server that may not be running.
     pub(crate) async fn try_send(self) -> Result<Answer, reqwest::Error> {
         let response = self.0.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -122,7 +121,7 @@ impl Request {
     }
 }
 
-/// What came back.
+/// A response.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -131,29 +130,30 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// A header, or the empty text.
+    /// Returns the value of a header, or the empty text.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// All values of a header.
+    /// Returns all values of a header.
     pub(crate) fn headers_named(&self, name: &str) -> Vec<&str> {
         self.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
     }
 
-    /// The body as text.
+    /// Returns the body as text.
     pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 
-    /// The body as JSON, of an answer that must have this status.
+    /// Checks the status, and returns the body as JSON.
     #[track_caller]
     pub(crate) fn json_with(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.text());
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    /// Status and headers less those that differ from request to request, and the body: for "the same to the byte".
+    /// Returns status, headers and body, without the headers that differ between requests, to compare responses byte by
+    /// byte.
     pub(crate) fn to_the_byte(&self) -> (u16, BTreeMap<String, Vec<u8>>, Vec<u8>) {
         let stable = |name: &str| !["date", "x-request-id"].contains(&name);
         let headers = self.headers.iter().filter(|(name, _)| stable(name.as_str()));
@@ -161,7 +161,7 @@ impl Answer {
         (self.status, headers, self.body.clone())
     }
 
-    /// Checks an error of the OAuth endpoints (RFC 6749 §5.2) to its last member, and gives it.
+    /// Checks all members of an error of the OAuth endpoints (RFC 6749 §5.2), and returns it.
     #[track_caller]
     pub(crate) fn oauth_error(&self, status: u16, error: &str) -> Value {
         let body = self.json_with(status);
@@ -178,7 +178,7 @@ impl Answer {
         body
     }
 
-    /// Checks an error of the other routes (RFC 9457) and gives it.
+    /// Checks an error of the other routes (RFC 9457), and returns it.
     #[track_caller]
     pub(crate) fn problem(&self, status: u16, kind: &str) -> Value {
         let body = self.json_with(status);
@@ -191,7 +191,7 @@ impl Answer {
         }
         body
     }
-    /// Checks a refusal because of scopes, and that the challenge names those that are needed.
+    /// Checks that the request was refused for lack of scopes, and that the challenge has the required ones.
     #[track_caller]
     pub(crate) fn lacks(&self, scopes: &str) {
         self.problem(403, "insufficient-scope");
@@ -202,7 +202,7 @@ impl Answer {
         assert!(challenges[0].contains(&expected), "{} has not {expected}", challenges[0]);
     }
 
-    /// Checks that these fields are wrong, each with its code, and no others.
+    /// Checks that exactly these fields are reported as invalid, with these codes.
     #[track_caller]
     pub(crate) fn wrong_fields(&self, expected: &[(&str, &str)]) {
         let body = self.problem(422, "validation");

@@ -1,4 +1,4 @@
-//! A database for each test: a SQLite file in a directory of its own, or a database of the tests' Postgres.
+//! A database for each test: a SQLite file in a directory of its own, or a database on the Postgres server of the tests.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Decode, PgConnection, Postgres, Sqlit
 
 use super::postgres;
 
-/// An empty database, removed when this is dropped.
+/// An empty database, which is deleted on drop.
 pub(crate) struct Database {
     url: String,
     engine: Engine,
@@ -18,36 +18,36 @@ enum Engine {
 }
 
 impl Database {
-    /// A SQLite file that does not exist yet.
+    /// Returns a SQLite file that does not exist yet.
     pub(crate) fn sqlite() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", directory.path().join("grantd.db").display());
         Self { url, engine: Engine::Sqlite(directory) }
     }
 
-    /// A new database on the tests' Postgres, where there is one.
+    /// Creates a database on the Postgres server of the tests. `None`: there is no server.
     pub(crate) async fn postgres() -> Option<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let server = postgres::server()?;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("grantd_test_{}_{number}", std::process::id());
-        // What a process of the same number left behind, on a server that outlives it.
+        // An earlier process with the same id may have left its database on a server that outlives it.
         maintain(server, format!("DROP DATABASE IF EXISTS {name}")).await.unwrap();
         maintain(server, format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")).await.unwrap();
         Some(Self { url: server.url(&name), engine: Engine::Postgres(server, name) })
     }
 
-    /// As `DATABASE_URL` has it.
+    /// Returns the value of `DATABASE_URL`.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    /// Which engine it is.
+    /// Returns whether the engine is Postgres.
     pub(crate) fn is_postgres(&self) -> bool {
         matches!(self.engine, Engine::Postgres(..))
     }
 
-    /// The directory of the SQLite file.
+    /// Returns the directory of the SQLite file.
     pub(crate) fn directory(&self) -> &std::path::Path {
         match &self.engine {
             Engine::Sqlite(directory) => directory.path(),
@@ -55,7 +55,7 @@ impl Database {
         }
     }
 
-    /// Runs a statement past the server; gives the number of rows that it touched.
+    /// Runs a statement directly on the database, and returns the number of affected rows.
     pub(crate) async fn execute(&self, sql: &str) -> Result<u64, sqlx::Error> {
         let sql = AssertSqlSafe(sql.to_owned());
         if self.is_postgres() {
@@ -67,12 +67,12 @@ impl Database {
         }
     }
 
-    /// The number that a query gives.
+    /// Returns the number that a query selects.
     pub(crate) async fn number(&self, sql: &str) -> i64 {
         self.value(sql).await
     }
 
-    /// The one text that a query gives.
+    /// Returns the text that a query selects.
     pub(crate) async fn text(&self, sql: &str) -> String {
         self.value(sql).await
     }
@@ -92,7 +92,7 @@ impl Database {
         }
     }
 
-    /// How many rows each table has: what must be the same after a request that was refused.
+    /// Returns the number of rows of each table, which a refused request must not change.
     pub(crate) async fn row_counts(&self) -> Vec<(&'static str, i64)> {
         let tables = ["clients", "roles", "scopes", "sessions", "signing_keys", "user_roles", "users"];
         let mut counts = Vec::new();
@@ -113,7 +113,7 @@ impl Drop for Database {
     fn drop(&mut self) {
         let Engine::Postgres(server, name) = &self.engine else { return };
         let (server, drop) = (*server, format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
-        // In a thread with a runtime of its own: a drop cannot wait for the one that it may run in.
+        // In a thread with a runtime of its own: `drop` must not block the runtime that it may run in.
         let dropped = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(maintain(server, drop))

@@ -1,4 +1,4 @@
-//! What every test stands on: a database, a server, a client, and what they are set up with.
+//! The test harness: databases, servers, clients, and their set-up.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub(crate) use self::{
     settings_text::{env_example, settings_table},
 };
 
-/// Makes two tests of each function: one gets a SQLite file, the other a database on Postgres.
+/// Defines two tests for each function: one with SQLite, the other with Postgres.
 macro_rules! on_both_engines {
     ($($test:ident),+ $(,)?) => {$(
         mod $test {
@@ -49,12 +49,12 @@ macro_rules! on_both_engines {
 }
 pub(crate) use on_both_engines;
 
-/// Looks for the Postgres of the tests, and says so where there is none.
+/// Finds the Postgres server of the tests, and reports if there is none.
 pub(crate) fn postgres_is_there() {
     postgres::server();
 }
 
-/// Waits until something is so, without an assumption about how long that takes; gives up after half a minute.
+/// Waits until a condition holds, and fails after half a minute. It assumes nothing about how long it takes.
 pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let waiting = async {
         while !is_so().await {

@@ -1,10 +1,10 @@
-//! SQL that a test runs past the server: transactions that hold locks, and rows in large numbers.
+//! SQL that a test runs directly on the database: transactions that hold locks, and large numbers of rows.
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 
 use super::Database;
 
-/// An open transaction on a connection of its own. It is rolled back when this is dropped.
+/// An open transaction on a connection of its own, which is rolled back on drop.
 pub(crate) enum Transaction {
     Sqlite(SqliteConnection),
     Postgres(PgConnection),
@@ -47,8 +47,8 @@ impl Database {
         self.number(waiting).await
     }
 
-    /// Copies the one row of a table that `which` says, with other values in some columns: SQL in which `n.i` counts the copies
-    /// from 1. All other columns are copied, whichever there are.
+    /// Copies the row of a table that the condition `which` selects. `changed`: the columns with other values, as SQL in
+    /// which `n.i` counts the copies from 1.
     pub(crate) async fn copy_row(&self, table: &str, which: &str, copies: usize, changed: &[(&str, &str)]) {
         let all = if self.is_postgres() {
             format!(

@@ -1,5 +1,5 @@
-//! The Postgres that tests use: the server that `TEST_DATABASE_URL` names, else one of their own, which lives as long as
-//! this process does. Where there is neither, the Postgres half of the tests does not run, and says so.
+//! The Postgres server of the tests: that of `TEST_DATABASE_URL`, or else a cluster that is started for this process.
+//! Without either, the tests on Postgres are skipped with a message.
 
 use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
@@ -9,9 +9,9 @@ use std::{
     sync::OnceLock,
 };
 
-/// Starts a cluster in the directory `$2` with the programs in `$1`, says `ready`, and takes it down again when standard
-/// input ends. The other end of that pipe is held by the test process alone, so that the cluster goes with it, however
-/// that ends; hence also the trap, which lets the script outlive a Ctrl-C and a pipe that nobody reads any more.
+/// Starts a cluster in the directory `$2` with the programs in `$1`, prints `ready`, and stops the cluster at the end of
+/// standard input. Only the test process has the other end of that pipe, so the cluster stops with it, however it ends.
+/// The trap lets the script survive Ctrl-C and a closed output pipe until then.
 const CARETAKER: &str = r#"
 trap '' HUP INT TERM PIPE
 cd "$2" || exit
@@ -27,10 +27,10 @@ cd / && rm -rf "$2"
 
 const NONE_FOUND: &str = "no initdb in PATH or /usr/lib/postgresql/*/bin, and TEST_DATABASE_URL is not set";
 
-/// A URL of the server, with a database's name to be put into it; none where there is no server.
+/// Returns the Postgres server. `None`: there is none.
 ///
 /// # Panics
-/// Where there is none and `CI=true`, and where there are programs that do not work.
+/// If there is no server and `CI=true`, or if the programs of Postgres fail.
 pub(crate) fn server() -> Option<&'static Server> {
     static SERVER: OnceLock<Result<Option<Server>, String>> = OnceLock::new();
     match SERVER.get_or_init(find) {
@@ -46,12 +46,12 @@ pub(crate) fn server() -> Option<&'static Server> {
 /// A running server.
 pub(crate) struct Server {
     url: String,
-    /// Keeps a cluster of our own alive; the system closes it when this process ends.
+    /// The pipe that keeps the started cluster alive. The system closes it when this process ends.
     lifeline: Option<ChildStdin>,
 }
 
 impl Server {
-    /// The URL of one of its databases.
+    /// Returns the URL of a database.
     pub(crate) fn url(&self, database: &str) -> String {
         let (before, query) = self.url.split_once('?').map_or((self.url.as_str(), None), |(a, b)| (a, Some(b)));
         let authority = before.find("://").map_or(0, |at| at + 3);
@@ -60,7 +60,7 @@ impl Server {
         format!("{host}/{database}{query}")
     }
 
-    /// The URL of the database from which others are made.
+    /// Returns the URL of the database for maintenance, such as `CREATE DATABASE`.
     pub(crate) fn maintenance_url(&self) -> String {
         if self.lifeline.is_some() { self.url("postgres") } else { self.url.clone() }
     }
@@ -73,7 +73,7 @@ fn find() -> Result<Option<Server>, String> {
     if let Some(programs) = programs() {
         return start(&programs).map(Some).map_err(|error| error.to_string());
     }
-    // Around libtest, which would swallow what a passing test prints.
+    // Written directly, since libtest hides the output of passing tests.
     let _ = writeln!(
         io::stderr(),
         "\n==========\nThe Postgres half of the tests does NOT run: {NONE_FOUND}.\n\
@@ -82,7 +82,7 @@ fn find() -> Result<Option<Server>, String> {
     Ok(None)
 }
 
-/// The directory of `initdb` and `pg_ctl`: the first in `PATH`, else the newest of Debian's.
+/// Returns the directory of `initdb` and `pg_ctl`: the first in `PATH`, or else the newest version of Debian's packages.
 fn programs() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut debian: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
@@ -98,7 +98,7 @@ fn start(programs: &Path) -> io::Result<Server> {
     let directory = tempfile::Builder::new().prefix("grantd-tests-").tempdir()?.keep();
     let mut caretaker = Command::new("sh");
     caretaker.args(["-c", CARETAKER, "sh"]).arg(programs).arg(&directory);
-    // Postgres refuses to run as root.
+    // Postgres refuses to run as root, so the programs run as another user.
     if let Some((user, group)) = somebody_else()? {
         chown(&directory, Some(user), Some(group))?;
         caretaker.uid(user).gid(group);
@@ -119,7 +119,7 @@ fn start(programs: &Path) -> io::Result<Server> {
     Ok(Server { url, lifeline: Some(lifeline) })
 }
 
-/// User and group to run Postgres as, where this process is root: its own user, else the least of all.
+/// Returns the user and group to run Postgres as if this process is root: `postgres`, or else an unprivileged user.
 fn somebody_else() -> io::Result<Option<(u32, u32)>> {
     let me = Command::new("id").arg("-u").output()?;
     if me.stdout.trim_ascii() != b"0" {

@@ -1,4 +1,4 @@
-//! A line to Postgres that a test can cut.
+//! A TCP proxy to Postgres, with network failures that a test controls.
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -10,37 +10,37 @@ use std::{
 
 use sqlx::postgres::PgConnectOptions;
 
-/// Forwards connections to the server that a URL names. In threads of its own, since a test may be waiting for what runs
-/// over it.
+/// A proxy that forwards connections to the server of a URL. It has threads of its own, since the runtime of a test may
+/// be blocked while it waits for the database.
 pub(crate) struct Proxy {
     url: String,
     line: Arc<Mutex<Line>>,
 }
 
-/// Both ends of each connection. A TCP socket is read, written and shut down by the same system calls as a Unix one, so
-/// that one type does for both.
+/// The state of the proxy, with both ends of each connection. TCP and Unix sockets are read, written and shut down by the
+/// same system calls, so one type is used for both.
 #[derive(Default)]
 struct Line {
     state: State,
-    /// How many connections there were so far, and how many of the first of them stay mute for ever.
+    /// The number of connections so far, and how many of the first of them forward nothing any more.
     made: usize,
     mute: usize,
     ends: Vec<UnixStream>,
 }
 
-/// What happens to connections.
+/// The treatment of connections.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum State {
     #[default]
     Whole,
-    /// They are closed, the old ones and the new ones.
+    /// All connections are closed, old and new.
     Cut,
-    /// They stay open and nothing comes through, as when a network swallows packets.
+    /// Connections stay open and forward nothing, as in a network that drops all packets.
     Silent,
 }
 
 impl Proxy {
-    /// Between a test and the database of this URL.
+    /// Starts a proxy to the database of this URL.
     pub(crate) fn before(url: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -52,7 +52,7 @@ impl Proxy {
         let of_thread = Arc::clone(&line);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                // A server that is away is what a client of this proxy will see, too.
+                // If the server is unreachable, the client sees a closed connection.
                 let _ = forward(client, &target, &of_thread);
             }
         });
@@ -60,30 +60,30 @@ impl Proxy {
         Self { url, line }
     }
 
-    /// The database's URL through this proxy.
+    /// Returns the URL of the database through this proxy.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    /// Closes every connection, and the ones to come.
+    /// Closes all connections, old and new.
     pub(crate) fn cut(&self) {
         self.change(State::Cut);
     }
 
-    /// Swallows everything from now on.
+    /// Drops all data from now on, and keeps connections open.
     pub(crate) fn silence(&self) {
         lock(&self.line).state = State::Silent;
     }
 
-    /// Forwards connections to come, as when an address moves to another machine: nobody ends those that are there, and
-    /// nothing comes through them ever again.
+    /// Forwards only new connections, as if the address had moved to another machine: the old ones stay open and never
+    /// get any data again.
     pub(crate) fn abandon(&self) {
         let mut line = lock(&self.line);
         line.state = State::Whole;
         line.mute = line.made;
     }
 
-    /// Closes what there is, and forwards what comes from now on.
+    /// Closes the old connections, and forwards new ones.
     pub(crate) fn restore(&self) {
         self.change(State::Whole);
     }
@@ -126,8 +126,8 @@ fn forward(client: TcpStream, target: &PgConnectOptions, line: &Arc<Mutex<Line>>
     Ok(())
 }
 
-/// Copies one direction until either end is closed, then closes the other. While the line is silent, what comes is
-/// thrown away.
+/// Copies one direction until either end is closed, then closes the other. While the proxy is silent, it discards the
+/// data.
 fn pump(number: usize, mut from: UnixStream, mut to: UnixStream, line: &Arc<Mutex<Line>>) {
     let line = Arc::clone(line);
     thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! Requests that no HTTP client would send.
+//! Raw requests that no HTTP client would send.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use tokio::{
     net::TcpStream,
 };
 
-/// Sends these bytes to a server and gives the status and the whole of what comes back until it closes the connection.
-/// The request should therefore ask for that.
+/// Sends bytes to a server, and returns the status and the whole response, up to the end of the connection. The request
+/// should therefore have `Connection: close`.
 pub(crate) async fn raw(url: &str, request: impl AsRef<[u8]>) -> (u16, String) {
     let mut stream = TcpStream::connect(url.trim_start_matches("http://")).await.unwrap();
-    // A server that refuses a request before it has read all of it may close its end meanwhile.
+    // Writing may fail: a server that refuses a request early closes the connection before it has read all of it.
     let _ = stream.write_all(request.as_ref()).await;
     let mut answer = Vec::new();
     let read = tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut answer)).await;

@@ -1,5 +1,4 @@
-//! A server in this process: on a free port of the loopback, with a database of its own, cheap hashes, and a clock that
-//! stands still until the test moves it.
+//! A server in this process: on a free loopback port, with a database of its own, cheap hashes, and a manual clock.
 
 use std::{future::Future, sync::Arc, thread::JoinHandle};
 
@@ -10,26 +9,26 @@ use tokio::sync::oneshot;
 
 use super::{Database, Form, Request};
 
-/// The administrator's password. Long enough, and with a character beyond ASCII.
+/// The administrator's password, with a non-ASCII character.
 pub(crate) const ADMIN_PASSWORD: &str = "correct horse bättery";
-/// The key of every test's database: 32 bytes of `k`.
+/// The master key of all test databases: 32 bytes of `k`.
 pub(crate) const MASTER_KEY: &str = "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s";
-/// What a hash costs in tests: next to nothing.
+/// Parameters for the cheapest hashes.
 const CHEAP: [(&str, &str); 3] = [("--hash-memory", "8KiB"), ("--hash-iterations", "1"), ("--hash-threads", "1")];
 
-/// When tests begin: 2026-01-31T12:00:00Z.
+/// Returns the time at which the clocks start: 2026-01-31T12:00:00Z.
 pub(crate) fn beginning() -> DateTime<Utc> {
     DateTime::from_timestamp(1_769_860_800, 0).unwrap()
 }
 
-/// A running server. It stops, and its database goes, when this is dropped.
+/// A running server. On drop it is stopped, and its database deleted.
 pub(crate) struct TestServer {
     pub(crate) clock: Clock,
     pub(crate) app: Arc<App>,
     url: String,
     client: reqwest::Client,
     running: Option<Running>,
-    // Last: the database is removed when the server has stopped.
+    // Last, since fields are dropped in order: the database is deleted after the server has stopped.
     database: Option<Database>,
 }
 
@@ -40,12 +39,12 @@ struct Running {
 }
 
 impl TestServer {
-    /// A server on an empty database.
+    /// Starts a server on an empty database.
     pub(crate) async fn start(database: Database) -> Self {
         Self::with(database, &[]).await
     }
 
-    /// A server with more flags than the usual ones, or with other values for those.
+    /// Starts a server with additional flags, or other values for the usual ones.
     pub(crate) async fn with(database: Database, flags: &[&str]) -> Self {
         let url = database.url().to_owned();
         let mut server = Self::on(&url, flags, Clock::manual(beginning())).await.unwrap();
@@ -53,12 +52,12 @@ impl TestServer {
         server
     }
 
-    /// A server on a database that belongs to somebody else, or the reason why it does not start.
+    /// Starts a server on a database that it does not own. Returns the error if it does not start.
     pub(crate) async fn on(database: &str, flags: &[&str], clock: Clock) -> Result<Self, String> {
         let config = config(database, flags)?;
         let (started, start) = oneshot::channel();
         let of_server = clock.clone();
-        // In a thread of its own, as in a process of its own: nothing that a test does stops it from answering.
+        // In a thread of its own: a test that blocks its thread must not stop the server from responding.
         let thread = std::thread::spawn(move || run(config, of_server, started));
         match start.await.map_err(|_| "the server's thread panicked".to_owned())? {
             Ok((url, app, handle, system)) => {
@@ -73,28 +72,28 @@ impl TestServer {
         }
     }
 
-    /// Where it listens, without a slash at the end.
+    /// Returns the base URL, without a trailing slash.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    /// Its database.
+    /// Returns the database.
     pub(crate) fn database(&self) -> &Database {
         self.database.as_ref().unwrap()
     }
 
-    /// Stops it and gives its database back, for another to be started on it.
+    /// Stops the server and returns its database, on which another server may start.
     pub(crate) fn stop(mut self) -> Database {
         self.shut_down();
         self.database.take().unwrap()
     }
 
-    /// Moves its clock.
+    /// Advances the clock.
     pub(crate) fn advance(&self, by: Duration) {
         self.clock.advance(by);
     }
 
-    /// Does something with the server's own functions, in its thread: connections belong to the thread that made them.
+    /// Runs work with the functions of the server, in its thread: connections belong to the runtime that opened them.
     pub(crate) async fn within<T, F>(&self, work: impl FnOnce(Arc<App>, DateTime<Utc>) -> F + Send + 'static) -> T
     where
         T: Send + 'static,
@@ -109,28 +108,28 @@ impl TestServer {
         result.await.unwrap()
     }
 
-    /// Begins a request.
+    /// Returns a request to build.
     pub(crate) fn request(&self, method: &str, path: &str) -> Request {
         Request::new(&self.client, method, &format!("{}{path}", self.url))
     }
 
-    /// Begins a `GET`.
+    /// Returns a `GET` request to build.
     pub(crate) fn get(&self, path: &str) -> Request {
         self.request("GET", path)
     }
 
-    /// `POST /token` with these parameters.
+    /// Returns a request `POST /token` with these parameters.
     pub(crate) fn token(&self, form: &Form) -> Request {
         self.request("POST", "/token").form(form)
     }
 
-    /// A user's access token, from the client `default`, with all its scopes.
+    /// Logs a user in at the client `default`, and returns the access token, with all scopes of the user.
     pub(crate) async fn login(&self, username: &str, password: &str) -> String {
         let answer = self.token(&Form::password(username, password)).send().await.json_with(200);
         answer["access_token"].as_str().unwrap().to_owned()
     }
 
-    /// The same, with some of them.
+    /// Logs a user in at the client `default` with this scope, and returns the access token.
     pub(crate) async fn login_for(&self, username: &str, password: &str, scope: &str) -> String {
         let form = Form::password(username, password).and("scope", scope);
         let answer = self.token(&form).send().await.json_with(200);
@@ -138,21 +137,21 @@ impl TestServer {
         answer["access_token"].as_str().unwrap().to_owned()
     }
 
-    /// The access token of a client for itself.
+    /// Returns an access token of a client for itself.
     pub(crate) async fn machine(&self, id: &str, secret: &str, scope: &str) -> String {
         let form = Form::of(&[("grant_type", "client_credentials"), ("scope", scope)]);
         let answer = self.token(&form).basic(id, secret).send().await.json_with(200);
         answer["access_token"].as_str().unwrap().to_owned()
     }
 
-    /// The administrator's access token.
+    /// Logs the administrator in, and returns the access token.
     pub(crate) async fn admin(&self) -> String {
         self.login("admin", ADMIN_PASSWORD).await
     }
 
     fn shut_down(&mut self) {
         let Some(running) = self.running.take() else { return };
-        // The command is sent here; nobody needs to wait for the future, the thread's end says the same.
+        // The command is sent by the call. The future is not needed: joining the thread waits for the end.
         drop(running.handle.stop(false));
         let ended_well = running.thread.join().is_ok();
         assert!(ended_well || std::thread::panicking(), "the server's thread panicked");
@@ -165,7 +164,7 @@ impl Drop for TestServer {
     }
 }
 
-/// Settings for a test.
+/// Returns the settings of a test server.
 pub(crate) fn config(database: &str, flags: &[&str]) -> Result<Config, String> {
     let mut usual = vec![
         ("--database-url", database),
@@ -180,7 +179,7 @@ pub(crate) fn config(database: &str, flags: &[&str]) -> Result<Config, String> {
     if !flags.contains(&"--master-key-file") {
         usual.push(("--master-key", MASTER_KEY));
     }
-    // A flag may be there once.
+    // A flag may be set only once: those of the test replace the usual ones.
     usual.retain(|(flag, _)| !flags.contains(flag));
     let all = usual.into_iter().flat_map(|(flag, value)| [flag, value]).chain(flags.iter().copied());
     let mut config = Config::from_flags(all).map_err(|error| error.to_string())?;

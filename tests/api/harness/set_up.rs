@@ -1,4 +1,4 @@
-//! What tests need to be there: made by the server's own functions, as the command line makes it.
+//! Set-up of tests: users, roles, scopes and clients, created with the functions of the server, as the command line does.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use secrecy::ExposeSecret as _;
 
 use super::TestServer;
 
-/// The password of users that a test makes.
+/// The password of users that tests create.
 pub(crate) const PASSWORD: &str = "a password of maria's";
 
 /// Rotates the signing key.
@@ -69,7 +69,7 @@ impl Default for NewClient {
 }
 
 impl TestServer {
-    /// Makes scopes.
+    /// Creates scopes.
     pub(crate) async fn create_scopes(&self, names: &'static [&'static str]) {
         self.within(async move |app, now| {
             let (by, description) = (Authority::system(), "of a test".parse().unwrap());
@@ -81,7 +81,7 @@ impl TestServer {
         .await;
     }
 
-    /// Makes a role, or gives it other scopes.
+    /// Creates a role, or replaces its scopes.
     pub(crate) async fn put_role(&self, name: &'static str, scopes: &'static str) {
         self.within(async move |app, now| {
             let (name, scopes) = (name.parse().unwrap(), scopes.parse().unwrap());
@@ -91,12 +91,12 @@ impl TestServer {
         .await;
     }
 
-    /// Makes a user with the password [`PASSWORD`] and no e-mail.
+    /// Creates a user with the password [`PASSWORD`] and no e-mail.
     pub(crate) async fn create_user(&self, username: &str, roles: &[&str]) -> User {
         self.try_create_user(username, None, PASSWORD, roles).await.unwrap()
     }
 
-    /// Makes a user, or says why not.
+    /// Creates a user, or returns the error.
     pub(crate) async fn try_create_user(
         &self,
         username: &str,
@@ -129,7 +129,7 @@ impl TestServer {
         .await;
     }
 
-    /// Gives a user a new password.
+    /// Sets the password of a user.
     pub(crate) async fn set_password(&self, user: &User, password: &str) {
         let (id, password) = (user.id, Password::chosen("password", password).unwrap());
         self.within(async move |app, now| {
@@ -139,7 +139,7 @@ impl TestServer {
         .await;
     }
 
-    /// Gives a user other roles.
+    /// Replaces the roles of a user.
     pub(crate) async fn set_roles(&self, user: &User, roles: &[&str]) {
         let (id, roles) = (user.id, roles.iter().map(|role| role.parse().unwrap()).collect::<Vec<_>>());
         self.within(async move |app, now| {
@@ -149,12 +149,12 @@ impl TestServer {
         .await;
     }
 
-    /// Makes a client; gives its secret, or the empty text where it has none.
+    /// Creates a client, and returns its secret, or the empty text if it has none.
     pub(crate) async fn create_client(&self, new: NewClient) -> String {
         self.try_create_client(new).await.unwrap()
     }
 
-    /// Makes a client, or says why not.
+    /// Creates a client, or returns the error.
     pub(crate) async fn try_create_client(&self, new: NewClient) -> Result<String, Error> {
         let new = clients::NewClient {
             client_id: new.id.parse().unwrap(),

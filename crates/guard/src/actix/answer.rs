@@ -1,4 +1,4 @@
-//! The answer to a request that is refused: status, challenge, problem body.
+//! The response to a refused request: status, challenge, problem body.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::Refusal;
 
-/// A [`Refusal`] as actix's error: an `application/problem+json` answer (RFC 9457) with the challenge of RFC 6750 §3.
+/// A [`Refusal`] as an actix error: an `application/problem+json` response (RFC 9457) with the challenge of RFC 6750 §3.
 #[derive(Clone, Debug)]
 pub struct Rejection {
     refusal: Refusal,
@@ -29,12 +29,12 @@ struct Problem<'a> {
 }
 
 impl Rejection {
-    /// A refusal in this realm.
+    /// Creates a rejection with this realm.
     pub fn new(refusal: impl Into<Refusal>, realm: &str) -> Self {
         Self { refusal: refusal.into(), realm: realm.to_owned() }
     }
 
-    /// Why.
+    /// Returns the reason.
     #[must_use]
     pub fn refusal(&self) -> &Refusal {
         &self.refusal

@@ -1,14 +1,13 @@
-//! Finds the token in a request (RFC 6750 §2).
+//! The bearer token of a request (RFC 6750 §2).
 
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 
 use crate::CredentialsError;
 
-/// The bearer token of a request: from the `Authorization` header, and from nowhere else. `query` is the query string as
-/// it came.
+/// Returns the bearer token of a request, from the `Authorization` header only. `query` is the raw query string.
 ///
-/// `Ok(None)` where there is none, or credentials of another scheme. A token in the query is not accepted (RFC 9700
-/// §4.3.2), and beside one in the header it is an error, as are two `Authorization` headers (RFC 6750 §3.1).
+/// `Ok(None)`: no token, or credentials of another scheme. A token in the query is not accepted (RFC 9700 §4.3.2).
+/// Together with a token in the header it is an error, as are two `Authorization` headers (RFC 6750 §3.1).
 pub fn bearer_token<'r>(headers: &'r HeaderMap, query: &str) -> Result<Option<&'r str>, CredentialsError> {
     let mut values = headers.get_all(AUTHORIZATION);
     let Some(value) = values.next() else { return Ok(None) };
@@ -28,7 +27,8 @@ pub fn bearer_token<'r>(headers: &'r HeaderMap, query: &str) -> Result<Option<&'
     if is_b64token(token) { Ok(Some(token)) } else { Err(CredentialsError::Malformed) }
 }
 
-/// RFC 6750 §2.1: `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
+/// Returns whether a token has the syntax of RFC 6750 §2.1: `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" )
+/// *"="`.
 fn is_b64token(token: &str) -> bool {
     let token = token.trim_end_matches('=');
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');

@@ -1,4 +1,4 @@
-//! Extractors: what a handler needs stands in its signature.
+//! Extractors: the signature of a handler states the required scopes.
 
 use std::{future::Future, marker::PhantomData, ops::Deref, pin::Pin, sync::Arc};
 
@@ -10,16 +10,16 @@ use crate::{AuthenticateError, Claims, Guard, Refusal};
 
 type Verdict = Result<Arc<Claims>, Rejection>;
 
-/// Nearly always the answer is there at once; a future on the heap is for when keys must be fetched first.
+/// The future of an extractor. Nearly always the result is ready; only a fetch of keys needs a future on the heap.
 type Answer<T> = Either<Ready<Result<T, Rejection>>, Pin<Box<dyn Future<Output = Result<T, Rejection>>>>>;
 
-/// What a middleware found out, for the extractors behind it.
+/// The result of the middleware, for the extractors behind it.
 pub(super) struct Verified {
     pub(super) claims: Arc<Claims>,
     pub(super) guard: Guard,
 }
 
-/// Any valid access token, whatever its scope.
+/// An extractor that requires a valid access token, with any scope.
 ///
 /// ```
 /// use actix_web::Responder;
@@ -57,8 +57,8 @@ impl FromRequest for Authenticated {
     }
 }
 
-/// A valid access token with the scopes `S`: a type made by [`scopes!`](crate::scopes), or a tuple of such types, all of
-/// which are needed.
+/// An extractor that requires a valid access token with the scopes `S`: a type of [`scopes!`](crate::scopes), or a tuple
+/// of such types, all of which are required.
 ///
 /// ```
 /// use actix_web::Responder;
@@ -78,8 +78,8 @@ impl FromRequest for Authenticated {
 /// }
 /// ```
 ///
-/// actix asks all extractors of a handler before it waits for any. Where a body must not be looked at before the token,
-/// guard the route with [`Guard::require`], or take the body as [`web::Payload`](actix_web::web::Payload).
+/// actix polls all extractors of a handler concurrently. If the body must not be read before the token is verified, guard the
+/// route with [`Guard::require`], or take the body as [`web::Payload`](actix_web::web::Payload).
 #[derive(Debug)]
 pub struct Require<S> {
     claims: Arc<Claims>,
@@ -118,7 +118,7 @@ impl<S: RequiredScopes> FromRequest for Require<S> {
     }
 }
 
-/// Verifies the token of a request, unless a middleware did, and makes of it what `finish` says (given the realm).
+/// Verifies the token of a request, unless a middleware did, and passes the verdict and the realm to `finish`.
 fn extract<T: 'static>(req: &HttpRequest, finish: fn(Verdict, &str) -> Result<T, Rejection>) -> Answer<T> {
     let guard = match known(req) {
         Known::Claims(claims, guard) => return Either::Left(ready(finish(Ok(claims), guard.realm()))),
@@ -138,7 +138,7 @@ fn extract<T: 'static>(req: &HttpRequest, finish: fn(Verdict, &str) -> Result<T,
     Either::Right(Box::pin(async move { finish(verdict(&guard, &req).await, guard.realm()) }))
 }
 
-/// What is known about a request before its token is looked at.
+/// The guard of a request, or the claims that its middleware has verified.
 enum Known {
     Claims(Arc<Claims>, Guard),
     Guard(Guard),
@@ -148,7 +148,8 @@ enum Known {
 fn known(req: &HttpRequest) -> Known {
     let nearest = req.app_data::<Guard>();
     match req.extensions().get::<Verified>() {
-        // A guard nearer to the route than the middleware's may be one of another issuer.
+        // A guard that is nearer to the route than the middleware may have another issuer or audience: its verdict
+        // counts.
         Some(found) if nearest.is_none_or(|guard| guard.is_same(&found.guard)) => {
             Known::Claims(Arc::clone(&found.claims), found.guard.clone())
         }
@@ -156,7 +157,7 @@ fn known(req: &HttpRequest) -> Known {
     }
 }
 
-/// The verdict on a request, unless keys must be fetched for it.
+/// Verifies the token of a request without waiting. `None`: keys or revocations should be waited for.
 pub(super) fn verdict_at_once(guard: &Guard, req: &HttpRequest) -> Option<Verdict> {
     match token(req) {
         Ok(token) => guard.authenticate_at_once(token).map(|verdict| verdict.map_err(|error| reject(guard, error))),
@@ -164,7 +165,7 @@ pub(super) fn verdict_at_once(guard: &Guard, req: &HttpRequest) -> Option<Verdic
     }
 }
 
-/// The verdict on a request, after keys were fetched for it.
+/// Verifies the token of a request, and waits for keys and revocations if necessary.
 pub(super) async fn verdict(guard: &Guard, req: &HttpRequest) -> Verdict {
     match token(req) {
         Ok(token) => guard.authenticate(token).await.map_err(|error| reject(guard, error)),

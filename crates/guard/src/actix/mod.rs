@@ -1,8 +1,8 @@
 //! Guards routes of actix-web services.
 //!
-//! A service gives its [`Guard`](crate::Guard) to the app with `.app_data(guard.clone())` (the guard itself, not in `web::Data`). Handlers then
-//! say in their signature what they need: [`Require`] for scopes, [`Authenticated`] for any valid token. A whole
-//! `web::scope` is guarded with [`Guard::require`](crate::Guard::require).
+//! A service adds its [`Guard`](crate::Guard) to the app with `.app_data(guard.clone())`, without `web::Data`. The
+//! signature of a handler then states what it requires: [`Require`] for scopes, [`Authenticated`] for any valid token.
+//! Use [`Guard::require`](crate::Guard::require) to guard a whole `web::scope`.
 
 mod answer;
 mod bearer;

@@ -1,19 +1,19 @@
-//! Scopes as types, so that a handler's signature says what it needs and a misspelt scope does not compile.
+//! Scopes as types: the signature of a handler states the required scopes, and a misspelt type does not compile.
 
 use crate::Scopes;
 
-/// What a route needs: made by [`scopes!`](crate::scopes), and tuples of those.
+/// The scopes that a route requires: a type of [`scopes!`](crate::scopes), or a tuple of such types.
 pub trait RequiredScopes: 'static {
-    /// Whether all that is needed is there.
+    /// Returns whether the set has all required scopes.
     fn are_in(scopes: &Scopes) -> bool;
 
-    /// What is needed, for the challenge.
+    /// Returns the required scopes, for the challenge.
     fn needed() -> Scopes;
 }
 
 macro_rules! tuples {
     ($(($($part:ident),+);)+) => { $(
-        /// All of them are needed.
+        /// Requires the scopes of all elements.
         impl<$($part: RequiredScopes),+> RequiredScopes for ($($part,)+) {
             fn are_in(scopes: &Scopes) -> bool {
                 $($part::are_in(scopes))&&+
@@ -33,19 +33,19 @@ tuples! {
     (A, B, C, D);
 }
 
-/// Makes a type for each scope, for use with [`Require`](crate::actix::Require).
+/// Defines a type for each scope, for use with [`Require`](crate::actix::Require).
 ///
 /// ```
 /// grantd_guard::scopes! {
-///     /// See items.
+///     /// List and read items.
 ///     pub ItemsRead = "items:read";
-///     /// Change items.
+///     /// Create, update and delete items.
 ///     pub ItemsWrite = "items:write";
 /// }
 /// assert_eq!(ItemsRead::SCOPE.as_str(), "items:read");
 /// ```
 ///
-/// What is no scope-token of RFC 6749 §3.3 is an error of compilation:
+/// A name that is not a scope-token (RFC 6749 §3.3) is a compile error:
 ///
 /// ```compile_fail
 /// grantd_guard::scopes! { pub ItemsRead = "items read"; }
@@ -62,7 +62,7 @@ macro_rules! scopes {
             $visible const SCOPE: $crate::Scope = $crate::Scope::from_static($scope);
         }
 
-        // Looks at the name even where nobody uses the constant.
+        // Forces the check of the name at compile time, even if the constant is not used.
         const _: $crate::Scope = $name::SCOPE;
 
         impl $crate::actix::RequiredScopes for $name {

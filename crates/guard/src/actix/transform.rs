@@ -1,4 +1,4 @@
-//! A middleware that guards a whole scope of routes.
+//! The middleware that guards a whole `web::scope` of routes.
 
 use std::{
     fmt,
@@ -20,8 +20,8 @@ use super::{
 use crate::{Guard, InvalidScope, Refusal, Scopes};
 
 impl Guard {
-    /// A middleware that lets only requests through whose token has all of these scopes (space-delimited; an empty text
-    /// asks for any valid token). Extractors behind it take over what it verified, and need no `app_data`.
+    /// Returns a middleware that requires a token with all of these scopes (space-delimited; the empty text requires any
+    /// valid token). Extractors behind it use the verified claims, and need no `app_data`.
     ///
     /// ```
     /// # fn app(guard: &grantd_guard::Guard) -> Result<(), grantd_guard::InvalidScope> {
@@ -39,7 +39,7 @@ impl Guard {
     }
 }
 
-/// The middleware that [`Guard::require`] makes.
+/// The middleware that [`Guard::require`] returns.
 #[derive(Clone, Debug)]
 pub struct RequireAll {
     guard: Guard,
@@ -90,7 +90,8 @@ where
         Box::pin(async move {
             match rule.admit(&req).await {
                 Ok(()) => service.call(req).await.map(ServiceResponse::map_into_left_body),
-                // An answer and no error: middleware further out sees it as it sees every other.
+                // A response, not an error: outer middleware, such as a logger or CORS, handles it like any other
+                // response.
                 Err(rejection) => Ok(req.error_response(rejection).map_into_right_body()),
             }
         })

@@ -1,4 +1,4 @@
-//! An issuer for tests: a real HTTP server on a port of its own that can be stopped, changed, held up, and that counts.
+//! An issuer for tests: an HTTP server that can be stopped, changed and delayed, and that counts requests.
 
 mod feed;
 
@@ -17,31 +17,31 @@ use tokio::sync::Semaphore;
 pub(crate) use self::feed::{Feed, revoked};
 use crate::{Guard, GuardBuilder, testing::NOW};
 
-/// What the issuer answers, and how often it was asked.
+/// The responses of the issuer, and the number of requests.
 pub(crate) struct Script {
-    /// `iss`, and what the metadata says.
+    /// The `iss` of tokens and metadata.
     pub(crate) issuer: String,
     pub(crate) jwks_uri: String,
-    /// Where the metadata is.
+    /// The path of the metadata.
     pub(crate) metadata_path: String,
     pub(crate) jwks: String,
     pub(crate) status: u16,
     pub(crate) cache_control: &'static str,
     pub(crate) metadata_hits: usize,
     pub(crate) jwks_hits: usize,
-    /// What the last fetch of keys said about caches.
+    /// The `Cache-Control` of the last request for keys.
     pub(crate) keys_asked_with: Option<String>,
 }
 
 pub(crate) struct FakeIssuer {
     address: SocketAddr,
     pub(crate) script: Arc<Mutex<Script>>,
-    /// What was revoked.
+    /// The feed of revocations.
     pub(crate) feed: Feed,
-    /// A permit for each answer: none left, and the answer waits.
+    /// A permit for each response: without one, the response waits.
     gate: Arc<Semaphore>,
     handle: Option<ServerHandle>,
-    /// The clock of the guards that are made for it.
+    /// The clock of the guards of this issuer.
     pub(crate) clock: Arc<AtomicI64>,
 }
 
@@ -50,7 +50,7 @@ impl FakeIssuer {
         Self::start_at("")
     }
 
-    /// With a path in its URL.
+    /// Starts an issuer with a path in its URL.
     pub(crate) fn start_at(path: &str) -> Self {
         let script = Arc::new(Mutex::new(Script {
             issuer: String::new(),
@@ -83,7 +83,7 @@ impl FakeIssuer {
         issuer
     }
 
-    /// Listens: on a free port, or again on the one it had.
+    /// Listens on a free port, or again on the previous one.
     pub(crate) fn serve(&mut self) {
         let (script, gate, feed) = (Arc::clone(&self.script), Arc::clone(&self.gate), self.feed.clone());
         let server = HttpServer::new(move || {
@@ -121,7 +121,7 @@ impl FakeIssuer {
         Guard::from_issuer(self.url()).audience(self.url()).clock(move || clock.load(Ordering::SeqCst))
     }
 
-    /// Claims that make a token one of this issuer's.
+    /// Returns claims of a token of this issuer.
     pub(crate) fn claims(&self) -> Value {
         json!({"iss": self.url(), "aud": self.url(), "exp": NOW + 100_000})
     }
@@ -130,17 +130,17 @@ impl FakeIssuer {
         self.clock.fetch_add(seconds, Ordering::SeqCst);
     }
 
-    /// From now on answers wait.
+    /// Delays all responses until `release`.
     pub(crate) fn hold(&self) {
         self.gate.forget_permits(Semaphore::MAX_PERMITS);
     }
 
-    /// Lets all answers go.
+    /// Sends all delayed responses.
     pub(crate) fn release(&self) {
         self.gate.add_permits(Semaphore::MAX_PERMITS / 2);
     }
 
-    /// How often the metadata and the keys were asked for.
+    /// Returns the number of requests for the metadata and for the keys.
     pub(crate) fn hits(&self) -> (usize, usize) {
         let script = self.script.lock().unwrap();
         (script.metadata_hits, script.jwks_hits)
@@ -150,7 +150,7 @@ impl FakeIssuer {
 impl Drop for FakeIssuer {
     fn drop(&mut self) {
         if let Some(handle) = self.handle.take() {
-            // Sends the order; nobody waits for it.
+            // The command is sent by the call; the future only waits for the end.
             drop(handle.stop(false));
         }
     }

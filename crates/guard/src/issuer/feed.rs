@@ -1,4 +1,4 @@
-//! Follows the issuer's feed of revocations.
+//! The follower of the issuer's feed of revocations.
 
 use std::{
     thread::{self, JoinHandle},
@@ -19,20 +19,20 @@ use super::{
 };
 use crate::{BuildError, Guard, Revocation, guard::WeakGuard};
 
-/// For how many seconds the issuer should wait for news while it has none, at most.
+/// The maximum time in seconds that the issuer may wait for a new revocation (long polling).
 const WAIT: u16 = 20;
-/// The least between two fetches of keys that changed, between two answers without news, and after a failure.
+/// The least pause between two fetches of changed keys, between two empty responses, and after a failure.
 const SHORT_PAUSE: Duration = Duration::from_secs(1);
-/// The most after a row of failures.
+/// The maximum back-off after repeated failures.
 const LONG_PAUSE: Duration = Duration::from_secs(10);
 
-/// The state of the follower. The guard owns it: the follower stops when the guard is dropped.
+/// The state of the follower. The guard owns the sender: the follower stops when the guard is dropped.
 #[derive(Default)]
 pub(super) struct Feed(watch::Sender<State>);
 
 #[derive(Clone, Copy, Default)]
 pub(super) struct State {
-    /// Whether the whole feed was heard once.
+    /// Whether the whole feed was read once.
     heard: bool,
     /// Whether the last attempt failed.
     failing: bool,
@@ -57,9 +57,9 @@ impl Feed {
         self.0.borrow().failing
     }
 
-    /// Waits until the whole feed was heard once, or that failed.
+    /// Waits until the whole feed was read once, or an attempt failed.
     pub(super) async fn first_hearing(&self) {
-        // It cannot be over while `self` is there.
+        // No error is possible, since `self` has the sender.
         self.0.subscribe().wait_for(|state| !state.is_undecided()).await.ok();
     }
 
@@ -68,8 +68,8 @@ impl Feed {
     }
 }
 
-/// Follows the feed for as long as the guard lives: on a thread of its own, since the runtime of whoever builds the guard
-/// may end before that, and may not even be there yet.
+/// Starts a thread that follows the feed until the guard is dropped. It has a runtime of its own, since a guard may be
+/// built before its caller's runtime starts, and outlive it.
 pub(super) fn start(
     guard: &Guard,
     mut state: watch::Receiver<State>,
@@ -94,53 +94,54 @@ pub(super) fn start(
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let run = move || {
         runtime.block_on(async move {
-            // The state changes until the guard that has it is gone.
+            // `changed` fails when the guard, which has the sender, is dropped.
             let gone = async { while state.changed().await.is_ok() {} };
             select! {
                 () = gone => {}
                 () = follower.follow() => {}
             }
         });
-        // A name that is still looked up is no reason to stay.
+        // Does not wait for blocking tasks, such as a DNS lookup, which would keep the thread alive.
         runtime.shutdown_background();
     };
     thread::Builder::new().name("revocations".to_owned()).spawn(run).map_err(failed)
 }
 
-/// Short enough that quiet is not taken for silence.
+/// Returns how long the issuer may wait: a third of the maximum staleness at most, so that a feed without revocations is
+/// not taken for one that is unreachable.
 fn wait(max_staleness: Duration) -> u16 {
     u16::try_from(max_staleness.as_secs() / 3).unwrap_or(WAIT).clamp(1, WAIT)
 }
 
-/// What the thread has.
+/// The state of the thread.
 struct Follower {
     guard: WeakGuard,
     issuer: String,
     client: Client,
     credentials: Credentials,
-    /// Where the feed is, as far as is known.
+    /// The URL of the feed, once it was read from the metadata.
     endpoint: Option<Url>,
-    /// Where the last page ended.
+    /// The cursor after the last page.
     after: Option<String>,
-    /// What was read since the oldest, while the rest of the feed has not come.
+    /// The pages read so far, while the feed is read from the beginning.
     from_the_oldest: Option<Vec<Revocation>>,
-    /// For how many seconds the issuer should wait for news.
+    /// For how many seconds the issuer may wait for a new revocation.
     wait: u16,
     failing: bool,
-    /// Which keys the issuer had when they were fetched last.
+    /// The version of the issuer's keys at the last fetch.
     keys: Option<HeaderValue>,
-    /// When they may be fetched again.
+    /// When the keys may be fetched again.
     next_fetch: Instant,
 }
 
-/// How a round went.
+/// The result of a round.
 #[derive(PartialEq, Eq)]
 enum Round {
-    /// There may be more at once.
+    /// Poll again at once.
     News,
-    /// Nothing came of it.
+    /// Nothing new: pause before the next poll.
     Nothing,
-    /// The guard is gone.
+    /// The guard was dropped.
     Over,
 }
 
@@ -158,7 +159,7 @@ impl Follower {
                     self.set_failing(false);
                     pause = SHORT_PAUSE;
                     if round == Round::Nothing {
-                        // An issuer that answers at once where it should wait is not asked again and again.
+                        // An issuer that responds at once instead of waiting must not be polled in a busy loop.
                         sleep_until(began_at + SHORT_PAUSE).await;
                     }
                 }
@@ -167,7 +168,7 @@ impl Follower {
                         tracing::warn!(issuer = self.issuer, %error, "cannot follow the revocations of the issuer");
                     }
                     self.set_failing(true);
-                    // It may have moved.
+                    // The feed may have moved: the metadata is read again.
                     self.endpoint = None;
                     sleep(pause).await;
                     pause = LONG_PAUSE.min(pause * 2);
@@ -176,12 +177,14 @@ impl Follower {
         }
     }
 
-    /// Asks for a page and does what it says.
+    /// Polls once, and applies the page to the guard.
     async fn round(&mut self) -> Result<Round, FetchError> {
-        // While it is not known whether anything is missing, an answer must not be long in coming.
+        // No long poll while the guard may lack revocations: it would delay the state of the guard for as long as it
+        // waits.
         let wait = if self.failing || self.from_the_oldest.is_some() { 0 } else { self.wait };
         let Some(page) = self.page(wait).await? else {
             tracing::info!(issuer = self.issuer, "the issuer's revocations are read from the oldest again");
+            // The cursor is unknown: its revocation was deleted, or the issuer was restored from a backup.
             self.after = None;
             self.from_the_oldest = Some(Vec::new());
             return Ok(Round::Nothing);
@@ -197,7 +200,7 @@ impl Follower {
         Ok(if is_idle { Round::Nothing } else { Round::News })
     }
 
-    /// The next page; none: the issuer does not know where the last one ended.
+    /// Requests the next page. `None`: the issuer does not know the cursor.
     async fn page(&mut self, wait: u16) -> Result<Option<Page>, FetchError> {
         let endpoint = match &self.endpoint {
             Some(endpoint) => endpoint,
@@ -210,7 +213,8 @@ impl Follower {
         }
     }
 
-    /// Tells the guard. From the oldest on, only what is whole can take the place of what is known.
+    /// Passes a page to the guard. While the feed is read from the beginning, the pages are collected: only the whole
+    /// feed may replace the revocations of the guard, since a part of it would accept revoked tokens again.
     fn take(&mut self, guard: &Guard, items: Vec<Revocation>, has_more: bool) {
         match (&mut self.from_the_oldest, has_more) {
             (Some(read), true) => read.extend(items),
@@ -225,8 +229,8 @@ impl Follower {
         }
     }
 
-    /// Fetches the keys if they are others than the last time. The first time too: they may have been fetched before, and
-    /// changed since.
+    /// Fetches the keys if their version has changed, and for the first page: they may have changed since an earlier
+    /// fetch.
     async fn see_keys(&mut self, keys: HeaderValue) -> Result<(), FetchError> {
         if self.keys.as_ref() == Some(&keys) {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Asks the issuer for its metadata and its keys.
+//! HTTP requests to the issuer: metadata, keys, and the feed of revocations.
 
 use std::{error::Error, net::IpAddr, time::Duration};
 
@@ -9,13 +9,13 @@ use serde::{Deserialize, de::DeserializeOwned};
 use super::{Freshness, page::Poll};
 use crate::{BuildError, KeyError};
 
-/// More than any metadata and any set of keys has.
+/// The maximum size of a response, more than any metadata or JWK set has.
 const MAX_BYTES: usize = 256 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const TIMEOUT: Duration = Duration::from_secs(5);
 const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
 
-/// Why there are no new keys, or no news of revocations. For the log.
+/// The error of a fetch of keys or revocations, for the log.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FetchError {
     #[error("{0}")]
@@ -39,7 +39,7 @@ pub(super) enum FetchError {
 }
 
 impl From<reqwest::Error> for FetchError {
-    /// With what lies behind it: reqwest's own text says no more than that it failed.
+    /// Includes the sources of the error: the text of reqwest's error alone does not name the cause.
     fn from(error: reqwest::Error) -> Self {
         let mut text = error.to_string();
         let mut cause = error.source();
@@ -51,22 +51,22 @@ impl From<reqwest::Error> for FetchError {
     }
 }
 
-/// RFC 8414 §2, what of it is needed.
+/// The used members of the metadata (RFC 8414 §2).
 #[derive(Deserialize)]
 struct Metadata {
     issuer: String,
     jwks_uri: String,
-    /// grantd's own member.
+    /// A member that only grantd has.
     revocations_endpoint: Option<String>,
 }
 
-/// A set whose keys are looked at one by one: RFC 7517 §5 has those skipped that are not understood.
+/// A JWK set whose keys are parsed one by one, so that unknown ones are skipped (RFC 7517 §5).
 #[derive(Deserialize)]
 struct Document {
     keys: Vec<serde_json::Value>,
 }
 
-/// Asks one issuer.
+/// An HTTP client for one issuer.
 pub(super) struct Client {
     http: reqwest::Client,
     issuer: String,
@@ -75,7 +75,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// `kept`: how many idle connections it keeps, each for as long as the runtime lives that made it.
+    /// Creates a client. `kept`: the maximum number of idle connections, which end with the runtime that opened them.
     pub(super) fn new(issuer: &str, allow_http: bool, kept: usize) -> Result<Self, BuildError> {
         let url =
             issuer_url(issuer, allow_http).map_err(|reason| BuildError::Issuer { url: issuer.to_owned(), reason })?;
@@ -83,9 +83,10 @@ impl Client {
             .user_agent(concat!("grantd-guard/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
-            // Metadata and keys are where they are said to be; a redirect could lead anywhere.
+            // No redirects: one could lead to a host that may not speak for the issuer, or to plain HTTP.
             .redirect(redirect::Policy::none())
             .pool_max_idle_per_host(kept);
+        // A proxy cannot reach this machine's loopback, and must not see the traffic.
         if is_loopback(&url) {
             http = http.no_proxy();
         }
@@ -93,7 +94,7 @@ impl Client {
         Ok(Self { http, issuer: issuer.to_owned(), metadata: metadata_urls(&url), allow_http })
     }
 
-    /// The keys, and for how many seconds they are good where the issuer says so.
+    /// Fetches the keys. Returns them with their `max-age` in seconds, if the issuer sets one.
     pub(super) async fn fetch(&self, freshness: Freshness) -> Result<(JwkSet, Option<i64>), FetchError> {
         let jwks_uri = self.endpoint(|metadata| Ok(metadata.jwks_uri)).await?;
         let mut request = self.request(&jwks_uri);
@@ -107,12 +108,12 @@ impl Client {
         Ok((JwkSet { keys }, max_age))
     }
 
-    /// Where the feed of revocations is.
+    /// Returns the URL of the feed of revocations, from the metadata.
     pub(super) async fn revocations_endpoint(&self) -> Result<Url, FetchError> {
         self.endpoint(|metadata| metadata.revocations_endpoint.ok_or(FetchError::NoFeed)).await
     }
 
-    /// Asks for a page of the feed; none: the issuer does not know the cursor (any more).
+    /// Requests a page of the feed. `None`: the issuer does not know the cursor (any more).
     pub(super) async fn poll(&self, endpoint: &Url, poll: &Poll<'_>) -> Result<Option<Response>, FetchError> {
         let (user, password) = poll.credentials.encoded();
         let request = self.request(&poll.url(endpoint)).basic_auth(user, Some(password)).timeout(poll.timeout());
@@ -123,7 +124,7 @@ impl Client {
         good(response).map(Some)
     }
 
-    /// Looks where the metadata may be; the first failure is the one to tell.
+    /// Reads an endpoint from the metadata, at all places where it may be. If all fail, returns the first error.
     async fn endpoint(&self, member: fn(Metadata) -> Result<String, FetchError>) -> Result<Url, FetchError> {
         let mut first_error = None;
         for url in &self.metadata {
@@ -141,7 +142,7 @@ impl Client {
         member: fn(Metadata) -> Result<String, FetchError>,
     ) -> Result<Url, FetchError> {
         let metadata: Metadata = json(good(self.request(url).send().await?)?).await?;
-        // RFC 8414 §3.3: else one issuer could speak for another.
+        // RFC 8414 §3.3: otherwise one issuer could publish keys in the name of another.
         if metadata.issuer != self.issuer {
             return Err(FetchError::OtherIssuer(metadata.issuer));
         }
@@ -173,7 +174,7 @@ pub(super) async fn json<T: DeserializeOwned>(mut response: Response) -> Result<
     serde_json::from_slice(&body).map_err(|error| FetchError::Malformed { url, error })
 }
 
-/// The issuer's URL, if it may be one (RFC 8414 §2).
+/// Parses and checks the URL of an issuer (RFC 8414 §2).
 fn issuer_url(issuer: &str, allow_http: bool) -> Result<Url, &'static str> {
     let url = Url::parse(issuer).map_err(|_| "it is not a URL")?;
     if url.query().is_some() || url.fragment().is_some() {
@@ -189,8 +190,8 @@ fn issuer_url(issuer: &str, allow_http: bool) -> Result<Url, &'static str> {
     }
 }
 
-/// Where the metadata may be: RFC 8414 §3.1 puts the well-known path between host and path; where it is not, it is tried
-/// behind the path, as some servers have it.
+/// Returns the URLs of the metadata: with the well-known path between host and path (RFC 8414 §3.1) and, as some servers
+/// have it, after the path.
 fn metadata_urls(issuer: &Url) -> Vec<Url> {
     let path = issuer.path().trim_end_matches('/');
     let at = |path: String| {
@@ -215,7 +216,7 @@ fn is_loopback(url: &Url) -> bool {
     host == "localhost" || host.ends_with(".localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
-/// How long an answer may be used (RFC 9111 §4.2.1), less the time that it was in a cache already.
+/// Returns the freshness lifetime of a response (RFC 9111 §4.2.1), less its `Age`.
 fn max_age(headers: &header::HeaderMap) -> Option<i64> {
     let values = headers.get_all(header::CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
     let directives: Vec<_> =

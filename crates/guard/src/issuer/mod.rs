@@ -1,4 +1,5 @@
-//! What comes from the issuer: when its keys are fetched, what holds while they cannot be, and what it revokes.
+//! Fetching keys and revocations from the issuer: the schedule, single-flight, back-off, and what is used while it is
+//! unreachable.
 
 #[cfg(test)]
 pub(crate) mod fake;
@@ -21,63 +22,64 @@ use self::feed::Feed;
 pub(crate) use self::page::Credentials;
 use crate::{BuildError, Guard, GuardBuilder, KeyError, keys::Keys};
 
-/// The longest that keys are used without asking again, in seconds, so that a key that was withdrawn goes.
+/// The maximum age of keys in seconds, whatever the issuer allows: a withdrawn key must not be used for longer.
 const MAX_AGE: i64 = 3600;
-/// How long keys are used where the issuer does not say.
+/// The maximum age of keys in seconds if the issuer sets none.
 const DEFAULT_AGE: i64 = 300;
-/// For how many seconds stale keys are still used without waiting while they are fetched again in the background (RFC 5861).
-/// Beyond that a request waits: if no token came for long, the key of the first one may have been withdrawn long ago.
+/// For how many seconds stale keys are still used without waiting, while they are fetched in the background (RFC 5861).
+/// After that, a request waits for the fetch: if there was no request for long, the keys may have been withdrawn long
+/// ago.
 const STALE_WHILE_REVALIDATE: i64 = 300;
-/// How long a request with a good token waits for keys to replace such old ones.
+/// How long a request with a valid token waits for a fetch that replaces such stale keys.
 const REVALIDATION_WAIT: Duration = Duration::from_secs(1);
-/// How old the last news of revocations may be: as long as grantd's access tokens live, if nothing else is set.
+/// The default for the maximum staleness of revocations: the default lifetime of grantd's access tokens.
 const MAX_STALENESS: Duration = Duration::from_mins(15);
-/// How long a request waits for the first news. Longer, and whoever sent it is gone.
+/// How long a request waits for the first revocations. After a longer wait, many clients have timed out.
 const FIRST_HEARING: Duration = Duration::from_secs(5);
 
 impl GuardBuilder {
-    /// Seconds between two attempts to fetch keys, failed ones too, whatever tokens come: tokens with invented
-    /// key ids cause no more requests to the issuer. Default: 10.
+    /// Sets the cool-down, the least number of seconds between two attempts to fetch keys: tokens with invented key ids
+    /// cannot cause more requests to the issuer. Default: 10.
     pub fn cool_down(mut self, seconds: u32) -> Self {
         self.cool_down = seconds;
         self
     }
 
-    /// Fetches keys over plain HTTP also from hosts that are not this one. Whoever can change what is on the way can then
-    /// sign tokens, and whoever can read it has the secret of [`GuardBuilder::follow_revocations`]: for networks that are
-    /// trusted as a whole.
+    /// Allows plain HTTP to other hosts than loopback. An attacker who can modify the traffic can then forge tokens, and
+    /// one who can read it gets the client secret of [`GuardBuilder::follow_revocations`]. Only for trusted networks.
     pub fn allow_http(mut self) -> Self {
         self.allow_http = true;
         self
     }
 
-    /// Follows what the issuer revokes, as this confidential client of the issuer: the guard keeps asking for it on a thread
-    /// of its own, and refuses tokens that count no more within moments instead of when they expire.
+    /// Follows the issuer's revocations as this confidential client of the issuer: the guard polls the feed on a thread
+    /// of its own (long polling), and refuses revoked tokens within moments instead of when they expire.
     ///
-    /// Before it has heard all of it once, no token is accepted; nor while it heard nothing for longer than
-    /// [`max_staleness`](GuardBuilder::max_staleness), which is 15 minutes if nothing else was set. (An answer may take 20
-    /// seconds, or a third of that time if it is less: much less than a minute lets little go wrong.) [`Guard::health`] tells
-    /// how that goes. The thread ends when the last clone of the guard is dropped.
+    /// No token is accepted before the whole feed was read once, nor without an update for longer than
+    /// [`max_staleness`](GuardBuilder::max_staleness), by default 15 minutes. (A long poll takes 20 seconds, or a third
+    /// of that time if it is less: with much less than a minute, a short disturbance is enough to refuse tokens.)
+    /// [`Guard::health`] returns the state. The thread ends when the last clone of the guard is dropped.
     pub fn follow_revocations(mut self, client_id: impl Into<String>, client_secret: impl Into<String>) -> Self {
         self.follow = Some(Credentials::new(client_id.into(), client_secret.into()));
         self
     }
 
-    /// A guard that fetches its keys from the issuer's metadata (RFC 8414) and JWK set (RFC 7517): at the latest when the
-    /// first token comes.
+    /// Builds a guard that fetches its keys by the issuer's metadata (RFC 8414) and JWK set (RFC 7517), at the latest for
+    /// the first token.
     pub fn build(mut self) -> Result<Guard, BuildError> {
         self.check()?;
         if self.cool_down == 0 {
             return Err(BuildError::CoolDown);
         }
-        // A kept connection belongs to the runtime that made it, and that may be gone at the next fetch.
+        // No idle connections: a connection belongs to the runtime that opened it, which may have ended before the next
+        // fetch.
         let client = http::Client::new(&self.issuer, self.allow_http, 0)?;
         let Some(credentials) = self.follow.take() else {
             let source = Source::new(client, self.cool_down, None);
             return Ok(Guard::with_source(self, source));
         };
         let max_staleness = *self.max_staleness.get_or_insert(MAX_STALENESS);
-        // The follower has a runtime of its own.
+        // The follower has a runtime of its own, so its connection can be reused.
         let followers_client = http::Client::new(&self.issuer, self.allow_http, 1)?;
         let feed = Feed::default();
         let state = feed.subscribe();
@@ -89,17 +91,18 @@ impl GuardBuilder {
 }
 
 impl Guard {
-    /// Fetches the issuer's keys, or waits for the fetch that is under way; within the cool-down it does neither. Says
-    /// whether there are keys now. A service may call it at its start, so that the first request need not wait.
+    /// Fetches the issuer's keys, or waits for a running fetch; within the cool-down it does nothing. Returns whether the
+    /// guard has keys. A service may call it at its start, so that the first request does not wait.
     pub async fn fetch_keys(&self) -> bool {
         let Some(source) = self.source() else { return true };
         source.fetch(self).await;
         !source.never_reached()
     }
 
-    /// One fetch, and whether it went well. Only when the new keys are whole do they take the place of the old ones.
+    /// Fetches the keys once, and returns whether it succeeded. A failure keeps the present keys.
     async fn fetch_once(self, freshness: Freshness) -> bool {
         let Some(source) = self.source() else { return false };
+        // The age counts from the start of the fetch: the keys are not newer than that.
         let began_at = self.now();
         let fetched = match source.client.fetch(freshness).await {
             Ok((set, max_age)) => self.take(&set).map(|()| max_age).map_err(http::FetchError::from),
@@ -127,32 +130,32 @@ impl Guard {
     }
 }
 
-/// Where keys come from, and how fresh they are.
+/// The source of the keys, and their age.
 pub(crate) struct Source {
     client: http::Client,
     cool_down: i64,
     reached: AtomicBool,
-    /// When the keys were fetched and for how long they are good.
+    /// When the keys were fetched, and for how many seconds they are fresh.
     fetched_at: AtomicI64,
     max_age: AtomicI64,
-    /// Held for a few assignments, never while anything is fetched.
+    /// Locked for a few assignments only, never during a fetch.
     state: Mutex<State>,
-    /// How following the issuer's revocations goes; none where that is not wanted.
+    /// The state of the follower of revocations; `None`: revocations are not followed.
     feed: Option<Feed>,
 }
 
-/// Which keys a fetch is for.
+/// The freshness that a fetch requires.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Freshness {
-    /// Those that a cache on the way may still have, and within the cool-down none.
+    /// A cached response is enough, and the cool-down applies.
     Usual,
-    /// Those that the issuer has now, whatever the cool-down says.
+    /// The present keys of the issuer, past caches and the cool-down.
     Now,
 }
 
 #[derive(Default)]
 struct State {
-    /// The fetch that is under way: its sender is dropped when it is over, and the value says whether it went well.
+    /// The running fetch. Its sender is dropped at the end; the value tells whether the fetch succeeded.
     flight: Option<watch::Receiver<bool>>,
     attempted_at: Option<i64>,
     /// When the last fetch ended, if it failed.
@@ -176,20 +179,21 @@ impl Source {
         !self.reached.load(Ordering::Acquire)
     }
 
-    /// Whether the keys should be fetched again.
+    /// Returns whether the keys should be fetched again.
     pub(crate) fn is_stale(&self, now: i64) -> bool {
         self.is_older_than(self.max_age.load(Ordering::Relaxed), now)
     }
 
-    /// Whether the keys are this old. A clock that was put back makes them old, not fresh for longer.
+    /// Returns whether the keys are at least this old. A clock that is set back makes them old: a negative age must not
+    /// keep them fresh.
     fn is_older_than(&self, seconds: i64, now: i64) -> bool {
         let age = now.saturating_sub(self.fetched_at.load(Ordering::Relaxed));
         !(0..seconds).contains(&age)
     }
 
-    /// Starts a fetch in the background, unless one is under way or the cool-down forbids it, and returns whether a request
-    /// should [wait](Self::wait_for_keys) for it. A token with an unknown key (`urgent`) has to. A good token has to if the
-    /// keys are too stale, unless the last fetch failed a short time ago.
+    /// Starts a fetch in the background, unless one is running or the cool-down forbids it, and returns whether a request
+    /// should [wait](Self::wait_for_keys) for it. It should if its token has an unknown key (`urgent`), or if the keys
+    /// are too stale and the last fetch did not fail a short time ago.
     pub(crate) fn is_worth_waiting_for(&self, guard: &Guard, now: i64, urgent: bool) -> bool {
         let is_under_way = self.start(guard, now, Freshness::Usual).is_some();
         is_under_way && (urgent || (self.is_too_stale(now) && !self.failed_lately(now)))
@@ -203,27 +207,28 @@ impl Source {
         self.state().failed_at.is_some_and(|at| (0..STALE_WHILE_REVALIDATE).contains(&now.saturating_sub(at)))
     }
 
-    /// Waits for new keys: until the fetch is over (`urgent`), or else no longer than [`REVALIDATION_WAIT`], after which the
-    /// old ones count as they do while the issuer is away.
+    /// Waits for new keys: until the end of the fetch (`urgent`), or for at most [`REVALIDATION_WAIT`]. After that, the
+    /// stale keys are used, as while the issuer is unreachable.
     pub(crate) async fn wait_for_keys(&self, guard: &Guard, urgent: bool) {
         if urgent {
             self.fetch(guard).await;
         } else {
-            // In time or not: the next look at the token tells.
+            // The result does not matter: the caller verifies the token again.
             tokio::time::timeout(REVALIDATION_WAIT, self.fetch(guard)).await.ok();
         }
     }
 
-    /// Waits for the fetch that is under way, or for one that begins now; within the cool-down there is none.
+    /// Waits for the running fetch, or starts one; within the cool-down it does nothing.
     async fn fetch(&self, guard: &Guard) {
         if let Some(flight) = self.start(guard, guard.now(), Freshness::Usual) {
             landing(flight).await;
         }
     }
 
-    /// Fetches the keys that the issuer has now, and says whether that went well.
+    /// Fetches the present keys of the issuer, and returns whether it succeeded.
     async fn fetch_anew(&self, guard: &Guard) -> bool {
-        // One that is under way may have asked before the keys changed; one that begins after it did not.
+        // A running fetch may have started before the keys changed, so its result is not enough. One that starts after it
+        // is.
         let under_way = self.state().flight.clone();
         if let Some(flight) = under_way {
             landing(flight).await;
@@ -234,31 +239,31 @@ impl Source {
         }
     }
 
-    /// Whether the first news of revocations are on their way: they are not known yet, and no attempt has failed.
+    /// Returns whether the first revocations are still expected: they were not read yet, and no attempt has failed.
     pub(crate) fn hears_soon(&self) -> bool {
         self.feed.as_ref().is_some_and(Feed::hears_soon)
     }
 
-    /// Whether revocations are followed, and the last attempt to hear them failed.
+    /// Returns whether revocations are followed and the last attempt to read them failed.
     pub(crate) fn fails_to_follow(&self) -> bool {
         self.feed.as_ref().is_some_and(Feed::is_failing)
     }
 
-    /// Waits for the first news of revocations, or for a failure, but not for long.
+    /// Waits for the first revocations or a failure, for at most [`FIRST_HEARING`].
     pub(crate) async fn first_hearing(&self) {
         if let Some(feed) = &self.feed {
-            // In time or not: the next look at the token tells.
+            // The result does not matter: the caller verifies the token again.
             tokio::time::timeout(FIRST_HEARING, feed.first_hearing()).await.ok();
         }
     }
 
-    /// Seconds until the next attempt may be made, at least one.
+    /// Returns the seconds until the next attempt is allowed, at least one.
     pub(crate) fn retry_after(&self, now: i64) -> u32 {
         let left = self.state().attempted_at.map_or(1, |at| at.saturating_add(self.cool_down).saturating_sub(now));
         u32::try_from(left.clamp(1, self.cool_down)).unwrap_or(1)
     }
 
-    /// Joins the fetch that is under way or begins one; none within the cool-down, unless the keys must be those of now.
+    /// Joins the running fetch or starts one (single-flight). `None`: the cool-down forbids it.
     fn start(&self, guard: &Guard, now: i64, freshness: Freshness) -> Option<watch::Receiver<bool>> {
         let mut state = self.state();
         if let Some(flight) = state.flight.as_ref().filter(|flight| flight.has_changed().is_ok()) {
@@ -272,7 +277,7 @@ impl Source {
         state.attempted_at = Some(now);
         state.flight = Some(flight.clone());
         let guard = guard.clone();
-        // A task of its own: a client that goes away does not end the fetch for the others that wait for it.
+        // A task of its own: a request that is dropped must not cancel the fetch for the others that wait for it.
         tokio::spawn(async move {
             landed.send_replace(guard.fetch_once(freshness).await);
         });
@@ -290,14 +295,14 @@ impl Source {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // What is done under the lock cannot panic half way.
+        // A poisoned lock is safe to use: no code under it can panic with the state half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Waits until a fetch is over, and says whether it went well.
+/// Waits for the end of a fetch, and returns whether it succeeded.
 async fn landing(mut flight: watch::Receiver<bool>) -> bool {
-    // An error is the news: it says that the sender is gone.
+    // An error means that the sender was dropped: the fetch has ended.
     while flight.changed().await.is_ok() {}
     *flight.borrow()
 }

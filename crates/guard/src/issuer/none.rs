@@ -1,4 +1,4 @@
-//! Without the feature `issuer` no guard has a source of keys: the type has no value, and nothing here ever runs.
+//! The source of keys without the feature `issuer`: a type without values, so that none of these functions ever runs.
 
 use std::future::Ready;
 

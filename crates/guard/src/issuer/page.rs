@@ -1,4 +1,4 @@
-//! One page of the issuer's feed of revocations: how it is asked for, and what it says.
+//! Pages of the issuer's feed of revocations: the request, and the parser for the response.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,11 +11,11 @@ use serde_json::Value;
 use super::http::{FetchError, json};
 use crate::{Revocation, RevocationKind};
 
-/// As many items as a page may have.
+/// The maximum number of items of a page.
 pub(super) const LIMIT: usize = 200;
-/// How much longer than the issuer was asked to wait an answer may take.
+/// The timeout of a poll, in addition to the time that the issuer may wait.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The header that changes with the set of keys that the issuer publishes.
+/// The response header whose value changes with the issuer's keys.
 const KEYS: &str = "Grantd-Keys";
 
 /// The name and secret of a confidential client.
@@ -30,19 +30,19 @@ impl Credentials {
         Self { id, secret: secret.into() }
     }
 
-    /// RFC 6749 §2.3.1: both are form-encoded before they are put together.
+    /// Returns id and secret in the encoding that HTTP Basic requires (RFC 6749 §2.3.1).
     pub(super) fn encoded(&self) -> (String, String) {
         let encode = |text: &str| byte_serialize(text.as_bytes()).collect();
         (encode(&self.id), encode(self.secret.expose_secret()))
     }
 }
 
-/// What to ask for.
+/// The parameters of a poll.
 pub(super) struct Poll<'a> {
     pub(super) credentials: &'a Credentials,
-    /// Where the page before ended; none: from the oldest.
+    /// The cursor of the previous page; `None`: from the oldest revocation.
     pub(super) after: Option<&'a str>,
-    /// For how many seconds the issuer should wait for news while it has none.
+    /// For how many seconds the issuer may wait for a new revocation (long polling).
     pub(super) wait: u16,
 }
 
@@ -64,14 +64,14 @@ impl Poll<'_> {
     }
 }
 
-/// What the issuer answered.
+/// A page of the feed.
 pub(super) struct Page {
     pub(super) items: Vec<Revocation>,
-    /// Whether there may be more.
+    /// Whether there may be more items.
     pub(super) is_full: bool,
-    /// Goes on after it.
+    /// The cursor of the next page.
     pub(super) next: String,
-    /// Which keys the issuer has, in a spelling of its own.
+    /// The version of the issuer's keys, an opaque text.
     pub(super) keys: Option<HeaderValue>,
 }
 
@@ -84,9 +84,10 @@ struct Document {
 #[derive(Deserialize)]
 struct Item {
     id: String,
-    /// Down to the second in which tokens may still have been issued, as `iat` is.
+    /// Rounded down, as `iat` is. Rounded up, it would revoke tokens that were issued after the revocation.
     #[serde(deserialize_with = "floor")]
     revoked_at: i64,
+    /// Rounded up: the revocation must not expire before its tokens.
     #[serde(deserialize_with = "ceil")]
     expires_at: i64,
 }
@@ -96,6 +97,7 @@ impl Page {
         let url = response.url().to_string();
         let keys = response.headers().get(KEYS).cloned();
         let Document { items, next } = json(response).await?;
+        // Counted before unknown kinds are skipped: a page with one of them is full all the same.
         let is_full = items.len() >= LIMIT;
         let items: Result<_, _> = items.into_iter().filter_map(|item| revocation(item).transpose()).collect();
         let items = items.map_err(|error| FetchError::Malformed { url, error })?;
@@ -103,7 +105,7 @@ impl Page {
     }
 }
 
-/// None where something was revoked of which this guard knows nothing.
+/// Parses an item. `None`: a kind that this version does not know, from a newer issuer.
 fn revocation(item: Value) -> Result<Option<Revocation>, serde_json::Error> {
     let kind = item.get("kind").and_then(Value::as_str).ok_or_else(|| de::Error::missing_field("kind"))?;
     let Some(kind) = RevocationKind::parse(kind) else { return Ok(None) };

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-/// When something was revoked, and from when on no token of it can live. Whole seconds since 1970.
+/// The times of a revocation, in whole seconds since 1970.
 #[derive(Clone, Copy)]
 pub(super) struct Until {
     pub(super) revoked_at: i64,
@@ -15,12 +15,13 @@ pub(super) struct Until {
 
 /// Revoked ids and their times, indexed by expiry.
 ///
-/// Both collections are trees: adding, finding and removing an entry takes O(log n) steps each time, and what is removed
-/// is freed. A hash table would be faster to read, but moves all its entries at once when it grows or shrinks, and
-/// requests would wait for that.
+/// Both collections are trees: adding, finding and removing an entry takes O(log n) steps, and frees the memory of
+/// removed entries. A hash table would be faster to read, but moves all entries when it grows or shrinks, and requests
+/// would wait for that.
 pub(super) struct ExpiringMap<K = Arc<str>> {
     by_id: BTreeMap<K, Until>,
-    /// One entry for each of `by_id`, always with its present `expires_at`.
+    /// One entry for each entry of `by_id`, always with the same `expires_at`: an entry with another time would never be
+    /// removed.
     by_expiry: BTreeSet<(i64, K)>,
 }
 
@@ -31,7 +32,8 @@ impl<K: Ord> Default for ExpiringMap<K> {
 }
 
 impl<K: Ord + Clone> ExpiringMap<K> {
-    /// Adds an entry. Of two with the same id, the later times count.
+    /// Adds an entry. For an id that exists, keeps the later of both times: an older page of the feed must not shorten a
+    /// revocation.
     pub(super) fn add(&mut self, id: K, new: Until) {
         match self.by_id.entry(id) {
             Entry::Vacant(entry) => {
@@ -58,7 +60,8 @@ impl<K: Ord + Clone> ExpiringMap<K> {
         self.by_id.get(id)
     }
 
-    /// Removes entries that have expired, at most `limit` of them, and returns how many. Of the others it looks at one.
+    /// Removes expired entries, at most `limit`, and returns their number. It examines at most one entry that has not
+    /// expired.
     pub(super) fn remove_expired(&mut self, now: i64, limit: usize) -> usize {
         let mut removed = 0;
         while removed < limit

@@ -1,4 +1,4 @@
-//! The issuer's feed of revocations, as a test wants it.
+//! The feed of revocations of the test issuer.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-/// An item of the feed, revoked at the time of the tests and good for long after.
+/// Returns an item of the feed that is revoked at the time of the tests and expires much later.
 pub(crate) fn revoked(kind: &str, id: &str) -> Value {
     json!({"kind": kind, "id": id, "revoked_at": "2027-01-15T08:00:00.5Z", "expires_at": "2030-01-01T00:00:00Z"})
 }
@@ -14,12 +14,12 @@ pub(crate) fn revoked(kind: &str, id: &str) -> Value {
 #[derive(Clone)]
 pub(crate) struct Feed(Arc<watch::Sender<Script>>);
 
-/// What the feed answers, and what it was asked.
+/// The responses of the feed, and the requests that it got.
 #[derive(Clone)]
 pub(crate) struct Script {
     endpoint: Option<String>,
     items: Vec<Value>,
-    /// Cursors of another one are refused.
+    /// The version of the feed: cursors of another version are refused.
     generation: usize,
     status: u16,
     keys: Option<&'static str>,
@@ -62,7 +62,7 @@ impl Feed {
         self.0.send_modify(|script| script.items.extend(items));
     }
 
-    /// Another feed, with these items, for which old cursors mean nothing.
+    /// Replaces the feed by one with these items, for which old cursors are unknown.
     pub(crate) fn replace(&self, items: impl IntoIterator<Item = Value>) {
         self.0.send_modify(|script| {
             script.items = items.into_iter().collect();
@@ -70,7 +70,7 @@ impl Feed {
         });
     }
 
-    /// Answers this from now on, also to those that wait.
+    /// Sets the response from now on, also for waiting requests.
     pub(crate) fn set_status(&self, status: u16) {
         self.0.send_modify(|script| script.status = status);
     }
@@ -79,12 +79,12 @@ impl Feed {
         self.0.send_modify(|script| script.keys = keys);
     }
 
-    /// While it is held, no answer goes.
+    /// Delays responses while it is held.
     pub(crate) fn hold(&self, held: bool) {
         self.0.send_modify(|script| script.held = held);
     }
 
-    /// How many requests wait for their answer.
+    /// Returns the number of requests that wait for a response.
     pub(crate) fn open(&self) -> usize {
         self.0.borrow().open
     }
@@ -94,7 +94,7 @@ impl Feed {
     }
 }
 
-/// Counts a request for as long as it is there.
+/// Counts a request until it is dropped.
 struct Open(Feed);
 
 impl Drop for Open {
@@ -128,7 +128,7 @@ pub(super) async fn answer(
 }
 
 impl Script {
-    /// What comes after the cursor of a query; none: it is refused.
+    /// Returns the items after the cursor of a query. `None`: the cursor is refused.
     fn after(&self, query: &HashMap<String, String>) -> Option<&[Value]> {
         let Some(cursor) = query.get("after") else { return Some(&self.items) };
         let (generation, seen) = cursor.split_once('/').unwrap();
