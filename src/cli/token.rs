@@ -15,17 +15,20 @@ use super::{
 };
 use crate::{app::App, ids::UserId, keys};
 
+const GET: &str = "\
+Print an access token from a running server; log in if needed
+
+The session is cached in $XDG_CACHE_HOME/grantd or ~/.cache/grantd, readable by this user
+alone. The password is needed again when the session has ended. Needs no database.
+
+Example:
+
+  curl -H \"$(grantd token get --username maria --header)\" http://127.0.0.1:8080/users/me";
+
 #[derive(Subcommand)]
 pub(super) enum Command {
     /// Print an access token from a running server; log in if needed
-    ///
-    /// The session is cached in $XDG_CACHE_HOME/grantd or ~/.cache/grantd, readable by this user
-    /// alone. The password is needed again when the session has ended. Needs no database.
-    ///
-    /// Example:
-    ///
-    ///   curl -H "$(grantd token get --username maria --header)" http://127.0.0.1:8080/users/me
-    #[command(verbatim_doc_comment)]
+    #[command(long_about = GET)]
     Get(token_get::GetArguments),
     /// End the session of `token get` at the server, and remove it from the cache
     ///

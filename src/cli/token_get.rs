@@ -155,13 +155,12 @@ pub(super) async fn get(arguments: &GetArguments, issuer: Option<&String>, outpu
         // It may be a session of an earlier server at this URL: ending it is not worth a failure.
         let _ = request.revoke(&cached).await;
     }
-    let token = match current(&request, &entry).await? {
-        Some(session) => session.access_token,
-        None => {
-            let session = request.log_in(&arguments.password).await?;
-            entry.write(&session)?;
-            session.access_token
-        }
+    let token = if let Some(session) = current(&request, &entry).await? {
+        session.access_token
+    } else {
+        let session = request.log_in(&arguments.password).await?;
+        entry.write(&session)?;
+        session.access_token
     };
     if arguments.header {
         output.value("header", &format!("Authorization: Bearer {token}"))
