@@ -7,11 +7,11 @@ const app = express();
 
 app.use(
   auth({
-    issuerBaseURL: issuer, // The keys are found by grantd's metadata.
+    issuerBaseURL: issuer, // The keys are discovered through grantd's metadata.
     audience: process.env.AUDIENCE ?? issuer,
     tokenSigningAlg: "ES256",
-    strict: true, // Only access tokens (`typ: at+jwt`) with all their claims.
-    dpop: { enabled: false }, // grantd's tokens are bearer tokens; else each 401 would offer DPoP too.
+    strict: true, // Accept only access tokens (`typ: at+jwt`) with all required claims.
+    dpop: { enabled: false }, // grantd issues bearer tokens; without this, each 401 would also offer DPoP.
   }),
 );
 
@@ -27,7 +27,7 @@ app.post("/items", requiredScopes("items:write"), express.json(), (request, resp
   response.json(request.body);
 });
 
-// 401 and 403 with their WWW-Authenticate. The library gives 401 as well when it cannot fetch grantd's keys.
+// Respond 401 or 403 with WWW-Authenticate. The library also responds 401 when it cannot fetch grantd's keys.
 app.use((error, request, response, next) => {
   response.status(error.status ?? 500).set(error.headers ?? {}).json({ detail: error.code ?? "server_error" });
 });

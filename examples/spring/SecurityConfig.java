@@ -22,7 +22,7 @@ import org.springframework.security.web.SecurityFilterChain;
 @EnableWebSecurity
 public class SecurityConfig {
 
-    // Each scope of the token is an authority with SCOPE_ before it: that is Spring's default for the claim `scope`.
+    // Spring maps each scope of the token to an authority with the prefix SCOPE_.
     @Bean
     SecurityFilterChain api(HttpSecurity http) throws Exception {
         return http
@@ -35,22 +35,22 @@ public class SecurityConfig {
                 .build();
     }
 
-    // Spring's own decoder takes no `typ` but JWT, and refuses grantd's access tokens, which have at+jwt (RFC 9068). In
-    // Spring Security 6 that is Nimbus's check, which validateType(false) puts off; in 7 it is one of the validators,
-    // which setJwtValidator replaces. The validators below insist on at+jwt.
+    // Spring's default decoder accepts only the `typ` JWT and refuses grantd's access tokens, which have at+jwt (RFC 9068). In
+    // Spring Security 6 this is a check of Nimbus, which validateType(false) disables; in 7 it is one of the validators that
+    // setJwtValidator replaces. The validators below require at+jwt.
     @Bean
     JwtDecoder jwtDecoder(
             @Value("${spring.security.oauth2.resourceserver.jwt.issuer-uri}") String issuer,
             @Value("${spring.security.oauth2.resourceserver.jwt.jwk-set-uri}") String jwkSetUri,
             @Value("${spring.security.oauth2.resourceserver.jwt.audiences}") String audience) {
         NimbusJwtDecoder decoder = NimbusJwtDecoder.withJwkSetUri(jwkSetUri)
-                .jwsAlgorithm(SignatureAlgorithm.ES256) // GRANTD_SIGNING_ALGORITHM; without it Spring takes RS256 only.
+                .jwsAlgorithm(SignatureAlgorithm.ES256) // GRANTD_SIGNING_ALGORITHM; without this line Spring accepts only RS256.
                 .validateType(false)
                 .build();
         decoder.setJwtValidator(JwtValidators.createAtJwtValidator()
                 .issuer(issuer)
                 .audience(audience)
-                // The builder wants to be told of client_id. Any client will do: who may do what is for the scopes.
+                // The builder requires a validator for client_id. Accept any client: the scopes decide.
                 .validators(all -> all.put("client_id", new JwtClaimValidator<String>("client_id", Objects::nonNull)))
                 .build());
         return decoder;
