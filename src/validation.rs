@@ -1,9 +1,9 @@
-//! What is wrong with a field of a body, a form, a query or a file.
+//! Validation errors of the fields of a body, a form, a query or a file.
 
-/// One field that is wrong.
+/// An invalid field.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct FieldError {
-    /// Its name, as in the body or query.
+    /// Name of the field, as in the body or query.
     pub field: String,
     /// What is wrong, for programs.
     pub code: Code,
@@ -20,31 +20,31 @@ impl std::fmt::Display for FieldError {
 impl std::error::Error for FieldError {}
 
 impl FieldError {
-    /// Says what is wrong with a field.
+    /// Creates the error of a field.
     pub fn new(field: impl Into<String>, code: Code, message: impl Into<String>) -> Self {
         Self { field: field.into(), code, message: message.into() }
     }
 
-    /// Returns the same error of a field with another name.
+    /// Returns the error with another field name.
     #[must_use]
     pub fn of_field(self, field: impl Into<String>) -> Self {
         Self { field: field.into(), ..self }
     }
 }
 
-/// What can be wrong with a field.
+/// Kind of validation error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Code {
-    /// It is missing.
+    /// The field is required and missing.
     Required,
     /// Too long or too short.
     Length,
-    /// Not of the form that it must have.
+    /// Wrong format.
     Format,
-    /// No e-mail address.
+    /// Not an e-mail address.
     Email,
-    /// It names what does not exist.
+    /// Names something that does not exist.
     Unknown,
 }
 
@@ -54,7 +54,7 @@ impl From<grantd_guard::InvalidScope> for FieldError {
     }
 }
 
-/// Makes an enum whose variants have names: in JSON, in the database, in forms and on the command line.
+/// Defines an enum whose variants have names: in JSON, in the database, in forms and on the command line.
 ///
 /// Names are matched as `tt`: `utoipa` does not read a `literal` that came through a macro.
 macro_rules! named_enum {
@@ -66,7 +66,7 @@ macro_rules! named_enum {
         }
 
         impl $name {
-            /// All of them.
+            /// All variants.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
             /// Returns its name.

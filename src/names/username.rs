@@ -1,4 +1,4 @@
-//! User names.
+//! Usernames.
 
 use std::str::FromStr;
 
@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::validated_text;
 use crate::validation::{Code, FieldError};
 
-/// A user name: 1 to 64 of `[A-Za-z0-9._@+-]`, unique without regard to case.
+/// A username: 1 to 64 characters of `[A-Za-z0-9._@+-]`, unique and case-insensitive.
 ///
-/// Never the text of a UUID, so that a user can be named by either.
+/// Never a UUID, so that it cannot be confused with a user id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schema(value_type = String, example = "maria")]
@@ -18,7 +18,7 @@ pub struct Username(String);
 validated_text!(Username);
 
 impl Username {
-    /// Whether it is an e-mail address, which must then be the user's own.
+    /// Returns whether this is an email address, which must then be the user's own.
     #[must_use]
     pub fn is_address(&self) -> bool {
         self.0.contains('@')
@@ -31,16 +31,16 @@ impl FromStr for Username {
     fn from_str(text: &str) -> Result<Self, FieldError> {
         let problem = |code, message: &str| Err(FieldError::new("username", code, message));
         if text.is_empty() {
-            return problem(Code::Required, "is needed");
+            return problem(Code::Required, "is required");
         }
         if text.len() > 64 {
-            return problem(Code::Length, "may have at most 64 characters");
+            return problem(Code::Length, "must have at most 64 characters");
         }
         if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._@+-".contains(&b)) {
-            return problem(Code::Format, "may have letters and digits of ASCII and . _ @ + - only");
+            return problem(Code::Format, "must consist of ASCII letters, digits and . _ @ + -");
         }
         if uuid::Uuid::try_parse(text).is_ok() {
-            return problem(Code::Format, "must not be a UUID");
+            return problem(Code::Format, "must not be a UUID: those are ids of users");
         }
         Ok(Self(text.to_owned()))
     }

@@ -103,6 +103,6 @@ pub(crate) async fn at_path(
     if !of_issuer.is_empty() && path.trim_end_matches('/') == of_issuer.trim_end_matches('/') {
         handle(app, documents, req).await
     } else {
-        Err(Problem::not_found("this is not the path of the issuer"))
+        Err(Problem::not_found("this is not the metadata path of the issuer"))
     }
 }
