@@ -1,42 +1,42 @@
-//! The errors of features. They know no HTTP: `http/problem.rs` and `oauth/error.rs` translate them.
+//! Errors of the features. They know no HTTP: `http/problem.rs` and `oauth/error.rs` translate them.
 
 use crate::store::{FromStore, StoreError};
 pub use crate::validation::{Code, FieldError};
 
-/// Why something was not done. Nothing has changed then.
+/// Why an operation failed. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Input that cannot be: every field that is wrong.
+    /// The input is invalid. Lists all invalid fields.
     #[error("{}", list(.0))]
     Invalid(Vec<FieldError>),
-    /// Another one has this value already.
-    #[error("{field} is taken")]
+    /// A value that must be unique is already taken.
+    #[error("{field} is already taken")]
     Taken {
-        /// The field whose value is taken.
+        /// The field with this value.
         field: &'static str,
     },
-    /// There is no such thing.
+    /// It does not exist.
     #[error("there is no {what} {name:?}")]
     NotFound {
-        /// A user, a role, …
+        /// Kind of thing: a user, a role, …
         what: &'static str,
-        /// As it was asked for.
+        /// The requested name or id.
         name: String,
     },
     /// The caller lacks these scopes, which the change would grant, remove or make usable.
-    #[error("the scopes {0} are missing")]
+    #[error("missing scopes: {0}")]
     MissingScopes(grantd_guard::Scopes),
-    /// A rule forbids it; says which.
+    /// A rule forbids the change; says which.
     #[error("{0}")]
     RuleViolation(&'static str),
     /// The queue of passwords to hash is full, or the wait in it was too long.
-    #[error("too many passwords are being checked")]
+    #[error("too many passwords are being checked; retry later")]
     HashQueueFull,
-    /// The signing keys are sealed under a master key that this server does not have.
-    #[error("the signing keys cannot be unsealed with this server's master key")]
+    /// The signing keys are sealed with another master key than this server's.
+    #[error("the signing keys are sealed with another master key than this server's; check GRANTD_MASTER_KEY")]
     NoSigningKey,
     /// A bug.
     #[error("{0}")]
@@ -48,13 +48,13 @@ fn list(fields: &[FieldError]) -> String {
 }
 
 impl Error {
-    /// A single field that is wrong.
+    /// Returns the error of a single invalid field.
     pub fn invalid(field: &'static str, code: Code, message: impl Into<String>) -> Self {
         FieldError::new(field, code, message).into()
     }
 }
 
-/// The one thing that is wrong.
+/// A single invalid field.
 impl From<FieldError> for Error {
     fn from(error: FieldError) -> Self {
         Self::Invalid(vec![error])

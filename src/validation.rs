@@ -20,12 +20,12 @@ impl std::fmt::Display for FieldError {
 impl std::error::Error for FieldError {}
 
 impl FieldError {
-    /// Says what is wrong with a field.
+    /// Creates the error of a field.
     pub fn new(field: impl Into<String>, code: Code, message: impl Into<String>) -> Self {
         Self { field: field.into(), code, message: message.into() }
     }
 
-    /// Returns the same error of a field with another name.
+    /// Returns the error with another field name.
     #[must_use]
     pub fn of_field(self, field: impl Into<String>) -> Self {
         Self { field: field.into(), ..self }
@@ -54,7 +54,7 @@ impl From<grantd_guard::InvalidScope> for FieldError {
     }
 }
 
-/// Makes an enum whose variants have names: in JSON, in the database, in forms and on the command line.
+/// Defines an enum whose variants have names: in JSON, in the database, in forms and on the command line.
 ///
 /// Names are matched as `tt`: `utoipa` does not read a `literal` that came through a macro.
 macro_rules! named_enum {
@@ -66,7 +66,7 @@ macro_rules! named_enum {
         }
 
         impl $name {
-            /// All of them.
+            /// All variants.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
             /// Returns its name.

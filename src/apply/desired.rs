@@ -109,7 +109,7 @@ impl DesiredState {
             &self.directory,
         )?
         .ok_or_else(|| {
-            let message = "is needed for a user who is new (or password_file)";
+            let message = "is required for a new user (or password_file)";
             place.error("password_env", Code::Required, message)
         })?;
         Password::chosen(field, value.expose_secret()).map_err(|error| place.of(error))

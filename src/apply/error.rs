@@ -81,7 +81,7 @@ impl Place {
     pub(super) fn blame(self, error: Error) -> Error {
         match error {
             Error::Invalid(fields) => Error::Invalid(fields.into_iter().map(|field| self.of(field)).collect()),
-            Error::Taken { field } => Error::Invalid(vec![self.error(field, Code::Format, "is taken")]),
+            Error::Taken { field } => Error::Invalid(vec![self.error(field, Code::Format, "is already taken")]),
             Error::RuleViolation(why) => {
                 let entry = format!("{}[{}]", self.section, self.index);
                 Error::Invalid(vec![FieldError::new(entry, Code::Format, why)])

@@ -154,7 +154,7 @@ impl Prepared {
             }
             Step::CreateUser(entry) => {
                 let found = difference.place.and_then(|place| self.new_users.get(&place.index));
-                let deleted = "was deleted a moment ago: apply it again";
+                let deleted = "was deleted in the meantime; apply the file again";
                 let new = found.ok_or_else(|| Error::invalid("username", Code::Unknown, deleted))?;
                 let user = users::create(tx, new, by, now).await?;
                 if entry.disabled == Some(true) {
@@ -178,7 +178,7 @@ async fn create_client(tx: &mut Transaction, client: &DesiredClient, now: DateTi
     let (by, new) = (&Authority::system(), &client.new);
     let secret = client.secret.as_ref().or(client.generated.as_ref());
     if secret.is_none() && new.kind == clients::ClientKind::Confidential {
-        let message = "is needed at a server's start (or secret_file): nobody would see one that is generated";
+        let message = "is required at the start of a server (or secret_file): nobody would see a generated secret";
         return Err(Error::invalid("secret_env", Code::Required, message));
     }
     clients::create(tx, new, secret, by, now).await?;

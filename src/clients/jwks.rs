@@ -25,12 +25,13 @@ impl Jwks {
     /// Reads a JWK set (RFC 7517 §5).
     pub fn parse(json: &str) -> Result<Self, FieldError> {
         let wrong = |message: &str| FieldError::new("jwks", Code::Format, message);
-        let shown: Value = serde_json::from_str(json).map_err(|_| wrong("is no JSON"))?;
-        let keys = shown.get("keys").and_then(Value::as_array).ok_or_else(|| wrong("is no JWK set"))?;
+        let shown: Value = serde_json::from_str(json).map_err(|_| wrong("is not valid JSON"))?;
+        let keys =
+            shown.get("keys").and_then(Value::as_array).ok_or_else(|| wrong("is not a JWK set (RFC 7517 §5)"))?;
         if keys.iter().any(|key| PRIVATE.iter().any(|member| key.get(member).is_some())) {
-            return Err(wrong("has a private or symmetric key: only public ones belong here"));
+            return Err(wrong("contains a private or symmetric key; send public keys only"));
         }
-        let set: JwkSet = serde_json::from_value(shown.clone()).map_err(|_| wrong("is no JWK set"))?;
+        let set: JwkSet = serde_json::from_value(shown.clone()).map_err(|_| wrong("is not a JWK set (RFC 7517 §5)"))?;
         let usable = |jwk: Jwk| {
             let algorithm = algorithm(&jwk)?;
             DecodingKey::from_jwk(&jwk).ok().map(|_| (jwk, algorithm))
@@ -38,7 +39,7 @@ impl Jwks {
         let keys: Option<Vec<_>> = set.keys.into_iter().map(usable).collect();
         match keys {
             Some(keys) if !keys.is_empty() && keys.len() <= 16 => Ok(Self { shown, keys }),
-            _ => Err(wrong("must have 1 to 16 keys, of P-256, RSA or Ed25519")),
+            _ => Err(wrong("must have 1 to 16 signature keys of P-256, RSA or Ed25519")),
         }
     }
 

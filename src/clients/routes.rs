@@ -378,6 +378,6 @@ fn old_for(text: &str) -> Result<Duration, FieldError> {
     if valid_for <= MAX_OVERLAP {
         Ok(valid_for)
     } else {
-        Err(FieldError::new("old_valid_for", Code::Length, "may be 1 year at most"))
+        Err(FieldError::new("old_valid_for", Code::Length, "must be at most 1 year"))
     }
 }

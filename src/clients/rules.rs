@@ -28,10 +28,10 @@ pub(super) fn check(
 
 pub(super) fn check_grant_types(kind: ClientKind, grant_types: &BTreeSet<GrantType>) -> Result<(), FieldError> {
     if grant_types.is_empty() {
-        return Err(FieldError::new("grant_types", Code::Required, "at least one grant is needed"));
+        return Err(FieldError::new("grant_types", Code::Required, "must have at least one grant type"));
     }
     if kind == ClientKind::Public && grant_types.contains(&GrantType::ClientCredentials) {
-        let message = "a public client has no credentials of its own";
+        let message = "a public client cannot use client_credentials; create a confidential client";
         return Err(FieldError::new("grant_types", Code::Format, message));
     }
     Ok(())
@@ -39,7 +39,11 @@ pub(super) fn check_grant_types(kind: ClientKind, grant_types: &BTreeSet<GrantTy
 
 pub(super) fn check_has_jwks(kind: ClientKind, has_jwks: bool) -> Result<(), FieldError> {
     if kind == ClientKind::Public && has_jwks {
-        return Err(FieldError::new("jwks", Code::Format, "a public client has no keys of its own"));
+        return Err(FieldError::new(
+            "jwks",
+            Code::Format,
+            "a public client cannot have keys; create a confidential client",
+        ));
     }
     Ok(())
 }

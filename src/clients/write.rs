@@ -263,7 +263,7 @@ fn changed_fields(before: &Client, after: &Client) -> Vec<&'static str> {
 pub async fn delete(tx: &mut Transaction, id: &ClientId, by: &Authority, now: DateTime<Utc>) -> Result<(), Error> {
     let client = lock(tx, id).await?;
     if client.client_id == ClientId::default_client() {
-        return Err(Error::RuleViolation("the client default cannot be deleted; disable it instead"));
+        return Err(Error::RuleViolation("cannot delete the client default; disable it instead"));
     }
     may_change(&client, by)?;
     conn::execute!(tx, sql::DELETE, id.as_str())?;
@@ -283,7 +283,7 @@ pub async fn set_secret(
 ) -> Result<(), Error> {
     let client = lock(tx, id).await?;
     if client.kind == ClientKind::Public {
-        return Err(Error::RuleViolation("a public client has no secret"));
+        return Err(Error::RuleViolation("a public client has no secret; create a confidential client"));
     }
     may_change(&client, by)?;
     let hash = secret::fingerprint(secret.expose_secret()).to_vec();

@@ -28,7 +28,7 @@ pub(crate) enum Unread {
     Broken,
 }
 
-/// Reads a whole body of at most `most` bytes.
+/// Reads a body of at most `most` bytes.
 pub(crate) async fn read(body: web::Payload, most: usize) -> Result<Bytes, Unread> {
     let bytes = timeout(LONGEST_WAIT, body.to_bytes_limited(most)).await.map_err(|_| Unread::TooSlow)?;
     bytes.map_err(|_| Unread::TooLarge)?.map_err(|_| Unread::Broken)
@@ -58,7 +58,7 @@ async fn object<T: DeserializeOwned>(req: &HttpRequest, body: web::Payload, type
         Unread::TooLarge => Problem::of_status(StatusCode::PAYLOAD_TOO_LARGE),
         Unread::Broken => Problem::malformed_body("the body could not be read"),
     })?;
-    // serde accepts an array for a struct too.
+    // serde would accept an array for a struct too.
     if !bytes.trim_ascii_start().starts_with(b"{") {
         return Err(Problem::malformed_body("the body must be a JSON object"));
     }
@@ -76,7 +76,7 @@ async fn object<T: DeserializeOwned>(req: &HttpRequest, body: web::Payload, type
 
 enum Wrong {
     Body(String),
-    /// A member's type.
+    /// A member has the wrong type.
     Type,
 }
 

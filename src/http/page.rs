@@ -91,7 +91,7 @@ impl<K> PageRequest<K> {
     ) -> Self {
         let limit = members.optional(Some(query.number("limit", 50, 1..=200))).unwrap_or_default();
         let refused =
-            || FieldError::new("cursor", Code::Format, "is not a cursor of this list: omit it for the first page");
+            || FieldError::new("cursor", Code::Format, "is not a cursor of this list; omit it for the first page");
         let after = members.parameter(query, "cursor", |cursor| list.key(cursor, &parse).ok_or_else(refused));
         Self { list, limit, after }
     }

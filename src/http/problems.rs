@@ -102,7 +102,7 @@ kinds! {
         "Retry the request, and send the body without pauses."
     }
     Conflict("conflict", "Conflict", CONFLICT) {
-        "The request is valid and conflicts with the current state: a name or e-mail address is already taken, or \
+        "The request is valid and conflicts with the current state: a name or email address is already taken, or \
             the change would break a rule, such as removing the last administrator.",
         "The member detail says which. Choose another value, or remove the conflict first."
     }

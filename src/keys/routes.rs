@@ -60,7 +60,8 @@ pub(crate) async fn list(_: Permit<KeysRead>, app: web::Data<App>, req: HttpRequ
     let query = Query::of(&req)?;
     let mut members = Members::default();
     members.optional(Some(query.number("limit", 50, 1..=200)));
-    let second = |_: &str| Err::<(), _>(FieldError::new("cursor", Code::Unknown, "there is no second page"));
+    let second =
+        |_: &str| Err::<(), _>(FieldError::new("cursor", Code::Unknown, "the list has a single page; omit cursor"));
     members.parameter(&query, "cursor", second);
     members.finish(Some(()))?;
     let keys = super::list(&mut app.store.read().await?, app.now()).await?;

@@ -1,4 +1,4 @@
-//! Ids of clients.
+//! Client ids.
 
 use std::{borrow::Cow, str::FromStr};
 
@@ -36,7 +36,7 @@ impl FromStr for ClientId {
 
     fn from_str(text: &str) -> Result<Self, FieldError> {
         if !is_plain_name(text, 2..=63) {
-            let message = "has 2 to 63 of a-z, 0-9 and -, and begins with a letter";
+            let message = "must have 2 to 63 characters of a-z, 0-9 and -, and begin with a letter";
             return Err(FieldError::new("client_id", Code::Format, message));
         }
         if uuid::Uuid::try_parse(text).is_ok() {

@@ -21,12 +21,12 @@ impl FromStr for Email {
 
     fn from_str(text: &str) -> Result<Self, FieldError> {
         if text.len() > 254 {
-            return Err(FieldError::new("email", Code::Length, "may have at most 254 characters"));
+            return Err(FieldError::new("email", Code::Length, "must have at most 254 characters"));
         }
         if text.is_ascii() && text.validate_email() {
             Ok(Self(text.to_owned()))
         } else {
-            Err(FieldError::new("email", Code::Email, "must be an e-mail address"))
+            Err(FieldError::new("email", Code::Email, "must be an email address such as maria@example.com"))
         }
     }
 }

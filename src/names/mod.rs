@@ -21,7 +21,7 @@ fn is_plain_name(text: &str, lengths: std::ops::RangeInclusive<usize>) -> bool {
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
-/// Implements for a validated text what each of them needs: conversions, and its text form.
+/// Implements the conversions of a validated text, and `Display`.
 macro_rules! validated_text {
     ($name:ident) => {
         impl $name {

@@ -1,4 +1,4 @@
-//! Names of roles.
+//! Role names.
 
 use std::{borrow::Cow, str::FromStr};
 
@@ -36,7 +36,7 @@ impl FromStr for RoleName {
         if is_plain_name(text, 1..=63) {
             Ok(Self(Cow::Owned(text.to_owned())))
         } else {
-            let message = "a role's name has 1 to 63 of a-z, 0-9 and -, and begins with a letter";
+            let message = "a role name must have 1 to 63 characters of a-z, 0-9 and -, and begin with a letter";
             Err(FieldError::new("roles", Code::Format, message))
         }
     }

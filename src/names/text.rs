@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::validated_text;
 use crate::validation::{Code, FieldError};
 
-/// Makes a text of so many characters of any Unicode but U+0000.
+/// Defines a text with a range of lengths, of any Unicode characters but U+0000.
 macro_rules! text_for_people {
     ($(#[$doc:meta])* $name:ident in $field:literal, $lengths:expr, $message:literal) => {
         $(#[$doc])*
@@ -23,7 +23,7 @@ macro_rules! text_for_people {
             fn from_str(text: &str) -> Result<Self, FieldError> {
                 let lengths: RangeInclusive<usize> = $lengths;
                 if text.contains('\0') {
-                    return Err(FieldError::new($field, Code::Format, "must not have U+0000"));
+                    return Err(FieldError::new($field, Code::Format, "must not contain U+0000"));
                 }
                 if !lengths.contains(&text.chars().count()) {
                     return Err(FieldError::new($field, Code::Length, $message));
@@ -35,18 +35,18 @@ macro_rules! text_for_people {
 }
 
 text_for_people! {
-    /// What a user is called: 1 to 200 characters of any Unicode but U+0000.
+    /// The display name of a user: 1 to 200 characters of any Unicode but U+0000.
     DisplayName in "display_name", 1..=200, "must have 1 to 200 characters"
 }
 
 text_for_people! {
-    /// What a client is called: 1 to 200 characters of any Unicode but U+0000.
+    /// The display name of a client: 1 to 200 characters of any Unicode but U+0000.
     ClientName in "name", 1..=200, "must have 1 to 200 characters"
 }
 
 text_for_people! {
     /// The description of a scope or role: at most 500 characters of any Unicode but U+0000.
-    Description in "description", 0..=500, "may have at most 500 characters"
+    Description in "description", 0..=500, "must have at most 500 characters"
 }
 
 /// An audience of access tokens (`aud`): a URI or a name of 1 to 500 printable ASCII characters without space, quote and
@@ -75,10 +75,14 @@ impl FromStr for Audience {
 
     fn from_str(text: &str) -> Result<Self, FieldError> {
         if text.is_empty() || text.len() > 500 {
-            return Err(FieldError::new("audiences", Code::Length, "an audience has 1 to 500 characters"));
+            return Err(FieldError::new("audiences", Code::Length, "an audience must have 1 to 500 characters"));
         }
         if !text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\') {
-            return Err(FieldError::new("audiences", Code::Format, "an audience is a URI or a name, without spaces"));
+            return Err(FieldError::new(
+                "audiences",
+                Code::Format,
+                "an audience must be a URI or name of ASCII characters without spaces, quotes and backslashes",
+            ));
         }
         Ok(Self(text.to_owned()))
     }

@@ -1,4 +1,4 @@
-//! User names.
+//! Usernames.
 
 use std::str::FromStr;
 
@@ -31,16 +31,16 @@ impl FromStr for Username {
     fn from_str(text: &str) -> Result<Self, FieldError> {
         let problem = |code, message: &str| Err(FieldError::new("username", code, message));
         if text.is_empty() {
-            return problem(Code::Required, "is needed");
+            return problem(Code::Required, "is required");
         }
         if text.len() > 64 {
-            return problem(Code::Length, "may have at most 64 characters");
+            return problem(Code::Length, "must have at most 64 characters");
         }
         if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._@+-".contains(&b)) {
-            return problem(Code::Format, "may have letters and digits of ASCII and . _ @ + - only");
+            return problem(Code::Format, "must consist of ASCII letters, digits and . _ @ + -");
         }
         if uuid::Uuid::try_parse(text).is_ok() {
-            return problem(Code::Format, "must not be a UUID");
+            return problem(Code::Format, "must not be a UUID: those are ids of users");
         }
         Ok(Self(text.to_owned()))
     }

@@ -107,6 +107,6 @@ pub(crate) async fn at_path(
     } else if path.trim_end_matches('/').is_empty() {
         Err(nothing_at(&req))
     } else {
-        Err(Problem::not_found("this is not the path of the issuer"))
+        Err(Problem::not_found("this is not the metadata path of the issuer"))
     }
 }

@@ -47,7 +47,7 @@ pub(crate) async fn handle(app: web::Data<App>, req: HttpRequest) -> Result<Http
     let token = token.ok_or(Refusal::NoCredentials)?;
     let query = Query::of(&req)?;
     let one = |name| query.one(name).map_err(Error::from);
-    let malformed = |_| Error::invalid("scope", Code::Format, "is no list of scopes");
+    let malformed = |_| Error::invalid("scope", Code::Format, "must be a space-delimited list of scope names");
     let needed: Scopes = one("scope")?.unwrap_or_default().parse().map_err(malformed)?;
     let now = app.now().timestamp();
     let verdict = match one("audience")? {

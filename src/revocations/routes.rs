@@ -57,7 +57,7 @@ struct FeedRequest {
 impl FeedRequest {
     fn read(req: &HttpRequest) -> Result<Self, Error> {
         let query = Query::of(req)?;
-        let refused = || FieldError::new("after", Code::Unknown, "no cursor of this feed: begin without one");
+        let refused = || FieldError::new("after", Code::Unknown, "unknown cursor; omit it to start from the beginning");
         let mut members = Members::default();
         let after = members.parameter(&query, "after", |text| Cursor::parse(text).ok_or_else(refused));
         let wait = members.optional(Some(query.number("wait", 0, 0..=30)));
@@ -119,7 +119,7 @@ async fn read(app: &App, request: &FeedRequest) -> Result<(Changes, Vec<Item>), 
     if let Some(after) = &request.after
         && !after.is_known(&mut conn, &head).await?
     {
-        return Err(Error::invalid("after", Code::Unknown, "no cursor of this feed: begin without one"));
+        return Err(Error::invalid("after", Code::Unknown, "unknown cursor; omit it to start from the beginning"));
     }
     let after = request.after.as_ref().map_or(0, |after| after.number);
     Ok((head, page(&mut conn, after, request.limit, app.now()).await?))

@@ -78,11 +78,13 @@ pub(crate) fn scope_names<S: serde::Serializer>(scopes: &Scopes, serializer: S) 
 /// Parses the name of a scope: a scope-token (RFC 6749 §3.3) of at most 128 characters without `/`.
 pub(crate) fn parse_scope_name(text: &str) -> Result<Scope, FieldError> {
     let wrong = |code, message| FieldError::new("name", code, message);
-    let name: Scope = text.parse().map_err(|_| wrong(Code::Format, "must be a scope-token (RFC 6749 §3.3)"))?;
+    let name: Scope = text.parse().map_err(|_| {
+        wrong(Code::Format, "must be printable ASCII without spaces, quotes and backslashes (RFC 6749 §3.3)")
+    })?;
     if text.len() > 128 {
-        return Err(wrong(Code::Length, "may have at most 128 characters"));
+        return Err(wrong(Code::Length, "must have at most 128 characters"));
     }
-    if text.contains('/') { Err(wrong(Code::Format, "must not have a slash")) } else { Ok(name) }
+    if text.contains('/') { Err(wrong(Code::Format, "must not contain a slash")) } else { Ok(name) }
 }
 
 fn not_found(what: &'static str, name: &(impl ToString + ?Sized)) -> Error {
@@ -154,7 +156,7 @@ async fn lock(tx: &mut Transaction) -> Result<(), StoreError> {
 pub(crate) async fn check_known(tx: &mut Transaction, scopes: &Scopes) -> Result<(), Error> {
     lock(tx).await?;
     let unknown = scopes.difference(&all_scopes(tx).await?);
-    let unknown = unknown.iter().map(|scope| format!("there is no scope {scope}"));
+    let unknown = unknown.iter().map(|scope| format!("scope {scope} does not exist; create it first"));
     let unknown: Vec<_> = unknown.map(|message| FieldError::new("scopes", Code::Unknown, message)).collect();
     if unknown.is_empty() { Ok(()) } else { Err(Error::Invalid(unknown)) }
 }
@@ -165,7 +167,11 @@ pub(crate) async fn scopes_of(conn: &mut Conn, names: &[RoleName]) -> Result<Sco
     for name in names {
         match read_role(conn, name.as_str()).await? {
             Some(role) => role.scopes.iter().for_each(|scope| scopes.insert(scope.clone())),
-            None => unknown.push(FieldError::new("roles", Code::Unknown, format!("there is no role {name}"))),
+            None => unknown.push(FieldError::new(
+                "roles",
+                Code::Unknown,
+                format!("role {name} does not exist; create it first"),
+            )),
         }
     }
     if unknown.is_empty() { Ok(scopes) } else { Err(Error::Invalid(unknown)) }

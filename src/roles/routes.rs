@@ -247,7 +247,7 @@ pub(crate) async fn put_role(
 pub(crate) fn scopes_among(known: &Scopes, names: &[String]) -> Result<Scopes, FieldError> {
     Members::list(names, |name| {
         let scope: Scope = name.parse()?;
-        let unknown = || FieldError::new("scopes", Code::Unknown, format!("there is no scope {scope}"));
+        let unknown = || FieldError::new("scopes", Code::Unknown, format!("scope {scope} does not exist"));
         known.contains(scope.as_str()).then(|| scope.clone()).ok_or_else(unknown)
     })
 }

@@ -45,7 +45,7 @@ pub async fn delete_scope(tx: &mut Transaction, name: &str, by: &Authority, now:
     lock(tx).await?;
     let scope = super::find_scope(tx, name).await?;
     if scope.built_in {
-        return Err(Error::RuleViolation("a built-in scope cannot be deleted"));
+        return Err(Error::RuleViolation("cannot delete a built-in scope"));
     }
     conn::execute!(tx, sql::DELETE_SCOPE, name)?;
     conn::execute!(tx, sql::REMOVE_SCOPE_FROM_ROLES, name)?;
@@ -99,10 +99,10 @@ pub async fn put_role(
 
 fn check_built_in(name: &RoleName, before: Option<&Role>, scopes: &Scopes) -> Result<(), Error> {
     if *name == RoleName::admin() && before.is_some_and(|role| role.scopes != *scopes) {
-        return Err(Error::RuleViolation("the role admin has every scope, which cannot be changed"));
+        return Err(Error::RuleViolation("cannot change the scopes of the role admin: it has all of them"));
     }
     if *name == RoleName::member() && !scopes.contains("account") {
-        return Err(Error::RuleViolation("the role member keeps the scope account"));
+        return Err(Error::RuleViolation("cannot remove the scope account from the role member"));
     }
     Ok(())
 }
@@ -112,7 +112,7 @@ pub async fn delete_role(tx: &mut Transaction, name: &str, by: &Authority, now: 
     keep_an_administrator(tx, async |tx| {
         let role = super::find_role(tx, name).await?;
         if role.built_in {
-            return Err(Error::RuleViolation("a built-in role cannot be deleted"));
+            return Err(Error::RuleViolation("cannot delete a built-in role"));
         }
         by.must_have(&role.scopes)?;
         conn::execute!(tx, sql::DELETE_ROLE, name)?;

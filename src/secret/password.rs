@@ -18,13 +18,13 @@ impl Password {
     /// Accepts a password that is presented for verification.
     pub fn presented(field: &'static str, text: &str) -> Result<Self, FieldError> {
         if text.is_empty() {
-            return Err(FieldError::new(field, Code::Required, "is needed"));
+            return Err(FieldError::new(field, Code::Required, "is required"));
         }
         if text.len() > MAX_BYTES {
-            return Err(FieldError::new(field, Code::Length, "may have at most 1,024 bytes"));
+            return Err(FieldError::new(field, Code::Length, "must have at most 1,024 bytes"));
         }
         if text.contains('\0') {
-            return Err(FieldError::new(field, Code::Format, "must not have U+0000"));
+            return Err(FieldError::new(field, Code::Format, "must not contain U+0000"));
         }
         // NFC: the same characters have several encodings, and keyboards differ in which one they send.
         Ok(Self(text.nfc().collect::<String>().into()))

@@ -67,7 +67,7 @@ impl UserPatch {
 pub(crate) fn check_own_address(username: &Username, email: Option<&Email>) -> Result<(), FieldError> {
     let is_own = |email: &Email| email.as_str().eq_ignore_ascii_case(username.as_str());
     if username.is_address() && !email.is_some_and(is_own) {
-        return Err(FieldError::new("username", Code::Format, "a name with @ must be the user's own email"));
+        return Err(FieldError::new("username", Code::Format, "a username with @ must be the same as email"));
     }
     Ok(())
 }
@@ -132,7 +132,7 @@ async fn insert_roles(conn: &mut Conn, id: UserId, roles: &[RoleName]) -> Result
         conn::execute!(conn, sql::INSERT_ROLE, id, role.as_str()).map_err(|error| match error {
             // The role was deleted after `scopes_of` had read it.
             StoreError::Constraint("user_roles_role_fkey") => {
-                Error::invalid("roles", Code::Unknown, format!("there is no role {role}"))
+                Error::invalid("roles", Code::Unknown, format!("role {role} does not exist"))
             }
             other => Error::Store(other),
         })?;
@@ -279,7 +279,7 @@ pub async fn record_wrong_password(
 }
 
 fn wrong_password() -> Error {
-    Error::invalid("current_password", Code::Format, "is not the present password")
+    Error::invalid("current_password", Code::Format, "is not your current password")
 }
 
 /// Replaces the password of a user whose current hash is `current`, and ends all the user's sessions but `except`.

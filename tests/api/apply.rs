@@ -134,7 +134,7 @@ async fn a_dry_run_says_what_would_change_and_changes_nothing(database: Database
     assert!(would.iter().all(|change| change.get("client_secret").is_none()), "{would:?}");
     // It finds what only the database knows, too.
     let why = refused(&database, &file.replace("['a']", "['b']"), &["--dry-run"], &variables);
-    assert!(why.contains("clients[0].scopes: there is no scope b"), "{why}");
+    assert!(why.contains("clients[0].scopes: scope b does not exist"), "{why}");
     let why = refused(&database, "users = []", &["--dry-run", "--prune"], &variables);
     assert!(why.contains("users:write"), "{why}");
     assert_eq!(traces(&database).await, before);
@@ -216,18 +216,18 @@ async fn an_error_in_the_last_entry_leaves_nothing(database: Database) {
     let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
     let last = |entry: &str| format!("{EXAMPLE}[[users]]\npassword_env = 'MARIAS_PASSWORD'\n{entry}\n");
     for (entry, problem) in [
-        ("username = 'joe'\nroles = ['nobody']", "users[1].roles: there is no role nobody"),
-        ("username = 'joe'\nemail = 'MARIA@example.com'", "users[1].email: is taken"),
-        ("username = 'joe@example.com'", "users[1].username: a name with @"),
+        ("username = 'joe'\nroles = ['nobody']", "users[1].roles: role nobody does not exist"),
+        ("username = 'joe'\nemail = 'MARIA@example.com'", "users[1].email: is already taken"),
+        ("username = 'joe@example.com'", "users[1].username: a username with @"),
         ("username = 'joe'\ndisplay_name = ''", "users[1].display_name: must have"),
         ("username = 'MARIA'", "users[1].username: maria is there twice"),
         ("username = 'joe'\npassword_file = '/x'", "users[1].password_file: only one of"),
-        ("username = 'joe'\nemail = 'nowhere'", "users[1].email: must be an e-mail address"),
+        ("username = 'joe'\nemail = 'nowhere'", "users[1].email: must be an email address"),
         ("username = 'joe'\npassword = 'a secret at a wrong place'", "line 46, users[1].password: unknown field"),
         ("username = 'joe'\nroles = 'a secret at a wrong place", "line 46: "),
         ("username = 'joe'\n[[roles]]\nname = 'admin'\nscopes = []", "roles[1].name: the role admin"),
-        ("username = 'joe'\n[[roles]]\nname = 'member'\nscopes = []", "roles[1]: the role member keeps"),
-        ("username = 'joe'\n[[scopes]]\nname = 'a/b'", "scopes[2].name: must not have a slash"),
+        ("username = 'joe'\n[[roles]]\nname = 'member'\nscopes = []", "roles[1]: cannot remove the scope account"),
+        ("username = 'joe'\n[[scopes]]\nname = 'a/b'", "scopes[2].name: must not contain a slash"),
         ("username = 'joe'\n[[clients]]\nclient_id = 'x1'", "clients[2]: missing field `name`"),
     ] {
         let why = refused(&database, &last(entry), &[], &variables);
@@ -336,7 +336,7 @@ async fn what_is_exported_is_there_already_and_can_be_made_elsewhere(database: D
     let other = Database::sqlite();
     set_up(&other);
     let why = refused(&other, &exported, &[], &[]);
-    assert!(why.contains("users[1].password_env: is needed for a user who is new"), "{why}");
+    assert!(why.contains("users[1].password_env: is required for a new user"), "{why}");
     let with_password = exported.replace("username = \"maria\"", "username = \"maria\"\npassword_env = \"P\"");
     let made = applied(&other, &with_password, &["--prune"], &[("P", PASSWORD)]);
     let secrets = made.iter().filter(|change| change.get("client_secret").is_some());

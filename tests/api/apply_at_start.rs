@@ -42,10 +42,10 @@ async fn a_server_applies_a_file_at_its_start(database: Database) {
         String::from_utf8(output.stderr).unwrap()
     };
     let why = refusal("[[users]]\nusername = 'joe'\n");
-    assert!(why.contains("GRANTD_APPLY: users[0].password_env: is needed"), "{why}");
+    assert!(why.contains("GRANTD_APPLY: users[0].password_env: is required"), "{why}");
     // Nobody would see a secret that it makes.
     let why = refusal(&EXAMPLE.replace("nightly", "daily").replace("secret_env", "# secret_env"));
-    assert!(why.contains("GRANTD_APPLY: clients[1].secret_env: is needed at a server's start"), "{why}");
+    assert!(why.contains("GRANTD_APPLY: clients[1].secret_env: is required at the start of a server"), "{why}");
     let why = refusal("no TOML");
     assert!(why.contains("GRANTD_APPLY: line 1: "), "{why}");
     assert_eq!(traces(&database).await, before);

@@ -13,7 +13,7 @@ fn lines(log: &str) -> Vec<Value> {
 
 async fn the_log_has_the_start_and_why_a_token_was_refused(database: Database) {
     let is_postgres = database.url().starts_with("postgres");
-    let server =
+    let mut server =
         Grantd::start(database.url(), &[("GRANTD_ADMIN_PASSWORD", ADMIN_PASSWORD), ("GRANTD_LOG_FORMAT", "json")]);
     let url = server.url().to_owned();
     let login = server.request("POST", "/token").form(&Form::admin()).send().await.json_with(200);
@@ -41,6 +41,9 @@ async fn the_log_has_the_start_and_why_a_token_was_refused(database: Database) {
         let request = server.request("POST", "/token").header("X-Request-Id", format!("refused-{index}"));
         assert_eq!(request.form(form).send().await.status, *status, "{index}");
     }
+    // A server that stops writes the lines that are still queued.
+    server.signal("TERM");
+    assert!(server.wait().success());
     let (_, log) = server.kill();
     assert!(!log.contains("hunter2") && !log.contains(ADMIN_PASSWORD), "{log}");
     let lines = lines(&log);

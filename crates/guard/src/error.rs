@@ -53,21 +53,21 @@ impl TokenError {
         match self {
             Self::TooLong => "the token is too long",
             Self::Malformed => "the token is not a signed JWT",
-            Self::Critical => "the token has a critical header extension that is not understood",
+            Self::Critical => "the token has an unsupported critical header extension",
             Self::WrongType => "the token is not an access token: its typ is not at+jwt",
             Self::NoKeyId => "the token does not name its key",
-            Self::UnknownKey => "the token was signed with a key that is not known",
+            Self::UnknownKey => "the token was signed with an unknown key",
             Self::WrongAlgorithm => "the algorithm of the token is not that of its key",
             Self::Signature => "the signature of the token is wrong",
             Self::MissingClaim(_) => "a required claim of the token is missing",
             Self::MalformedClaims => "the claims of the token are malformed",
-            Self::WrongIssuer => "the token is from another issuer",
+            Self::WrongIssuer => "the token was issued by another issuer",
             Self::WrongAudience => "the token is for another audience",
             Self::Expired => "the token expired",
             Self::NotYetValid => "the token is not valid yet",
             Self::IssuedInFuture => "the token was issued in the future",
             Self::Revoked => "the token was revoked",
-            Self::RevocationsUnknown => "it is not known whether the token was revoked",
+            Self::RevocationsUnknown => "it cannot be verified whether the token was revoked",
         }
     }
 }

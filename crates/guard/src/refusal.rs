@@ -16,16 +16,16 @@ pub enum Refusal {
     #[error(transparent)]
     Token(TokenError),
     /// The token lacks a scope: 403 `insufficient_scope`. Contains the required scopes.
-    #[error("the token lacks a scope that is needed here: {0}")]
+    #[error("the access token lacks a required scope: {0}")]
     Scope(Scopes),
     /// The keys or revocations of the issuer are not available: 503.
-    #[error("access tokens cannot be checked now; try again later")]
+    #[error("access tokens cannot be verified now; retry later")]
     Unavailable {
         /// Seconds for `Retry-After`.
         retry_after: u32,
     },
     /// The service has no [`Guard`](crate::Guard) for this route: 500. This is a bug of the service.
-    #[error("the service cannot check access tokens")]
+    #[error("this route has no guard to verify access tokens")]
     NoGuard,
 }
 
@@ -34,10 +34,10 @@ pub enum Refusal {
 #[non_exhaustive]
 pub enum CredentialsError {
     /// Two `Authorization` headers, or a token in the header and one in the query.
-    #[error("credentials were sent in more than one way")]
+    #[error("the request has credentials in several places; send one token, in the Authorization header")]
     TwoPlaces,
     /// `Bearer` is not followed by one token.
-    #[error("the Authorization header is malformed")]
+    #[error("the Authorization header is malformed; send `Bearer` and one token")]
     Malformed,
 }
 

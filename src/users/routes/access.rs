@@ -53,7 +53,7 @@ pub(crate) async fn set_password(
 ) -> Result<HttpResponse, Problem> {
     let PasswordBody { password } = body::json(&req, body).await?;
     let permit = permit.again(&req).await?;
-    let password = password.ok_or_else(|| Error::invalid("password", Code::Required, "is needed"))?;
+    let password = password.ok_or_else(|| Error::invalid("password", Code::Required, "is required"))?;
     let password = Password::chosen("password", &password).map_err(Error::from)?;
     let (id, by, now) = (id(&path)?, &permit.authority, app.now());
     let hash = app.passwords.hash(&password).await?;
@@ -97,7 +97,7 @@ pub(crate) async fn set_roles(
 ) -> Result<HttpResponse, Problem> {
     let RolesBody { roles } = body::json(&req, body).await?;
     let permit = permit.again(&req).await?;
-    let roles = roles.ok_or_else(|| Error::invalid("roles", Code::Required, "is needed"))?;
+    let roles = roles.ok_or_else(|| Error::invalid("roles", Code::Required, "is required"))?;
     let roles: Vec<_> = Members::list(&roles, str::parse::<RoleName>).map_err(Error::from)?;
     let (id, by, now) = (id(&path)?, &permit.authority, app.now());
     let user = app.write(async |tx| users::set_roles(tx, id, &roles, by, now).await).await?;

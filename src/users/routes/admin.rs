@@ -76,7 +76,7 @@ pub(crate) async fn list(_: Permit<UsersRead>, app: web::Data<App>, req: HttpReq
 fn filter(query: &Query, members: &mut Members) -> Filter {
     Filter {
         q: members.parameter(query, "q", |q| {
-            let too_long = || FieldError::new("q", Code::Length, "may have at most 254 bytes");
+            let too_long = || FieldError::new("q", Code::Length, "must have at most 254 bytes");
             (q.len() <= LONGEST_Q).then(|| q.to_owned()).ok_or_else(too_long)
         }),
         role: members.parameter(query, "role", |role| {
@@ -143,7 +143,7 @@ impl NewBody {
     fn check(self, known: &HashSet<String>) -> Result<Account, Error> {
         let one = |name: &str| {
             let role: RoleName = name.parse()?;
-            let unknown = || FieldError::new("roles", Code::Unknown, format!("there is no role {role}"));
+            let unknown = || FieldError::new("roles", Code::Unknown, format!("role {role} does not exist"));
             known.contains(name).then(|| role.clone()).ok_or_else(unknown)
         };
         let roles = self.roles.map(|roles| Members::list(&roles, one));
