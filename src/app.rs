@@ -152,6 +152,7 @@ impl App {
             MasterKeySource::Beside(file) => key_beside(file, &store).await?,
         };
         let passwords = Passwords::start(&config.hash)?;
+        // Before `first_start`: with a wrong master key, no administrator is created.
         let keys = SigningKeys::open(&store, &master_key, &config, now).await?;
         let refresh_key = SigningKeys::server_key(&store, &master_key, "refresh token").await?;
         let first =
