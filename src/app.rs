@@ -81,17 +81,17 @@ pub enum StartError {
     /// The directory of the SQLite file cannot be made.
     #[error("DATABASE_URL: the directory {} cannot be made: {error}", path.display())]
     Directory {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         error: io::Error,
     },
     /// The SQLite file cannot be written.
     #[error("DATABASE_URL: the file {} cannot be written: {error}", path.display())]
     File {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         error: io::Error,
     },
     /// The database has secrets, and the key file that they are sealed under is missing.
@@ -104,9 +104,9 @@ pub enum StartError {
     /// The key file cannot be used.
     #[error("GRANTD_MASTER_KEY: the key file {}: {problem}", path.display())]
     KeyFile {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
     /// The signing keys cannot be used.
@@ -133,9 +133,9 @@ pub enum StartError {
     /// The server cannot listen on an address.
     #[error("GRANTD_LISTEN: {address}: {error}")]
     Listen {
-        /// Which.
+        /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The reason.
         error: io::Error,
     },
     /// Certificate or key cannot be used.
@@ -181,6 +181,7 @@ impl App {
             MasterKeySource::Beside(file) => key_beside(file, &store).await?,
         };
         let passwords = Passwords::start(&config.hash)?;
+        // Before `first_start`: with a wrong master key, no administrator is created.
         let keys = SigningKeys::open(&store, &master_key, &config, now).await?;
         let refresh_key = SigningKeys::server_key(&store, &master_key, "refresh token").await?;
         let first =

@@ -71,6 +71,7 @@ async fn me(req: &HttpRequest) -> Result<Me, Problem> {
     else {
         return Err(Problem::forbidden("this route is for users; the access token is a client's own"));
     };
+    // The token may be from before the client or user was disabled, so both are checked with each request.
     enabled_client(app, &claims).await?;
     let user = enabled_user(app, id).await?;
     let authority = Authority::of(origin_of(req, app, &claims), user.scopes.clone());
@@ -86,12 +87,14 @@ impl Me {
 
 /// Returns the user, unless deleted or disabled.
 async fn enabled_user(app: &App, id: UserId) -> Result<Arc<User>, Problem> {
+    // From the database, not from a cache: a disabled user is refused by every server at once.
     let user = app.users.read(id).await?;
     Ok(user.filter(|user| !user.disabled).ok_or(Refusal::Token(TokenError::Revoked))?)
 }
 
 /// Returns the client that a token was issued to, unless deleted or disabled.
 async fn enabled_client(app: &App, claims: &Claims) -> Result<Arc<Client>, Problem> {
+    // From the cache, as of the last sync: no statement.
     let client = match claims.client_id.parse::<ClientId>() {
         Ok(id) => app.clients.cached(&id).await?,
         Err(_) => None,

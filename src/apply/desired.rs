@@ -55,10 +55,12 @@ impl DesiredState {
         if errors.is_empty() { Ok(desired) } else { Err(Error::Invalid(errors).into()) }
     }
 
+    /// Reports repeated entries, and the role `admin`.
     fn check(&self, errors: &mut Vec<FieldError>) {
         let scopes = self.scopes.iter().flatten().map(|scope| scope.name.to_string());
         let roles = self.roles.iter().flatten().map(|role| role.name.to_string());
         let clients = self.clients.iter().flatten().map(|client| client.new.client_id.to_string());
+        // User names are unique without regard to case, as in the database.
         let users = self.users.iter().flatten().map(|user| user.username.as_str().to_ascii_lowercase());
         twice("scopes", "name", scopes, errors);
         twice("roles", "name", roles, errors);
@@ -116,6 +118,7 @@ impl DesiredState {
     }
 }
 
+/// Reads the clients with their keys and secrets, and collects all errors.
 fn read_clients(
     entries: Vec<ClientEntry>,
     directory: &Path,
@@ -145,6 +148,7 @@ fn read_clients(
     Ok(clients)
 }
 
+/// Reads the JWK set of a client, from the entry or a file.
 fn jwks(place: Place, entry: &ClientEntry, directory: &Path) -> Result<Option<Jwks>, FieldError> {
     let parse = |field: &str, json: &str| {
         Jwks::parse(json).map(Some).map_err(|error| place.error(field, error.code, error.message))
@@ -159,6 +163,7 @@ fn jwks(place: Place, entry: &ClientEntry, directory: &Path) -> Result<Option<Jw
     }
 }
 
+/// Reads the secret of a client, and checks that it is a generated one: a secret that people chose could be guessed.
 fn client_secret(place: Place, entry: &ClientEntry, directory: &Path) -> Result<Option<SecretString>, FieldError> {
     let given = Source::read(
         place,
@@ -214,6 +219,7 @@ fn read(place: Place, field: &str, path: &Path) -> Result<String, FieldError> {
         .map_err(|error| place.error(field, Code::Format, format!("cannot read {}: {error}", path.display())))
 }
 
+/// Reports names that are repeated in a section.
 fn twice(section: &'static str, field: &str, names: impl Iterator<Item = String>, errors: &mut Vec<FieldError>) {
     let mut seen = HashSet::new();
     for (index, name) in names.enumerate() {

@@ -211,6 +211,7 @@ async fn of_clients<'w>(conn: &mut Conn, desired: &'w [DesiredClient]) -> Result
             continue;
         };
         let client = &credentials.client;
+        // A public client has no secret, and a confidential one would lose its own: the type of a client never changes.
         if client.kind != entry.new.kind {
             let message = format!("{id} is {}, which does not change: delete it first", client.kind.as_str());
             return Err(Error::Invalid(vec![place.error("type", Code::Format, message)]));
@@ -225,6 +226,7 @@ async fn of_clients<'w>(conn: &mut Conn, desired: &'w [DesiredClient]) -> Result
     Ok(differences)
 }
 
+/// Returns whether a client has this secret, by its hash, in constant time.
 fn is_secret_of(credentials: &Credentials, secret: &SecretString) -> bool {
     let fingerprint = secret::fingerprint(secret.expose_secret());
     let present = credentials.secret_hash.as_deref().unwrap_or_default();
@@ -259,6 +261,7 @@ fn client_patch(entry: &DesiredClient) -> ClientPatch {
 }
 
 async fn of_users<'w>(conn: &mut Conn, desired: &'w [UserEntry]) -> Result<Vec<Difference<'w>>, Error> {
+    // By name and not page by page: a file has few users, and a database may have very many.
     let lower = |entry: &UserEntry| entry.username.as_str().to_ascii_lowercase();
     let names: Vec<String> = desired.iter().map(lower).collect();
     let there = users::list_by_names(conn, &names).await?;
@@ -314,6 +317,7 @@ async fn old_roles<'w>(conn: &mut Conn, desired: Option<&[RoleEntry]>) -> Result
 
 async fn old_clients<'w>(conn: &mut Conn, desired: Option<&[DesiredClient]>) -> Result<Vec<Difference<'w>>, Error> {
     let Some(desired) = desired else { return Ok(Vec::new()) };
+    // The client `default` cannot be deleted, so it is kept even if the file does not have it.
     let default = ClientId::default_client();
     let named = desired.iter().map(|client| client.new.client_id.as_str());
     let named: HashSet<&str> = named.chain([default.as_str()]).collect();

@@ -127,6 +127,7 @@ impl SetupFile {
     }
 }
 
+/// Returns the error for a position in the file, with its line.
 fn wrong(text: &str, place: &str, error: &toml::de::Error) -> ApplyError {
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
     let line = before.matches('\n').count() + 1;

@@ -95,6 +95,7 @@ async fn new_users(
     if !errors.is_empty() {
         return Err(Error::Invalid(errors));
     }
+    // At most as many at a time as the hash queue takes: more would be refused.
     let hashed = stream::iter(users).map(async |(index, entry, password)| {
         let password_hash = if dry_run { String::new() } else { passwords.hash(&password).await? };
         let user = NewUser {
@@ -116,6 +117,8 @@ impl Prepared {
         // Around all steps, so that the check comes last: a file may remove one administrator before it creates the next.
         roles::keep_an_administrator(tx, async |tx| {
             let mut done = Vec::new();
+            // Compared stage by stage, after the changes of the earlier stages: these may resolve differences, or create
+            // them.
             for stage in Stage::ALL {
                 for mut difference in stage.differences(tx, &self.desired, self.options.prune).await? {
                     let taken = self.take(tx, &difference, now).await;
@@ -123,6 +126,7 @@ impl Prepared {
                         Some(place) => place.blame(error),
                         None => error,
                     })?;
+                    // A dry run shows no secret: the real run generates another one.
                     if let (Step::CreateClient(client), false) = (&difference.step, self.options.dry_run) {
                         let secret = client.generated.as_ref().map(|secret| secret.expose_secret().to_owned());
                         difference.change.client_secret = secret;
@@ -153,6 +157,7 @@ impl Prepared {
                 }
             }
             Step::CreateUser(entry) => {
+                // Not prepared: the user existed when the file was compared, and was deleted before the transaction.
                 let found = difference.place.and_then(|place| self.new_users.get(&place.index));
                 let deleted = "was deleted in the meantime; apply the file again";
                 let new = found.ok_or_else(|| Error::invalid("username", Code::Unknown, deleted))?;

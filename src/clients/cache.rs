@@ -45,6 +45,7 @@ impl Clients {
 
     /// Returns a client from the cache, as of this server's last sync, for requests that only verify tokens.
     pub(crate) async fn cached(&self, id: &ClientId) -> Result<Option<Arc<Credentials>>, StoreError> {
+        // The lock is released before the database is read: otherwise one slow read would block all requests.
         let version = {
             let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(found) = cache.clients.get(id) {
@@ -67,6 +68,7 @@ impl Clients {
     /// Invalidates the cache after a change with this number.
     pub(crate) fn invalidate(&self, version: i64) {
         let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+        // All clients: the change does not tell which client it was, and clients change rarely.
         *cache = Cache { version, clients: HashMap::new() };
     }
 }

@@ -20,6 +20,7 @@ impl Failures {
     /// Counts a failure, and returns whether it is the first of a series.
     pub(crate) fn is_first(&self, client: &ClientId, now: DateTime<Utc>) -> bool {
         let mut series = self.series();
+        // Removes the series that are over: the map must not grow with each client that ever failed.
         series.retain(|_, began| now < *began + SERIES);
         match series.get(client) {
             Some(_) => false,

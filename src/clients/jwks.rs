@@ -28,6 +28,7 @@ impl Jwks {
         let shown: Value = serde_json::from_str(json).map_err(|_| wrong("is not valid JSON"))?;
         let keys =
             shown.get("keys").and_then(Value::as_array).ok_or_else(|| wrong("is not a JWK set (RFC 7517 §5)"))?;
+        // A private key must not get into the database, nor into responses that show the JWK set.
         if keys.iter().any(|key| PRIVATE.iter().any(|member| key.get(member).is_some())) {
             return Err(wrong("contains a private or symmetric key; send public keys only"));
         }
@@ -61,6 +62,7 @@ impl Jwks {
         validation.validate_exp = false;
         validation.validate_aud = false;
         validation.required_spec_claims.clear();
+        // Only keys of the header's algorithm: an EC key must not verify as RSA, nor a public key as an HMAC secret.
         let may_have_signed = |(jwk, algorithm): &&(Jwk, Algorithm)| {
             let is_named = header.kid.is_none() || jwk.common.key_id.is_none() || jwk.common.key_id == header.kid;
             *algorithm == header.alg && is_named

@@ -99,6 +99,7 @@ pub async fn create(
     now: DateTime<Utc>,
 ) -> Result<Client, Error> {
     check(new.kind, &new.grant_types, new.access_token_ttl, new.jwks.is_some())?;
+    // Locks the scopes first (lock order), so that none of them is deleted before the commit.
     roles::check_known(tx, &new.scopes).await?;
     by.must_have(&new.scopes)?;
     insert(tx, new, secret, false, now).await?;
@@ -152,6 +153,7 @@ fn each_once(audiences: &[Audience]) -> Vec<Audience> {
     audiences.iter().filter(|audience| seen.insert(*audience)).cloned().collect()
 }
 
+/// Returns the grant types as they are stored, space-delimited.
 fn words(grant_types: &BTreeSet<GrantType>) -> String {
     grant_types.iter().map(|grant| grant.as_str()).collect::<Vec<_>>().join(" ")
 }
@@ -215,6 +217,7 @@ pub async fn patch(
     }
     tx.clients_changed();
     let after = find(tx, id).await?;
+    // Only on the transition: a repeated request must not move `sessions_ended_at`, and there is nothing new to revoke.
     if after.disabled && !before.disabled {
         revoke(tx, &after).await?;
     }
@@ -247,6 +250,7 @@ fn may_change(client: &Client, by: &Authority) -> Result<(), Error> {
     }
 }
 
+/// Returns the names of the fields that differ, for the audit log.
 fn changed_fields(before: &Client, after: &Client) -> Vec<&'static str> {
     let same = [
         ("name", before.name == after.name),
@@ -266,6 +270,7 @@ pub async fn delete(tx: &mut Transaction, id: &ClientId, by: &Authority, now: Da
         return Err(Error::RuleViolation("cannot delete the client default; disable it instead"));
     }
     may_change(&client, by)?;
+    // Deletes the sessions, too (foreign key). Access tokens stay valid without their rows, hence the revocation below.
     conn::execute!(tx, sql::DELETE, id.as_str())?;
     audit::record(tx, Event::success(Kind::ClientDeleted).subject(id), &by.origin, now).await?;
     tx.clients_changed();
@@ -288,6 +293,7 @@ pub async fn set_secret(
     may_change(&client, by)?;
     let hash = secret::fingerprint(secret.expose_secret()).to_vec();
     let until = now + old_valid_for.min(MAX_OVERLAP);
+    // The previous secret stays valid for the grace period, in which all instances of the application get the new one.
     conn::execute!(tx, sql::ROTATE_SECRET, id.as_str(), hash.as_slice(), until, now)?;
     tx.clients_changed();
     Ok(audit::record(tx, Event::success(Kind::ClientSecretRotated).subject(id), &by.origin, now).await?)

@@ -98,7 +98,7 @@ pub enum KeysError {
          one. Use the key that the database was made with"
     )]
     WrongMasterKey {
-        /// Which key.
+        /// The id of the key.
         kid: String,
     },
     /// A key could not be generated.

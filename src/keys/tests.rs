@@ -1,4 +1,5 @@
-//! Opening the keys of a database. How they change is in `rotate.rs` and, over HTTP, in `tests/api/rotation.rs`.
+//! Tests of opening the keys of a database. Tests of rotation are in `rotate.rs` and, over HTTP, in
+//! `tests/api/rotation.rs`.
 
 use chrono::TimeDelta;
 use grantd_guard::Guard;
@@ -30,7 +31,7 @@ impl Place {
 }
 
 fn config(algorithm: Algorithm) -> Config {
-    // The database too, whatever the environment says: with Postgres a master key would be asked for.
+    // Sets the database, too: with a Postgres URL in the environment, a master key would be required.
     let flags = ["--database-url", "sqlite://unused.db", "--access-token-ttl", "15m", "--signing-algorithm"];
     Config::from_flags(flags.into_iter().chain([algorithm.as_str()])).unwrap()
 }

@@ -119,6 +119,7 @@ pub(super) fn answer(
         auth_time: Some(session.created_at.timestamp()),
         ..claims(request, user.id.to_string(), scope, audience)
     };
+    // Computed from the session, not stored: a retry gets the same refresh token.
     let refreshes = client.grant_types.contains(&GrantType::RefreshToken);
     let refresh_token = refreshes.then(|| app.refresh_tokens.make(&session.id, session.counter, &session.secret));
     signed(request, claims, refresh_token.map(|token| token.expose_secret().to_owned()))

@@ -59,7 +59,10 @@ impl Pool {
         let (begun, beginning) = oneshot::channel();
         let (done, result) = oneshot::channel();
         let job = Job { password, salt, recipe, begun, done };
+        // Refused at once if the queue is full: waiting here would make it unbounded.
         self.queue.try_send(job).map_err(|_| Error::HashQueueFull)?;
+        // The timeout covers only the wait in the queue. A hash that has started is always awaited, since its cost is
+        // spent.
         match timeout(self.wait, beginning).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => return Err(Error::HashQueueFull),

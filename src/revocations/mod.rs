@@ -49,6 +49,7 @@ pub(crate) async fn list_after(
     now: DateTime<Utc>,
 ) -> Result<Vec<Revocation>, StoreError> {
     let mut all = Vec::new();
+    // Page by page, in the order of the commits: no revocation that is committed meanwhile can come before `after`.
     loop {
         let page = page(conn, after, PAGE, now).await?;
         let Some(last) = page.last() else { return Ok(all) };
@@ -97,15 +98,17 @@ impl Cursor {
         Some(Self { number: number.parse().ok()?, mark: mark.to_owned(), signing_keys: keys.parse().ok()? })
     }
 
-    /// Returns whether the cursor belongs to the present history, and no revocation after it was deleted. If not, the
-    /// caller must start again from the beginning.
+    /// Returns whether the cursor belongs to the present history: its revocation exists, with this mark. If not, the caller
+    /// must read the feed from the beginning.
     async fn is_known(&self, conn: &mut Conn, head: &Changes) -> Result<bool, StoreError> {
+        // The head needs no statement, and is the cursor of nearly every poll. Its row may have been deleted already.
         if self.number == head.revocations {
             return Ok(self.mark == head.revocation_mark);
         }
         if self.number == 0 {
             return Ok(self.mark == START);
         }
+        // Deleted rows have expired long ago, so the caller has missed none that still matters.
         has_mark(conn, self.number, &self.mark).await
     }
 }

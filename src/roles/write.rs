@@ -22,6 +22,7 @@ pub async fn put_scope(
     by: &Authority,
     now: DateTime<Utc>,
 ) -> Result<(ScopeInfo, bool), Error> {
+    // First lock (lock order): rows of roles and clients are updated below.
     lock(tx).await?;
     let before = read_scope(tx, name.as_str()).await?.map(|scope| scope.description);
     let new = insert_scope(tx, name, description, false, now).await?;
@@ -47,6 +48,7 @@ pub async fn delete_scope(tx: &mut Transaction, name: &str, by: &Authority, now:
     if scope.built_in {
         return Err(Error::RuleViolation("cannot delete a built-in scope"));
     }
+    // All in one transaction: a role that kept the name would grant the scope again if it is created anew.
     conn::execute!(tx, sql::DELETE_SCOPE, name)?;
     conn::execute!(tx, sql::REMOVE_SCOPE_FROM_ROLES, name)?;
     tx.roles_changed();
@@ -97,6 +99,7 @@ pub async fn put_role(
     .await
 }
 
+/// Checks the rules of the built-in roles: `admin` has every scope, and `member` has at least `account`.
 fn check_built_in(name: &RoleName, before: Option<&Role>, scopes: &Scopes) -> Result<(), Error> {
     if *name == RoleName::admin() && before.is_some_and(|role| role.scopes != *scopes) {
         return Err(Error::RuleViolation("cannot change the scopes of the role admin: it has all of them"));
@@ -114,6 +117,7 @@ pub async fn delete_role(tx: &mut Transaction, name: &str, by: &Authority, now: 
         if role.built_in {
             return Err(Error::RuleViolation("cannot delete a built-in role"));
         }
+        // Deleting the role removes its scopes from users, so the caller needs all of them.
         by.must_have(&role.scopes)?;
         conn::execute!(tx, sql::DELETE_ROLE, name)?;
         tx.roles_changed();

@@ -72,6 +72,7 @@ impl MasterKey {
 
     /// Decrypts bytes from [`MasterKey::seal`].
     pub fn open(&self, sealed: &[u8], context: &str) -> Result<SecretBox<Vec<u8>>, Unsealable> {
+        // The nonce is random for each `seal`, and stored before the ciphertext.
         let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN).ok_or(Unsealable)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| Unsealable)?;
         let mut plain = sealed.to_vec();

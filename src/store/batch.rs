@@ -131,7 +131,7 @@ impl<B: Batch> Batcher<B> {
     #[expect(clippy::type_complexity, reason = "said in the name of each half")]
     fn next(&self, leaving: &mut Leaving<'_, B>) -> Option<(Vec<B::Request>, HashMap<B::Key, Vec<Sender<B>>>)> {
         let mut queue = self.queue();
-        // Requests of dropped callers are skipped: they must not cost a statement, nor use a refresh token for nobody.
+        // Requests of dropped callers are skipped: they must not cost a statement, nor rotate a token without a response.
         queue.waiting.retain(|(_, sender)| !sender.is_closed());
         if queue.waiting.is_empty() || queue.running > self.concurrency(queue.waiting.len()) {
             // Under the lock of the check above: the next request either starts a task or finds one that will serve it.

@@ -39,7 +39,7 @@ pub(super) struct Connection {
 #[derive(Debug)]
 pub(super) struct Server {
     options: PgConnectOptions,
-    /// How long a connection may take to answer a ping.
+    /// The timeout of a ping.
     timeout: Duration,
     /// When a connection was last found dead. All older connections are discarded: the server has restarted or moved.
     found_dead: Mutex<Option<Instant>>,

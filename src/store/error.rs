@@ -23,7 +23,7 @@ pub enum StoreError {
         table: &'static str,
         /// The row's primary key.
         id: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
     /// A migration failed.

@@ -61,7 +61,7 @@ const SQLITE_READERS: u32 = 4;
 pub struct Store {
     engine: Engine,
     statements: Arc<AtomicU64>,
-    /// How long one statement may take, and how long a request waits for a connection.
+    /// The timeout of a statement, and the longest wait for a connection.
     timeout: Duration,
     /// The time of commits.
     clock: Clock,

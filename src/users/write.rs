@@ -174,6 +174,7 @@ pub async fn patch(
     now: DateTime<Utc>,
 ) -> Result<User, Error> {
     let change = async |tx: &mut Transaction| apply_patch(tx, id, patch, by, now).await;
+    // Of these changes, only disabling can remove the last administrator. The others do not lock the scopes.
     if patch.disabled == Some(true) { roles::keep_an_administrator(tx, change).await } else { change(tx).await }
 }
 
@@ -201,6 +202,7 @@ async fn apply_patch(
         let kind = if after.disabled { Kind::UserDisabled } else { Kind::UserEnabled };
         let details = json!({"username": after.username});
         changed(tx, id, Event::success(kind).details(details), by, now).await?;
+        // The row of the user is locked: no login creates a session after this one has ended them all.
         if after.disabled {
             sessions::end_all_of_user(tx, id, None, now).await?;
         }
@@ -229,6 +231,7 @@ pub async fn set_roles(
         let before = lock(tx, id).await?;
         let roles = with_member(roles);
         let scopes = roles::scopes_of(tx, &roles).await?;
+        // Both: removing a role removes scopes, adding one grants them.
         must_have(by, tx, &before.scopes).await?;
         must_have(by, tx, &scopes).await?;
         if before.roles == roles {

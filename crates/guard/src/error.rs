@@ -122,7 +122,7 @@ pub enum BuildError {
     Issuer {
         /// The given URL.
         url: String,
-        /// What is wrong with it.
+        /// The problem.
         reason: &'static str,
     },
     /// The HTTP client could not be created.

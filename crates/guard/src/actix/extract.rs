@@ -33,7 +33,7 @@ pub(super) struct Verified {
 pub struct Authenticated(Arc<Claims>);
 
 impl Authenticated {
-    /// What the token says.
+    /// Returns the claims of the token.
     #[must_use]
     pub fn claims(&self) -> &Arc<Claims> {
         &self.0
@@ -87,7 +87,7 @@ pub struct Require<S> {
 }
 
 impl<S> Require<S> {
-    /// What the token says.
+    /// Returns the claims of the token.
     #[must_use]
     pub fn claims(&self) -> &Arc<Claims> {
         &self.claims

@@ -1,4 +1,4 @@
-//! What a client sees: status, challenge, body.
+//! Tests of the responses: status, challenge, body.
 
 use actix_web::{
     App, HttpResponse,
@@ -179,7 +179,7 @@ async fn extractors_behind_the_middleware_need_no_second_look() {
     let signer = Signer::es256("k1");
     let guard = guard([signer.jwk()]);
     let scope = web::scope("").wrap(guard.require("items:read").unwrap());
-    // No app_data here: what the extractor gives can only come from the middleware.
+    // Without `app_data`, the extractor can only use the claims of the middleware.
     let app = init_service(App::new().service(scope.route("/read", web::get().to(read)))).await;
     let request =
         TestRequest::get().uri("/read").insert_header((AUTHORIZATION, format!("Bearer {}", signer.token(json!({})))));
@@ -218,7 +218,7 @@ async fn until_the_issuer_is_reached_the_answer_is_503() {
         assert_eq!((seen.status, seen.challenge, seen.retry_after.as_deref()), (503, None, Some("10")));
         assert_eq!(seen.problem["type"], "/problems/unavailable");
     }
-    // Credentials that are none need no key.
+    // Malformed credentials are refused without any key.
     assert_eq!(send(Some(guard.clone()), "/anyone", &[]).await.status, 401);
     assert_eq!(send(Some(guard.clone()), "/anyone", &["Bearer x"]).await.status, 401);
     issuer.serve();

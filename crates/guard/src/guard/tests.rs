@@ -1,4 +1,4 @@
-//! One test for each reason to refuse a token, and what is remembered.
+//! Tests of each reason to refuse a token, and of the cache of verified tokens.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::{
     testing::{AUDIENCE, ISSUER, NOW, Signer, base64, claims, guard, set},
 };
 
-/// What the guard says of a token with these changes to its claims.
+/// Returns the verdict on a token with these changes to its claims.
 fn verdict(changes: Value) -> Result<Arc<Claims>, TokenError> {
     let signer = Signer::es256("k1");
     guard([signer.jwk()]).verify(&signer.token(changes), NOW)
@@ -110,7 +110,7 @@ fn the_key_is_the_one_that_kid_names() {
     assert_eq!(verdict_on_header(json!({"kid": "other"})), Err(TokenError::UnknownKey));
     assert_eq!(verdict_on_header(json!({"kid": "../../dev/null"})), Err(TokenError::UnknownKey));
     let (ours, theirs) = (Signer::es256("k1"), Signer::es256("k1"));
-    // A key that the token brings along counts for nothing.
+    // A key in the header of the token is ignored.
     let token = theirs.token_with_header(json!({"jwk": theirs.jwk(), "jku": "https://evil.example/jwks"}));
     assert_eq!(guard([ours.jwk()]).verify(&token, NOW), Err(TokenError::Signature));
 }
@@ -316,7 +316,7 @@ fn when_a_key_goes_its_tokens_go_and_the_others_stay() {
     assert_eq!(guard.remembered(), 1);
     assert_eq!(guard.verify(&of_old, NOW), Err(TokenError::UnknownKey));
     assert!(Arc::ptr_eq(&before, &guard.verify(&of_new, NOW).unwrap()), "still remembered");
-    // Another key under the same name is another key.
+    // A key with the same `kid` and another public key is another key.
     guard.replace_keys(&set([Signer::es256("new").jwk()])).unwrap();
     assert_eq!(guard.verify(&of_new, NOW), Err(TokenError::Signature));
 }

@@ -130,7 +130,7 @@ struct Follower {
     failing: bool,
     /// The version of the issuer's keys at the last fetch.
     keys: Option<HeaderValue>,
-    /// When the keys may be fetched again.
+    /// The earliest time of the next fetch of keys.
     next_fetch: Instant,
 }
 

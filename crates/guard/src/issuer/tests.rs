@@ -1,4 +1,4 @@
-//! Against a real HTTP issuer. The clock is the test's; nothing sleeps.
+//! Tests against a real HTTP issuer, with a manual clock and without sleeping.
 
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ async fn an_unknown_key_id_fetches_once_per_cool_down() {
     guard.authenticate(&of_new).await.unwrap();
     assert_eq!(issuer.hits().1, 2);
 
-    // Key ids that nobody has: one fetch for each cool-down, however many tokens come.
+    // Invented key ids cause one fetch per cool-down, however many tokens have them.
     issuer.advance(10);
     for kid in ["a", "b", "c"] {
         let token = Signer::eddsa(kid).token(issuer.claims());
@@ -137,7 +137,7 @@ async fn a_service_starts_while_the_issuer_is_down() {
     assert_eq!(unavailable, AuthenticateError::Unavailable { retry_after: 10 });
     issuer.advance(7);
     assert_eq!(guard.authenticate(&token).await, Err(AuthenticateError::Unavailable { retry_after: 3 }));
-    // What is no token at all is refused without any key.
+    // A malformed token is refused without any key.
     assert_eq!(guard.authenticate("grk_x").await, Err(AuthenticateError::Token(TokenError::Malformed)));
 
     issuer.serve();
@@ -261,7 +261,7 @@ async fn keys_are_never_used_for_longer_than_an_hour_nor_fetched_within_the_cool
         assert_eq!(issuer.hits(), before, "{cache_control}");
         issuer.advance(1);
         guard.authenticate(&token).await.unwrap();
-        // In the background. The keys are the last that a fetch asks for.
+        // The fetch runs in the background, and requests the keys last.
         until(|| issuer.hits().1 == before.1 + 1).await;
     }
 }

@@ -61,7 +61,7 @@ fn of_two_revocations_of_the_same_the_later_counts_in_any_order() {
         for news in [[early(kind), of(kind, "x")], [of(kind, "x"), early(kind)]] {
             let revoked = Revoked::new(None);
             revoked.hear(news, true, NOW);
-            // Something new has what expired forgotten.
+            // New revocations remove expired ones.
             revoked.hear([of(RevocationKind::Token, "other")], false, NOW + 2);
             assert_eq!(revoked.check(&claims(json!({"sub": "x", "sid": "x"}))), Err(TokenError::Revoked));
         }
@@ -90,18 +90,18 @@ fn one_call_removes_a_bounded_number_of_what_expired() {
     let mut before = known(&revoked);
     revoked.hear([Revocation { expires_at: NOW + 2000, ..of(RevocationKind::User, "u") }], false, NOW + 900);
     assert_eq!(known(&revoked), before + 1 - REMOVED_AT_ONCE);
-    // Without any news, too, memory is given back.
+    // An update without revocations removes expired ones, too.
     while known(&revoked) > 1 {
         before = known(&revoked);
         revoked.hear([], false, NOW + 900);
         assert_eq!(known(&revoked), 1.max(before.saturating_sub(REMOVED_AT_ONCE)));
     }
-    // A call with many news removes more, so that what expired does not pile up.
+    // A call with many new revocations removes more, so that expired ones do not pile up.
     revoked.hear((0..5000).map(|id| of(RevocationKind::Token, &id.to_string())), true, NOW);
     let news = (0..3000).map(|id| Revocation { expires_at: NOW + 2000, ..of(RevocationKind::User, &id.to_string()) });
     revoked.hear(news, false, NOW + 900);
     assert_eq!(known(&revoked), 3000);
-    // Of a whole feed nothing that expired is kept at all.
+    // A whole feed keeps no expired revocation.
     revoked.hear((0..5000).map(|id| of(RevocationKind::Token, &id.to_string())), true, NOW + 900);
     assert_eq!(known(&revoked), 0);
 }
@@ -136,7 +136,7 @@ fn with(base: &Claims, kind: RevocationKind, id: &str, iat: i64) -> Claims {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// The model: a map with the latest times of each item, of which every call drops what has expired.
+    /// The model: a map with the latest times of each item. Every call removes expired items.
     #[test]
     fn what_is_known_is_what_a_plain_map_would_know(
         calls in prop::collection::vec((revocations(), prop::bool::weighted(0.1), 0_i64..5), 1..16)

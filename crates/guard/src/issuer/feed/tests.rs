@@ -1,4 +1,4 @@
-//! Against a real HTTP issuer. Nothing sleeps: what the follower does in its own time is waited for.
+//! Tests against a real HTTP issuer. They do not sleep, but wait for the effects of the follower.
 
 use std::time::Instant;
 
@@ -25,7 +25,7 @@ async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// An issuer with a key, and a builder for a guard that follows it.
+/// Returns an issuer with a key, and a builder for a guard that follows it.
 fn start() -> (FakeIssuer, Signer, GuardBuilder) {
     let issuer = FakeIssuer::start();
     let signer = Signer::eddsa("k1");
@@ -47,7 +47,7 @@ fn is_failing(guard: &Guard) -> bool {
     )
 }
 
-/// Whether it waits for news, after it took all that there were.
+/// Returns whether the follower has read the whole feed and waits for new revocations.
 fn is_quiet(issuer: &FakeIssuer) -> bool {
     issuer.feed.open() == 1 && issuer.feed.asked().last().unwrap().query["wait"] == "20"
 }
@@ -113,7 +113,7 @@ async fn a_refused_cursor_starts_over_and_forgets_what_is_no_longer_there() {
 
     issuer.feed.replace([revoked("session", "kept"), revoked("session", "new")]);
     eventually("the new feed", || {
-        // Never a moment in which nothing is known.
+        // The known revocations stay in force while the feed is read again.
         assert_eq!(guard.verify(&kept, NOW), Err(TokenError::Revoked));
         guard.verify(&gone, NOW).is_ok()
     })
@@ -152,7 +152,7 @@ async fn nobody_waits_for_a_feed_that_failed() {
     assert_eq!(guard.health().revocations, RevocationsHealth::Never { failing: true });
     assert!(guard.fetch_keys().await);
     let token = token(&issuer, &signer, &json!({}));
-    // No time at all: the verdict is there when it is asked for.
+    // The verdict is ready at once, without waiting.
     let verdict = tokio::time::timeout(Duration::ZERO, guard.authenticate(&token)).await;
     assert_eq!(verdict.unwrap(), Err(UNAVAILABLE));
     issuer.feed.set_status(200);
@@ -264,7 +264,7 @@ async fn other_keys_are_fetched_at_once() {
     assert_eq!(issuer.hits().1, before + 1);
     assert_eq!(issuer.script.lock().unwrap().keys_asked_with.as_deref(), Some("no-cache"));
 
-    // The same keys, or none named, are no reason to ask.
+    // No fetch for the same version of the keys, or without a version.
     issuer.feed.add([revoked("session", "s1")]);
     eventually("the revocation", || guard.verify(&token(&issuer, &new, &json!({})), NOW).is_err()).await;
     issuer.feed.set_keys(None);
