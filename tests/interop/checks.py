@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -382,6 +383,18 @@ for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
             print(f"skipped, {program} is missing: {page.name}: {script.splitlines()[-1]}")
             continue
         check(f"{page.name}: {script.splitlines()[0]}", lambda: runs(script))
+
+
+def sets_a_password():
+    new = ["grantd", "client", "secret", "password-reset"]
+    secret = re.search(r"grs_[\w-]+", subprocess.run(new, check=True, capture_output=True, text=True).stdout)[0]
+    script = 'from set_password import set_password; set_password("ann@example.com", "correct horse battery")'
+    environment = os.environ | {"PASSWORD_RESET_SECRET": secret}
+    subprocess.run([sys.executable, "-c", script], check=True, env=environment, timeout=30)
+    token(user={"username": "ann@example.com", "password": "correct horse battery"})
+
+
+check("from-fastapi-users.md: a password is set with the admin API", sets_a_password)
 
 check("the server's log names no password", lambda: equal(USER["password"] in Path("grantd.log").read_text(), False))
 
