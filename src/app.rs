@@ -26,7 +26,7 @@ use crate::{
     passwords::{Passwords, PasswordsError},
     secret::{self, MasterKey, NoRandomness},
     sessions::{RefreshTokens, Sessions},
-    store::{Store, StoreError, Transaction},
+    store::{LockError, Store, StoreError, Transaction},
     sync::SyncState,
     users,
 };
@@ -74,6 +74,9 @@ pub enum StartError {
     /// The database cannot be opened.
     #[error("DATABASE_URL: {0}")]
     Store(#[from] StoreError),
+    /// Another server uses the SQLite file, or that cannot be found out.
+    #[error("DATABASE_URL: {0}")]
+    Lock(#[from] LockError),
     /// The directory of the SQLite file cannot be made.
     #[error("DATABASE_URL: the directory {} cannot be made: {error}", path.display())]
     Directory {
@@ -244,12 +247,16 @@ impl App {
 /// Makes the file and its directory, readable by this user alone: password hashes will be in it. (SQLite gives the files
 /// beside it the same rights.)
 fn make_file(file: &Path) -> Result<(), StartError> {
-    if let Some(path) = file.parent().filter(|path| !path.as_os_str().is_empty()) {
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-        made.map_err(|error| StartError::Directory { path: path.to_owned(), error })?;
-    }
+    make_directory(file)?;
     let made = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(file);
     made.map(drop).map_err(|error| StartError::File { path: file.to_owned(), error })
+}
+
+/// Creates the directory of a SQLite file if it is missing.
+pub(crate) fn make_directory(file: &Path) -> Result<(), StartError> {
+    let Some(path) = file.parent().filter(|path| !path.as_os_str().is_empty()) else { return Ok(()) };
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|error| StartError::Directory { path: path.to_owned(), error })
 }
 
 /// The key in the file beside the database. A new database gets a new one; one that is in use never does.

@@ -34,7 +34,8 @@ pub(crate) async fn healthz() -> HttpResponse {
 
 /// Whether the server can do its work
 ///
-/// It has an up-to-date schema from the start on. The database must answer, and the active signing key must be usable.
+/// It has an up-to-date schema from the start on. The database must answer, a SQLite file must still be the
+/// one that was opened, and the active signing key must be usable.
 #[utoipa::path(
     get,
     path = "/readyz",
@@ -42,7 +43,7 @@ pub(crate) async fn healthz() -> HttpResponse {
     tag = "operations",
     responses(
         (status = 200, description = "It can", body = Health),
-        (status = 503, description = "The database is away, or the active signing key cannot be unsealed", body = ProblemBody, content_type = "application/problem+json", headers(("Retry-After" = u32))),
+        (status = 503, description = "The database is away, its file was deleted or replaced, or the active signing key cannot be unsealed", body = ProblemBody, content_type = "application/problem+json", headers(("Retry-After" = u32))),
     )
 )]
 pub(crate) async fn readyz(app: web::Data<App>) -> Result<HttpResponse, Problem> {

@@ -43,6 +43,7 @@ mod apply_at_start;
 mod cli;
 mod first_start;
 mod settings;
+mod sqlite_file;
 mod start;
 mod tls;
 mod token_explain;
