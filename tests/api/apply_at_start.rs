@@ -28,7 +28,9 @@ async fn a_server_applies_a_file_at_its_start(database: Database) {
     let servers: Vec<Grantd> = std::thread::scope(|threads| {
         let starts: Vec<_> = (0..servers).map(|_| threads.spawn(start)).collect();
         let commands: Vec<_> = (0..commands).map(|_| threads.spawn(apply)).collect();
-        commands.into_iter().for_each(|command| command.join().unwrap());
+        for command in commands {
+            command.join().unwrap();
+        }
         starts.into_iter().map(|start| start.join().unwrap()).collect()
     });
     for server in &servers {

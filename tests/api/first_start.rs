@@ -59,7 +59,9 @@ async fn servers_that_start_together_make_one_of_each(database: Database) {
     let servers: Vec<Grantd> = std::thread::scope(|scope| {
         let starts: Vec<_> = (0..servers).map(|_| scope.spawn(start)).collect();
         let commands: Vec<_> = (0..commands).map(|_| scope.spawn(migrate)).collect();
-        commands.into_iter().for_each(|command| command.join().unwrap());
+        for command in commands {
+            command.join().unwrap();
+        }
         starts.into_iter().map(|start| start.join().unwrap()).collect()
     });
     assert_eq!(database.row_counts().await, MADE);
