@@ -27,7 +27,7 @@ use crate::{
     roles,
     secret::{self, MasterKey, NoRandomness},
     sessions::{RefreshTokens, Sessions},
-    store::{self, Store, StoreError, Transaction},
+    store::{self, LockError, Store, StoreError, Transaction},
     sync::SyncState,
     users,
 };
@@ -78,6 +78,9 @@ pub enum StartError {
     /// The database does not exist or was never set up, and may not be created here.
     #[error("DATABASE_URL: there is no grantd database")]
     NoDatabase,
+    /// Another server uses the SQLite file, or that cannot be found out.
+    #[error("DATABASE_URL: {0}")]
+    Lock(#[from] LockError),
     /// The directory of the SQLite file cannot be made.
     #[error("DATABASE_URL: the directory {} cannot be made: {error}", path.display())]
     Directory {
@@ -276,12 +279,16 @@ impl App {
 /// Creates the database file and its directory, readable by this user only, since it will have password hashes. SQLite
 /// creates its other files with the same mode.
 fn make_file(file: &Path) -> Result<(), StartError> {
-    if let Some(path) = file.parent().filter(|path| !path.as_os_str().is_empty()) {
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-        made.map_err(|error| StartError::Directory { path: path.to_owned(), error })?;
-    }
+    make_directory(file)?;
     let made = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(file);
     made.map(drop).map_err(|error| StartError::File { path: file.to_owned(), error })
+}
+
+/// Creates the directory of a SQLite file if it is missing.
+pub(crate) fn make_directory(file: &Path) -> Result<(), StartError> {
+    let Some(path) = file.parent().filter(|path| !path.as_os_str().is_empty()) else { return Ok(()) };
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|error| StartError::Directory { path: path.to_owned(), error })
 }
 
 /// Reads the master key from the file beside the database. Generates the key of a new database, never of one with keys.

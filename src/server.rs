@@ -116,6 +116,8 @@ async fn sync(app: Arc<App>) {
     let (mut failing, mut keys_failed_at) = (false, None::<Instant>);
     loop {
         ticks.tick().await;
+        // Logs it. The caches are synced with the old file as long as the server runs.
+        let _ = store.check_file().await;
         let mut done = app.sync_caches(&store).await;
         if done.is_ok() && keys_failed_at.is_none_or(|at| at.elapsed() > KEYS_REST) {
             done = app.rotate_keys(&store).await;

@@ -7,11 +7,21 @@ use secrecy::ExposeSecret as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Outcome, output::print};
-use crate::{bootstrap::FirstStart, clock::Clock, config::Config, server::Server, telemetry};
+use crate::{
+    app::{self, StartError},
+    bootstrap::FirstStart,
+    clock::Clock,
+    config::{Config, DatabaseUrl},
+    server::Server,
+    store::ServerLock,
+    telemetry,
+};
 
 /// Runs the server until it is told to stop.
 pub(super) async fn serve(config: Config) -> Outcome {
     let _log = telemetry::init(&config.log);
+    // Before the addresses are bound: a second server is told about the first one, not about its port.
+    let _lock = lock(&config.database.url)?;
     let server = Server::start(config, Clock::system()).await?;
     // Before anything is said: who reads that the server listens may stop it in the same moment.
     let signals = Signals::listen()?;
@@ -34,6 +44,13 @@ pub(super) async fn run(server: Server, mut signals: Signals) -> Outcome {
         done = &mut running => Ok(done?),
         () = signals.next() => Err("stopped by a second signal, with requests under way".into()),
     }
+}
+
+/// Locks a SQLite file for this server. Commands take no lock: they work beside a running server.
+fn lock(url: &DatabaseUrl) -> Result<Option<ServerLock>, StartError> {
+    let DatabaseUrl::Sqlite(file) = url else { return Ok(None) };
+    app::make_directory(file)?;
+    Ok(Some(ServerLock::acquire(file)?))
 }
 
 /// What asks the server to stop.

@@ -36,7 +36,8 @@ pub(crate) async fn healthz() -> HttpResponse {
 
 /// Check readiness
 ///
-/// Pings the database and checks that the active signing key can be used.
+/// Pings the database, and checks that a SQLite file is still the one that was opened and that the active signing key can be
+/// used.
 #[utoipa::path(
     get,
     path = "/readyz",
@@ -44,7 +45,7 @@ pub(crate) async fn healthz() -> HttpResponse {
     tag = "health",
     responses(
         (status = 200, description = "The server is ready", body = Health),
-        (status = 503, description = "Database unavailable, or the active signing key cannot be decrypted", body = ProblemBody, content_type = "application/problem+json", headers(("Retry-After" = u32))),
+        (status = 503, description = "Database unavailable, its file deleted or replaced, or the active signing key cannot be decrypted", body = ProblemBody, content_type = "application/problem+json", headers(("Retry-After" = u32))),
     )
 )]
 pub(crate) async fn readyz(app: web::Data<App>) -> Result<HttpResponse, Problem> {

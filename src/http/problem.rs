@@ -210,6 +210,9 @@ impl From<Error> for Problem {
             Error::Store(StoreError::Unavailable(_) | StoreError::Repeat(_)) => {
                 Self::unavailable("the database is unavailable; retry later").because(&error)
             }
+            Error::Store(StoreError::FileReplaced(_)) => {
+                Self::unavailable("the database file was deleted or replaced; restart the server").because(&error)
+            }
             Error::Store(_) | Error::Internal(_) => Self::internal().because(&error),
         }
     }

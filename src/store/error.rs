@@ -1,6 +1,6 @@
 //! Database errors, by what the caller can do about them.
 
-use std::io;
+use std::{io, path::PathBuf};
 
 use sqlx::{error::DatabaseError, migrate::MigrateError};
 
@@ -29,6 +29,13 @@ pub enum StoreError {
     /// A migration failed.
     #[error("the schema could not be brought up to date: {0}")]
     Migration(#[source] MigrateError),
+    /// The SQLite file at this path is not the one that was opened.
+    #[error(
+        "the database file {} was deleted or replaced while the server was running, and changes go to the old file until \
+         the server stops: put the right file in place and restart the server",
+        .0.display()
+    )]
+    FileReplaced(PathBuf),
     /// Anything else: a bug.
     #[error("the database refused a statement: {0}")]
     Other(#[source] sqlx::Error),
@@ -48,6 +55,7 @@ impl StoreError {
             Self::Unavailable(_) | Self::Repeat(_) => Self::Unavailable(sqlx::Error::PoolTimedOut),
             Self::ImpossibleRow { table, id, problem } => Self::impossible(table, id, problem),
             Self::Migration(error) => Self::Other(sqlx::Error::Protocol(error.to_string())),
+            Self::FileReplaced(path) => Self::FileReplaced(path.clone()),
             Self::Other(error) => Self::Other(sqlx::Error::Protocol(error.to_string())),
         }
     }

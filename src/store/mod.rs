@@ -10,6 +10,7 @@ pub(crate) mod conn;
 mod connections;
 mod error;
 mod existing;
+mod file;
 mod migrate;
 pub(crate) mod pages;
 mod transaction;
@@ -27,6 +28,7 @@ use std::{
 pub use conn::Conn;
 pub use error::StoreError;
 pub(crate) use existing::exists;
+pub use file::{LockError, ServerLock};
 use sqlx::{
     ConnectOptions, SqlitePool,
     postgres::PgConnectOptions,
@@ -38,6 +40,7 @@ pub use transaction::{FromStore, Revocation, TokensExpire, Transaction};
 use self::{
     conn::{Line, Link},
     connections::Connections,
+    file::OpenFile,
 };
 use crate::{
     clock::Clock,
@@ -69,7 +72,7 @@ pub struct Store {
 
 #[derive(Clone, Debug)]
 enum Engine {
-    Sqlite { readers: SqlitePool, writer: SqlitePool },
+    Sqlite { readers: SqlitePool, writer: SqlitePool, file: Arc<OpenFile> },
     Postgres(Arc<Connections>),
 }
 
@@ -186,8 +189,17 @@ impl Store {
         Self { statements: Arc::default(), ..self.clone() }
     }
 
-    /// Pings the database.
+    /// Checks that a SQLite file was not deleted or replaced since it was opened. If it was, that is logged once.
+    pub async fn check_file(&self) -> Result<(), StoreError> {
+        match &self.engine {
+            Engine::Sqlite { file, .. } => file.check().await,
+            Engine::Postgres(_) => Ok(()),
+        }
+    }
+
+    /// Pings the database, and checks that a SQLite file is still the one that was opened.
     pub async fn ping(&self) -> Result<(), StoreError> {
+        self.check_file().await?;
         let mut conn = self.read().await?;
         conn::scalar!(conn, i32, "SELECT 1")?;
         Ok(())
@@ -196,7 +208,7 @@ impl Store {
     /// Closes all connections. SQLite then writes the write-ahead log (WAL) into the database file.
     pub async fn close(&self) {
         match &self.engine {
-            Engine::Sqlite { readers, writer } => {
+            Engine::Sqlite { readers, writer, .. } => {
                 readers.close().await;
                 writer.close().await;
             }
@@ -216,22 +228,19 @@ async fn open_sqlite(path: &Path, config: &DatabaseConfig) -> Result<Engine, Sto
         .busy_timeout(config.timeout)
         .disable_statement_logging();
     let _lock = migrate::lock_file(path).await?;
-    let writer = SqlitePoolOptions::new()
-        // SQLite allows one writer. With one connection, writers queue here, fairly, instead of polling a busy database
-        // file.
-        .max_connections(1)
+    let pool = SqlitePoolOptions::new()
+        // Connections are not renewed: if the file was replaced, a new one would read or create another database.
+        .max_lifetime(None)
+        .idle_timeout(None)
         .acquire_timeout(config.timeout)
-        .test_before_acquire(false)
-        .connect_with(options.clone())
-        .await?;
+        .test_before_acquire(false);
+    // SQLite allows one writer. With one connection, writers queue here, fairly, instead of polling a busy database file.
+    let writer = pool.clone().max_connections(1).connect_with(options.clone()).await?;
     migrate::sqlite(&writer).await?;
-    let readers = SqlitePoolOptions::new()
-        .max_connections(SQLITE_READERS)
-        .acquire_timeout(config.timeout)
-        .test_before_acquire(false)
-        .connect_with(options.read_only(true).create_if_missing(false))
-        .await?;
-    Ok(Engine::Sqlite { readers, writer })
+    let readers =
+        pool.max_connections(SQLITE_READERS).connect_with(options.read_only(true).create_if_missing(false)).await?;
+    let file = Arc::new(OpenFile::new(path).await?);
+    Ok(Engine::Sqlite { readers, writer, file })
 }
 
 /// Runs work, and retries it if the engine asks for a retry.

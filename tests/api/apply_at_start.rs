@@ -18,10 +18,20 @@ async fn a_server_applies_a_file_at_its_start(database: Database) {
         ("NIGHTLY_SECRET", &secret),
         ("MARIAS_PASSWORD", PASSWORD),
     ];
-    // Together, as replicas start.
-    let servers = std::thread::scope(|threads| {
-        let start = || threads.spawn(|| Grantd::start(database.url(), &variables));
-        [start(), start(), start()].map(|thread| thread.join().unwrap())
+    // Together, as replicas start. Only one server may use a SQLite file: there the others are commands.
+    let start = || Grantd::start(database.url(), &variables);
+    let apply = || {
+        let output = grantd(database.url(), &["apply", &path], "", &variables);
+        assert!(output.status.success(), "{output:?}");
+    };
+    let (servers, commands) = if database.is_postgres() { (3, 0) } else { (1, 2) };
+    let servers: Vec<Grantd> = std::thread::scope(|threads| {
+        let starts: Vec<_> = (0..servers).map(|_| threads.spawn(start)).collect();
+        let commands: Vec<_> = (0..commands).map(|_| threads.spawn(apply)).collect();
+        for command in commands {
+            command.join().unwrap();
+        }
+        starts.into_iter().map(|start| start.join().unwrap()).collect()
     });
     for server in &servers {
         let answer = server.request("POST", "/token").form(&Form::password("maria", PASSWORD)).send().await;

@@ -49,6 +49,7 @@ mod demo;
 mod first_start;
 mod log;
 mod settings;
+mod sqlite_file;
 mod start;
 mod tls;
 mod token_explain;

@@ -78,6 +78,11 @@ impl Grantd {
 
     /// The same, with arguments.
     pub(crate) fn with_arguments(database: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::try_start(database, arguments, variables).unwrap_or_else(|log| panic!("it does not start: {log}"))
+    }
+
+    /// The same; what it wrote to standard error, if it ends instead.
+    pub(crate) fn try_start(database: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Result<Self, String> {
         let directory = tempfile::tempdir().unwrap();
         let mut command = command(database, directory.path());
         command.args(arguments).envs(variables.iter().copied());
@@ -98,15 +103,26 @@ impl Grantd {
         });
         let url = String::new();
         let mut started = Self { child, caretaker, client: http_client(), url, lines, log, _directory: directory };
-        let line = started.line_with("listening on ");
-        line.rsplit(' ').next().unwrap().clone_into(&mut started.url);
-        started
+        match started.next_line_with("listening on ") {
+            Some(line) => line.rsplit(' ').next().unwrap().clone_into(&mut started.url),
+            None => return Err(started.kill().1),
+        }
+        Ok(started)
     }
 
     /// The next line of standard output that has this text.
     pub(crate) fn line_with(&self, text: &str) -> String {
+        self.next_line_with(text).unwrap_or_else(|| panic!("it never said {text:?}"))
+    }
+
+    fn next_line_with(&self, text: &str) -> Option<String> {
         let mut lines = std::iter::from_fn(|| self.lines.recv_timeout(Duration::from_mins(1)).ok());
-        lines.find(|line| line.contains(text)).unwrap_or_else(|| panic!("it never said {text:?}"))
+        lines.find(|line| line.contains(text))
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Where it listens.
