@@ -127,7 +127,7 @@ pub enum StartError {
     #[error("GRANTD_ISSUER: {0}")]
     Guard(#[from] BuildError),
     /// An address cannot be listened on.
-    #[error("GRANTD_LISTEN: {address}: {error}")]
+    #[error("GRANTD_LISTEN: {}", crate::server::listen_problem(*address, error))]
     Listen {
         /// Which.
         address: SocketAddr,

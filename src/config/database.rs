@@ -8,12 +8,15 @@ use secrecy::ExposeSecret;
 use super::check::{Check, parse};
 
 #[derive(Args, Clone)]
+#[command(next_help_heading = "Database")]
 #[expect(clippy::struct_field_names, reason = "clap makes the flags of the names")]
 pub(super) struct DatabaseSettings {
-    /// The database: a SQLite file, whose directory is created if missing, or Postgres for several replicas
+    /// SQLite file, or Postgres for several replicas
+    ///
+    /// The directory of the SQLite file is created if missing.
     #[arg(long, env = "DATABASE_URL", value_name = "URL", default_value = "sqlite://data/grantd.db")]
     database_url: String,
-    /// A file that holds the value of `DATABASE_URL`
+    /// File that holds DATABASE_URL
     #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE", value_parser = parse::path)]
     database_url_file: Option<PathBuf>,
     /// Maximum number of connections to Postgres

@@ -95,6 +95,7 @@ async fn what_cannot_be_used_is_named() {
     let address = taken.url().trim_start_matches("http://").to_owned();
     let why = refusal(&database, &["--listen", &address]).await;
     assert!(why.contains("GRANTD_LISTEN") && why.contains(&address), "{why}");
+    assert!(why.contains("already in use") && why.contains("--listen"), "{why}");
 
     let missing = database.directory().join("missing.pem").display().to_string();
     let why = refusal(&database, &["--tls-cert", &missing, "--tls-key", &missing]).await;
