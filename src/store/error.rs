@@ -11,10 +11,10 @@ pub enum StoreError {
     #[error("constraint {0} violated")]
     Constraint(&'static str),
     /// The database is away, overloaded or read-only: the same may succeed a little later.
-    #[error("the database is not available: {0}")]
+    #[error("the database is not available: {}", reason(.0))]
     Unavailable(#[source] sqlx::Error),
     /// The engine undid the transaction and asks to have it repeated.
-    #[error("the database asks to repeat the transaction: {0}")]
+    #[error("the database asks to repeat the transaction: {}", reason(.0))]
     Repeat(#[source] sqlx::Error),
     /// A row that the server cannot have written.
     #[error("impossible row in table {table}, id {id}: {problem}")]
@@ -26,11 +26,19 @@ pub enum StoreError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The database could not be opened at the start.
+    #[error("cannot open {database}: {error}")]
+    Open {
+        /// Its file or host, without the password.
+        database: String,
+        /// Why.
+        error: Box<StoreError>,
+    },
     /// The schema could not be brought up to date.
     #[error("the schema could not be brought up to date: {0}")]
     Migration(#[source] MigrateError),
     /// Anything else: a bug.
-    #[error("the database refused a statement: {0}")]
+    #[error("the database refused a statement: {}", reason(.0))]
     Other(#[source] sqlx::Error),
 }
 
@@ -46,6 +54,7 @@ impl StoreError {
             Self::Constraint(name) => Self::Constraint(name),
             Self::Unavailable(_) | Self::Repeat(_) => Self::Unavailable(sqlx::Error::PoolTimedOut),
             Self::ImpossibleRow { table, id, problem } => Self::impossible(table, id, problem),
+            Self::Open { database, error } => Self::Open { database: database.clone(), error: Box::new(error.again()) },
             Self::Migration(error) => Self::Other(sqlx::Error::Protocol(error.to_string())),
             Self::Other(error) => Self::Other(sqlx::Error::Protocol(error.to_string())),
         }
@@ -58,6 +67,16 @@ impl StoreError {
 
     pub(crate) fn asks_for_retry(&self) -> bool {
         matches!(self, Self::Repeat(_))
+    }
+}
+
+/// Says what failed in words, without the engine's error codes.
+fn reason(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        sqlx::Error::Io(error) => error.to_string(),
+        sqlx::Error::PoolTimedOut => "no connection within GRANTD_DATABASE_TIMEOUT".to_owned(),
+        error => error.to_string(),
     }
 }
 

@@ -74,9 +74,11 @@ impl Store {
     /// Connects and brings the schema up to date. Several servers may do this at once: one migrates, the others wait.
     pub async fn open(config: &DatabaseConfig, clock: Clock) -> Result<Self, StoreError> {
         let engine = match &config.url {
-            DatabaseUrl::Sqlite(path) => open_sqlite(path, config).await?,
-            DatabaseUrl::Postgres(url) => open_postgres(url, config).await?,
+            DatabaseUrl::Sqlite(path) => open_sqlite(path, config).await,
+            DatabaseUrl::Postgres(url) => open_postgres(url, config).await,
         };
+        let engine =
+            engine.map_err(|error| StoreError::Open { database: config.url.description(), error: Box::new(error) })?;
         Ok(Self { engine, statements: Arc::default(), timeout: config.timeout, clock })
     }
 
