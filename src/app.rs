@@ -134,7 +134,7 @@ pub enum StartError {
     #[error("GRANTD_ISSUER: {0}")]
     Guard(#[from] BuildError),
     /// The server cannot listen on an address.
-    #[error("GRANTD_LISTEN: {address}: {error}")]
+    #[error("GRANTD_LISTEN: {}", crate::server::listen_problem(*address, error))]
     Listen {
         /// The address.
         address: SocketAddr,

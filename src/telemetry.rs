@@ -44,12 +44,11 @@ pub fn init(config: &LogConfig) -> Log {
     // Its lines about workers are of no use to operators.
     let filter = filter.with_target("actix_server", LevelFilter::WARN);
     let terminal = io::stderr().is_terminal();
-    let format = config.format.unwrap_or(if terminal { LogFormat::Pretty } else { LogFormat::Json });
     // The log thread writes all queued lines and then flushes. If standard error blocks and the queue is full, lines are dropped:
     // no request waits for the log.
     let (writer, guard) = tracing_appender::non_blocking(Unhurried(BufWriter::new(io::stderr())));
     let lines = fmt::layer().with_writer(writer);
-    let lines = match format {
+    let lines = match config.format_in_force() {
         LogFormat::Pretty => lines.with_ansi(terminal).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed(),
     };

@@ -1,5 +1,7 @@
 //! `grantd audit`: the audit log.
 
+use std::collections::{HashMap, HashSet};
+
 use chrono::{DateTime, Utc};
 use clap::Subcommand;
 
@@ -10,7 +12,9 @@ use super::{
 use crate::{
     app::App,
     audit::{self, Filter, Kind, Recorded},
-    store::pages::PAGE,
+    ids::UserId,
+    store::{StoreError, pages::PAGE},
+    users,
 };
 
 #[derive(Subcommand)]
@@ -50,18 +54,36 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
         }
     }
     let head = ["at", "kind", "outcome", "actor", "subject", "client_id", "address", "details"];
-    output.table(&events, &head, events.iter().map(row))
+    let names = if output.json { HashMap::new() } else { usernames(app, &events).await? };
+    output.table(&events, &head, events.iter().map(|event| row(event, &names)))
 }
 
-fn row(event: &Recorded) -> Vec<String> {
+/// Returns the usernames of the actors and subjects that are users, by id. Deleted users have none.
+async fn usernames(app: &App, events: &[Recorded]) -> Result<HashMap<String, String>, StoreError> {
+    let ids: HashSet<&String> = events.iter().flat_map(|event| [&event.actor, &event.subject]).flatten().collect();
+    let (mut conn, mut names) = (app.store.read().await?, HashMap::new());
+    for id in ids {
+        let Some(user) = UserId::parse(id) else { continue };
+        if let Some(user) = users::read(&mut conn, user).await? {
+            names.insert(id.clone(), user.username.to_string());
+        }
+    }
+    Ok(names)
+}
+
+fn row(event: &Recorded, names: &HashMap<String, String>) -> Vec<String> {
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    let named = |id: &Option<String>| match id.as_ref().and_then(|id| names.get(id)) {
+        Some(name) => format!("{name} ({})", text(id)),
+        None => text(id),
+    };
     let details = event.details.iter().map(|(name, value)| format!("{name}={value}"));
     vec![
         output::time(event.at),
         event.kind.clone(),
         event.outcome.as_str().to_owned(),
-        text(&event.actor),
-        text(&event.subject),
+        named(&event.actor),
+        named(&event.subject),
         text(&event.client_id),
         text(&event.address),
         details.collect::<Vec<_>>().join(" "),

@@ -21,7 +21,10 @@ mod user;
 use std::{error::Error, process::ExitCode};
 
 use actix_web::rt::System;
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind, parser::ValueSource};
+use clap::{
+    Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, builder::UnknownArgumentValueParser,
+    error::ErrorKind, parser::ValueSource,
+};
 use secrecy::ExposeSecret as _;
 
 use self::{database::Database, output::Output};
@@ -30,17 +33,25 @@ use crate::{
     secret::{self, CLIENT_SECRET, MasterKey},
 };
 
-/// A user name and a password in, a short-lived signed token out.
-///
-/// Without a command the server is started. Settings come from flags, the environment and a file .env; `grantd config`
-/// shows them, and `grantd help` followed by a command shows all flags.
+/// The settings that the help of the server shows.
+const COMMON: [&str; 3] = ["database_url", "listen", "issuer"];
+const AFTER_HELP: &str = "\
+Examples:
+  grantd                               Run the server on http://127.0.0.1:8080
+  grantd --listen :9000                Run it on another port
+  grantd user create maria             Create a user
+  grantd config                        Print the settings in force
+
+All settings: grantd help settings. Help for a command: grantd help COMMAND.";
+
+/// Token server: issues short-lived signed access tokens (JWT) for users and clients
 #[derive(Parser)]
-#[command(name = "grantd", version)]
+#[command(name = "grantd", version, after_help = AFTER_HELP)]
 struct Cli {
     #[command(flatten)]
     settings: Settings,
-    /// Print JSON, for machines
-    #[arg(long, global = true)]
+    /// Print JSON instead of text
+    #[arg(long, global = true, help_heading = None::<&str>)]
     json: bool,
     #[command(subcommand)]
     command: Option<Command>,
@@ -48,7 +59,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the server (also what no command does)
+    /// Run the server (the default command)
     Serve {
         /// Run with a temporary database, example users (`alice`, `admin`) and clients; loopback addresses only
         ///
@@ -57,63 +68,66 @@ enum Command {
         #[arg(long)]
         demo: bool,
     },
-    /// Bring the database up to date and end (the server does so at its start)
+    /// Create or upgrade the database, and exit; `serve` does so at its start
     Migrate,
-    /// Print a new master key
+    /// Generate a master key
     Keygen {
-        /// Print a secret for a client instead
+        /// Generate a client secret instead
         #[arg(long)]
         client_secret: bool,
     },
-    /// Make scopes, roles, clients and users as a file says
+    /// Apply a set-up file: create and update scopes, roles, clients and users
     Apply(apply::Arguments),
-    /// Print the database as a file for `apply`, without secrets and passwords
+    /// Print the database as a set-up file, without secrets and passwords
     Export,
-    /// Show the settings in force, and where each came from
+    /// Print the settings in force and their sources
     Config,
-    /// Users: those who log in
+    /// List all settings
+    #[command(hide = true)]
+    Settings,
+    /// Create, list and change users
     #[command(subcommand)]
     User(user::Command),
-    /// Roles: lists of scopes that users have
+    /// Manage roles: named sets of scopes that users have
     #[command(subcommand)]
     Role(role::RoleCommand),
-    /// Scopes: what tokens can be good for
+    /// Manage scopes: the permissions that tokens carry
     #[command(subcommand)]
     Scope(role::ScopeCommand),
-    /// Clients: the applications that ask for tokens
+    /// Manage clients: the applications that request tokens
     #[command(subcommand)]
     Client(client::Command),
-    /// Sessions: where users are logged in
+    /// List and end sessions
     #[command(subcommand)]
     Session(session::Command),
-    /// Signing keys, and what is sealed under the master key
+    /// Rotate and retire signing keys; change the master key
     #[command(subcommand)]
     Keys(keys::Command),
-    /// The audit log: what happened
+    /// Search the audit log
     #[command(subcommand)]
     Audit(audit::Command),
-    /// Access tokens: get, explain
+    /// Get and inspect access tokens
     #[command(subcommand)]
     Token(token::Command),
-    /// Print a script that completes commands in a shell
+    /// Print a completion script for a shell
     Completions {
-        /// Which shell
+        /// The shell
         shell: clap_complete::Shell,
     },
 }
 
-/// What a command comes to. Its error is for a person.
+/// The result of a command. Its error is printed for a person.
 type Outcome = Result<(), Box<dyn Error>>;
 
-/// Runs the command that the arguments name. The exit code is 0 when it was done, 1 when it was refused or failed, 2 when
-/// the arguments are wrong.
+/// Runs the command of the arguments. The exit code is 0 on success, 1 if the command was refused or failed, 2 if the
+/// arguments are wrong.
 #[must_use]
 pub fn run() -> ExitCode {
-    // Before any thread is there: it changes the environment.
+    // Before any thread is started: it changes the environment.
     let done = DotEnv::load().map_err(Into::into).and_then(|dotenv| {
         let matches = command().get_matches();
         let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-        act(cli, &matches, &dotenv)
+        act(cli, &matches, &dotenv).map_err(|error| with_usage(error, &matches))
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -127,25 +141,56 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// All commands, with the settings among the arguments of each. Only the server's help lists them.
+/// All commands. Each accepts all settings; the help of the server shows the most used ones.
 fn command() -> clap::Command {
-    let mut command = config::as_global(Cli::command());
+    let command = config::as_global(Cli::command()).args(foreign_flags());
+    let mut command = command
+        .mut_subcommand("serve", |serve| serve.args(foreign_flags()).after_help("All settings: grantd help settings"))
+        .mut_subcommand("settings", |settings| settings.override_help(config::settings_list()));
     command.build();
-    command.mut_subcommands(|sub| if sub.get_name() == "serve" { sub } else { without_settings(sub) })
+    show_common(command).mut_subcommand("serve", show_common)
 }
 
-fn without_settings(command: clap::Command) -> clap::Command {
-    let command = command.mut_args(|arg| if arg.get_env().is_some() { arg.hide(true) } else { arg });
-    let command = command.mut_subcommands(without_settings);
-    if command.has_subcommands() { command } else { command.after_help("Settings are those of `grantd serve --help`.") }
+fn show_common(command: clap::Command) -> clap::Command {
+    // Not `mut_arg`: it reorders arguments, and parsing refers to their positions.
+    command.mut_args(|arg| {
+        if COMMON.contains(&arg.get_id().as_str()) { arg.hide(false).help_heading("Common settings") } else { arg }
+    })
 }
 
-/// An error that ends the process with the exit code of wrong arguments.
+/// Flags that other servers have, each with the flag of this one as a suggestion.
+fn foreign_flags() -> [Arg; 3] {
+    [
+        ("port", "PORT", "use --listen :PORT"),
+        ("host", "ADDRESS", "use --listen ADDRESS:PORT"),
+        ("bind", "ADDRESS", "use --listen ADDRESS:PORT"),
+    ]
+    .map(|(name, value, tip)| {
+        let parser = UnknownArgumentValueParser::suggest_arg("--listen").and_suggest(tip);
+        Arg::new(name).long(name).value_name(value).hide(true).value_parser(parser)
+    })
+}
+
+/// Returns an error for wrong arguments, with the exit code 2.
 fn wrong_usage(problem: &str) -> clap::Error {
-    command().error(ErrorKind::MissingRequiredArgument, problem)
+    clap::Error::raw(ErrorKind::MissingRequiredArgument, problem)
 }
 
-/// Settings whose flags read as if they were about the client that is made: `client::Command` has others for that.
+/// Adds the usage of the command that was called to an error of [`wrong_usage`].
+fn with_usage(error: Box<dyn Error>, matches: &ArgMatches) -> Box<dyn Error> {
+    let error = match error.downcast::<clap::Error>() {
+        Ok(error) => error,
+        Err(other) => return other,
+    };
+    let (mut command, mut matches) = (command(), matches);
+    while let Some((name, below)) = matches.subcommand() {
+        let Some(found) = command.find_subcommand(name).cloned() else { break };
+        (command, matches) = (found, below);
+    }
+    Box::new(error.format(&mut command))
+}
+
+/// Settings whose flags read as if they belonged to the new client: `client::Command` has others for that.
 fn check_flags_of_client(command: &client::Command, matches: &ArgMatches) -> Result<(), clap::Error> {
     if !matches!(command, client::Command::Create { .. }) {
         return Ok(());
@@ -161,8 +206,11 @@ fn check_flags_of_client(command: &client::Command, matches: &ArgMatches) -> Res
 }
 
 fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
-    for name in config::unknown_variables() {
-        eprintln!("warning: there is no setting {name}; `grantd config` lists those that there are");
+    for (name, meant) in config::unknown_variables() {
+        match meant {
+            Some(meant) => eprintln!("warning: unknown setting {name}: did you mean {meant}?"),
+            None => eprintln!("warning: unknown setting {name}: `grantd help settings` lists all settings"),
+        }
     }
     let (settings, output) = (cli.settings, Output { json: cli.json });
     let database = Database { settings: &settings, matches, dotenv };
@@ -180,6 +228,7 @@ fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
             let key = MasterKey::generate()?.to_text();
             output.value("master_key", key.expose_secret())
         }
+        Command::Settings => output::print(config::settings_list().trim_end()),
         Command::Config => show_config(&settings, matches, dotenv, output),
         Command::Apply(arguments) if arguments.dry_run => {
             database.run(async |app| apply::apply(&arguments, app, output).await)
@@ -214,14 +263,15 @@ fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
 }
 
 fn show_config(settings: &Settings, matches: &ArgMatches, dotenv: &DotEnv, output: Output) -> Outcome {
-    let in_force = config::in_force(matches, dotenv);
+    let checked = settings.check();
+    let in_force = config::in_force(matches, dotenv, checked.as_ref().ok());
     let json: Vec<_> = in_force
         .iter()
         .map(|(name, value, source)| serde_json::json!({"setting": name, "value": value, "source": source}))
         .collect();
-    let rows = in_force.into_iter().map(|(name, value, source)| vec![name, value, source.to_owned()]);
+    let rows = in_force.into_iter().map(|(name, value, source)| vec![name, value, source]);
     output.table(&json, &["setting", "value", "from"], rows)?;
-    settings.check()?;
+    checked?;
     Ok(())
 }
 
@@ -234,17 +284,55 @@ mod tests {
         command().debug_assert();
     }
 
+    fn refused(arguments: &[&str]) -> String {
+        command().try_get_matches_from(arguments).unwrap_err().to_string()
+    }
+
     #[test]
-    fn settings_are_taken_before_and_after_a_command_and_listed_for_the_server_alone() {
+    fn settings_are_taken_before_and_after_a_command_and_listed_apart() {
         for arguments in
             [["grantd", "--hash-queue", "7", "user", "list"], ["grantd", "user", "list", "--hash-queue", "7"]]
         {
             let matches = command().try_get_matches_from(arguments).unwrap();
             assert_eq!(matches.get_one::<String>("hash_queue").map(String::as_str), Some("7"));
         }
-        let help = |of: &str| command().try_get_matches_from(["grantd", of, "--help"]).unwrap_err().to_string();
-        assert!(help("serve").contains("--hash-queue"));
-        assert!(!help("migrate").contains("--hash-queue"));
+        assert!(refused(&["grantd", "help", "settings"]).contains("GRANTD_HASH_QUEUE"));
+        for of in ["serve", "migrate", "user"] {
+            let help = refused(&["grantd", of, "--help"]);
+            assert!(!help.contains("hash-queue"), "{help}");
+            assert_eq!(help.contains("--listen"), of == "serve", "{help}");
+        }
+    }
+
+    #[test]
+    fn help_fits_two_screens() {
+        for flag in ["-h", "--help"] {
+            let help = refused(&["grantd", flag]);
+            assert!(help.lines().count() <= 50, "{help}");
+            assert!(help.contains("grantd help settings"), "{help}");
+        }
+    }
+
+    #[test]
+    fn flags_of_other_servers_and_near_misses_come_with_a_suggestion() {
+        for flag in ["--port=9000", "--host=x", "--bind=:9000", "--listn"] {
+            for arguments in [&["grantd", flag][..], &["grantd", "serve", flag]] {
+                let said = refused(arguments);
+                assert!(said.contains("unexpected argument") && said.contains("'--listen'"), "{said}");
+            }
+        }
+        assert!(refused(&["grantd", "--port", "9000"]).contains("use --listen :PORT"));
+        assert!(refused(&["grantd", "user", "creat", "maria"]).contains("'create'"));
+    }
+
+    #[test]
+    fn wrong_arguments_show_the_usage_of_their_command() {
+        let matches = command().try_get_matches_from(["grantd", "user", "create", "maria"]).unwrap();
+        let said = with_usage(wrong_usage("no password").into(), &matches).to_string();
+        assert!(said.starts_with("error: no password"), "{said}");
+        assert!(said.contains("Usage: grantd user create [OPTIONS] <USERNAME>"), "{said}");
+        let said = refused(&["grantd", "user", "create"]);
+        assert!(said.contains("Usage: grantd user create"), "{said}");
     }
 
     #[test]

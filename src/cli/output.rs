@@ -33,7 +33,15 @@ impl Output {
             .load_style(presets::NOTHING)
             .set_content_arrangement(ContentArrangement::Dynamic)
             .set_header(head.to_vec());
-        table.add_rows(rows.into_iter().map(|row| row.iter().map(|cell| harmless(cell)).collect::<Vec<_>>()));
+        let cells = |row: Vec<String>| {
+            let cell = |(cell, name): (&String, &&str)| match name.is_empty() {
+                // A column of remarks, such as `disabled`.
+                true => harmless(cell),
+                false => harmless(or_dash(cell)),
+            };
+            row.iter().zip(head).map(cell).collect::<Vec<_>>()
+        };
+        table.add_rows(rows.into_iter().map(cells));
         print(&table.trim_fmt())
     }
 
@@ -48,7 +56,7 @@ impl Output {
         let mut members: Vec<_> = members.into_iter().collect();
         members.sort_by_key(|(name, _)| FIRST.iter().position(|first| first == name).unwrap_or(FIRST.len()));
         for (name, value) in members {
-            table.add_row(vec![name, harmless(&plain(&value))]);
+            table.add_row(vec![name, harmless(or_dash(&plain(&value)))]);
         }
         print(&table.trim_fmt())
     }
@@ -66,11 +74,15 @@ impl Output {
 
 fn plain(value: &serde_json::Value) -> String {
     match value {
-        serde_json::Value::Null => "-".to_owned(),
+        serde_json::Value::Null => String::new(),
         serde_json::Value::String(text) => text.clone(),
         serde_json::Value::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join(" "),
         other => other.to_string(),
     }
+}
+
+fn or_dash(text: &str) -> &str {
+    if text.is_empty() { "-" } else { text }
 }
 
 /// People choose their names: what would steer a terminal is shown instead of done.

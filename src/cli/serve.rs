@@ -23,9 +23,14 @@ pub(super) async fn serve(config: Config) -> Outcome {
     // Before the addresses are bound: a second server is told about the first one, not about its port.
     let _lock = lock(&config.database.url)?;
     let server = Server::start(config, Clock::system()).await?;
-    // Before anything is said: who reads that the server listens may stop it in the same moment.
+    // Before the addresses are printed: a caller that reads them may stop the server at once.
     let signals = Signals::listen()?;
     print(&greeting(&server))?;
+    if server.first_start().is_none() && server.app().config.bootstrap.admin_password.is_some() {
+        tracing::info!(
+            "GRANTD_ADMIN_PASSWORD is ignored: the database is not empty. Set a password with `grantd user passwd NAME`"
+        );
+    }
     run(server, signals).await
 }
 
@@ -35,14 +40,14 @@ pub(super) async fn run(server: Server, mut signals: Signals) -> Outcome {
     let mut running = pin!(server.run());
     tokio::select! {
         done = &mut running => return Ok(done?),
-        () = signals.next() => tracing::info!("stopping when the requests under way are answered"),
+        () = signals.next() => tracing::info!("shutting down: waiting for requests in progress"),
     }
     app.stop();
     drop(rt::spawn(handle.stop(true)));
-    // The server hears nothing while it stops: the second signal ends the process instead.
+    // The server handles no signals while it stops: the second signal ends the process instead.
     tokio::select! {
         done = &mut running => Ok(done?),
-        () = signals.next() => Err("stopped by a second signal, with requests under way".into()),
+        () = signals.next() => Err("stopped by a second signal; requests in progress were aborted".into()),
     }
 }
 
@@ -53,7 +58,7 @@ fn lock(url: &DatabaseUrl) -> Result<Option<ServerLock>, StartError> {
     Ok(Some(ServerLock::acquire(file)?))
 }
 
-/// What asks the server to stop.
+/// The signals that stop the server.
 pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
@@ -73,7 +78,8 @@ impl Signals {
     }
 }
 
-/// One text, written at once: who waits for the address finds the password beside it.
+/// Returns the addresses and, at a first start, the administrator. Printed in one write, so that the password is there
+/// when the address is.
 fn greeting(server: &Server) -> String {
     let first = server.first_start().map(|first| first_start_text(first, &server.url()));
     listening(server).chain(first).collect::<Vec<_>>().join("\n")
@@ -84,12 +90,12 @@ pub(super) fn listening(server: &Server) -> impl Iterator<Item = String> {
     server.urls().map(|url| format!("grantd {} listening on {url}", env!("CARGO_PKG_VERSION")))
 }
 
-/// What a first start says. The generated password is the first thing after the word.
+/// Returns the text of a first start. The generated password follows directly after the word `password`.
 pub(super) fn first_start_text(first: &FirstStart, url: &str) -> String {
     let name = &first.admin_username;
     if !first.admin_made {
         return format!(
-            "\nThis was the first start. There is no administrator yet; make one:\n\n  \
+            "\nThis was the first start. There is no administrator yet; create one:\n\n  \
              grantd user create {name} --role admin\n"
         );
     }
@@ -98,11 +104,11 @@ pub(super) fn first_start_text(first: &FirstStart, url: &str) -> String {
         None => "  password: as in GRANTD_ADMIN_PASSWORD".to_owned(),
     };
     format!(
-        "\nThis was the first start, and an administrator was made:\n\n  user: {name}\n{secret}\n\n\
-         A token, and a call with it (with the password in the place of PASSWORD):\n\n  \
+        "\nThis was the first start, and an administrator was created:\n\n  user: {name}\n{secret}\n\n\
+         Get a token and call a route with it (replace PASSWORD):\n\n  \
          TOKEN=$(curl -s {url}/token -d grant_type=password -d username={name} \\\n      \
          --data-urlencode 'password=PASSWORD' | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')\n  \
          curl -s {url}/users/me -H \"Authorization: Bearer $TOKEN\"\n\n\
-         Every route in the browser: {url}/docs\n"
+         All routes in the browser: {url}/docs\n"
     )
 }

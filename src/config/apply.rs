@@ -7,8 +7,11 @@ use clap::Args;
 use super::check::parse;
 
 #[derive(Args, Clone, Default)]
+#[command(next_help_heading = "Users and set-up")]
 pub(super) struct ApplySettings {
-    /// A set-up file (TOML) that the server applies at each start: the desired scopes, roles, clients and users
+    /// Set-up file (TOML) to apply at each start
+    ///
+    /// It holds the desired scopes, roles, clients and users.
     #[arg(long, env = "GRANTD_APPLY", value_name = "FILE", value_parser = parse::path)]
     apply: Option<PathBuf>,
 }

@@ -7,8 +7,9 @@ use clap::Args;
 use super::check::{Check, parse};
 
 #[derive(Args, Clone)]
+#[command(next_help_heading = "Log and audit")]
 pub(super) struct AuditSettings {
-    /// How long audit events are kept
+    /// Retention period of audit events
     #[arg(long, env = "GRANTD_AUDIT_RETENTION", value_name = "DURATION", default_value = "365d")]
     audit_retention: String,
 }

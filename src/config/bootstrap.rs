@@ -9,15 +9,20 @@ use super::check::{Check, parse};
 use crate::{names::Username, secret::Password};
 
 #[derive(Args, Clone)]
+#[command(next_help_heading = "Users and set-up")]
 #[expect(clippy::struct_field_names, reason = "clap makes the flags of the names")]
 pub(super) struct BootstrapSettings {
-    /// User name of the administrator that the first start of an empty database creates
+    /// Username of the first administrator
+    ///
+    /// The first start of an empty database creates the account.
     #[arg(long, env = "GRANTD_ADMIN_USERNAME", value_name = "NAME", default_value = "admin")]
     admin_username: String,
-    /// That administrator's password. When not set: SQLite: generated and printed once; Postgres: none is created
+    /// Password of the first administrator; ignored once the database has users
+    ///
+    /// When not set, SQLite: generated and printed once; Postgres: no administrator is created.
     #[arg(long, env = "GRANTD_ADMIN_PASSWORD", value_name = "PASSWORD", allow_hyphen_values = true)]
     admin_password: Option<String>,
-    /// A file that holds the value of `GRANTD_ADMIN_PASSWORD`
+    /// File that holds GRANTD_ADMIN_PASSWORD
     #[arg(long, env = "GRANTD_ADMIN_PASSWORD_FILE", value_name = "FILE", value_parser = parse::path)]
     admin_password_file: Option<PathBuf>,
 }

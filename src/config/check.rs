@@ -151,12 +151,12 @@ pub mod parse {
         text.parse().map_err(|_| "allowed is ES256, RS256 or EdDSA".to_owned())
     }
 
-    /// `true` or `false`.
+    /// `true`, `yes` or `1`; `false`, `no` or `0`; in any case.
     pub fn boolean(text: &str) -> Result<bool, String> {
-        match text {
-            "true" => Ok(true),
-            "false" => Ok(false),
-            _ => Err("allowed is true or false".to_owned()),
+        match text.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "1" => Ok(true),
+            "false" | "no" | "0" => Ok(false),
+            _ => Err("allowed is true or false (also yes, no, 1, 0)".to_owned()),
         }
     }
 
@@ -180,6 +180,13 @@ mod tests {
         assert_eq!(parse::duration("15m"), Ok(Duration::from_mins(15)));
         assert_eq!(parse::duration("30d"), Ok(Duration::from_hours(30 * 24)));
         assert!(parse::duration("0s").is_err() && parse::duration("500ms").is_err() && parse::duration("15").is_err());
+    }
+
+    #[test]
+    fn booleans_have_three_spellings() {
+        assert!(["true", "yes", "1", "True", "YES"].iter().all(|text| parse::boolean(text) == Ok(true)));
+        assert!(["false", "no", "0", "False"].iter().all(|text| parse::boolean(text) == Ok(false)));
+        assert!(["", "maybe", "2", "yes "].iter().all(|text| parse::boolean(text).is_err()));
     }
 
     #[test]

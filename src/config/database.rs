@@ -12,12 +12,15 @@ use secrecy::ExposeSecret;
 use super::check::{Check, parse};
 
 #[derive(Args, Clone)]
+#[command(next_help_heading = "Database")]
 #[expect(clippy::struct_field_names, reason = "clap makes the flags of the names")]
 pub(super) struct DatabaseSettings {
-    /// The database: a SQLite file, whose directory is created if missing, or Postgres for several replicas
+    /// SQLite file, or Postgres for several replicas
+    ///
+    /// The directory of the SQLite file is created if missing.
     #[arg(long, env = "DATABASE_URL", value_name = "URL", default_value = "sqlite://data/grantd.db")]
     database_url: String,
-    /// A file that holds the value of `DATABASE_URL`
+    /// File that holds DATABASE_URL
     #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE", value_parser = parse::path)]
     database_url_file: Option<PathBuf>,
     /// Maximum number of connections to Postgres
@@ -46,6 +49,24 @@ pub enum DatabaseUrl {
     Sqlite(PathBuf),
     /// A server. May hold a password.
     Postgres(String),
+}
+
+impl DatabaseUrl {
+    /// Returns the file, or the host and database, for messages: never the password.
+    #[must_use]
+    pub fn description(&self) -> String {
+        match self {
+            Self::Sqlite(path) => format!("the SQLite file {}", path.display()),
+            Self::Postgres(url) => match url.parse::<sqlx::postgres::PgConnectOptions>() {
+                Ok(options) => {
+                    let name =
+                        options.get_database().map(|name| format!("the database {name} of ")).unwrap_or_default();
+                    format!("{name}the Postgres server {}:{}", options.get_host(), options.get_port())
+                }
+                Err(_) => "the Postgres server".to_owned(),
+            },
+        }
+    }
 }
 
 impl fmt::Debug for DatabaseUrl {

@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 
 use clap::{Arg, ArgMatches, parser::ValueSource};
 
-use super::{DotEnv, arguments};
+use super::{Config, DatabaseUrl, DotEnv, MasterKeySource, arguments};
 
 /// Settings whose value is never shown.
 const SECRET: [&str; 2] = ["GRANTD_MASTER_KEY", "GRANTD_ADMIN_PASSWORD"];
 
-fn variable(arg: &Arg) -> Option<String> {
+/// Returns the environment variable of a setting.
+pub(super) fn variable(arg: &Arg) -> Option<String> {
     Some(arg.get_env()?.to_str()?.to_owned())
 }
 
@@ -19,35 +20,84 @@ pub fn settings() -> Vec<Arg> {
     arguments().get_arguments().filter(|arg| arg.get_env().is_some()).cloned().collect()
 }
 
-/// What is in force and where each value came from; secrets hidden.
+/// Returns the value of each setting in force and its source; secrets hidden. `config` is `None` if a setting is wrong:
+/// values that are computed from others are then unknown.
 #[must_use]
-pub fn in_force(matches: &ArgMatches, dotenv: &DotEnv) -> Vec<(String, String, &'static str)> {
-    settings()
-        .iter()
-        .filter_map(|arg| {
-            let name = variable(arg)?;
-            let values: Vec<String> = matches
-                .get_raw(arg.get_id().as_str())
-                .map(|values| values.map(|value| value.to_string_lossy().into_owned()).collect())
-                .unwrap_or_default();
-            let source = match matches.value_source(arg.get_id().as_str()) {
-                Some(ValueSource::CommandLine) => "flag",
-                Some(ValueSource::EnvVariable) if dotenv.has(&name) => ".env",
-                Some(ValueSource::EnvVariable) => "environment",
-                Some(_) => "default",
-                None => "not set",
+pub fn in_force(matches: &ArgMatches, dotenv: &DotEnv, config: Option<&Config>) -> Vec<(String, String, String)> {
+    let settings = settings();
+    let is_set = |name: &str| {
+        let arg = settings.iter().find(|arg| variable(arg).as_deref() == Some(name));
+        arg.is_some_and(|arg| !written(matches, arg).is_empty())
+    };
+    let row = |arg: &Arg| {
+        let name = variable(arg)?;
+        let value = written(matches, arg);
+        let file = format!("{name}_FILE");
+        // A secret's file counts where the variable has only its default or nothing.
+        if is_set(&file) {
+            let shown = match config {
+                Some(config) if name == "DATABASE_URL" => shown_url(&config.database.url),
+                _ => "(hidden)".to_owned(),
             };
-            let value = values.join(",");
-            let shown = if SECRET.contains(&name.as_str()) && !value.is_empty() {
-                "(hidden)".to_owned()
-            } else if name == "DATABASE_URL" {
-                without_password(&value)
-            } else {
-                value
-            };
-            Some((name, shown, source))
-        })
-        .collect()
+            return Some((name, shown, file));
+        }
+        let source = match matches.value_source(arg.get_id().as_str()) {
+            _ if value.is_empty() => "default",
+            Some(ValueSource::CommandLine) => "flag",
+            Some(ValueSource::EnvVariable) if dotenv.has(&name) => ".env",
+            Some(ValueSource::EnvVariable) => "environment",
+            _ => "default",
+        };
+        let shown = if value.is_empty() {
+            config.and_then(|config| computed(&name, config)).unwrap_or_default()
+        } else if SECRET.contains(&name.as_str()) {
+            "(hidden)".to_owned()
+        } else if name == "DATABASE_URL" {
+            without_password(&value)
+        } else {
+            value
+        };
+        Some((name, shown, source.to_owned()))
+    };
+    settings.iter().filter_map(row).collect()
+}
+
+fn written(matches: &ArgMatches, arg: &Arg) -> String {
+    let values = matches.get_raw(arg.get_id().as_str());
+    let values = values.map(|values| values.map(|value| value.to_string_lossy().into_owned()).collect::<Vec<_>>());
+    values.unwrap_or_default().join(",")
+}
+
+/// Returns the value in force of a setting that is not set and has no constant as its default.
+fn computed(name: &str, config: &Config) -> Option<String> {
+    match name {
+        "GRANTD_ISSUER" => Some(issuer(config)),
+        "GRANTD_AUDIENCE" => Some(config.tokens.audience.clone().unwrap_or_else(|| issuer(config))),
+        "GRANTD_HASH_THREADS" => Some(config.hash.threads.to_string()),
+        "GRANTD_LOG_FORMAT" => Some(config.log.format_in_force().as_str().to_owned()),
+        "GRANTD_MASTER_KEY_FILE" => match &config.master_key {
+            MasterKeySource::Beside(path) => Some(path.display().to_string()),
+            MasterKeySource::Given(_) => None,
+        },
+        _ => None,
+    }
+}
+
+fn issuer(config: &Config) -> String {
+    let scheme = if config.tls.files.is_some() { "https" } else { "http" };
+    let of_address = || match config.http.listen.first() {
+        Some(address) if address.port() == 0 => format!("{scheme}://{}:PORT", address.ip()),
+        Some(address) => format!("{scheme}://{address}"),
+        None => String::new(),
+    };
+    config.http.issuer.clone().unwrap_or_else(of_address)
+}
+
+fn shown_url(url: &DatabaseUrl) -> String {
+    match url {
+        DatabaseUrl::Sqlite(path) => format!("sqlite://{}", path.display()),
+        DatabaseUrl::Postgres(url) => without_password(url),
+    }
 }
 
 /// `postgres://user:secret@host/db?password=secret` without its secrets.
@@ -74,24 +124,6 @@ fn without_password(url: &str) -> String {
         let _ = write!(shown, "{separator}{pair}");
     }
     shown
-}
-
-/// Variables that look like a setting and are none: most likely misspelt. Those that Kubernetes sets for a service
-/// named `grantd` are left out.
-#[must_use]
-pub fn unknown_variables() -> Vec<String> {
-    let known: Vec<String> = settings().iter().filter_map(variable).collect();
-    let kubernetes = |name: &str| {
-        name == "GRANTD_PORT"
-            || name.contains("_SERVICE_HOST")
-            || name.contains("_SERVICE_PORT")
-            || name.contains("_PORT_")
-            || (name.ends_with("_PORT") && std::env::var(name).is_ok_and(|value| value.starts_with("tcp://")))
-    };
-    std::env::vars_os()
-        .filter_map(|(name, _)| name.into_string().ok())
-        .filter(|name| name.starts_with("GRANTD_") && !known.contains(name) && !kubernetes(name))
-        .collect()
 }
 
 #[cfg(test)]

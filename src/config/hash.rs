@@ -7,21 +7,24 @@ use clap::Args;
 use super::check::{Check, parse};
 
 #[derive(Args, Clone)]
+#[command(next_help_heading = "Password hashing")]
 #[expect(clippy::struct_field_names, reason = "clap makes the flags of the names")]
 pub(super) struct HashSettings {
-    /// Memory of one password hash (Argon2id)
+    /// Memory per password hash (Argon2id)
     #[arg(long, env = "GRANTD_HASH_MEMORY", value_name = "SIZE", default_value = "19MiB")]
     hash_memory: String,
-    /// Iterations over that memory
+    /// Iterations per password hash
     #[arg(long, env = "GRANTD_HASH_ITERATIONS", value_name = "NUMBER", default_value = "2")]
     hash_iterations: String,
-    /// Number of threads that hash, each with its own memory; when not set, one per core
+    /// Number of hashing threads
+    ///
+    /// When not set, one per core. Each thread has its own memory.
     #[arg(long, env = "GRANTD_HASH_THREADS", value_name = "NUMBER")]
     hash_threads: Option<String>,
-    /// Maximum number of passwords in the queue; further requests are answered 503
+    /// Maximum length of the queue; further requests get 503
     #[arg(long, env = "GRANTD_HASH_QUEUE", value_name = "NUMBER", default_value = "64")]
     hash_queue: String,
-    /// Maximum time in the queue before a request is answered 503
+    /// Maximum time in the queue; then a request gets 503
     #[arg(long, env = "GRANTD_HASH_WAIT", value_name = "DURATION", default_value = "5s")]
     hash_wait: String,
 }

@@ -1,6 +1,6 @@
 //! The addresses that the server listens on, its public URL, and the browsers that may call it.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use clap::Args;
 
@@ -11,8 +11,11 @@ use super::{
 };
 
 #[derive(Args, Clone)]
+#[command(next_help_heading = "Network")]
 pub(super) struct HttpSettings {
-    /// Address to listen on; may be repeated (in a variable: separated by commas). Port 0 picks a free port
+    /// Address to listen on, as ADDRESS:PORT or :PORT (loopback)
+    ///
+    /// May be repeated; in a variable, addresses are separated by commas. Port 0 picks a free port.
     #[arg(
         long,
         env = "GRANTD_LISTEN",
@@ -21,14 +24,15 @@ pub(super) struct HttpSettings {
         default_value = "127.0.0.1:8080"
     )]
     listen: Vec<String>,
-    /// The public URL: `iss` of all tokens, and the base of the URLs in the metadata. Required unless
-    /// every address is loopback; then the default is `http://` and the address
+    /// Public URL: `iss` of all tokens, and the base of the URLs in the metadata
+    ///
+    /// Required unless every address is loopback; then the default is `http://` and the first address.
     #[arg(long, env = "GRANTD_ISSUER", value_name = "URL")]
     issuer: Option<String>,
     /// Origins of single-page applications that may call from a browser
     #[arg(long, env = "GRANTD_CORS_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
     cors_origins: Vec<String>,
-    /// Allows a public address without TLS and without a trusted proxy
+    /// Allow a public address without TLS and without a trusted proxy
     #[arg(long, env = "GRANTD_ALLOW_INSECURE", value_name = "BOOL", default_value = "false",
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     allow_insecure: String,
@@ -47,8 +51,16 @@ pub struct HttpConfig {
     pub workers: usize,
 }
 
+/// Parses `ADDRESS:PORT`. `localhost:PORT` and `:PORT` are the loopback address: a public one must be named.
 fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "allowed is ADDRESS:PORT, such as 127.0.0.1:8080".to_owned())
+    let loopback = text.strip_prefix("localhost:").or_else(|| text.strip_prefix(':'));
+    let parsed = match loopback.map(str::parse::<u16>) {
+        Some(port) => port.ok().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+        None => text.parse().ok(),
+    };
+    parsed.ok_or_else(|| {
+        "allowed is ADDRESS:PORT, such as 127.0.0.1:8080, localhost:8080, :8080 (loopback) or 0.0.0.0:8080".to_owned()
+    })
 }
 
 fn issuer(text: &str) -> Result<String, String> {
@@ -109,5 +121,25 @@ impl HttpSettings {
         }
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         Some(HttpConfig { listen, issuer: issuer?, cors_origins, workers })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::address;
+
+    #[test]
+    fn a_port_or_localhost_is_the_loopback_address() {
+        for (text, expected) in [
+            ("localhost:8081", "127.0.0.1:8081"),
+            (":8081", "127.0.0.1:8081"),
+            ("[::1]:8081", "[::1]:8081"),
+            ("0.0.0.0:8081", "0.0.0.0:8081"),
+        ] {
+            assert_eq!(address(text).unwrap().to_string(), expected);
+        }
+        for text in ["localhost", ":", "localhost:http", ":65536", "127.0.0.1", "example.com:80"] {
+            assert!(address(text).is_err(), "{text}");
+        }
     }
 }

@@ -1,16 +1,23 @@
 //! Filter and format of the log.
 
+use std::io::{self, IsTerminal as _};
+
 use clap::Args;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::check::Check;
 
 #[derive(Args, Clone)]
+#[command(next_help_heading = "Log and audit")]
 pub(super) struct LogSettings {
-    /// Log filter: a level (error, warn, info, debug, trace), or levels by target such as `info,grantd::http=debug`
+    /// Log level: error, warn, info, debug or trace
+    ///
+    /// Levels can be set by target: `info,grantd::http=debug`.
     #[arg(long, env = "GRANTD_LOG", value_name = "FILTER", default_value = "info")]
     log: String,
-    /// Log format: `pretty` or `json`; when not set, pretty on a terminal, else json
+    /// Log format: `pretty` or `json`
+    ///
+    /// When not set, pretty on a terminal, else json.
     #[arg(long, env = "GRANTD_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<String>,
 }
@@ -31,6 +38,26 @@ pub enum LogFormat {
     Pretty,
     /// For machines, an object per line.
     Json,
+}
+
+impl LogFormat {
+    /// Returns its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pretty => "pretty",
+            Self::Json => "json",
+        }
+    }
+}
+
+impl LogConfig {
+    /// Returns the format in force: where none is set, `pretty` if standard error is a terminal, else `json`.
+    #[must_use]
+    pub fn format_in_force(&self) -> LogFormat {
+        let default = if io::stderr().is_terminal() { LogFormat::Pretty } else { LogFormat::Json };
+        self.format.unwrap_or(default)
+    }
 }
 
 fn format(text: &str) -> Result<LogFormat, String> {

@@ -12,12 +12,14 @@ use super::{
 use crate::secret::MasterKey;
 
 #[derive(Args, Clone, Default)]
+#[command(next_help_heading = "Master key")]
 pub(super) struct MasterKeySettings {
-    /// 32 bytes in base64url that seal all secrets in the database; `grantd keygen` generates one. SQLite: created
-    /// beside a new database as `master.key`; Postgres: required
+    /// Key that encrypts all secrets in the database, as printed by `grantd keygen`
+    ///
+    /// 32 bytes in base64url. SQLite: generated beside a new database as `master.key`; Postgres: required.
     #[arg(long, env = "GRANTD_MASTER_KEY", value_name = "KEY", allow_hyphen_values = true)]
     master_key: Option<String>,
-    /// A file that holds the value of `GRANTD_MASTER_KEY`
+    /// File that holds GRANTD_MASTER_KEY
     #[arg(long, env = "GRANTD_MASTER_KEY_FILE", value_name = "FILE", value_parser = parse::path)]
     master_key_file: Option<PathBuf>,
 }

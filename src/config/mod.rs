@@ -10,6 +10,7 @@ mod database;
 mod docs;
 mod dotenv;
 mod hash;
+mod help;
 mod http;
 mod log;
 mod master_key;
@@ -38,9 +39,10 @@ pub use self::{
     bootstrap::BootstrapConfig,
     check::{ConfigErrors, parse},
     database::{DatabaseConfig, DatabaseUrl},
-    docs::{in_force, settings, unknown_variables},
+    docs::{in_force, settings},
     dotenv::DotEnv,
     hash::HashConfig,
+    help::{settings_list, unknown_variables},
     http::HttpConfig,
     log::{LogConfig, LogFormat},
     master_key::MasterKeySource,
@@ -189,16 +191,10 @@ pub(crate) fn arguments() -> clap::Command {
     Alone::command()
 }
 
-/// Makes the settings among a command's arguments usable with each of its subcommands, and keeps them out of the
-/// short help.
+/// Makes the settings among a command's arguments usable with each of its subcommands, and keeps them out of all help:
+/// `grantd help settings` lists them.
 pub(crate) fn as_global(command: clap::Command) -> clap::Command {
-    command.mut_args(|arg| {
-        if arg.get_env().is_some() {
-            arg.global(true).hide_short_help(true).hide_env_values(true).help_heading("Settings")
-        } else {
-            arg
-        }
-    })
+    command.mut_args(|arg| if arg.get_env().is_some() { arg.global(true).hide(true) } else { arg })
 }
 
 impl Config {

@@ -8,11 +8,14 @@ use ipnet::IpNet;
 use super::check::Check;
 
 #[derive(Args, Clone)]
+#[command(next_help_heading = "Network")]
 pub(super) struct ProxySettings {
-    /// Networks of the proxies in front of this server, which are trusted to report the client's address
+    /// Networks of the reverse proxies that are trusted to report the client's address
     #[arg(long, env = "GRANTD_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
     trusted_proxies: Vec<String>,
-    /// The header in which every trusted proxy reports it: `x-forwarded-for` or `forwarded` (RFC 7239)
+    /// Header in which the proxies report the client's address
+    ///
+    /// `x-forwarded-for` or `forwarded` (RFC 7239).
     #[arg(long, env = "GRANTD_PROXY_HEADER", value_name = "HEADER", default_value = "x-forwarded-for")]
     proxy_header: String,
 }

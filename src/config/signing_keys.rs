@@ -8,6 +8,7 @@ use super::check::{Check, parse};
 use crate::validation::named_enum;
 
 #[derive(Args, Clone)]
+#[command(next_help_heading = "Tokens and signing keys")]
 pub(super) struct SigningKeySettings {
     #[arg(
         long,
@@ -17,7 +18,7 @@ pub(super) struct SigningKeySettings {
         default_value = "ES256"
     )]
     signing_algorithm: String,
-    /// How long a signing key signs before it is rotated
+    /// Rotation period of the signing key
     #[arg(long, env = "GRANTD_SIGNING_KEY_TTL", value_name = "DURATION", default_value = "30d")]
     signing_key_ttl: String,
 }

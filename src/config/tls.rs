@@ -7,11 +7,14 @@ use clap::Args;
 use super::check::{Check, parse};
 
 #[derive(Args, Clone)]
+#[command(next_help_heading = "Network")]
 pub(super) struct TlsSettings {
-    /// The certificate chain, in PEM; enables TLS
+    /// Certificate chain in PEM; enables TLS
     #[arg(long, env = "GRANTD_TLS_CERT", value_name = "FILE", value_parser = parse::path)]
     tls_cert: Option<PathBuf>,
-    /// The certificate's private key, in PEM. The file must not be readable by everybody
+    /// Private key of the certificate, in PEM
+    ///
+    /// The file must not be readable by everybody.
     #[arg(long, env = "GRANTD_TLS_KEY", value_name = "FILE", value_parser = parse::path)]
     tls_key: Option<PathBuf>,
 }

@@ -7,8 +7,11 @@ use clap::Args;
 use super::check::{Check, parse};
 
 #[derive(Args, Clone)]
+#[command(next_help_heading = "Tokens and signing keys")]
 pub(super) struct TokenSettings {
-    /// `aud` of tokens of clients without audiences of their own; when not set, the issuer
+    /// `aud` of tokens of clients without audiences of their own
+    ///
+    /// When not set, the issuer.
     #[arg(long, env = "GRANTD_AUDIENCE", value_name = "URI")]
     audience: Option<String>,
     /// Lifetime of an access token
@@ -20,10 +23,12 @@ pub(super) struct TokenSettings {
     /// Maximum session lifetime, however often the session is refreshed
     #[arg(long, env = "GRANTD_SESSION_TTL", value_name = "DURATION", default_value = "90d")]
     session_ttl: String,
-    /// Grace period for a public client to retry with the previous refresh token after a lost response
+    /// Grace period in which a public client may retry with the previous refresh token
+    ///
+    /// A client whose response was lost repeats the refresh.
     #[arg(long, env = "GRANTD_REFRESH_LEEWAY", value_name = "DURATION", default_value = "30s")]
     refresh_leeway: String,
-    /// Enables the password grant (`false`: the OAuth 2.1 profile)
+    /// Enable the password grant; `false` is the OAuth 2.1 profile
     #[arg(long, env = "GRANTD_PASSWORD_GRANT", value_name = "BOOL", default_value = "true")]
     password_grant: String,
 }

@@ -11,10 +11,10 @@ pub enum StoreError {
     #[error("constraint {0} violated")]
     Constraint(&'static str),
     /// The database is unreachable, overloaded or read-only: a retry may succeed later.
-    #[error("the database is not available: {0}")]
+    #[error("the database is not available: {}", reason(.0))]
     Unavailable(#[source] sqlx::Error),
     /// The engine rolled back the transaction and asks for a retry: a serialization failure or a deadlock.
-    #[error("the database asks to repeat the transaction: {0}")]
+    #[error("the database asks to repeat the transaction: {}", reason(.0))]
     Repeat(#[source] sqlx::Error),
     /// A row that the server cannot have written.
     #[error("impossible row in table {table}, id {id}: {problem}")]
@@ -25,6 +25,14 @@ pub enum StoreError {
         id: String,
         /// The problem.
         problem: String,
+    },
+    /// The database could not be opened at the start.
+    #[error("cannot open {database}: {error}")]
+    Open {
+        /// Its file or host, without the password.
+        database: String,
+        /// Why.
+        error: Box<StoreError>,
     },
     /// A migration failed.
     #[error("the schema could not be brought up to date: {0}")]
@@ -37,7 +45,7 @@ pub enum StoreError {
     )]
     FileReplaced(PathBuf),
     /// Anything else: a bug.
-    #[error("the database refused a statement: {0}")]
+    #[error("the database refused a statement: {}", reason(.0))]
     Other(#[source] sqlx::Error),
 }
 
@@ -54,6 +62,7 @@ impl StoreError {
             Self::Constraint(name) => Self::Constraint(name),
             Self::Unavailable(_) | Self::Repeat(_) => Self::Unavailable(sqlx::Error::PoolTimedOut),
             Self::ImpossibleRow { table, id, problem } => Self::impossible(table, id, problem),
+            Self::Open { database, error } => Self::Open { database: database.clone(), error: Box::new(error.again()) },
             Self::Migration(error) => Self::Other(sqlx::Error::Protocol(error.to_string())),
             Self::FileReplaced(path) => Self::FileReplaced(path.clone()),
             Self::Other(error) => Self::Other(sqlx::Error::Protocol(error.to_string())),
@@ -68,6 +77,16 @@ impl StoreError {
     /// Returns whether the engine asks for a retry of the transaction.
     pub(crate) fn asks_for_retry(&self) -> bool {
         matches!(self, Self::Repeat(_))
+    }
+}
+
+/// Returns what failed in words, without the engine's error codes.
+fn reason(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        sqlx::Error::Io(error) => error.to_string(),
+        sqlx::Error::PoolTimedOut => "no connection within GRANTD_DATABASE_TIMEOUT".to_owned(),
+        error => error.to_string(),
     }
 }
 

@@ -80,9 +80,11 @@ impl Store {
     /// Connects and runs the migrations. Of several servers that start at once, one migrates and the others wait.
     pub async fn open(config: &DatabaseConfig, clock: Clock) -> Result<Self, StoreError> {
         let engine = match &config.url {
-            DatabaseUrl::Sqlite(path) => open_sqlite(path, config).await?,
-            DatabaseUrl::Postgres(url) => open_postgres(url, config).await?,
+            DatabaseUrl::Sqlite(path) => open_sqlite(path, config).await,
+            DatabaseUrl::Postgres(url) => open_postgres(url, config).await,
         };
+        let engine =
+            engine.map_err(|error| StoreError::Open { database: config.url.description(), error: Box::new(error) })?;
         Ok(Self { engine, statements: Arc::default(), timeout: config.timeout, clock })
     }
 

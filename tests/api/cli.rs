@@ -333,6 +333,7 @@ fn help_and_completions_know_every_command() {
     assert!(run(&["--version"]).starts_with("grantd 0."));
     assert!(run(&["help", "user"]).contains("passwd"));
     assert!(run(&["serve", "--help"]).contains("GRANTD_LISTEN"));
+    assert!(run(&["help", "settings"]).contains("GRANTD_HASH_QUEUE"));
     assert!(run(&["user", "create", "--help"]).contains("--password-stdin"));
     for shell in ["bash", "zsh", "fish"] {
         let script = run(&["completions", shell]);

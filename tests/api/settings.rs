@@ -50,7 +50,7 @@ fn everything_that_is_wrong_is_said_at_once() {
         ("--refresh-token-ttl", "soon", "GRANTD_REFRESH_TOKEN_TTL"),
         ("--session-ttl", "0d", "GRANTD_SESSION_TTL"),
         ("--signing-algorithm", "HS256", "GRANTD_SIGNING_ALGORITHM"),
-        ("--password-grant", "yes", "GRANTD_PASSWORD_GRANT"),
+        ("--password-grant", "maybe", "GRANTD_PASSWORD_GRANT"),
         ("--hash-memory", "19MB", "GRANTD_HASH_MEMORY"),
         ("--audit-retention", "1y 0", "GRANTD_AUDIT_RETENTION"),
         ("--hash-iterations", "0", "GRANTD_HASH_ITERATIONS"),
@@ -121,12 +121,18 @@ fn config_says_what_is_in_force_and_where_it_came_from() {
     assert_eq!(of("GRANTD_ACCESS_TOKEN_TTL"), ("5m".to_owned(), "environment".to_owned()));
     assert_eq!(of("GRANTD_HASH_QUEUE"), ("7".to_owned(), "flag".to_owned()));
     assert_eq!(of("GRANTD_SESSION_TTL"), ("90d".to_owned(), "default".to_owned()));
-    assert_eq!(of("GRANTD_ISSUER"), (String::new(), "not set".to_owned()));
+    // Values that are computed are shown as they are in force, and those of files by their source.
+    assert_eq!(of("GRANTD_ISSUER"), ("http://127.0.0.1:PORT".to_owned(), "default".to_owned()));
+    assert_eq!(of("GRANTD_AUDIENCE"), of("GRANTD_ISSUER"));
+    assert_eq!(of("GRANTD_HASH_THREADS"), ("1".to_owned(), "environment".to_owned()));
+    assert_eq!(of("GRANTD_LOG_FORMAT"), ("json".to_owned(), "default".to_owned()));
+    assert_eq!(of("GRANTD_ADMIN_PASSWORD"), ("(hidden)".to_owned(), "GRANTD_ADMIN_PASSWORD_FILE".to_owned()));
+    assert_eq!(of("GRANTD_CORS_ORIGINS"), (String::new(), "default".to_owned()));
     assert_eq!(of("GRANTD_MASTER_KEY").1, "environment");
     let (said, warned) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert!(!said.contains(crate::harness::MASTER_KEY) && !said.contains("from a file"), "{said}");
     // A misspelt one is a warning; what Kubernetes sets by itself is not.
-    assert!(warned.contains("GRANTD_ACCES_TOKEN_TTL"), "{warned}");
+    assert!(warned.contains("GRANTD_ACCES_TOKEN_TTL: did you mean GRANTD_ACCESS_TOKEN_TTL?"), "{warned}");
     assert!(!warned.contains("SERVICE_HOST") && !warned.contains("8080_TCP"), "{warned}");
 }
 

@@ -95,6 +95,7 @@ async fn what_cannot_be_used_is_named() {
     let address = taken.url().trim_start_matches("http://").to_owned();
     let why = refusal(&database, &["--listen", &address]).await;
     assert!(why.contains("GRANTD_LISTEN") && why.contains(&address), "{why}");
+    assert!(why.contains("already in use") && why.contains("--listen"), "{why}");
 
     let missing = database.directory().join("missing.pem").display().to_string();
     let why = refusal(&database, &["--tls-cert", &missing, "--tls-key", &missing]).await;
@@ -106,12 +107,13 @@ async fn what_cannot_be_used_is_named() {
     for url in [format!("sqlite://{}", file.display()), format!("sqlite://{}/below/grantd.db", file.display())] {
         let clock = grantd::clock::Clock::manual(beginning());
         let why = TestServer::on(&url, &[], clock).await.err().unwrap();
-        assert!(why.contains("DATABASE_URL"), "{why}");
+        assert!(why.contains("DATABASE_URL") && why.contains("/file"), "{why}");
+        assert!(!why.contains("code:"), "{why}");
     }
     let clock = grantd::clock::Clock::manual(beginning());
     let away = TestServer::on("postgres://u:secret@127.0.0.1:1/x", &["--database-timeout", "1s"], clock).await;
     let why = away.err().unwrap();
-    assert!(why.contains("DATABASE_URL") && !why.contains("secret"), "{why}");
+    assert!(why.contains("DATABASE_URL") && why.contains("127.0.0.1:1") && !why.contains("secret"), "{why}");
 }
 
 #[actix_web::test]

@@ -10,7 +10,9 @@ fn variable(arg: &Arg) -> Option<String> {
 }
 
 fn help(arg: &Arg) -> String {
-    arg.get_long_help().or(arg.get_help()).map(ToString::to_string).unwrap_or_default()
+    let help = arg.get_long_help().or(arg.get_help()).map(ToString::to_string).unwrap_or_default();
+    // The first paragraph is the short help, without a full stop.
+    help.trim_end_matches('.').replace("\n\n", ". ").replace('\n', " ")
 }
 
 fn default(arg: &Arg) -> Option<String> {
@@ -40,7 +42,7 @@ pub(crate) fn env_example() -> String {
     for (name, arg, has_file) in with_file_forms() {
         let file = if has_file { format!(" Also {name}_FILE: a file that holds it.") } else { String::new() };
         let value = default(&arg).unwrap_or_default();
-        let _ = write!(text, "\n# {}.{file}\n# {name}={value}\n", help(&arg).replace('\n', " "));
+        let _ = write!(text, "\n# {}.{file}\n# {name}={value}\n", help(&arg));
     }
     text
 }
@@ -51,7 +53,7 @@ pub(crate) fn settings_table() -> String {
     for (name, arg, has_file) in with_file_forms() {
         let file = if has_file { format!(", `{name}_FILE`") } else { String::new() };
         let value = default(&arg).map(|value| format!("`{value}`")).unwrap_or_default();
-        let _ = writeln!(text, "| `{name}`{file} | {value} | {}. |", help(&arg).replace('\n', " "));
+        let _ = writeln!(text, "| `{name}`{file} | {value} | {}. |", help(&arg));
     }
     text
 }
