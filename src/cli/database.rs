@@ -57,7 +57,7 @@ impl Database<'_> {
 
     /// Returns where the location of the database came from.
     fn source(&self) -> String {
-        let settings = config::in_force(self.matches, self.dotenv);
+        let settings = config::in_force(self.matches, self.dotenv, None);
         let is_set = |name: &str| settings.iter().any(|(setting, value, _)| setting == name && !value.is_empty());
         let name = if is_set("DATABASE_URL_FILE") { "DATABASE_URL_FILE" } else { "DATABASE_URL" };
         let source = settings.iter().find(|(setting, ..)| setting == name).map_or("default", |(.., source)| source);

@@ -51,24 +51,6 @@ pub enum DatabaseUrl {
     Postgres(String),
 }
 
-impl DatabaseUrl {
-    /// Returns the file, or the host and database, for messages: never the password.
-    #[must_use]
-    pub fn description(&self) -> String {
-        match self {
-            Self::Sqlite(path) => format!("the SQLite file {}", path.display()),
-            Self::Postgres(url) => match url.parse::<sqlx::postgres::PgConnectOptions>() {
-                Ok(options) => {
-                    let name =
-                        options.get_database().map(|name| format!("the database {name} of ")).unwrap_or_default();
-                    format!("{name}the Postgres server {}:{}", options.get_host(), options.get_port())
-                }
-                Err(_) => "the Postgres server".to_owned(),
-            },
-        }
-    }
-}
-
 impl fmt::Debug for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -84,7 +84,7 @@ impl Store {
             DatabaseUrl::Postgres(url) => open_postgres(url, config).await,
         };
         let engine =
-            engine.map_err(|error| StoreError::Open { database: config.url.description(), error: Box::new(error) })?;
+            engine.map_err(|error| StoreError::Open { database: config.url.to_string(), error: Box::new(error) })?;
         Ok(Self { engine, statements: Arc::default(), timeout: config.timeout, clock })
     }
 
