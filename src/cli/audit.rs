@@ -1,4 +1,4 @@
-//! `grantd audit …`
+//! `grantd audit`: the audit log.
 
 use chrono::{DateTime, Utc};
 use clap::Subcommand;
@@ -15,21 +15,21 @@ use crate::{
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// List what happened, newest first
+    /// List audit events, newest first
     List {
-        /// Only what this user or client did: an id
+        /// Only events with this actor: the id of a user or client
         #[arg(long, value_name = "ID")]
         actor: Option<String>,
-        /// Only what was done to this: the id of a user, client or key, or the name of a role or scope
+        /// Only events with this subject: the id of a user, client or key, or the name of a role or scope
         #[arg(long, value_name = "ID")]
         subject: Option<String>,
         /// Only events of this kind, such as `login.failed`
         #[arg(long, value_parser = str::parse::<Kind>)]
         kind: Option<Kind>,
-        /// Only what happened at this time or later, such as 2026-01-31T12:00:00Z
+        /// Only events at or after this time, such as 2026-01-31T12:00:00Z
         #[arg(long, value_name = "TIME", value_parser = audit::since)]
         since: Option<DateTime<Utc>>,
-        /// How many events at most
+        /// Maximum number of events
         #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
     },

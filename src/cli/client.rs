@@ -1,4 +1,4 @@
-//! `grantd client …`
+//! `grantd client`: the applications that request tokens.
 
 use std::{
     path::{Path, PathBuf},
@@ -11,6 +11,7 @@ use secrecy::ExposeSecret;
 
 use super::{
     Outcome,
+    confirm::{Confirmation, count},
     output::{self, Output},
 };
 use crate::{
@@ -22,89 +23,95 @@ use crate::{
     names::{Audience, ClientId},
     patch::Patch,
     secret::{self, CLIENT_SECRET},
-    store::pages::{PAGE, every},
+    sessions,
+    store::{
+        Conn, StoreError, Transaction,
+        pages::{PAGE, every},
+    },
 };
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Create a client and print the secret of a confidential one, once
+    /// Create a client, and print its secret if it is confidential
     Create {
-        /// Its id: a-z, 0-9 and -
+        /// Id of the client: a-z, 0-9 and -
         client_id: ClientId,
-        /// For people; when absent, the id
+        /// Name to show [default: the id]
         #[arg(long)]
         name: Option<String>,
-        /// Whether it can keep a secret: `confidential` or `public`
+        /// `confidential` for clients that can keep a secret, else `public`
         #[arg(long = "type", value_name = "TYPE", value_parser = str::parse::<ClientKind>)]
         kind: ClientKind,
-        /// A grant that it may use: `password`, `refresh_token`, `client_credentials`; may be repeated
+        /// Allowed grant: `password`, `refresh_token` or `client_credentials`; may be repeated
         #[arg(long = "grant", value_name = "GRANT", required = true)]
         grants: Vec<GrantType>,
-        /// A scope that it may ask for; may be repeated
+        /// Allowed scope; may be repeated
         #[arg(long = "scope", value_name = "SCOPE")]
         scopes: Vec<Scope>,
-        /// Whom its tokens are for; may be repeated. When absent, the server's audience
+        /// Audience of its tokens; may be repeated [default: the server's audience]
         #[arg(long = "token-audience", value_name = "URI")]
         audiences: Vec<String>,
-        /// How long its access tokens live; when absent, as set for the server
+        /// Lifetime of its access tokens [default: the server's setting]
         #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
         token_ttl: Option<Duration>,
-        /// A file with the JWK set of the public keys that prove it by `private_key_jwt`
+        /// File with the JWK set of its public keys, for `private_key_jwt`
         #[arg(long, value_name = "FILE")]
         jwks: Option<PathBuf>,
     },
-    /// Give a client a new secret, which is printed, once
+    /// Rotate a client's secret, and print the new one
     Secret {
-        /// Its id
+        /// Id of the client
         client_id: ClientId,
-        /// How long the secret before lives on
+        /// How long the previous secret stays valid [default: 0s]
         #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
         old_valid_for: Option<Duration>,
     },
     /// List all clients
     List,
-    /// Show one client
+    /// Show a client
     Show {
-        /// Its id
+        /// Id of the client
         client_id: ClientId,
     },
-    /// Give a client nothing from now on
+    /// Disable a client and revoke its tokens
     Disable {
-        /// Its id
+        /// Id of the client
         client_id: ClientId,
     },
-    /// Let a disabled client ask again
+    /// Enable a disabled client
     Enable {
-        /// Its id
+        /// Id of the client
         client_id: ClientId,
     },
-    /// Change what is known of a client, and what it may do
+    /// Change a client
     Change {
-        /// Its id
+        /// Id of the client
         client_id: ClientId,
-        /// For people
+        /// New name to show
         #[arg(long)]
         name: Option<String>,
-        /// All grants that it may use from now on; may be repeated
+        /// Allowed grant; may be repeated. Replaces the current grants
         #[arg(long = "grant", value_name = "GRANT")]
         grants: Vec<GrantType>,
-        /// All scopes that it may ask for from now on; may be repeated
+        /// Allowed scope; may be repeated. Replaces the current scopes
         #[arg(long = "scope", value_name = "SCOPE")]
         scopes: Vec<Scope>,
-        /// All that its tokens are for from now on; may be repeated
+        /// Audience of its tokens; may be repeated. Replaces the current audiences
         #[arg(long = "token-audience", value_name = "URI")]
         audiences: Vec<String>,
-        /// How long its access tokens live
+        /// New lifetime of its access tokens
         #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
         token_ttl: Option<Duration>,
-        /// A file with the JWK set of the public keys that prove it by `private_key_jwt`
+        /// File with the JWK set of its public keys, for `private_key_jwt`
         #[arg(long, value_name = "FILE")]
         jwks: Option<PathBuf>,
     },
-    /// Delete a client, and with it its sessions and tokens
+    /// Delete a client, end its sessions and revoke its tokens
     Delete {
-        /// Its id
+        /// Id of the client
         client_id: ClientId,
+        #[command(flatten)]
+        confirmation: Confirmation,
     },
 }
 
@@ -137,12 +144,7 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
             if output.json { Ok(()) } else { output::print("\nThe secret is not shown again.") }
         }
         Command::List => {
-            let conn = &mut app.store.read().await?;
-            let all = every(
-                async |after: Option<String>| clients::list(conn, &after.unwrap_or_default(), PAGE).await,
-                |client| client.client_id.to_string(),
-            )
-            .await?;
+            let all = all_clients(&mut app.store.read().await?).await?;
             let rows = all.iter().map(row);
             output.table(&all, &["client_id", "type", "grants", "scopes", "audiences", ""], rows)
         }
@@ -161,11 +163,33 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
             };
             change(app, &client_id, &patch, output).await
         }
-        Command::Delete { client_id } => {
-            app.write(async |tx| clients::delete(tx, &client_id, &by, now).await).await?;
-            output.done("The client is gone, and its sessions and tokens are good for nothing.")
-        }
+        Command::Delete { client_id, confirmation } => delete(app, &client_id, &confirmation, output).await,
     }
+}
+
+pub(super) async fn all_clients(conn: &mut Conn) -> Result<Vec<Client>, StoreError> {
+    let list = async |after: Option<String>| clients::list(conn, &after.unwrap_or_default(), PAGE).await;
+    every(list, |client| client.client_id.to_string()).await
+}
+
+async fn delete(app: &App, id: &ClientId, confirmation: &Confirmation, output: Output) -> Outcome {
+    let by = Authority::system();
+    let sessions = {
+        let conn = &mut app.store.read().await?;
+        clients::find(conn, id).await?;
+        sessions::count_of_client(conn, id, app.now()).await?
+    };
+    confirmation.ask(&format!(
+        "This deletes the client {id}, ends {} and revokes all its tokens.",
+        count(sessions, "session")
+    ))?;
+    let delete = async |tx: &mut Transaction| {
+        // Counted again: the question may have been on the screen for a while.
+        let sessions = sessions::count_of_client(tx, id, app.now()).await?;
+        clients::delete(tx, id, &by, app.now()).await.map(|()| sessions)
+    };
+    let ended = app.write(delete).await?;
+    output.done(&format!("Deleted the client {id}; {} ended.", count(ended, "session")))
 }
 
 async fn change(app: &App, id: &ClientId, patch: &ClientPatch, output: Output) -> Outcome {

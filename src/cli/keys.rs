@@ -1,4 +1,4 @@
-//! `grantd keys …`
+//! `grantd keys`: the signing keys, and the master key.
 
 use std::path::PathBuf;
 
@@ -6,40 +6,43 @@ use clap::Subcommand;
 
 use super::{
     Outcome,
+    confirm::Confirmation,
     output::{self, Output},
 };
 use crate::{
     app::App,
     audit::Origin,
     config::{self, Algorithm, parse},
-    keys::{self, SigningKey},
+    keys::{self, KeyState, SigningKey},
 };
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// List the signing keys whose tokens may live
+    /// List the signing keys whose tokens may be live
     List,
-    /// Publish the key that signs next; it does so when every service can know it
+    /// Rotate the signing key: publish a new key, which signs once every service can know it
     Rotate {
         #[arg(
             long,
-            help = "What it signs with: ES256, RS256 or EdDSA; when absent, as set for the server",
+            help = "Algorithm of the new key: ES256, RS256 or EdDSA [default: GRANTD_SIGNING_ALGORITHM]",
             value_parser = parse::algorithm
         )]
         algorithm: Option<Algorithm>,
-        /// Let it sign at once: services that keep the public keys refuse its tokens until they ask again
+        /// Sign with the new key at once: services reject its tokens until they fetch the public keys again
         #[arg(long)]
         immediately: bool,
     },
-    /// Retire a compromised key at once, and invalidate all its tokens
+    /// Retire a compromised signing key, and invalidate all access tokens signed with it
     Retire {
-        /// Which
+        /// Id of the key, from `grantd keys list`
         #[arg(allow_hyphen_values = true)]
         kid: String,
+        #[command(flatten)]
+        confirmation: Confirmation,
     },
-    /// Seal everything in the database under another master key, which all servers need from then on
+    /// Seal all secrets in the database under a new master key, which every server needs from then on
     Rewrap {
-        /// The file with the new master key, as `grantd keygen` prints one
+        /// File with the new master key; `grantd keygen` generates one
         #[arg(long, value_name = "FILE")]
         new_master_key_file: PathBuf,
     },
@@ -57,11 +60,7 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
             let rotate = app.write(async |tx| app.keys.rotate(tx, &new, immediately, &origin, now).await);
             output.object(&rotate.await?)
         }
-        Command::Retire { kid } => {
-            let new = app.keys.generate(None).await?;
-            app.write(async |tx| app.keys.retire(tx, &kid, &new, &origin, now).await).await?;
-            output.done("The key is gone, and its tokens are good for nothing.")
-        }
+        Command::Retire { kid, confirmation } => retire(app, &kid, &confirmation, output).await,
         Command::Rewrap { new_master_key_file: file } => {
             let problem = |problem: String| format!("--new-master-key-file: {}: {problem}", file.display());
             let new = config::read_master_key(&file).map_err(problem)?;
@@ -70,11 +69,29 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
                 return output.done("rewrapped");
             }
             output::print(
-                "Everything is sealed under the new master key. Put it in the place of the old one (GRANTD_MASTER_KEY, or \
-                 master.key beside the database) before a server is started, and start those again that run.",
+                "All secrets are sealed under the new master key. Replace the old one with it now (GRANTD_MASTER_KEY, or \
+                 master.key beside the database), and restart all running servers.",
             )
         }
     }
+}
+
+async fn retire(app: &App, kid: &str, confirmation: &Confirmation, output: Output) -> Outcome {
+    let keys = keys::list(&mut app.store.read().await?, app.now()).await?;
+    // A key that is not listed signed no live token, or does not exist: nothing to ask.
+    if let Some(key) = keys.iter().find(|key| key.kid == kid) {
+        confirmation.ask(&match key.state {
+            KeyState::Active => format!(
+                "This retires {kid}, which is the active signing key: a new key signs from now on, and every access token \
+                 signed with {kid} is invalid at once."
+            ),
+            KeyState::Next => format!("This retires {kid}, the next signing key, which has signed no tokens yet."),
+            KeyState::Retired => format!("This invalidates every access token signed with {kid}, a retired signing key."),
+        })?;
+    }
+    let new = app.keys.generate(None).await?;
+    app.write(async |tx| app.keys.retire(tx, kid, &new, &Origin::system(), app.now()).await).await?;
+    output.done(&format!("Retired the signing key {kid}; the access tokens signed with it are invalid."))
 }
 
 fn row(key: &SigningKey) -> Vec<String> {

@@ -3,6 +3,7 @@
 mod apply;
 mod audit;
 mod client;
+mod confirm;
 mod database;
 mod keys;
 mod output;

@@ -1,41 +1,52 @@
-//! `grantd role …` and `grantd scope …`
+//! `grantd role` and `grantd scope`: what users and clients may do.
 
 use clap::Subcommand;
 use grantd_guard::Scope;
 
-use super::{Outcome, output::Output};
+use super::{
+    Outcome,
+    client::all_clients,
+    confirm::{Confirmation, count},
+    output::Output,
+};
 use crate::{
     app::App,
     authority::Authority,
     names::{Description, RoleName},
-    roles,
-    store::pages::{PAGE, every},
+    roles::{self, Role},
+    store::{
+        Conn, StoreError,
+        pages::{PAGE, every},
+    },
+    users,
 };
 
 #[derive(Subcommand)]
 pub(super) enum RoleCommand {
     /// Create a role or replace its scopes
     Set {
-        /// Its name
+        /// Name of the role
         name: RoleName,
-        /// For people
+        /// Description, for people
         #[arg(long)]
         description: Option<String>,
-        /// A scope that it gives; may be repeated. Those that are not named are taken from it
+        /// Scope of the role; may be repeated. Replaces its current scopes
         #[arg(long = "scope", value_name = "SCOPE", required = true)]
         scopes: Vec<Scope>,
     },
     /// List all roles
     List,
-    /// Show one role
+    /// Show a role
     Show {
-        /// Its name
+        /// Name of the role
         name: String,
     },
-    /// Delete a role, and take it from all that have it
+    /// Delete a role and remove it from all users
     Delete {
-        /// Its name
+        /// Name of the role
         name: String,
+        #[command(flatten)]
+        confirmation: Confirmation,
     },
 }
 
@@ -43,23 +54,25 @@ pub(super) enum RoleCommand {
 pub(super) enum ScopeCommand {
     /// Create or update a scope
     Set {
-        /// Its name
+        /// Name of the scope
         name: Scope,
-        /// For people
+        /// Description, for people
         #[arg(long)]
         description: Option<String>,
     },
     /// List all scopes
     List,
-    /// Show one scope
+    /// Show a scope
     Show {
-        /// Its name
+        /// Name of the scope
         name: String,
     },
-    /// Delete a scope, and take it from all roles and clients
+    /// Delete a scope and remove it from all roles and clients
     Delete {
-        /// Its name
+        /// Name of the scope
         name: String,
+        #[command(flatten)]
+        confirmation: Confirmation,
     },
 }
 
@@ -76,11 +89,7 @@ pub(super) async fn run_role(command: RoleCommand, app: &App, output: Output) ->
         }
         RoleCommand::List => {
             let conn = &mut app.store.read().await?;
-            let all = every(
-                async |after: Option<String>| roles::list_roles(conn, &after.unwrap_or_default(), PAGE).await,
-                |role| role.name.to_string(),
-            )
-            .await?;
+            let all = all_roles(conn).await?;
             let rows = all.iter().map(|role| {
                 vec![
                     role.name.to_string(),
@@ -92,11 +101,7 @@ pub(super) async fn run_role(command: RoleCommand, app: &App, output: Output) ->
             output.table(&all, &["name", "scopes", "description", ""], rows)
         }
         RoleCommand::Show { name } => output.object(&roles::find_role(&mut app.store.read().await?, &name).await?),
-        RoleCommand::Delete { name } => {
-            let (by, now) = (Authority::system(), app.now());
-            app.write(async |tx| roles::delete_role(tx, &name, &by, now).await).await?;
-            output.done("The role is gone, and nobody has it any more.")
-        }
+        RoleCommand::Delete { name, confirmation } => delete_role(app, &name, &confirmation, output).await,
     }
 }
 
@@ -124,12 +129,49 @@ pub(super) async fn run_scope(command: ScopeCommand, app: &App, output: Output) 
             output.table(&all, &["name", "description", ""], rows)
         }
         ScopeCommand::Show { name } => output.object(&roles::find_scope(&mut app.store.read().await?, &name).await?),
-        ScopeCommand::Delete { name } => {
-            let (by, now) = (Authority::system(), app.now());
-            app.write(async |tx| roles::delete_scope(tx, &name, &by, now).await).await?;
-            output.done("The scope is gone, and no role or client has it any more.")
-        }
+        ScopeCommand::Delete { name, confirmation } => delete_scope(app, &name, &confirmation, output).await,
     }
+}
+
+async fn all_roles(conn: &mut Conn) -> Result<Vec<Role>, StoreError> {
+    let list = async |after: Option<String>| roles::list_roles(conn, &after.unwrap_or_default(), PAGE).await;
+    every(list, |role| role.name.to_string()).await
+}
+
+async fn delete_role(app: &App, name: &str, confirmation: &Confirmation, output: Output) -> Outcome {
+    let by = Authority::system();
+    let (name, users) = {
+        let conn = &mut app.store.read().await?;
+        let name = roles::find_role(conn, name).await?.name;
+        let users = users::count_with_role(conn, name.as_str()).await?;
+        (name, count(users, "user"))
+    };
+    confirmation.ask(&format!("This deletes the role {name} and removes it from {users}."))?;
+    app.write(async |tx| roles::delete_role(tx, name.as_str(), &by, app.now()).await).await?;
+    output.done(&format!("Deleted the role {name}; it was removed from {users}."))
+}
+
+async fn delete_scope(app: &App, name: &str, confirmation: &Confirmation, output: Output) -> Outcome {
+    let by = Authority::system();
+    let (name, holders) = {
+        let conn = &mut app.store.read().await?;
+        let name = roles::find_scope(conn, name).await?.name;
+        let holders = holders_of_scope(conn, name.as_str()).await?;
+        (name, holders)
+    };
+    confirmation.ask(&format!(
+        "This deletes the scope {name} and removes it from {holders}. Tokens carry it until they expire."
+    ))?;
+    app.write(async |tx| roles::delete_scope(tx, name.as_str(), &by, app.now()).await).await?;
+    output.done(&format!("Deleted the scope {name}; it was removed from {holders}."))
+}
+
+/// Returns how many roles, clients and users have a scope: `1 role, no clients and 2 users`.
+async fn holders_of_scope(conn: &mut Conn, name: &str) -> Result<String, StoreError> {
+    let roles = all_roles(conn).await?.iter().filter(|role| role.scopes.contains(name)).count();
+    let clients = all_clients(conn).await?.iter().filter(|client| client.scopes.contains(name)).count();
+    let users = users::count_with_scope(conn, name).await?;
+    Ok(format!("{}, {} and {}", count(roles, "role"), count(clients, "client"), count(users, "user")))
 }
 
 fn built_in(built_in: bool) -> String {

@@ -1,9 +1,10 @@
-//! `grantd session …`
+//! `grantd session`: where users are logged in.
 
 use clap::Subcommand;
 
 use super::{
     Outcome,
+    confirm::count,
     output::{self, Output},
 };
 use crate::{
@@ -12,23 +13,26 @@ use crate::{
     authority::Authority,
     ids::SessionId,
     sessions,
-    store::pages::{PAGE, every},
+    store::{
+        Transaction,
+        pages::{PAGE, every},
+    },
     users,
 };
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// List the sessions of a user that live
+    /// List the live sessions of a user
     List {
-        /// Name, e-mail or id
+        /// Name, e-mail address or id
         user: String,
     },
-    /// End a session, or all of a user's: none of their tokens is good for anything any more
+    /// End a session, or all sessions of a user, and revoke their tokens
     End {
-        /// Which, as `list` shows it
+        /// Id of the session, from `grantd session list`
         #[arg(required_unless_present = "user")]
         id: Option<String>,
-        /// End all sessions of this user: name, e-mail or id
+        /// End all sessions of this user: name, e-mail address or id
         #[arg(long, conflicts_with = "id")]
         user: Option<String>,
     },
@@ -71,12 +75,16 @@ async fn end_one(app: &App, id: &str, output: Output) -> Outcome {
     if !ended {
         return Err(sessions::not_found(id).into());
     }
-    output.done("The session has ended, and its tokens are good for nothing.")
+    output.done(&format!("Ended the session {id} and revoked its tokens."))
 }
 
 async fn end_all(app: &App, user: &str, output: Output) -> Outcome {
-    let user = users::find(&mut app.store.read().await?, user).await?.id;
+    let user = users::find(&mut app.store.read().await?, user).await?;
     let (by, now) = (Authority::system(), app.now());
-    app.write(async |tx| users::end_sessions(tx, user, &by, now).await).await?;
-    output.done("All sessions of the user have ended, and their tokens are good for nothing.")
+    let end = async |tx: &mut Transaction| {
+        let sessions = sessions::count_of_user(tx, user.id, now).await?;
+        users::end_sessions(tx, user.id, &by, now).await.map(|()| sessions)
+    };
+    let ended = app.write(end).await?;
+    output.done(&format!("Ended {} of the user {} and revoked their tokens.", count(ended, "session"), user.username))
 }

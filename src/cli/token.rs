@@ -1,4 +1,4 @@
-//! `grantd token …`
+//! `grantd token`: explains access tokens.
 
 use std::io::{self, Read as _};
 
@@ -16,14 +16,15 @@ use crate::{app::App, ids::UserId, keys};
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Say what an access token from standard input says, whether this server would accept it, and if not, why
+    /// Decode and verify the access token on standard input
     ///
-    /// The exit code is 0 when it is accepted, 1 when it is not.
+    /// Prints the header and the claims, whether this server accepts the token, and if not, all reasons. The exit code is 0
+    /// when the token is accepted and 1 when it is not.
     Explain {
-        /// A scope that is needed; may be repeated
+        /// Required scope; may be repeated
         #[arg(long = "scope", value_name = "SCOPE")]
         scopes: Vec<Scope>,
-        /// Whom it must be for; when absent, this server
+        /// Required audience [default: the audiences of this server]
         #[arg(long = "token-audience", value_name = "URI")]
         audience: Option<String>,
     },
@@ -49,7 +50,7 @@ struct Explained {
     header: Option<Value>,
     claims: Option<Value>,
     key: String,
-    /// Every reason there is; none: it is accepted.
+    /// All reasons for which the token is refused; empty if it is accepted.
     refused: Vec<String>,
 }
 
@@ -110,7 +111,7 @@ fn part(text: &str) -> Option<Value> {
     serde_json::from_slice(&json).ok().filter(Value::is_object)
 }
 
-/// What a token says may be anything, and goes to a terminal: nothing in it moves the cursor.
+/// Escapes control characters: the claims of a forged token must not steer the terminal.
 fn plain(line: &str) -> String {
     line.chars().map(|c| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() }).collect()
 }
@@ -129,7 +130,7 @@ fn ago(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     if at > now { format!("in {between}") } else { format!("{between} ago") }
 }
 
-/// What is wrong with a token that is genuine and lives.
+/// Returns the reasons to refuse a token that is genuine and live.
 async fn objections(
     app: &App,
     claims: &Claims,
@@ -147,7 +148,7 @@ async fn objections(
     }
     if let Some(user) = UserId::parse(&claims.sub) {
         match app.users.read(user).await? {
-            None => objections.push("its user does not exist any more".to_owned()),
+            None => objections.push("its user was deleted".to_owned()),
             Some(user) if user.disabled => objections.push("its user is disabled".to_owned()),
             Some(_) => {}
         }

@@ -1,17 +1,26 @@
-//! `grantd user …`
+//! `grantd user`: users, their roles and passwords.
 
 use std::{error::Error, str::FromStr};
 
 use clap::Subcommand;
 
-use super::{Outcome, output::Output, password::PasswordArgs};
+use super::{
+    Outcome,
+    confirm::{Confirmation, count},
+    output::Output,
+    password::PasswordArgs,
+};
 use crate::{
     app::App,
     authority::Authority,
     ids::UserId,
     names::{DisplayName, Email, RoleName, Username},
     patch::Patch,
-    store::pages::{PAGE, every},
+    sessions,
+    store::{
+        Transaction,
+        pages::{PAGE, every},
+    },
     users::{self, Filter, NewUser, User, UserPatch},
 };
 
@@ -19,80 +28,82 @@ use crate::{
 pub(super) enum Command {
     /// Create a user
     Create {
-        /// What the user logs in with
+        /// Name to log in with
         username: Username,
-        /// An address, with which the user may log in too
+        /// E-mail address; the user may log in with it too
         #[arg(long)]
         email: Option<Email>,
-        /// What the user is called
+        /// Name to show
         #[arg(long, value_name = "NAME")]
         display_name: Option<String>,
-        /// A role of the user; may be repeated. Everybody has `member`
+        /// Role of the user; may be repeated. Every user has `member`
         #[arg(long = "role", value_name = "ROLE")]
         roles: Vec<RoleName>,
         #[command(flatten)]
         password: PasswordArgs,
     },
-    /// List users, all or some
+    /// List users
     List {
-        /// How the name begins or, with an @ in it, the e-mail
+        /// Only users whose name begins with this or, with an @ in it, whose e-mail address does
         #[arg(long)]
         q: Option<String>,
-        /// A role that they have
+        /// Only users with this role
         #[arg(long)]
         role: Option<RoleName>,
-        /// Whether they are disabled
+        /// Only disabled users; with `=false`, only enabled ones
         #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
         disabled: Option<bool>,
     },
-    /// Show one user
+    /// Show a user
     Show {
-        /// Name, e-mail or id
+        /// Name, e-mail address or id
         user: String,
     },
-    /// Give a user a new password, which ends all sessions
+    /// Set a user's password and end all sessions of the user
     Passwd {
-        /// Name, e-mail or id
+        /// Name, e-mail address or id
         user: String,
         #[command(flatten)]
         password: PasswordArgs,
     },
     /// Replace the roles of a user
     Roles {
-        /// Name, e-mail or id
+        /// Name, e-mail address or id
         user: String,
-        /// All that the user is to have from now on; `member` alone takes the others away
+        /// New roles, which replace the current ones; `member` is always among them
         #[arg(required = true, value_name = "ROLE")]
         roles: Vec<RoleName>,
     },
-    /// Refuse a user everything from now on, and end all sessions
+    /// Disable a user and end all sessions of the user
     Disable {
-        /// Name, e-mail or id
+        /// Name, e-mail address or id
         user: String,
     },
-    /// Let a disabled user log in again
+    /// Enable a disabled user
     Enable {
-        /// Name, e-mail or id
+        /// Name, e-mail address or id
         user: String,
     },
-    /// Change what is known of a user
+    /// Change a user's name or e-mail address
     Change {
-        /// Name, e-mail or id
+        /// Name, e-mail address or id
         user: String,
-        /// What the user logs in with from now on
+        /// New name to log in with
         #[arg(long)]
         username: Option<Username>,
-        /// An address; the empty text takes it away
+        /// New e-mail address; an empty value removes it
         #[arg(long)]
         email: Option<String>,
-        /// What the user is called; the empty text takes it away
+        /// New name to show; an empty value removes it
         #[arg(long, value_name = "NAME")]
         display_name: Option<String>,
     },
-    /// Delete a user, and with it sessions and tokens
+    /// Delete a user, end all sessions and revoke all tokens of the user
     Delete {
-        /// Name, e-mail or id
+        /// Name, e-mail address or id
         user: String,
+        #[command(flatten)]
+        confirmation: Confirmation,
     },
 }
 
@@ -125,11 +136,7 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
             let (email, display_name) = (given(email.as_deref())?, given(display_name.as_deref())?);
             change(app, &user, &UserPatch { username, email, display_name, disabled: None }).await?
         }
-        Command::Delete { user } => {
-            let id = id(app, &user).await?;
-            app.write(async |tx| users::delete(tx, id, &by, now).await).await?;
-            return output.done("The user is gone, and sessions and tokens are good for nothing.");
-        }
+        Command::Delete { user, confirmation } => return delete(app, &user, &confirmation, output).await,
     };
     output.object(&user)
 }
@@ -139,11 +146,33 @@ async fn change(app: &App, user: &str, patch: &UserPatch) -> Result<User, Box<dy
     Ok(app.write(async |tx| users::patch(tx, id, patch, &by, now).await).await?)
 }
 
+async fn delete(app: &App, user: &str, confirmation: &Confirmation, output: Output) -> Outcome {
+    let by = Authority::system();
+    let (user, sessions) = {
+        let conn = &mut app.store.read().await?;
+        let user = users::find(conn, user).await?;
+        let sessions = sessions::count_of_user(conn, user.id, app.now()).await?;
+        (user, sessions)
+    };
+    let name = &user.username;
+    confirmation.ask(&format!(
+        "This deletes the user {name}, ends {} and revokes all tokens of the user.",
+        count(sessions, "session")
+    ))?;
+    let delete = async |tx: &mut Transaction| {
+        // Counted again: the question may have been on the screen for a while.
+        let sessions = sessions::count_of_user(tx, user.id, app.now()).await?;
+        users::delete(tx, user.id, &by, app.now()).await.map(|()| sessions)
+    };
+    let ended = app.write(delete).await?;
+    output.done(&format!("Deleted the user {name}; {} ended.", count(ended, "session")))
+}
+
 async fn id(app: &App, user: &str) -> Result<UserId, Box<dyn Error>> {
     Ok(users::find(&mut app.store.read().await?, user).await?.id)
 }
 
-/// Parses a value that the empty text removes.
+/// Parses a value; an empty one removes it.
 fn given<T: FromStr>(text: Option<&str>) -> Result<Patch<T>, T::Err> {
     match text {
         None => Ok(Patch::Keep),

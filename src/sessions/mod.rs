@@ -106,6 +106,16 @@ pub async fn list_of_user(
     conn::all!(conn, LiveSession, sql::LIVE_OF_USER, user, now, after, limit)
 }
 
+/// Returns the number of live sessions of a user.
+pub(crate) async fn count_of_user(conn: &mut Conn, user: UserId, now: DateTime<Utc>) -> Result<i64, StoreError> {
+    conn::scalar!(conn, i64, sql::COUNT_OF_USER, user, now)
+}
+
+/// Returns the number of live sessions at a client.
+pub(crate) async fn count_of_client(conn: &mut Conn, client: &ClientId, now: DateTime<Utc>) -> Result<i64, StoreError> {
+    conn::scalar!(conn, i64, sql::COUNT_OF_CLIENT, client.as_str(), now)
+}
+
 /// Returns the error for a session that does not exist or is not live.
 pub(crate) fn not_found(id: &(impl ToString + ?Sized)) -> Error {
     Error::NotFound { what: "session", name: id.to_string() }

@@ -53,18 +53,31 @@ pub(super) const USE_MANY: &str = "UPDATE sessions SET counter = counter + v.col
      ($57, $58, $59, $60, $61, $62, $63, $64)) AS v \
      WHERE id IN ($1, $9, $17, $25, $33, $41, $49, $57) AND id = v.column1 AND counter = v.column2 AND ended_at IS NULL \
      RETURNING id, counter";
-/// The sessions of the user `$1` that live at `$2`, with the columns of [`super::LiveSession`].
+/// The sessions whose column is `$1` and that are live at `$2`.
+macro_rules! live_with {
+    ($column:literal) => {
+        concat!(
+            "FROM sessions s JOIN clients c ON c.client_id = s.client_id WHERE ",
+            $column,
+            " = $1 AND s.ended_at IS NULL AND s.idle_expires_at > $2 AND s.expires_at > $2 \
+             AND (c.sessions_ended_at IS NULL OR s.created_at > c.sessions_ended_at) "
+        )
+    };
+}
+/// The live sessions of the user `$1`, with the columns of [`super::LiveSession`].
 macro_rules! live {
     () => {
-        "SELECT s.id, s.client_id, s.created_at, s.last_used_at, s.address, s.user_agent \
-         FROM sessions s JOIN clients c ON c.client_id = s.client_id \
-         WHERE s.user_id = $1 AND s.ended_at IS NULL AND s.idle_expires_at > $2 AND s.expires_at > $2 \
-         AND (c.sessions_ended_at IS NULL OR s.created_at > c.sessions_ended_at) "
+        concat!(
+            "SELECT s.id, s.client_id, s.created_at, s.last_used_at, s.address, s.user_agent ",
+            live_with!("s.user_id")
+        )
     };
 }
 
 pub(super) const LIVE_OF_USER: &str = concat!(live!(), "AND s.id > $3 ORDER BY s.id LIMIT $4");
 pub(super) const LIVE_ONE_OF_USER: &str = concat!(live!(), "AND s.id = $3");
+pub(super) const COUNT_OF_USER: &str = concat!("SELECT count(*) ", live_with!("s.user_id"));
+pub(super) const COUNT_OF_CLIENT: &str = concat!("SELECT count(*) ", live_with!("s.client_id"));
 pub(super) const END: &str =
     "UPDATE sessions SET ended_at = $2 WHERE id = $1 AND ended_at IS NULL RETURNING user_id, access_expires_at";
 /// `$3`: a session that stays; NULL: none.

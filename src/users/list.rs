@@ -2,7 +2,10 @@
 
 use super::{
     User,
-    sql::{BATCH, BY_USERNAMES, LIST, LIST_DISABLED, LIST_EMAIL, LIST_ROLE, LIST_USERNAME, UserRow},
+    sql::{
+        BATCH, BY_USERNAMES, COUNT_WITH_ROLE, COUNT_WITH_SCOPE, LIST, LIST_DISABLED, LIST_EMAIL, LIST_ROLE,
+        LIST_USERNAME, UserRow,
+    },
 };
 use crate::{
     ids::UserId,
@@ -93,4 +96,14 @@ pub(crate) async fn list_by_names(conn: &mut Conn, names: &[String]) -> Result<V
         found.extend(rows);
     }
     found.into_iter().map(User::try_from).collect()
+}
+
+/// Returns the number of users who have a role.
+pub(crate) async fn count_with_role(conn: &mut Conn, role: &str) -> Result<i64, StoreError> {
+    conn::scalar!(conn, i64, COUNT_WITH_ROLE, role)
+}
+
+/// Returns the number of users who have a scope, through whichever of their roles.
+pub(crate) async fn count_with_scope(conn: &mut Conn, scope: &str) -> Result<i64, StoreError> {
+    conn::scalar!(conn, i64, COUNT_WITH_SCOPE, scope)
 }

@@ -19,7 +19,7 @@ pub use self::{
     },
 };
 pub(crate) use self::{
-    list::{list_by_id, list_by_names},
+    list::{count_with_role, count_with_scope, list_by_id, list_by_names},
     sql::UserRow,
     write::{check_own_address, note_login, replace_hash},
 };

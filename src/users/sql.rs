@@ -75,6 +75,12 @@ pub(super) const LIST_EMAIL: &str = concat!(
      ORDER BY lower(u.email) LIMIT $2"
 );
 
+pub(super) const COUNT_WITH_ROLE: &str = "SELECT count(*) FROM user_roles WHERE role = $1";
+/// A scope stands in a role once, between spaces.
+pub(super) const COUNT_WITH_SCOPE: &str = "SELECT count(DISTINCT ur.user_id) FROM user_roles ur \
+     JOIN roles r ON r.name = ur.role \
+     WHERE replace(' ' || r.scopes || ' ', ' ' || $1 || ' ', ' ') <> ' ' || r.scopes || ' '";
+
 pub(super) const INSERT: &str = "INSERT INTO users \
      (id, username, email, display_name, password_hash, disabled, created_at, updated_at) \
      VALUES ($1, $2, $3, $4, $5, $6, $7, $7)";

@@ -42,6 +42,7 @@ mod apply;
 mod apply_at_start;
 mod cli;
 mod cli_database;
+mod cli_delete;
 mod first_start;
 mod settings;
 mod start;

@@ -346,7 +346,7 @@ async fn operators_list_and_end_them_on_the_command_line(database: Database) {
 
     let end = |arguments: &[&str]| command(&database, &[&["session", "end"], arguments].concat());
     let (code, said, _) = end(&[&second.id]);
-    assert!(code == Some(0) && said.contains("has ended"), "{said}");
+    assert!(code == Some(0) && said.contains("Ended the session"), "{said}");
     // A server that runs hears of it.
     second.ends_at(&server).await;
     assert!(first.lives_at(&server).await);
