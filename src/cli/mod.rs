@@ -124,9 +124,21 @@ fn command() -> clap::Command {
 }
 
 fn without_settings(command: clap::Command) -> clap::Command {
-    let command = command.mut_args(|arg| if arg.get_env().is_some() { arg.hide(true) } else { arg });
+    // Not `mut_arg`: it would move the argument, and a command that is built finds arguments by their place.
+    let is_explain = command.get_name() == "explain";
+    let command = command.mut_args(|arg| match arg.get_env() {
+        Some(_) if is_explain && arg.get_id() == "issuer" => with_help_of_explain(arg),
+        Some(_) => arg.hide(true),
+        None => arg,
+    });
     let command = command.mut_subcommands(without_settings);
     if command.has_subcommands() { command } else { command.after_help("Settings are those of `grantd serve --help`.") }
+}
+
+/// `--issuer` is no mere setting of `token explain`: it replaces the database.
+fn with_help_of_explain(issuer: clap::Arg) -> clap::Arg {
+    let help = "Verify the token with the keys that this issuer publishes, without a database";
+    issuer.hide_short_help(false).hide_env(true).help_heading(None).help(help).long_help(help)
 }
 
 /// An error that ends the process with the exit code of wrong arguments.
@@ -181,7 +193,10 @@ fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
         Command::Session(command) => database.run(async |app| session::run(command, app, output).await),
         Command::Keys(command) => database.run(async |app| keys::run(command, app, output).await),
         Command::Audit(command) => database.run(async |app| audit::run(command, app, output).await),
-        Command::Token(command) => database.run(async |app| token::run(command, app, output).await),
+        Command::Token(command) => match flag_of_issuer(matches) {
+            Some(issuer) => System::new().block_on(token::run_with_issuer(command, issuer, output)),
+            None => database.run(async |app| token::run(command, app, output).await),
+        },
         Command::Completions { shell } => {
             // Into memory first: the generator panics where it cannot write.
             let mut script = Vec::new();
@@ -189,6 +204,12 @@ fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
             output::print(String::from_utf8(script)?.trim_end())
         }
     }
+}
+
+/// The value of `--issuer` where it stands on the command line. In the environment it is a setting of this server.
+fn flag_of_issuer(matches: &ArgMatches) -> Option<&str> {
+    let is_flag = matches.value_source("issuer") == Some(ValueSource::CommandLine);
+    matches.get_one::<String>("issuer").filter(|_| is_flag).map(String::as_str)
 }
 
 fn show_config(settings: &Settings, matches: &ArgMatches, dotenv: &DotEnv, output: Output) -> Outcome {
