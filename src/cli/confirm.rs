@@ -31,7 +31,7 @@ impl Confirmation {
 }
 
 /// `no sessions`, `1 session`, `2 sessions`.
-pub(super) fn count(number: impl ToString, noun: &str) -> String {
+pub(super) fn count(number: impl Copy + ToString, noun: &str) -> String {
     match number.to_string().as_str() {
         "0" => format!("no {noun}s"),
         "1" => format!("1 {noun}"),

@@ -252,7 +252,10 @@ fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
         Command::Token(token::Command::Logout(arguments)) => {
             System::new().block_on(token_get::log_out(&arguments, matches.get_one("issuer"), output))
         }
-        Command::Token(command) => database.run(async |app| token::run(command, app, output).await),
+        Command::Token(token::Command::Explain(arguments)) => match flag_of_issuer(matches) {
+            Some(issuer) => System::new().block_on(token::explain_with_issuer(arguments, issuer, output)),
+            None => database.run(async |app| token::explain(arguments, app, output).await),
+        },
         Command::Completions { shell } => {
             // Into memory first: the generator panics where it cannot write.
             let mut script = Vec::new();
@@ -260,6 +263,12 @@ fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
             output::print(String::from_utf8(script)?.trim_end())
         }
     }
+}
+
+/// The value of `--issuer` where it stands on the command line. In the environment it is a setting of this server.
+fn flag_of_issuer(matches: &ArgMatches) -> Option<&str> {
+    let is_flag = matches.value_source("issuer") == Some(ValueSource::CommandLine);
+    matches.get_one::<String>("issuer").filter(|_| is_flag).map(String::as_str)
 }
 
 fn show_config(settings: &Settings, matches: &ArgMatches, dotenv: &DotEnv, output: Output) -> Outcome {

@@ -4,8 +4,8 @@ use std::io::{self, Read as _};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
-use clap::Subcommand;
-use grantd_guard::{Claims, Scope, Scopes};
+use clap::{Args, Subcommand};
+use grantd_guard::{Claims, Guard, Scope, Scopes, TokenError};
 use serde_json::{Value, json};
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
     output::{self, Output},
     token_get,
 };
-use crate::{app::App, ids::UserId, keys};
+use crate::{app::App, clock::Clock, ids::UserId, keys};
 
 const GET: &str = "\
 Print an access token from a running server; log in if needed
@@ -37,31 +37,46 @@ pub(super) enum Command {
     /// Decode and verify the access token on standard input
     ///
     /// Prints the header and the claims, whether this server accepts the token, and if not, all reasons. The exit code is 0
-    /// when the token is accepted and 1 when it is not.
-    Explain {
-        /// Required scope; may be repeated
-        #[arg(long = "scope", value_name = "SCOPE")]
-        scopes: Vec<Scope>,
-        /// Required audience [default: the audiences of this server]
-        #[arg(long = "token-audience", value_name = "URI")]
-        audience: Option<String>,
-    },
+    /// when the token is accepted and 1 when it is not. With `--issuer URL`, the token is verified with the keys that the
+    /// issuer publishes, and no database is needed.
+    Explain(ExplainArguments),
 }
 
-pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome {
-    let Command::Explain { scopes, audience } = command else { return Ok(()) };
+#[derive(Args)]
+pub(super) struct ExplainArguments {
+    /// Required scope; may be repeated
+    #[arg(long = "scope", value_name = "SCOPE")]
+    scopes: Vec<Scope>,
+    /// Required audience [default: the audiences of this server; with `--issuer`, any]
+    #[arg(long = "token-audience", value_name = "URI")]
+    audience: Option<String>,
+}
+
+pub(super) async fn explain(arguments: ExplainArguments, app: &App, output: Output) -> Outcome {
+    let scopes: Scopes = arguments.scopes.into_iter().collect();
+    Explained::of(app, &read_token()?, &scopes, arguments.audience.as_deref()).await?.print(app.now(), output)
+}
+
+/// Verifies the token with the keys that the issuer publishes, as a service does. Needs no database.
+pub(super) async fn explain_with_issuer(arguments: ExplainArguments, issuer: &str, output: Output) -> Outcome {
+    let guard = Guard::from_issuer(issuer).audience(issuer).build().map_err(|error| format!("--issuer: {error}"))?;
+    let token = read_token()?;
+    if !guard.fetch_keys().await {
+        return Err(format!(
+            "--issuer: cannot fetch the signing keys of {issuer}: is the URL right, and is \
+             {issuer}/.well-known/oauth-authorization-server reachable?"
+        )
+        .into());
+    }
+    let (scopes, now) = (arguments.scopes.into_iter().collect(), Clock::system().now());
+    Explained::by_keys_of(&guard, &token, &scopes, arguments.audience.as_deref(), now).print(now, output)
+}
+
+fn read_token() -> Result<String, io::Error> {
     let mut text = String::new();
     io::stdin().take(64 * 1024).read_to_string(&mut text)?;
     let token = text.trim();
-    let token = token.strip_prefix("Bearer ").unwrap_or(token).trim();
-    let scopes: Scopes = scopes.into_iter().collect();
-    let explained = Explained::of(app, token, &scopes, audience.as_deref()).await?;
-    if output.json {
-        output.object(&explained.json())?;
-    } else {
-        output::print(&explained.text(app.now()))?;
-    }
-    if explained.refused.is_empty() { Ok(()) } else { Err("the token is not accepted".into()) }
+    Ok(token.strip_prefix("Bearer ").unwrap_or(token).trim().to_owned())
 }
 
 struct Explained {
@@ -70,6 +85,8 @@ struct Explained {
     key: String,
     /// All reasons for which the token is refused; empty if it is accepted.
     refused: Vec<String>,
+    /// What the verdict does not cover.
+    unchecked: &'static str,
 }
 
 impl Explained {
@@ -79,9 +96,8 @@ impl Explained {
         scopes: &Scopes,
         audience: Option<&str>,
     ) -> Result<Self, Box<dyn std::error::Error>> {
-        let mut parts = token.split('.').map(part);
-        let (header, claims) = (parts.next().flatten(), parts.next().flatten());
-        let kid = header.as_ref().and_then(|header| header["kid"].as_str()).unwrap_or_default();
+        let (header, claims) = decode(token);
+        let kid = kid(header.as_ref());
         let keys = keys::list(&mut app.store.read().await?, app.now()).await?;
         let key = match keys.iter().find(|key| key.kid == kid) {
             Some(key) => format!("{kid} ({}, {})", key.algorithm.as_str(), key.state.as_str()),
@@ -93,7 +109,38 @@ impl Explained {
             Err(error) => refused.push(error.to_string()),
             Ok(verified) => refused.extend(objections(app, &verified, scopes, audience).await?),
         }
-        Ok(Self { header, claims, key, refused })
+        Ok(Self { header, claims, key, refused, unchecked: "" })
+    }
+
+    fn by_keys_of(guard: &Guard, token: &str, scopes: &Scopes, audience: Option<&str>, now: DateTime<Utc>) -> Self {
+        let (header, claims) = decode(token);
+        let verified = guard.verify_for_anybody(token, now.timestamp());
+        let key = match kid(header.as_ref()) {
+            "" => "the token names none".to_owned(),
+            kid if verified == Err(TokenError::UnknownKey) => {
+                format!("{kid}, which {} does not publish", guard.issuer())
+            }
+            kid => kid.to_owned(),
+        };
+        let refused = match verified {
+            Err(error) => vec![error.to_string()],
+            Ok(verified) => {
+                let accepted: Vec<String> = audience.map(str::to_owned).into_iter().collect();
+                let audience = if accepted.is_empty() { None } else { wrong_audience(&verified, &accepted) };
+                audience.into_iter().chain(missing_scopes(&verified, scopes)).collect()
+            }
+        };
+        let unchecked = if audience.is_some() { "revocations" } else { "revocations; the audience (--token-audience)" };
+        Self { header, claims, key, refused, unchecked }
+    }
+
+    fn print(&self, now: DateTime<Utc>, output: Output) -> Outcome {
+        if output.json {
+            output.object(&self.json())?;
+        } else {
+            output::print(&self.text(now))?;
+        }
+        if self.refused.is_empty() { Ok(()) } else { Err("the token is not accepted".into()) }
     }
 
     fn json(&self) -> Value {
@@ -115,12 +162,25 @@ impl Explained {
         lines.push(format!("Key: {}", self.key));
         if self.refused.is_empty() {
             lines.push("Accepted.".to_owned());
+            if !self.unchecked.is_empty() {
+                lines.push(format!("Not checked: {}.", self.unchecked));
+            }
         } else {
             lines.push("Refused:".to_owned());
             lines.extend(self.refused.iter().map(|reason| format!("  - {reason}")));
         }
         lines.iter().map(|line| plain(line)).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// Returns header and claims, as far as they can be read.
+fn decode(token: &str) -> (Option<Value>, Option<Value>) {
+    let mut parts = token.split('.').map(part);
+    (parts.next().flatten(), parts.next().flatten())
+}
+
+fn kid(header: Option<&Value>) -> &str {
+    header.and_then(|header| header["kid"].as_str()).unwrap_or_default()
 }
 
 /// One part of the compact form: a JSON object in base64url.
@@ -155,15 +215,9 @@ async fn objections(
     scopes: &Scopes,
     audience: Option<&str>,
 ) -> Result<Vec<String>, Box<dyn std::error::Error>> {
-    let mut objections = Vec::new();
     let accepted = audience.map_or_else(|| app.guard.audiences().to_vec(), |audience| vec![audience.to_owned()]);
-    if !claims.aud.as_slice().iter().any(|audience| accepted.contains(audience)) {
-        objections.push(format!("it is for {}, not for {}", claims.aud.as_slice().join(", "), accepted.join(" or ")));
-    }
-    let missing = scopes.difference(&claims.scope);
-    if !missing.is_empty() {
-        objections.push(format!("it lacks the scope {missing}"));
-    }
+    let mut objections: Vec<_> =
+        wrong_audience(claims, &accepted).into_iter().chain(missing_scopes(claims, scopes)).collect();
     if let Some(user) = UserId::parse(&claims.sub) {
         match app.users.read(user).await? {
             None => objections.push("its user was deleted".to_owned()),
@@ -172,4 +226,15 @@ async fn objections(
         }
     }
     Ok(objections)
+}
+
+fn wrong_audience(claims: &Claims, accepted: &[String]) -> Option<String> {
+    let audiences = claims.aud.as_slice();
+    let is_accepted = audiences.iter().any(|audience| accepted.contains(audience));
+    (!is_accepted).then(|| format!("it is for {}, not for {}", audiences.join(", "), accepted.join(" or ")))
+}
+
+fn missing_scopes(claims: &Claims, scopes: &Scopes) -> Option<String> {
+    let missing = scopes.difference(&claims.scope);
+    (!missing.is_empty()).then(|| format!("it lacks the scope {missing}"))
 }

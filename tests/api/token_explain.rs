@@ -10,7 +10,7 @@ use crate::{
     token::claims,
 };
 
-on_both_engines!(a_token_is_explained);
+on_both_engines!(a_token_is_explained, an_issuer_replaces_the_database);
 
 const VARIABLES: [(&str, &str); 2] =
     [("GRANTD_ISSUER", "http://id.example"), ("GRANTD_ADMIN_PASSWORD", ADMIN_PASSWORD)];
@@ -87,4 +87,34 @@ fn now() -> i64 {
 fn base64(text: &str) -> String {
     use base64::Engine as _;
     base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(text)
+}
+
+async fn an_issuer_replaces_the_database(database: Database) {
+    // The issuer is the address, so that its metadata is found there.
+    let server = Grantd::start(database.url(), &[("GRANTD_ADMIN_PASSWORD", ADMIN_PASSWORD)]);
+    let body = server.request("POST", "/token").form(&Form::admin()).send().await.json_with(200);
+    let token = body["access_token"].as_str().unwrap();
+    let elsewhere = Database::sqlite();
+    let issuer = server.url();
+    let explain = |issuer: &str, flags: &[&str]| {
+        let arguments = [&["token", "explain", "--issuer", issuer], flags].concat();
+        Explained(grantd(elsewhere.url(), &arguments, token, &[]))
+    };
+    let good = explain(issuer, &["--scope", "account", "--token-audience", issuer]);
+    assert!(good.0.status.success(), "{:?}", good.0);
+    let shown = good.text();
+    assert!(shown.contains("username: \"admin\"") && shown.contains("Accepted.\nNot checked: revocations."), "{shown}");
+    assert!(explain(issuer, &[]).text().contains("the audience (--token-audience)"));
+    explain(issuer, &["--scope", "items:read"]).is_refused("it lacks the scope items:read");
+    explain(issuer, &["--token-audience", "https://items.example"]).is_refused("not for https://items.example");
+
+    for (wrong, says) in [("http://127.0.0.1:1", "cannot fetch the signing keys"), ("nonsense", "is refused")] {
+        let Explained(output) = explain(wrong, &[]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && said.contains(wrong) && said.contains(says), "{said}");
+    }
+    let files: Vec<_> = std::fs::read_dir(elsewhere.directory()).unwrap().collect();
+    assert!(files.is_empty(), "{files:?}");
+    let help = grantd(elsewhere.url(), &["token", "explain", "--help"], "", &[]);
+    assert!(String::from_utf8(help.stdout).unwrap().contains("--issuer <URL>"));
 }
