@@ -73,7 +73,7 @@ async fn usernames(app: &App, events: &[Recorded]) -> Result<HashMap<String, Str
 
 fn row(event: &Recorded, names: &HashMap<String, String>) -> Vec<String> {
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
-    let named = |id: &Option<String>| match id.as_ref().and_then(|id| names.get(id)) {
+    let with_name = |id: &Option<String>| match id.as_ref().and_then(|id| names.get(id)) {
         Some(name) => format!("{name} ({})", text(id)),
         None => text(id),
     };
@@ -82,8 +82,8 @@ fn row(event: &Recorded, names: &HashMap<String, String>) -> Vec<String> {
         output::time(event.at),
         event.kind.clone(),
         event.outcome.as_str().to_owned(),
-        named(&event.actor),
-        named(&event.subject),
+        with_name(&event.actor),
+        with_name(&event.subject),
         text(&event.client_id),
         text(&event.address),
         details.collect::<Vec<_>>().join(" "),

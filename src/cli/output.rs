@@ -34,11 +34,8 @@ impl Output {
             .set_content_arrangement(ContentArrangement::Dynamic)
             .set_header(head.to_vec());
         let cells = |row: Vec<String>| {
-            let cell = |(cell, name): (&String, &&str)| match name.is_empty() {
-                // A column of remarks, such as `disabled`.
-                true => harmless(cell),
-                false => harmless(or_dash(cell)),
-            };
+            // A column without a name holds remarks, such as `disabled`: no remark is no dash.
+            let cell = |(cell, name): (&String, &&str)| harmless(if name.is_empty() { cell } else { or_dash(cell) });
             row.iter().zip(head).map(cell).collect::<Vec<_>>()
         };
         table.add_rows(rows.into_iter().map(cells));

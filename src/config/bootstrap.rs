@@ -22,7 +22,7 @@ pub(super) struct BootstrapSettings {
     /// When not set, SQLite: generated and printed once; Postgres: no administrator is created.
     #[arg(long, env = "GRANTD_ADMIN_PASSWORD", value_name = "PASSWORD", allow_hyphen_values = true)]
     admin_password: Option<String>,
-    /// File that holds GRANTD_ADMIN_PASSWORD
+    /// File that holds `GRANTD_ADMIN_PASSWORD`
     #[arg(long, env = "GRANTD_ADMIN_PASSWORD_FILE", value_name = "FILE", value_parser = parse::path)]
     admin_password_file: Option<PathBuf>,
 }

@@ -16,7 +16,7 @@ pub(super) struct DatabaseSettings {
     /// The directory of the SQLite file is created if missing.
     #[arg(long, env = "DATABASE_URL", value_name = "URL", default_value = "sqlite://data/grantd.db")]
     database_url: String,
-    /// File that holds DATABASE_URL
+    /// File that holds `DATABASE_URL`
     #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE", value_parser = parse::path)]
     database_url_file: Option<PathBuf>,
     /// Maximum number of connections to Postgres

@@ -19,7 +19,7 @@ pub(super) struct MasterKeySettings {
     /// 32 bytes in base64url. SQLite: generated beside a new database as `master.key`; Postgres: required.
     #[arg(long, env = "GRANTD_MASTER_KEY", value_name = "KEY", allow_hyphen_values = true)]
     master_key: Option<String>,
-    /// File that holds GRANTD_MASTER_KEY
+    /// File that holds `GRANTD_MASTER_KEY`
     #[arg(long, env = "GRANTD_MASTER_KEY_FILE", value_name = "FILE", value_parser = parse::path)]
     master_key_file: Option<PathBuf>,
 }
