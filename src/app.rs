@@ -134,7 +134,7 @@ pub enum StartError {
     #[error("GRANTD_ISSUER: {0}")]
     Guard(#[from] BuildError),
     /// The server cannot listen on an address.
-    #[error("GRANTD_LISTEN: {}", crate::server::listen_problem(*address, error))]
+    #[error("GRANTD_LISTEN: {}", listen_problem(*address, error))]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -144,6 +144,25 @@ pub enum StartError {
     /// Certificate or key cannot be used.
     #[error("GRANTD_TLS_CERT, GRANTD_TLS_KEY: {0}")]
     Tls(String),
+}
+
+/// Says why an address cannot be listened on, and what to do.
+fn listen_problem(address: SocketAddr, error: &io::Error) -> String {
+    let other = "with --listen or GRANTD_LISTEN";
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "{address} is already in use. Stop the process that listens there, or choose another address {other}, such \
+             as --listen :{}",
+            address.port().checked_add(1).unwrap_or(8080)
+        ),
+        io::ErrorKind::PermissionDenied => format!(
+            "no permission to listen on {address}: ports below 1024 often need a privilege. Choose another address {other}"
+        ),
+        io::ErrorKind::AddrNotAvailable => {
+            format!("{address} is not an address of this machine. Choose another {other}, such as 127.0.0.1:8080")
+        }
+        _ => format!("cannot listen on {address}: {error}"),
+    }
 }
 
 impl App {

@@ -147,25 +147,6 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).map_err(|error| StartError::Listen { address, error })
 }
 
-/// Says why an address cannot be listened on, and what to do.
-pub(crate) fn listen_problem(address: SocketAddr, error: &io::Error) -> String {
-    let other = "with --listen or GRANTD_LISTEN";
-    match error.kind() {
-        io::ErrorKind::AddrInUse => format!(
-            "{address} is already in use. Stop the process that listens there, or choose another address {other}, such \
-             as --listen :{}",
-            address.port().checked_add(1).unwrap_or(8080)
-        ),
-        io::ErrorKind::PermissionDenied => format!(
-            "no permission to listen on {address}: ports below 1024 often need a privilege. Choose another address {other}"
-        ),
-        io::ErrorKind::AddrNotAvailable => {
-            format!("{address} is not an address of this machine. Choose another {other}, such as 127.0.0.1:8080")
-        }
-        _ => format!("cannot listen on {address}: {error}"),
-    }
-}
-
 /// As they are: with a free port in the place of 0.
 fn addresses(listeners: &[TcpListener], asked: &[SocketAddr]) -> Vec<SocketAddr> {
     listeners.iter().zip(asked).map(|(listener, asked)| listener.local_addr().unwrap_or(*asked)).collect()

@@ -34,7 +34,7 @@ impl Output {
             .set_content_arrangement(ContentArrangement::Dynamic)
             .set_header(head.to_vec());
         let cells = |row: Vec<String>| {
-            // A column without a name is for remarks, such as `disabled`.
+            // A column without a name holds remarks, such as `disabled`: no remark is no dash.
             let cell = |(cell, name): (&String, &&str)| harmless(if name.is_empty() { cell } else { or_dash(cell) });
             row.iter().zip(head).map(cell).collect::<Vec<_>>()
         };

@@ -23,9 +23,9 @@ pub(super) struct TokenSettings {
     /// Maximum session lifetime, however often the session is refreshed
     #[arg(long, env = "GRANTD_SESSION_TTL", value_name = "DURATION", default_value = "90d")]
     session_ttl: String,
-    /// Grace period in which a public client may retry with the previous refresh token
+    /// Grace period for a retry with the previous refresh token
     ///
-    /// A client whose response was lost repeats the refresh.
+    /// For public clients whose response was lost.
     #[arg(long, env = "GRANTD_REFRESH_LEEWAY", value_name = "DURATION", default_value = "30s")]
     refresh_leeway: String,
     /// Enable the password grant; `false` is the OAuth 2.1 profile

@@ -76,6 +76,8 @@ async fn users_are_made_shown_and_changed(database: Database) {
         assert!(table(of).lines().count() > rows, "{}", table(of));
     }
 
+    assert!(table("audit").contains(&format!("maria ({id})")), "{}", table("audit"));
+
     let server = server(database).await;
     server.login("maria", " new password ").await;
     server.token(&Form::password("maria", PASSWORD)).send().await.oauth_error(400, "invalid_grant");

@@ -51,6 +51,21 @@ async fn postgres_needs_a_master_key() {
 }
 
 #[actix_web::test]
+async fn an_admin_password_is_logged_as_ignored_once_there_are_users() {
+    let database = Database::sqlite();
+    let logged = || {
+        let mut server = Grantd::start(database.url(), &[("GRANTD_ADMIN_PASSWORD", ADMIN_PASSWORD)]);
+        server.signal("TERM");
+        server.wait();
+        let (_, log) = server.kill();
+        assert!(!log.contains(ADMIN_PASSWORD));
+        log.contains("GRANTD_ADMIN_PASSWORD is ignored") && log.contains("grantd user passwd NAME")
+    };
+    assert!(!logged(), "the first start uses it");
+    assert!(logged());
+}
+
+#[actix_web::test]
 async fn a_database_without_its_key_file_gets_no_new_one() {
     let database = Database::sqlite();
     Grantd::start(database.url(), &[]).kill();
