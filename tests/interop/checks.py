@@ -369,11 +369,21 @@ Path("users.csv").write_text("ann@example.com,t,f\nbo@example.com,f,f\ncy@exampl
 
 def runs(script):
     script = script.replace("http://127.0.0.1:8080", ISSUER).replace("PASSWORD", USER["password"])
-    script = script.replace("cargo run -- ", "grantd ")
+    script = script.replace("cargo run -- ", "grantd ").replace("cargo run -q -- ", "grantd ")
     command = ["bash", "-euo", "pipefail", "-c", script]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+    # The address that `grantd token get` has without --url.
+    environment = os.environ | {"GRANTD_ISSUER": ISSUER}
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, env=environment
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
+
+# The session of README's `token get`: nobody is there to type the password.
+subprocess.run(
+    ["grantd", "token", "get", "--username", "admin", "--url", ISSUER, "--password-stdin"],
+    input=USER["password"], text=True, check=True, stdout=subprocess.DEVNULL, timeout=30,
+)  # fmt: skip
 
 # The blocks after `<!-- run -->`, and those after `<!-- run: PROGRAM -->` where PROGRAM is installed.
 for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
