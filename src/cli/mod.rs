@@ -148,7 +148,21 @@ fn command() -> clap::Command {
         .mut_subcommand("serve", |serve| serve.args(foreign_flags()).after_help("All settings: grantd help settings"))
         .mut_subcommand("settings", |settings| settings.override_help(config::settings_list()));
     command.build();
-    show_common(command).mut_subcommand("serve", show_common)
+    show_common(command)
+        .mut_subcommand("serve", show_common)
+        .mut_subcommand("token", |token| token.mut_subcommand("explain", show_issuer))
+}
+
+/// In `token explain`, `--issuer` is more than a setting: it replaces the database.
+fn show_issuer(explain: clap::Command) -> clap::Command {
+    let help = "Verify the token with the keys that this issuer publishes, without a database";
+    explain.mut_args(|arg| {
+        if arg.get_id() == "issuer" {
+            arg.hide(false).hide_env(true).help_heading(None).help(help).long_help(help)
+        } else {
+            arg
+        }
+    })
 }
 
 fn show_common(command: clap::Command) -> clap::Command {
