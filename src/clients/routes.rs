@@ -110,7 +110,7 @@ pub(crate) struct NewBody {
 }
 
 impl NewBody {
-    /// `known`: the scopes that there are.
+    /// `known`: all existing scopes.
     fn check(self, known: &Scopes) -> Result<NewClient, Error> {
         let mut members = Members::default();
         let client_id = match self.client_id {
@@ -235,7 +235,7 @@ pub(crate) struct PatchBody {
 }
 
 impl PatchBody {
-    /// `known`: the scopes that there are.
+    /// `known`: all existing scopes.
     fn check(self, known: &Scopes) -> Result<ClientPatch, Error> {
         let mut members = Members::default();
         let patch = ClientPatch {
@@ -372,7 +372,7 @@ pub(crate) async fn rotate_secret(
     Ok(no_store(StatusCode::OK).json(SecretAnswer::from(secret)))
 }
 
-/// `0s` too: not at all.
+/// Parses `old_valid_for`, which may be `0s`.
 fn old_for(text: &str) -> Result<Duration, FieldError> {
     let valid_for = if text == "0s" { Duration::ZERO } else { duration("old_valid_for", text)? };
     if valid_for <= MAX_OVERLAP {

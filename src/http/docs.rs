@@ -37,6 +37,7 @@ fn answer(file: SwaggerFile<'_>) -> HttpResponse {
 /// Returns a file of Swagger UI, or the page if the name is empty.
 fn file(name: &str) -> Result<Option<SwaggerFile<'static>>, Error> {
     let config = Config::from("/openapi.json")
+        .use_base_layout()
         .with_credentials(false)
         .persist_authorization(false)
         .display_request_duration(true)

@@ -182,7 +182,7 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// Introspects a refresh token. It is active as long as its client would get an access token for it.
+/// Introspects a refresh token. It is active as long as its client can redeem it.
 async fn of_refresh_token(
     app: &App,
     caller: &Caller,

@@ -63,7 +63,7 @@ pub(crate) async fn handle(
     documents: web::Data<Documents>,
     req: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    // Before the scopes are read: what changes meanwhile has another number.
+    // Read before the scopes: a change in between must not be cached under its own version.
     let version = app.sync.version_of_scopes();
     if let Some(document) = documents.metadata.get(&version) {
         return Ok(document.answer(&req));

@@ -19,7 +19,7 @@ use crate::{app::App, audit::Origin, clients::Client, error::Error, principal};
 /// The grants that [`handle`] knows.
 pub(super) const GRANT_TYPES: [&str; 3] = ["password", "refresh_token", "client_credentials"];
 
-/// A request for a token, once its client is known.
+/// A token request of an authenticated client.
 pub(super) struct TokenRequest<'r> {
     pub(super) app: &'r App,
     pub(super) client: Arc<Client>,
@@ -107,11 +107,11 @@ pub(crate) async fn handle(
     let origin = principal::origin(&req, &app);
     let user_agent = req.headers().get(USER_AGENT).and_then(|value| value.to_str().ok());
     let client = client_auth::authenticate(&app, &req, &form, now).await?;
-    // Before a password or a refresh token is used.
+    // Before a password is hashed or a refresh token is rotated.
     if !app.keys.can_sign() {
         return Err(Error::NoSigningKey.into());
     }
-    // A client that was disabled a moment ago and is enabled again: what it gets is younger than its revocation.
+    // After a client is disabled and enabled again: new tokens must be younger than its revocation.
     let now = client.sessions_ended_at.map_or(now, |at| now.max(at + TimeDelta::seconds(1)));
     let origin = Origin { client_id: Some(client.client_id.to_string()), ..origin };
     let request = TokenRequest { app: &app, client, form: &form, origin, user_agent, now };

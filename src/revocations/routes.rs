@@ -96,7 +96,7 @@ pub(crate) async fn list(_watcher: Watcher, app: web::Data<App>, req: HttpReques
     let request = FeedRequest::read(&req)?;
     let deadline = Instant::now() + request.wait;
     loop {
-        // Before it is read: what happens from here on wakes it.
+        // Subscribe before reading: a revocation in between must end the wait.
         let mut news = app.sync.subscribe();
         let (head, items) = read(&app, &request).await?;
         let waits =
@@ -112,7 +112,7 @@ pub(crate) async fn list(_watcher: Watcher, app: web::Data<App>, req: HttpReques
     }
 }
 
-/// The head is read first: what it names was committed, and so was all before it.
+/// Reads the head before the items: all revocations up to the head are committed by then.
 async fn read(app: &App, request: &FeedRequest) -> Result<(Changes, Vec<Item>), Error> {
     let mut conn = app.store.read().await?;
     let head = changes::read(&mut conn).await?;

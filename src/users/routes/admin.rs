@@ -29,7 +29,7 @@ use crate::{
     users::{self, After, Filter, NewUser, User, UserPatch},
 };
 
-/// Longer than any name or address.
+/// Maximum length of `q`, in bytes. No username or email is longer.
 const LONGEST_Q: usize = 254;
 
 /// List users
@@ -180,7 +180,7 @@ impl Account {
         Ok(Self { username, email, display_name, password, roles })
     }
 
-    /// Hashes the password: before the transaction, so that nobody waits for a lock meanwhile.
+    /// Hashes the password. Done before the transaction, which would hold its locks during the hash.
     pub(super) async fn hash(self, passwords: &Passwords) -> Result<NewUser, Error> {
         let Self { username, email, display_name, password, roles } = self;
         Ok(NewUser { username, email, display_name, password_hash: passwords.hash(&password).await?, roles })

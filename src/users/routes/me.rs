@@ -224,7 +224,7 @@ pub(crate) async fn register(
     }
     let RegistrationBody { username, email, password, display_name } = body::json(&req, body).await?;
     let account = Account::check(username, email, password, display_name, None)?;
-    // A caller without scopes grants none: the account has the role `member`.
+    // The caller has no scopes to grant: the user gets the role `member` only.
     let by = Authority::of(principal::origin(&req, &app), grantd_guard::Scopes::default());
     let (new, now) = (account.hash(&app.passwords).await?, app.now());
     let user = app.write(async |tx| users::create(tx, &new, &by, now).await).await?;
