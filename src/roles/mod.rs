@@ -24,15 +24,15 @@ use crate::{
 
 /// The built-in scopes, which grantd itself checks, with their descriptions.
 pub const BUILT_IN_SCOPES: [(&str, &str); 11] = [
-    ("account", "See and change one's own account"),
-    ("users:read", "See users"),
-    ("users:write", "Make, change and delete users"),
-    ("roles:read", "See roles and scopes"),
-    ("roles:write", "Make, change and delete roles and scopes"),
-    ("clients:read", "See clients"),
-    ("clients:write", "Make, change and delete clients"),
-    ("keys:read", "See signing keys"),
-    ("keys:write", "Rotate and withdraw signing keys"),
+    ("account", "Read and change the current user"),
+    ("users:read", "List users"),
+    ("users:write", "Create, change and delete users"),
+    ("roles:read", "List roles and scopes"),
+    ("roles:write", "Create, change and delete roles and scopes"),
+    ("clients:read", "List clients"),
+    ("clients:write", "Create, change and delete clients"),
+    ("keys:read", "List signing keys"),
+    ("keys:write", "Rotate and retire signing keys"),
     ("audit:read", "Read the audit log"),
     ("tokens:introspect", "Introspect any token"),
 ];
