@@ -82,7 +82,7 @@ pub enum StartError {
     #[error("DATABASE_URL: {0}")]
     Lock(#[from] LockError),
     /// The directory of the SQLite file cannot be made.
-    #[error("DATABASE_URL: the directory {} cannot be made: {error}", path.display())]
+    #[error("DATABASE_URL: cannot create the directory {}: {error}", path.display())]
     Directory {
         /// The path.
         path: PathBuf,

@@ -12,6 +12,7 @@ use actix_web::{HttpServer, dev, rt, web};
 
 use crate::{
     app::{App, StartError},
+    apply,
     bootstrap::FirstStart,
     cleanup,
     clock::Clock,
@@ -49,6 +50,10 @@ impl Server {
         let listeners = config.http.listen.iter().map(|address| listen(*address)).collect::<Result<Vec<_>, _>>()?;
         let addresses = addresses(&listeners, &config.http.listen);
         let issuer = addresses.first().map(|address| format!("{scheme}://{address}")).unwrap_or_default();
+        // Before the database is created: a start that fails later has created the administrator, and nobody saw the password.
+        if let Some(file) = &config.apply {
+            apply::check(file)?;
+        }
         let (app, first_start) = App::start(config, issuer, clock).await?;
         app.apply_file().await?;
         let app = Arc::new(app);

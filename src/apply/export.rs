@@ -16,13 +16,13 @@ use crate::{
 };
 
 const HEAD: &str = "\
-# A set-up file of grantd: `grantd apply FILE` makes what it says, and `grantd apply --prune FILE` removes the rest.
+# A set-up file of grantd: `grantd apply FILE` creates and updates what it contains; `--prune` deletes the rest.
 #
-# What is missing here: secrets and passwords. Where a client is to keep its secret in another database, give it a line such as
+# Secrets and passwords are not exported. To keep the secret of a client in another database, add a line such as
 #   secret_env = \"SHOP_SECRET\"       (or secret_file)
-# Without one a client that is new gets a new secret. A user who is new needs a line such as
+# Without it, a new client gets a new secret. A new user needs a line such as
 #   password_env = \"MARIAS_PASSWORD\" (or password_file)
-# Also missing is what each database has by itself: the built-in scopes and the role admin.
+# The built-in scopes and the role admin are not exported: every database has them.
 
 ";
 

@@ -12,5 +12,5 @@ pub use self::{
     diff::{Action, Change},
     error::ApplyError,
     export::export,
-    run::{Options, Prepared, prepare},
+    run::{Options, Prepared, check, prepare},
 };

@@ -42,6 +42,11 @@ pub struct Prepared {
 /// The new users, by the index of their entries.
 type NewUsers = HashMap<usize, NewUser>;
 
+/// Checks that a file can be read, with the secrets that it refers to. Needs no database.
+pub fn check(file: &Path) -> Result<(), ApplyError> {
+    DesiredState::read(file).map(drop)
+}
+
 /// Reads a file and prepares its changes. `None`: the database is in the desired state.
 // Passwords are hashed here, before the transaction: it would hold its locks for that long.
 pub async fn prepare(

@@ -20,7 +20,7 @@ pub(super) struct Arguments {
     /// Print the changes without making them
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// Delete what the file does not name, within the kinds that it has a section for
+    /// Delete what the file does not contain, of each kind that it has a section for
     #[arg(long)]
     prune: bool,
 }

@@ -18,9 +18,9 @@ use crate::{
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// List the signing keys whose tokens may be live
+    /// List the signing keys: next, active, and retired until their last token has expired
     List,
-    /// Rotate the signing key: publish a new key, which signs once every service can know it
+    /// Rotate the signing key: publish a new key, which starts to sign when all services can have it
     Rotate {
         #[arg(
             long,
@@ -40,7 +40,7 @@ pub(super) enum Command {
         #[command(flatten)]
         confirmation: Confirmation,
     },
-    /// Seal all secrets in the database under a new master key, which every server needs from then on
+    /// Encrypt all secrets in the database with a new master key, which every server needs from then on
     Rewrap {
         /// File with the new master key; `grantd keygen` generates one
         #[arg(long, value_name = "FILE")]

@@ -116,6 +116,9 @@ enum Command {
     },
 }
 
+/// The default of `GRANTD_ISSUER`.
+const DEFAULT_ISSUER: &str = "http://127.0.0.1:8080";
+
 /// The result of a command. Its error is printed for a person.
 type Outcome = Result<(), Box<dyn Error>>;
 
@@ -261,10 +264,10 @@ fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
         Command::Audit(command) => database.run(async |app| audit::run(command, app, output).await),
         // Clients of a running server: they open no database.
         Command::Token(token::Command::Get(arguments)) => {
-            System::new().block_on(token_get::get(&arguments, matches.get_one("issuer"), output))
+            System::new().block_on(token_get::get(&arguments, &issuer(&settings, matches), output))
         }
         Command::Token(token::Command::Logout(arguments)) => {
-            System::new().block_on(token_get::log_out(&arguments, matches.get_one("issuer"), output))
+            System::new().block_on(token_get::log_out(&arguments, &issuer(&settings, matches), output))
         }
         Command::Token(token::Command::Explain(arguments)) => match flag_of_issuer(matches) {
             Some(issuer) => System::new().block_on(token::explain_with_issuer(arguments, issuer, output)),
@@ -277,6 +280,14 @@ fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
             output::print(String::from_utf8(script)?.trim_end())
         }
     }
+}
+
+/// Returns the issuer in force, or its default where other settings are wrong, such as those of a server elsewhere.
+fn issuer(settings: &Settings, matches: &ArgMatches) -> String {
+    let given = matches.get_one::<String>("issuer").filter(|issuer| !issuer.is_empty()).cloned();
+    given
+        .or_else(|| settings.check().ok().map(|config| config::issuer(&config)))
+        .unwrap_or_else(|| DEFAULT_ISSUER.to_owned())
 }
 
 /// The value of `--issuer` where it stands on the command line. In the environment it is a setting of this server.

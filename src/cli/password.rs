@@ -51,6 +51,6 @@ fn terminal_is_there() -> Result<(), clap::Error> {
 fn from_prompt() -> Result<SecretString, Box<dyn Error>> {
     terminal_is_there()?;
     let once = SecretString::from(rpassword::prompt_password("New password: ")?);
-    let again = SecretString::from(rpassword::prompt_password("The same again: ")?);
-    if once.expose_secret() == again.expose_secret() { Ok(once) } else { Err("these were two passwords".into()) }
+    let again = SecretString::from(rpassword::prompt_password("Repeat the password: ")?);
+    if once.expose_secret() == again.expose_secret() { Ok(once) } else { Err("the passwords do not match".into()) }
 }

@@ -101,7 +101,7 @@ impl Explained {
         let keys = keys::list(&mut app.store.read().await?, app.now()).await?;
         let key = match keys.iter().find(|key| key.kid == kid) {
             Some(key) => format!("{kid} ({}, {})", key.algorithm.as_str(), key.state.as_str()),
-            None if kid.is_empty() => "the token names none".to_owned(),
+            None if kid.is_empty() => "none in the token".to_owned(),
             None => format!("{kid}, which this server does not have"),
         };
         let mut refused = Vec::new();
@@ -116,7 +116,7 @@ impl Explained {
         let (header, claims) = decode(token);
         let verified = guard.verify_for_anybody(token, now.timestamp());
         let key = match kid(header.as_ref()) {
-            "" => "the token names none".to_owned(),
+            "" => "none in the token".to_owned(),
             kid if verified == Err(TokenError::UnknownKey) => {
                 format!("{kid}, which {} does not publish", guard.issuer())
             }

@@ -54,7 +54,9 @@ impl RequestError {
 /// What the user can do about an error code.
 fn hint(error: &str) -> &'static str {
     match error {
-        "invalid_grant" => ". Try again, or ask an operator: `grantd user show NAME`, `grantd user password NAME`",
+        "invalid_grant" => {
+            ". An operator can look with `grantd user show NAME` and set a password with `grantd user passwd NAME`"
+        }
         "invalid_client" => ". --client-id must name an enabled public client; one with a secret cannot be used here",
         "unauthorized_client" => ". --client-id must name a client with the grant `password`",
         "unsupported_grant_type" => ". The password grant is disabled on this server",

@@ -20,14 +20,13 @@ use super::{
 };
 use crate::clock::Clock;
 
-const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 /// An access token is printed from the cache if it lives this much longer: the caller needs time to use it.
 const LEAST_SECONDS: i64 = 30;
 
 /// What names a session, and its entry in the cache.
 #[derive(Args)]
 pub(super) struct SessionArguments {
-    /// URL of the server; default: `GRANTD_ISSUER` if set, else `http://127.0.0.1:8080`
+    /// URL of the server; default: the issuer that `grantd config` shows
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// User name; asked for on a terminal when absent
@@ -64,10 +63,9 @@ struct Request {
 }
 
 impl Request {
-    fn new(arguments: &SessionArguments, issuer: Option<&String>) -> Result<Self, RequestError> {
-        let url = arguments.url.as_ref().or(issuer.filter(|issuer| !issuer.is_empty()));
+    fn new(arguments: &SessionArguments, issuer: &str) -> Result<Self, RequestError> {
         Ok(Self {
-            server: Server::at(url.map_or(DEFAULT_URL, String::as_str))?,
+            server: Server::at(arguments.url.as_deref().unwrap_or(issuer))?,
             username: arguments.username.clone(),
             client_id: arguments.client_id.clone(),
             scope: arguments.scopes.iter().cloned().collect::<Scopes>().to_string(),
@@ -147,21 +145,23 @@ fn ask_for_username() -> Result<String, Box<dyn Error>> {
 }
 
 /// Prints an access token: from the cache, by a refresh, or by a login.
-pub(super) async fn get(arguments: &GetArguments, issuer: Option<&String>, output: Output) -> Outcome {
+pub(super) async fn get(arguments: &GetArguments, issuer: &str, output: Output) -> Outcome {
     let request = Request::new(&arguments.session, issuer)?;
     let entry = request.cache_entry()?;
-    if let (true, Some(cached)) = (arguments.login, entry.read()) {
-        entry.remove()?;
-        // It may be a session of an earlier server at this URL: ending it is not worth a failure.
-        let _ = request.revoke(&cached).await;
-    }
-    let token = if let Some(session) = current(&request, &entry).await? {
+    let before = if arguments.login { entry.read() } else { None };
+    let cached = if arguments.login { None } else { current(&request, &entry).await? };
+    let token = if let Some(session) = cached {
         session.access_token
     } else {
         let session = request.log_in(&arguments.password).await?;
         entry.write(&session)?;
         session.access_token
     };
+    // After the login: a wrong password must not end the session. It may be one of an earlier server at this URL: a failure to
+    // end it is no failure of the command.
+    if let Some(before) = before {
+        let _ = request.revoke(&before).await;
+    }
     if arguments.header {
         output.value("header", &format!("Authorization: Bearer {token}"))
     } else {
@@ -184,7 +184,7 @@ async fn current(request: &Request, entry: &CacheEntry) -> Result<Option<CachedS
 }
 
 /// Ends the cached session at the server, and removes it from the cache.
-pub(super) async fn log_out(arguments: &SessionArguments, issuer: Option<&String>, output: Output) -> Outcome {
+pub(super) async fn log_out(arguments: &SessionArguments, issuer: &str, output: Output) -> Outcome {
     let request = Request::new(arguments, issuer)?;
     let entry = request.cache_entry()?;
     let Some(session) = entry.read() else {

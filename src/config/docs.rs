@@ -83,7 +83,8 @@ fn computed(name: &str, config: &Config) -> Option<String> {
     }
 }
 
-fn issuer(config: &Config) -> String {
+/// Returns the issuer in force.
+pub(crate) fn issuer(config: &Config) -> String {
     let scheme = if config.tls.files.is_some() { "https" } else { "http" };
     let of_address = || match config.http.listen.first() {
         Some(address) if address.port() == 0 => format!("{scheme}://{}:PORT", address.ip()),

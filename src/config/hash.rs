@@ -48,7 +48,7 @@ impl HashSettings {
     pub(super) fn check(&self, check: &mut Check) -> Option<HashConfig> {
         let memory = check.value("GRANTD_HASH_MEMORY", &self.hash_memory, |text| {
             let kib = u32::try_from(parse::size(text)? / 1024).ok().filter(|kib| (8..=4 << 20).contains(kib));
-            kib.ok_or_else(|| "allowed is 8KiB to 4GiB; 19MiB is what OWASP asks for".to_owned())
+            kib.ok_or_else(|| "allowed is 8KiB to 4GiB; OWASP recommends at least 19MiB".to_owned())
         });
         let iterations = check.value("GRANTD_HASH_ITERATIONS", &self.hash_iterations, |n| parse::number(n, 1, 1000));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);

@@ -76,7 +76,7 @@ pub(crate) fn only_ours(path: &Path) -> Result<(), String> {
     use std::os::unix::fs::PermissionsExt as _;
     match std::fs::metadata(path) {
         Ok(meta) if meta.permissions().mode() & 0o004 != 0 => {
-            Err(format!("everybody can read {0}: run `chmod 600 {0}`", path.display()))
+            Err(format!("its mode lets other users read it: run `chmod 600 {0}`", path.display()))
         }
         _ => Ok(()),
     }

@@ -28,6 +28,7 @@ use std::{
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 
+pub(crate) use self::docs::issuer;
 pub(crate) use self::master_key::{only_ours, read_master_key};
 use self::{
     apply::ApplySettings, audit::AuditSettings, bootstrap::BootstrapSettings, check::Check, database::DatabaseSettings,

@@ -33,7 +33,7 @@ impl TlsSettings {
             (Some(chain), Some(key)) => Some(TlsConfig { files: Some((chain, key)) }),
             (None, None) => Some(TlsConfig { files: None }),
             _ => {
-                check.problem("GRANTD_TLS_CERT", "needs GRANTD_TLS_KEY beside it, and the reverse");
+                check.problem("GRANTD_TLS_CERT", "GRANTD_TLS_CERT and GRANTD_TLS_KEY must be set together");
                 None
             }
         }
