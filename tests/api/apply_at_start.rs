@@ -60,3 +60,18 @@ async fn a_server_applies_a_file_at_its_start(database: Database) {
     assert!(why.contains("GRANTD_APPLY: line 1: "), "{why}");
     assert_eq!(traces(&database).await, before);
 }
+
+#[actix_web::test]
+async fn a_file_that_cannot_be_applied_creates_no_database() {
+    let database = Database::sqlite();
+    let missing = database.directory().join("missing.toml").display().to_string();
+    let example = database.directory().join("grantd.toml");
+    std::fs::write(&example, EXAMPLE).unwrap();
+    for (file, why) in [(missing.as_str(), "missing.toml"), (example.to_str().unwrap(), "NIGHTLY_SECRET")] {
+        let output = grantd(database.url(), &["serve"], "", &[("GRANTD_APPLY", file)]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && said.contains(why), "{said}");
+        // Else the next start would not print the administrator's password.
+        assert!(!database.directory().join("master.key").exists(), "{file}");
+    }
+}

@@ -131,13 +131,30 @@ async fn a_session_is_refreshed_by_processes_at_once_and_until_it_ends() {
 }
 
 #[actix_web::test]
+async fn the_default_url_is_that_of_the_settings() {
+    let server = TestServer::start(Database::sqlite()).await;
+    let person = Person::at(server.url());
+    let home = person.home.path().to_str().unwrap();
+    let listen = server.url().trim_start_matches("http://");
+    for setting in [("GRANTD_LISTEN", listen), ("GRANTD_ISSUER", server.url())] {
+        let database = format!("sqlite://{}", person.database().display());
+        let arguments = [&["token"], &LOGIN[..]].concat();
+        let output = grantd(&database, &arguments, ADMIN_PASSWORD, &[("HOME", home), setting]);
+        assert!(output.status.success(), "{setting:?}: {output:?}");
+    }
+}
+
+#[actix_web::test]
 async fn logout_ends_the_session_and_removes_it_from_the_cache() {
     let server = TestServer::start(Database::sqlite()).await;
     let person = Person::at(server.url());
     let token = person.log_in();
-    // A new login ends the cached session.
+    // A new login ends the cached session; a wrong password leaves it alone.
     let before = token;
     assert_eq!(person.log_in(), before);
+    let (_, said) = person.refused(&[&LOGIN[..], &["--login"]].concat(), "not the password");
+    assert!(said.contains("invalid_grant") && said.contains("grantd user passwd NAME"), "{said}");
+    assert_eq!((status(&server, &before).await, person.log_in()), (200, before.clone()));
     let token = person.done(&[&LOGIN[..], &["--login"]].concat(), ADMIN_PASSWORD);
     assert_eq!((status(&server, &before).await, status(&server, &token).await), (401, 200));
 
