@@ -8,6 +8,7 @@ const KEY = "refresh_token";
 
 let access = null; // { token, expires }: the current access token and when it expires, in milliseconds.
 let refreshing = null;
+let session = 0; // Counts logins and logouts: a refresh that ends after one of them is not kept.
 
 async function post(path, parameters) {
   const response = await fetch(issuer + path, { method: "POST", body: new URLSearchParams(parameters) });
@@ -23,16 +24,23 @@ function keep(answer) {
 }
 
 export async function login(username, password) {
-  keep(await post("/token", { grant_type: "password", username, password }));
+  const answer = await post("/token", { grant_type: "password", username, password });
+  session++;
+  keep(answer);
 }
 
 // One refresh at a time: a refresh token is good for one use, and requests that need a new one share it.
 function refresh() {
   const token = sessionStorage.getItem(KEY);
   if (!token) return Promise.reject(new Error("logged out"));
+  const current = session;
   refreshing ??= post("/token", { grant_type: "refresh_token", refresh_token: token })
-    .then(keep, (error) => {
-      if (error.code === "invalid_grant") forget();
+    .then((answer) => {
+      if (session !== current) throw new Error("logged out");
+      keep(answer);
+    })
+    .catch((error) => {
+      if (error.code === "invalid_grant" && session === current) forget();
       throw error;
     })
     .finally(() => (refreshing = null));
@@ -51,7 +59,8 @@ export const isLoggedIn = () => sessionStorage.getItem(KEY) !== null;
 export async function call(url, options = {}) {
   for (let attempt = 0; ; attempt++) {
     if (!access || access.expires - Date.now() < 30_000) await refresh();
-    const headers = { ...options.headers, Authorization: `Bearer ${access.token}` };
+    const headers = new Headers(options.headers);
+    headers.set("Authorization", `Bearer ${access.token}`);
     const response = await fetch(url.startsWith("/") ? issuer + url : url, { ...options, headers });
     if (response.status !== 401 || attempt > 0) return response;
     access = null;
@@ -60,6 +69,7 @@ export async function call(url, options = {}) {
 
 export async function logout() {
   const token = sessionStorage.getItem(KEY);
+  session++;
   forget();
   if (token) await post("/revoke", { token });
 }

@@ -23,6 +23,10 @@ const leeway = 30 * time.Second
 // into requests.
 const coolDown = 10 * time.Second
 
+// Keys are fetched again after this time, so that a key that the issuer has retired is not accepted for longer. While the issuer
+// does not answer, the old ones stay.
+const maxAge = 5 * time.Minute
+
 var (
 	errInvalid     = errors.New("invalid token")
 	errUnavailable = errors.New("the issuer's keys are not available")
@@ -30,15 +34,16 @@ var (
 
 // Claims of an access token (RFC 9068).
 type Claims struct {
-	Issuer   string   `json:"iss"`
-	Subject  string   `json:"sub"`
-	Audience audience `json:"aud"`
-	Expires  int64    `json:"exp"`
-	IssuedAt int64    `json:"iat"`
-	ID       string   `json:"jti"`
-	ClientID string   `json:"client_id"`
-	Scope    string   `json:"scope"`
-	Username string   `json:"username"`
+	Issuer    string   `json:"iss"`
+	Subject   string   `json:"sub"`
+	Audience  audience `json:"aud"`
+	Expires   int64    `json:"exp"`
+	IssuedAt  int64    `json:"iat"`
+	NotBefore int64    `json:"nbf"`
+	ID        string   `json:"jti"`
+	ClientID  string   `json:"client_id"`
+	Scope     string   `json:"scope"`
+	Username  string   `json:"username"`
 }
 
 // One text or a list of them (RFC 7519 §4.1.3).
@@ -58,8 +63,9 @@ type Guard struct {
 	issuer, audience string
 	client           http.Client
 
-	mutex sync.RWMutex
-	keys  map[string]*ecdsa.PublicKey
+	mutex  sync.RWMutex
+	keys   map[string]*ecdsa.PublicKey
+	stored time.Time
 
 	fetching sync.Mutex
 	fetched  time.Time
@@ -68,7 +74,12 @@ type Guard struct {
 
 // NewGuard returns a guard that accepts tokens of this issuer for this audience.
 func NewGuard(issuer, audience string) *Guard {
-	return &Guard{issuer: issuer, audience: audience, client: http.Client{Timeout: 5 * time.Second}}
+	client := http.Client{
+		Timeout: 5 * time.Second,
+		// A redirect could lead to keys of somebody else.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return &Guard{issuer: issuer, audience: audience, client: client}
 }
 
 type claimsKey struct{}
@@ -158,7 +169,8 @@ func (g *Guard) verify(token string, now time.Time) (Claims, error) {
 		return Claims{}, errInvalid
 	}
 	expired := !now.Before(time.Unix(claims.Expires, 0).Add(leeway))
-	early := now.Add(leeway).Before(time.Unix(claims.IssuedAt, 0))
+	latest := now.Add(leeway).Unix()
+	early := claims.IssuedAt == 0 || claims.IssuedAt > latest || claims.NotBefore > latest
 	if expired || early || claims.Issuer != g.issuer || !contains(claims.Audience, g.audience) {
 		return Claims{}, errInvalid
 	}
@@ -178,19 +190,20 @@ func decode(part string, into any) error {
 
 // key returns the key with this id, and fetches the keys if it is not among them.
 func (g *Guard) key(id string, now time.Time) (*ecdsa.PublicKey, error) {
-	if key := g.known(id); key != nil {
+	if key := g.known(id); key != nil && g.isFresh(now) {
 		return key, nil
 	}
 	// One fetch at a time. Tokens with a known key do not wait for it.
 	g.fetching.Lock()
 	defer g.fetching.Unlock()
-	if g.known(id) == nil && now.Sub(g.fetched) >= coolDown {
+	age := now.Sub(g.fetched)
+	if age >= coolDown && (g.known(id) == nil || age >= maxAge) {
 		g.fetched = now
 		var keys map[string]*ecdsa.PublicKey
 		// If the fetch fails, the keys of the last one stay.
 		if keys, g.failed = g.fetch(); g.failed == nil {
 			g.mutex.Lock()
-			g.keys = keys
+			g.keys, g.stored = keys, now
 			g.mutex.Unlock()
 		}
 	}
@@ -201,6 +214,13 @@ func (g *Guard) key(id string, now time.Time) (*ecdsa.PublicKey, error) {
 		return nil, fmt.Errorf("%w: %v", errUnavailable, g.failed)
 	}
 	return nil, errInvalid
+}
+
+// isFresh tells whether the keys were fetched lately.
+func (g *Guard) isFresh(now time.Time) bool {
+	g.mutex.RLock()
+	defer g.mutex.RUnlock()
+	return now.Sub(g.stored) < maxAge
 }
 
 func (g *Guard) known(id string) *ecdsa.PublicKey {

@@ -19,12 +19,12 @@ pub(super) struct PasswordArgs {
 
 impl PasswordArgs {
     /// The current password of this user.
-    pub(super) fn read_current(&self, username: &str) -> Result<SecretString, Box<dyn Error>> {
+    pub(super) fn read_current(&self, whose: &str) -> Result<SecretString, Box<dyn Error>> {
         if self.password_stdin {
             return from_input();
         }
         terminal_is_there()?;
-        Ok(rpassword::prompt_password(format!("Password of {username}: "))?.into())
+        Ok(rpassword::prompt_password(format!("Password of {whose}: "))?.into())
     }
 
     /// A new password.

@@ -62,18 +62,33 @@ fn lock(url: &DatabaseUrl) -> Result<Option<ServerLock>, StartError> {
 pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    /// A closed terminal; `None`: ends the process at once.
+    hangup: Option<Signal>,
 }
 
 impl Signals {
     /// Catches signals from now on.
     pub(super) fn listen() -> io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(Self { interrupt, terminate, hangup: None })
+    }
+
+    /// The same, and a closed terminal.
+    pub(super) fn listen_to_hangup() -> io::Result<Self> {
+        Ok(Self { hangup: Some(signal(SignalKind::hangup())?), ..Self::listen()? })
     }
 
     async fn next(&mut self) {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = hangup => {}
         }
     }
 }

@@ -103,8 +103,11 @@ impl Server {
 
     pub(super) async fn token(&self, form: &[(&str, &str)]) -> Result<TokenResponse, RequestError> {
         let response = self.post("/token", form).await?;
-        let status = response.status().as_u16();
-        response.json().await.map_err(|_| RequestError::NotGrantd { url: self.url.clone(), status })
+        let not_grantd = || RequestError::NotGrantd { url: self.url.clone(), status: 200 };
+        let response: TokenResponse = response.json().await.map_err(|_| not_grantd())?;
+        // Tokens go to a terminal and into a header.
+        let tokens = [Some(&response.access_token), response.refresh_token.as_ref()];
+        if tokens.into_iter().flatten().all(|token| is_b64token(token)) { Ok(response) } else { Err(not_grantd()) }
     }
 
     pub(super) async fn revoke(&self, form: &[(&str, &str)]) -> Result<(), RequestError> {
@@ -131,6 +134,11 @@ impl Server {
     }
 }
 
+/// The characters of a bearer token (RFC 6750 §2.1).
+fn is_b64token(token: &str) -> bool {
+    !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte))
+}
+
 /// With the innermost cause: reqwest's own text says no more than that it failed.
 fn unreachable(url: &str, error: &reqwest::Error) -> RequestError {
     let mut reason = error.to_string();
@@ -152,6 +160,14 @@ fn is_loopback(url: &Url) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_has_no_character_that_a_header_or_a_terminal_interprets() {
+        assert!(is_b64token("eyJhbGciOi.eyJ-_.sig~+/=="));
+        for bad in ["", "a b", "a\r\nX: y", "a\u{1b}[2J", "ä"] {
+            assert!(!is_b64token(bad), "{bad:?}");
+        }
+    }
 
     #[test]
     fn plain_http_is_for_this_machine_alone() {

@@ -111,7 +111,7 @@ impl Request {
             Some(username) => username.clone(),
             None => ask_for_username()?,
         };
-        let password = password.read_current(&username)?;
+        let password = password.read_current(&format!("{username} at {}", self.server.url()))?;
         let parameters =
             [("grant_type", "password"), ("username", username.as_str()), ("password", password.expose_secret())];
         let now = Clock::system().now();

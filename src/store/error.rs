@@ -40,7 +40,8 @@ pub enum StoreError {
     /// The SQLite file at this path is not the one that was opened.
     #[error(
         "the database file {} was deleted or replaced while the server was running, and changes go to the old file until \
-         the server stops: put the right file in place and restart the server",
+         the server stops. Stop the server, delete the files with the endings -wal and -shm, put the right file in place \
+         and start the server",
         .0.display()
     )]
     FileReplaced(PathBuf),

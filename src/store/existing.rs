@@ -18,7 +18,8 @@ pub(crate) async fn exists(config: &DatabaseConfig) -> Result<bool, StoreError> 
             DatabaseUrl::Postgres(url) => postgres(url).await,
         }
     });
-    looked.await.unwrap_or(Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)))
+    let exists = looked.await.unwrap_or(Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)));
+    exists.map_err(|error| StoreError::Open { database: config.url.to_string(), error: Box::new(error) })
 }
 
 async fn sqlite(path: &Path, config: &DatabaseConfig) -> Result<bool, StoreError> {

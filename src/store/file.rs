@@ -8,6 +8,8 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
+use rustix::fs::OFlags;
+
 use super::StoreError;
 
 /// Why a server may not use a SQLite file.
@@ -61,7 +63,9 @@ impl ServerLock {
         let failed = |error| LockError::File { path: path.clone(), error };
         let mut options = File::options();
         // Not truncated: until the lock is held, the contents are those of another server.
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        // No symbolic link: in a shared directory it could lead to a file of somebody else's choice.
+        let flags = OFlags::NOFOLLOW.bits().cast_signed();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
         let mut file = options.open(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
