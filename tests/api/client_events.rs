@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     audit::page,
-    harness::{Admin, Database, Form, NewClient, Request, TestServer, on_both_engines},
+    harness::{Admin, Database, Form, NewClient, Request, TestServer, eventually, on_both_engines},
 };
 
 on_both_engines!(
@@ -61,6 +61,12 @@ async fn failures(admin: &Admin) -> Vec<(String, String)> {
     found
 }
 
+/// Waits for the events: they are recorded after the response.
+async fn expect_failures(admin: &Admin, expected: &[(String, String)]) {
+    eventually("the failure is recorded", async || failures(admin).await.len() >= expected.len()).await;
+    assert_eq!(failures(admin).await, expected);
+}
+
 async fn the_first_failure_of_a_series_leaves_an_event(database: Database) {
     let admin = start(database).await;
     let server = &admin.server;
@@ -72,7 +78,7 @@ async fn the_first_failure_of_a_series_leaves_an_event(database: Database) {
     let login = || server.token(&Form::admin());
     from(one, login().basic("back-office", "grs_wrong")).send().await.oauth_error(401, "invalid_client");
     let mut expected = vec![pair("back-office", one)];
-    assert_eq!(failures(&admin).await, expected);
+    expect_failures(&admin, &expected).await;
     // More of them, in other ways and elsewhere, within the hour.
     server.advance(Duration::minutes(1));
     let post = Form::admin().and("client_id", "back-office").and("client_secret", "grs_wrong_too");
@@ -90,17 +96,17 @@ async fn the_first_failure_of_a_series_leaves_an_event(database: Database) {
     // The right secret is no failure, and ends no series.
     from(one, login().basic("back-office", &secret)).send().await.json_with(200);
     from(one, login().basic("back-office", "grs_wrong")).send().await.oauth_error(401, "invalid_client");
-    assert_eq!(failures(&admin).await, expected);
+    expect_failures(&admin, &expected).await;
     // Another client is a series of its own.
     server.advance(Duration::seconds(1));
     from(one, server.token(&alone()).basic("machine", "grs_wrong")).send().await.oauth_error(401, "invalid_client");
     expected.push(pair("machine", one));
-    assert_eq!(failures(&admin).await, expected);
+    expect_failures(&admin, &expected).await;
     // And so are those of later hours.
     server.advance(Duration::hours(2));
     from(one, login().basic("back-office", "grs_wrong")).send().await.oauth_error(401, "invalid_client");
     expected.push(pair("back-office", one));
-    assert_eq!(failures(&admin).await, expected);
+    expect_failures(&admin, &expected).await;
 }
 
 async fn failures_at_once_leave_one_event(database: Database) {
@@ -114,7 +120,7 @@ async fn failures_at_once_leave_one_event(database: Database) {
     for answer in requests.join_all().await {
         answer.oauth_error(401, "invalid_client");
     }
-    assert_eq!(failures(&admin).await, [("machine".to_owned(), "203.0.113.7".to_owned())]);
+    expect_failures(&admin, &[("machine".to_owned(), "203.0.113.7".to_owned())]).await;
 }
 
 async fn a_client_that_acts_for_itself_leaves_an_event(database: Database) {

@@ -103,7 +103,8 @@ async fn a_file_that_was_deleted_or_replaced_is_reported() {
         }
         assert_eq!(server.request("GET", "/healthz").send().await.status, 200);
         let log = server.kill().1;
-        let lines: Vec<_> = log.lines().filter(|line| line.contains("\"ERROR\"") && line.contains("restart")).collect();
+        let lines: Vec<_> =
+            log.lines().filter(|line| line.contains("\"ERROR\"") && line.contains("start the server")).collect();
         let [line] = lines[..] else { panic!("logged {} times: {log}", lines.len()) };
         assert!(line.contains(&path.display().to_string()), "{line}");
     }
