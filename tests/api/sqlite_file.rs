@@ -84,7 +84,7 @@ async fn of_servers_that_start_together_one_serves() {
 async fn a_file_that_was_deleted_or_replaced_is_reported() {
     for replaced in [false, true] {
         let database = Database::sqlite();
-        let server = Grantd::start(database.url(), &VARIABLES);
+        let mut server = Grantd::start(database.url(), &VARIABLES);
         let ready = async || server.request("GET", "/readyz").send().await;
         // It stays the same file.
         database.execute("VACUUM").await.unwrap();
@@ -102,6 +102,9 @@ async fn a_file_that_was_deleted_or_replaced_is_reported() {
             assert!(answer.header("retry-after").parse::<u32>().is_ok_and(|seconds| seconds >= 1));
         }
         assert_eq!(server.request("GET", "/healthz").send().await.status, 200);
+        // Not killed at once: the log has a thread of its own.
+        server.signal("TERM");
+        server.wait();
         let log = server.kill().1;
         let lines: Vec<_> =
             log.lines().filter(|line| line.contains("\"ERROR\"") && line.contains("start the server")).collect();
