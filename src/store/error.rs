@@ -4,6 +4,8 @@ use std::{io, path::PathBuf};
 
 use sqlx::{error::DatabaseError, migrate::MigrateError};
 
+use crate::config::DatabaseUrl;
+
 /// The error of a statement, by what the caller can do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -51,6 +53,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Adds which database could not be opened.
+    pub(super) fn at_open(self, url: &DatabaseUrl) -> Self {
+        Self::Open { database: url.to_string(), error: Box::new(self) }
+    }
+
     /// Returns the error for a row whose columns contradict each other or the code.
     pub fn impossible(table: &'static str, id: &(impl ToString + ?Sized), problem: &(impl ToString + ?Sized)) -> Self {
         Self::ImpossibleRow { table, id: id.to_string(), problem: problem.to_string() }

@@ -19,7 +19,7 @@ pub(crate) async fn exists(config: &DatabaseConfig) -> Result<bool, StoreError> 
         }
     });
     let exists = looked.await.unwrap_or(Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)));
-    exists.map_err(|error| StoreError::Open { database: config.url.to_string(), error: Box::new(error) })
+    exists.map_err(|error| error.at_open(&config.url))
 }
 
 async fn sqlite(path: &Path, config: &DatabaseConfig) -> Result<bool, StoreError> {

@@ -83,8 +83,7 @@ impl Store {
             DatabaseUrl::Sqlite(path) => open_sqlite(path, config).await,
             DatabaseUrl::Postgres(url) => open_postgres(url, config).await,
         };
-        let engine =
-            engine.map_err(|error| StoreError::Open { database: config.url.to_string(), error: Box::new(error) })?;
+        let engine = engine.map_err(|error| error.at_open(&config.url))?;
         Ok(Self { engine, statements: Arc::default(), timeout: config.timeout, clock })
     }
 
