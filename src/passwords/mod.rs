@@ -4,7 +4,10 @@ mod hash;
 mod pool;
 
 pub use self::hash::UnusableHash;
-use self::{hash::Recipe, pool::Pool};
+use self::{
+    hash::Recipe,
+    pool::{Memory, Pool},
+};
 use crate::{
     config::HashConfig,
     error::Error,
@@ -46,7 +49,7 @@ impl Passwords {
     /// Hashes a new password, and returns the PHC string.
     pub async fn hash(&self, password: &Password) -> Result<String, Error> {
         let salt: [u8; 16] = secret::random()?;
-        let digest = self.pool.run(password.clone(), salt.to_vec(), self.recipe.clone()).await?;
+        let digest = self.compute(password, salt.to_vec(), self.recipe.clone()).await?;
         Ok(self.recipe.phc(&salt, &digest))
     }
 
@@ -58,7 +61,7 @@ impl Passwords {
             let id = user.map(|(id, _)| id.to_string()).unwrap_or_default();
             StoreError::impossible("users", &id, "the password hash is not usable")
         })?;
-        let digest = self.pool.run(password.clone(), stored.salt, stored.recipe.clone()).await?;
+        let digest = self.compute(password, stored.salt, stored.recipe.clone()).await?;
         // Compared in constant time, and computed for unknown users too: the response time must not reveal which users
         // exist.
         let same = aws_lc_rs::constant_time::verify_slices_are_equal(&digest, &stored.digest).is_ok();
@@ -67,6 +70,14 @@ impl Passwords {
             (true, true) => Verdict::Right,
             (true, false) => Verdict::RightButOutdated,
         })
+    }
+
+    /// Computes a digest on a hash thread.
+    async fn compute(&self, password: &Password, salt: Vec<u8>, recipe: Recipe) -> Result<Vec<u8>, Error> {
+        let (password, needed) = (password.clone(), recipe.blocks().max(self.recipe.blocks()));
+        let work = move |memory: &mut Memory| recipe.compute(password.as_bytes(), &salt, memory.blocks(needed));
+        let digest = self.pool.run(work).await?;
+        digest.map_err(|error| Error::Internal(format!("a password could not be hashed: {error}")))
     }
 
     /// Returns the number of hashes that were computed so far.

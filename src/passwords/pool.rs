@@ -15,8 +15,7 @@ use argon2::Block;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use tokio::{sync::oneshot, time::timeout};
 
-use super::hash::Recipe;
-use crate::{config::HashConfig, error::Error, secret::Password};
+use crate::{config::HashConfig, error::Error};
 
 /// The lowest scheduling priority of Linux, as a nice value.
 const NICEST: i32 = 19;
@@ -31,13 +30,27 @@ pub(super) struct Pool {
     hashes: Arc<AtomicU64>,
 }
 
-struct Job {
-    password: Password,
-    salt: Vec<u8>,
-    recipe: Recipe,
-    /// Signals that the computation starts. Closed: the caller was dropped or timed out.
-    begun: oneshot::Sender<()>,
-    done: oneshot::Sender<Result<Vec<u8>, argon2::Error>>,
+/// Work for a hash thread. It checks by itself whether its caller still waits, and counts itself if so.
+type Job = Box<dyn FnOnce(&mut Memory, &AtomicU64) + Send>;
+
+/// The memory of a thread: allocated for its first hash and freed when the thread is idle, so that an idle server needs
+/// little.
+#[derive(Default)]
+pub(super) struct Memory(Vec<Block>);
+
+impl Memory {
+    /// Returns at least `needed` blocks of 1 KiB, or fewer if the allocation fails. Argon2 then returns an error instead of
+    /// aborting the process.
+    pub(super) fn blocks(&mut self, needed: usize) -> &mut [Block] {
+        if self.0.len() != needed {
+            // Freed before the next allocation: never two of them at a time.
+            self.0 = Vec::new();
+            if self.0.try_reserve_exact(needed).is_ok() {
+                self.0.resize(needed, Block::default());
+            }
+        }
+        &mut self.0
+    }
 }
 
 impl Pool {
@@ -46,19 +59,30 @@ impl Pool {
         let (queue, jobs) = bounded(config.queue);
         let hashes = Arc::new(AtomicU64::new(0));
         for _ in 0..config.threads {
-            let (jobs, hashes, blocks) = (jobs.clone(), Arc::clone(&hashes), config.memory_kib as usize);
-            thread::Builder::new().name("hash".to_owned()).spawn(move || work(&jobs, &hashes, blocks))?;
+            let (jobs, hashes) = (jobs.clone(), Arc::clone(&hashes));
+            thread::Builder::new().name("hash".to_owned()).spawn(move || work(&jobs, &hashes))?;
         }
         Ok(Self { queue, wait: config.wait, hashes })
     }
 
-    /// Computes a hash. Fails at once if the queue is full, and later if the job waits in it for too long.
+    /// Runs work on a hash thread. Fails at once if the queue is full, and later if the work waits in it for too long.
     ///
-    /// Dropping the future cancels the job, unless its computation has begun.
-    pub(super) async fn run(&self, password: Password, salt: Vec<u8>, recipe: Recipe) -> Result<Vec<u8>, Error> {
+    /// Dropping the future cancels the work, unless it has begun.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Memory) -> T + Send + 'static,
+    ) -> Result<T, Error> {
         let (begun, beginning) = oneshot::channel();
         let (done, result) = oneshot::channel();
-        let job = Job { password, salt, recipe, begun, done };
+        let job: Job = Box::new(move |memory, hashes| {
+            // Skips the work of dropped callers: under load, the threads would otherwise compute hashes that no caller waits
+            // for.
+            if begun.send(()).is_ok() {
+                hashes.fetch_add(1, Ordering::Relaxed);
+                // An error means that the caller was dropped during the work.
+                let _ = done.send(work(memory));
+            }
+        });
         // Refused at once if the queue is full: waiting here would make it unbounded.
         self.queue.try_send(job).map_err(|_| Error::HashQueueFull)?;
         // The timeout covers only the wait in the queue. A hash that has started is always awaited, since its cost is
@@ -67,10 +91,7 @@ impl Pool {
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => return Err(Error::HashQueueFull),
         }
-        match result.await {
-            Ok(digest) => digest.map_err(|error| Error::Internal(format!("a password could not be hashed: {error}"))),
-            Err(_) => Err(Error::Internal("a thread that hashes passwords has ended".to_owned())),
-        }
+        result.await.map_err(|_| Error::Internal("a thread that hashes passwords has ended".to_owned()))
     }
 
     pub(super) fn hashes_run(&self) -> u64 {
@@ -82,41 +103,24 @@ impl Pool {
     }
 }
 
-fn work(jobs: &Receiver<Job>, hashes: &AtomicU64, blocks: usize) {
+fn work(jobs: &Receiver<Job>, hashes: &AtomicU64) {
     // A flood of logins must not slow down other routes. If the system refuses the priority, hashing still works.
     if let Err(error) = rustix::process::setpriority_process(None, NICEST) {
         tracing::debug!(%error, "the threads that hash keep their priority");
     }
-    // Allocated for the first login and freed when idle, so that an idle server needs little memory.
-    let mut memory = Vec::new();
+    let mut memory = Memory::default();
     loop {
         let job = match jobs.recv_timeout(IDLE) {
             Ok(job) => job,
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
-                memory = Vec::new();
+                memory = Memory::default();
                 match jobs.recv() {
                     Ok(job) => job,
                     Err(_) => return,
                 }
             }
         };
-        // Skips the jobs of dropped callers: under load, the threads would otherwise compute hashes that nobody waits
-        // for.
-        if job.begun.send(()).is_ok() {
-            hashes.fetch_add(1, Ordering::Relaxed);
-            let needed = job.recipe.blocks().max(blocks);
-            if memory.len() != needed {
-                // A hash from before the setting was lowered needs more memory. The next job returns to the configured
-                // size.
-                memory = Vec::new();
-                // If the allocation fails, so does the computation, with an error instead of an abort.
-                if memory.try_reserve_exact(needed).is_ok() {
-                    memory.resize(needed, Block::default());
-                }
-            }
-            // An error means that the caller was dropped during the computation.
-            let _ = job.done.send(job.recipe.compute(job.password.as_bytes(), &job.salt, &mut memory));
-        }
+        job(&mut memory, hashes);
     }
 }
