@@ -9,23 +9,26 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use grantd_guard::{BuildError, Guard};
 use secrecy::ExposeSecret as _;
 use tokio::sync::watch;
 
 use crate::{
+    api_keys::ApiKeys,
     apply::{self, ApplyError},
     bootstrap::{self, FirstStart},
-    clients::{self, Clients},
+    clients::Clients,
     clock::Clock,
     config::{self, Config, DatabaseUrl, MasterKeySource},
     error::Error,
     keys::{KeysError, SigningKeys},
-    names::Audience,
-    passwords::{Passwords, PasswordsError},
+    ids::{ApiKeyId, UserId},
+    names::{Audience, ClientId},
+    passwords::{Passwords, PasswordsError, Remembered},
     roles,
     secret::{self, MasterKey, NoRandomness},
+    series::Series,
     sessions::{RefreshTokens, Sessions},
     store::{self, LockError, Store, StoreError, Transaction},
     sync::SyncState,
@@ -63,7 +66,15 @@ pub struct App {
     /// Reads and caches clients.
     pub clients: Clients,
     /// Selects the failed client authentications that are recorded.
-    pub client_failures: clients::Failures,
+    pub client_failures: Series<ClientId>,
+    /// Reads API keys.
+    pub api_keys: ApiKeys,
+    /// Selects the uses of API keys whose time is written.
+    pub key_uses: Series<ApiKeyId>,
+    /// Passwords that were verified a moment ago, for HTTP Basic.
+    pub remembered: Remembered,
+    /// Selects the logins by HTTP Basic that are recorded.
+    pub basic_logins: Series<UserId>,
     /// The state of the sync with the database.
     pub sync: SyncState,
     stopping: watch::Sender<bool>,
@@ -226,7 +237,11 @@ impl App {
             users: users::Reader::new(store.clone()),
             sessions: Sessions::new(&store),
             clients: Clients::new(&store),
-            client_failures: clients::Failures::default(),
+            client_failures: Series::of(TimeDelta::hours(1)),
+            api_keys: ApiKeys::new(&store),
+            key_uses: Series::of(TimeDelta::minutes(1)),
+            remembered: Remembered::start()?,
+            basic_logins: Series::of(TimeDelta::minutes(1)),
             sync: SyncState::default(),
             stopping: watch::Sender::new(false),
             config,

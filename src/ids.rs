@@ -89,6 +89,10 @@ id!(
     RequestId
 );
 id!(
+    /// An API key's id; the `sid` of the access tokens that are issued for it.
+    ApiKeyId
+);
+id!(
     /// The `jti` of an access token.
     TokenId
 );

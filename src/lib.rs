@@ -1,6 +1,6 @@
 //! grantd: a user name and a password go in, a short-lived signed token comes out.
 //!
-//! A request falls one way: `http` finds the handler, extractors say who asks, a feature function knows the rule, and
+//! A request falls one way: `http` finds the handler, extractors authenticate the caller, a feature function knows the rule, and
 //! its statement goes through `store`. Read `http/mod.rs` first: every route is there.
 
 // The way in. It may know `App`; what is below may not.
@@ -10,6 +10,7 @@ pub mod cli;
 pub mod server;
 
 mod http;
+mod login;
 mod oauth;
 mod principal;
 mod sync;
@@ -17,6 +18,7 @@ mod sync;
 pub use http::openapi::document as openapi;
 
 // Features. They take the parts that they use: `&mut Conn` to read, an open `Transaction` to write.
+pub mod api_keys;
 pub mod apply;
 pub mod audit;
 pub mod authority;
@@ -37,6 +39,7 @@ pub mod ids;
 pub mod names;
 pub mod patch;
 pub mod secret;
+pub mod series;
 pub mod store;
 pub mod telemetry;
 pub mod validation;
@@ -47,7 +50,7 @@ mod client_address;
 #[doc(hidden)]
 pub fn hot_statements() -> impl Iterator<Item = (&'static str, &'static str)> {
     let users = [users::sql::HOT, roles::sql::HOT, sessions::sql::HOT];
-    let others = [clients::sql::HOT, revocations::sql::HOT, audit::sql::HOT];
+    let others = [clients::sql::HOT, api_keys::sql::HOT, revocations::sql::HOT, audit::sql::HOT];
     users.into_iter().chain(others).flatten().copied()
 }
 

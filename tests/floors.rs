@@ -11,8 +11,9 @@ use std::{
 };
 
 /// What may know `App`, and everything below.
-const WAY_IN: [&str; 9] = ["app", "cleanup", "cli", "http", "main", "oauth", "principal", "server", "sync"];
-const FEATURES: [&str; 11] = [
+const WAY_IN: [&str; 10] = ["app", "cleanup", "cli", "http", "login", "main", "oauth", "principal", "server", "sync"];
+const FEATURES: [&str; 12] = [
+    "api_keys",
     "apply",
     "audit",
     "authority",
@@ -25,7 +26,7 @@ const FEATURES: [&str; 11] = [
     "sessions",
     "users",
 ];
-const GROUND: [&str; 11] = [
+const GROUND: [&str; 12] = [
     "client_address",
     "clock",
     "config",
@@ -34,6 +35,7 @@ const GROUND: [&str; 11] = [
     "names",
     "patch",
     "secret",
+    "series",
     "store",
     "telemetry",
     "validation",

@@ -175,7 +175,7 @@ fn client_secret(place: Place, entry: &ClientEntry, directory: &Path) -> Result<
     if entry.kind == ClientKind::Public {
         return Err(place.error(field, Code::Format, "a public client has no secret"));
     }
-    if !secret::is_client_secret(value.expose_secret()) {
+    if !secret::is_generated(secret::CLIENT_SECRET, value.expose_secret()) {
         let message = "does not hold a secret that grantd made; `grantd keygen --client-secret` prints a new one";
         return Err(place.error(field, Code::Format, message));
     }

@@ -30,6 +30,8 @@ named_enum! {
         #[doc = "`client.enabled`"] ClientEnabled = "client.enabled",
         #[doc = "`client.failed`"] ClientFailed = "client.failed",
         #[doc = "`client.secret_rotated`"] ClientSecretRotated = "client.secret_rotated",
+        #[doc = "`api_key.created`"] ApiKeyCreated = "api_key.created",
+        #[doc = "`api_key.deleted`"] ApiKeyDeleted = "api_key.deleted",
         #[doc = "`signing_key.created`"] SigningKeyCreated = "signing_key.created",
         #[doc = "`signing_key.deleted`"] SigningKeyDeleted = "signing_key.deleted",
         #[doc = "`signing_key.rewrapped`"] SigningKeyRewrapped = "signing_key.rewrapped",

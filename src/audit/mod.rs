@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 pub use self::kind::Kind;
 use crate::{
     error::{Code, Error, FieldError},
-    ids::EventId,
+    ids::{ApiKeyId, EventId},
     store::{Conn, Store, StoreError, conn},
     validation::named_enum,
 };
@@ -28,6 +28,28 @@ pub struct Origin {
     pub address: Option<String>,
     /// The id of the request.
     pub request_id: Option<String>,
+    /// How the actor authenticated, unless by an access token of a login.
+    pub method: Option<Method>,
+}
+
+/// How an actor authenticated, other than by an access token of a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// HTTP Basic.
+    Basic,
+    /// An API key, or an access token that was issued for it.
+    ApiKey(ApiKeyId),
+}
+
+impl Method {
+    /// Returns the name in logs and in the details of events.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Basic => "basic",
+            Self::ApiKey(_) => "api_key",
+        }
+    }
 }
 
 impl Origin {
@@ -86,7 +108,13 @@ named_enum! {
 }
 
 /// Records an event. The connection is that of the change, so that both are committed together or not at all.
-pub async fn record(conn: &mut Conn, event: Event, origin: &Origin, now: DateTime<Utc>) -> Result<(), StoreError> {
+pub async fn record(conn: &mut Conn, mut event: Event, origin: &Origin, now: DateTime<Utc>) -> Result<(), StoreError> {
+    if let Some(method) = origin.method {
+        event.details["method"] = method.as_str().into();
+        if let Method::ApiKey(id) = method {
+            event.details["authenticated_by"] = id.to_string().into();
+        }
+    }
     conn::execute!(
         conn,
         sql::INSERT,

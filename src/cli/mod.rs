@@ -1,5 +1,6 @@
 //! The command line. What it does to the database goes through the same functions as a request.
 
+mod api_key;
 mod apply;
 mod audit;
 mod client;
@@ -97,6 +98,9 @@ enum Command {
     /// Manage clients: the applications that request tokens
     #[command(subcommand)]
     Client(client::Command),
+    /// Create, list and delete API keys of users
+    #[command(subcommand)]
+    ApiKey(api_key::Command),
     /// List and end sessions
     #[command(subcommand)]
     Session(session::Command),
@@ -259,6 +263,7 @@ fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
             check_flags_of_client(&command, matches)?;
             database.run(async |app| client::run(command, app, output).await)
         }
+        Command::ApiKey(command) => database.run(async |app| api_key::run(command, app, output).await),
         Command::Session(command) => database.run(async |app| session::run(command, app, output).await),
         Command::Keys(command) => database.run(async |app| keys::run(command, app, output).await),
         Command::Audit(command) => database.run(async |app| audit::run(command, app, output).await),

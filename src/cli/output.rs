@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::Outcome;
 
 /// What people look for first; the other members follow.
-const FIRST: [&str; 8] = ["id", "username", "client_id", "client_secret", "name", "display_name", "email", "type"];
+const FIRST: [&str; 9] = ["id", "username", "client_id", "client_secret", "key", "name", "display_name", "email", "type"];
 
 /// How to print.
 #[derive(Clone, Copy)]

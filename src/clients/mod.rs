@@ -1,7 +1,6 @@
 //! Clients: the applications that request tokens. Only administrators create them; there is no dynamic registration.
 
 mod cache;
-mod failures;
 mod jwks;
 pub(crate) mod routes;
 mod rules;
@@ -16,7 +15,6 @@ use serde::{Serialize, Serializer};
 
 pub use self::{
     cache::Clients,
-    failures::Failures,
     jwks::Jwks,
     write::{ClientPatch, NewClient, create, delete, patch, set_secret},
 };
@@ -40,6 +38,8 @@ named_enum! {
         RefreshToken = "refresh_token",
         /// Credentials of the client, for a token of its own.
         ClientCredentials = "client_credentials",
+        /// An access token or API key, for a narrower access token (RFC 8693).
+        TokenExchange = "urn:ietf:params:oauth:grant-type:token-exchange",
     }
 }
 

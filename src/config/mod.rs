@@ -6,6 +6,7 @@ mod apply;
 mod audit;
 mod bootstrap;
 mod check;
+mod credentials;
 mod database;
 mod docs;
 mod dotenv;
@@ -31,7 +32,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser};
 pub(crate) use self::docs::issuer;
 pub(crate) use self::master_key::{only_ours, read_master_key};
 use self::{
-    apply::ApplySettings, audit::AuditSettings, bootstrap::BootstrapSettings, check::Check, database::DatabaseSettings,
+    apply::ApplySettings, audit::AuditSettings, bootstrap::BootstrapSettings, check::Check, credentials::CredentialSettings, database::DatabaseSettings,
     hash::HashSettings, http::HttpSettings, log::LogSettings, master_key::MasterKeySettings, proxies::ProxySettings,
     registration::RegistrationSettings, signing_keys::SigningKeySettings, tls::TlsSettings, tokens::TokenSettings,
 };
@@ -39,6 +40,7 @@ pub use self::{
     audit::AuditConfig,
     bootstrap::BootstrapConfig,
     check::{ConfigErrors, parse},
+    credentials::CredentialConfig,
     database::{DatabaseConfig, DatabaseUrl},
     docs::{in_force, settings},
     dotenv::DotEnv,
@@ -72,6 +74,8 @@ pub struct Settings {
     apply: ApplySettings,
     #[command(flatten)]
     registration: RegistrationSettings,
+    #[command(flatten)]
+    credentials: CredentialSettings,
     #[command(flatten)]
     tokens: TokenSettings,
     #[command(flatten)]
@@ -114,6 +118,8 @@ pub struct Config {
     pub apply: Option<PathBuf>,
     /// Whether self-registration of users is enabled.
     pub registration: bool,
+    /// Credentials that protected routes accept.
+    pub credentials: CredentialConfig,
     /// Audience and lifetimes of tokens, and the password grant.
     pub tokens: TokenConfig,
     /// Algorithm and rotation of signing keys.
@@ -158,6 +164,7 @@ impl Settings {
         let bootstrap = self.bootstrap.check(check, postgres);
         let apply = self.apply.check();
         let registration = self.registration.check(check);
+        let credentials = self.credentials.check(check);
         let tokens = self.tokens.check(check);
         let signing_keys = self.signing_keys.check(check);
         let hash = self.hash.check(check);
@@ -172,6 +179,7 @@ impl Settings {
             bootstrap: bootstrap?,
             apply,
             registration: registration?,
+            credentials: credentials?,
             tokens: tokens?,
             signing_keys: signing_keys?,
             hash: hash?,

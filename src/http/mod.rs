@@ -37,6 +37,7 @@ use self::{
     problem::Problem,
 };
 use crate::{
+    api_keys,
     app::App,
     audit, clients,
     config::HttpConfig,
@@ -62,6 +63,11 @@ fn routes(routes: &mut web::ServiceConfig) {
         .service(at("/users/me/password", vec![put(users::routes::me::change_password)]))
         .service(at("/users/me/sessions", vec![get(sessions::routes::list)]))
         .service(at("/users/me/sessions/{id}", vec![delete(sessions::routes::end)]))
+        .service(at(
+            "/users/me/api-keys",
+            vec![get(api_keys::routes::me::list), post(api_keys::routes::me::create)],
+        ))
+        .service(at("/users/me/api-keys/{id}", vec![delete(api_keys::routes::me::delete)]))
         // Operations and documentation.
         .service(at("/healthz", vec![get(health::healthz)]))
         .service(at("/readyz", vec![get(health::readyz)]))
@@ -91,6 +97,11 @@ fn administration() -> Scope {
         .service(at("/users/{id}/password", vec![put(users::routes::access::set_password)]))
         .service(at("/users/{id}/roles", vec![put(users::routes::access::set_roles)]))
         .service(at("/users/{id}/sessions", vec![delete(users::routes::access::end_sessions)]))
+        .service(at(
+            "/users/{id}/api-keys",
+            vec![get(api_keys::routes::admin::list), post(api_keys::routes::admin::create)],
+        ))
+        .service(at("/users/{id}/api-keys/{key_id}", vec![delete(api_keys::routes::admin::delete)]))
         .service(at("/roles", vec![get(roles::routes::list_roles)]))
         .service(at(
             "/roles/{name}",

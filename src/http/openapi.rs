@@ -5,8 +5,11 @@ use utoipa::{
     Modify, OpenApi,
     openapi::{
         Content, ContentBuilder, Header, Object, Ref, RefOr, ResponseBuilder, Type,
-        path::{Operation, ParameterIn},
-        security::{Flow, HttpAuthScheme, HttpBuilder, OAuth2, Password, Scopes, SecurityScheme},
+        path::{Operation, ParameterIn, PathItem},
+        security::{
+            ApiKey, ApiKeyValue, Flow, HttpAuthScheme, HttpBuilder, OAuth2, Password, Scopes, SecurityRequirement,
+            SecurityScheme,
+        },
     },
 };
 
@@ -16,7 +19,7 @@ use super::{
     health,
 };
 use crate::{
-    audit, clients, keys, oauth, revocations,
+    api_keys, audit, clients, keys, oauth, revocations,
     roles::{self, BUILT_IN_SCOPES},
     sessions, users,
 };
@@ -42,6 +45,9 @@ use crate::{
         users::routes::me::change_password,
         sessions::routes::list,
         sessions::routes::end,
+        api_keys::routes::me::list,
+        api_keys::routes::me::create,
+        api_keys::routes::me::delete,
         users::routes::me::register,
         users::routes::admin::list,
         users::routes::admin::create,
@@ -51,6 +57,9 @@ use crate::{
         users::routes::access::set_roles,
         users::routes::access::set_password,
         users::routes::access::end_sessions,
+        api_keys::routes::admin::list,
+        api_keys::routes::admin::create,
+        api_keys::routes::admin::delete,
         roles::routes::list_roles,
         roles::routes::get_role,
         roles::routes::put_role,
@@ -74,8 +83,8 @@ use crate::{
     ),
     tags(
         (name = "tokens", description = "Issue, revoke, introspect and verify tokens"),
-        (name = "account", description = "The current user: profile, password and sessions"),
-        (name = "users", description = "Manage users: roles, passwords and sessions"),
+        (name = "account", description = "The current user: profile, password, sessions and API keys"),
+        (name = "users", description = "Manage users: roles, passwords, sessions and API keys"),
         (name = "roles and scopes", description = "Manage roles and the scopes that they grant"),
         (name = "clients", description = "Manage OAuth clients and their secrets"),
         (name = "keys", description = "Rotate and retire signing keys"),
@@ -87,7 +96,7 @@ use crate::{
 struct Document;
 
 /// The security schemes in the order of the Authorize dialog.
-const SCHEMES: [&str; 3] = ["oauth2", "bearer", "client"];
+const SCHEMES: [&str; 5] = ["oauth2", "bearer", "apiKey", "basic", "client"];
 const LOGIN: &str = "Log in with `username` and `password`. Leave `client_id` and `client_secret` empty to use the client \
                      `default`. Select scopes to narrow the token; without a selection it has all scopes of the user.";
 
@@ -104,13 +113,43 @@ impl Modify for SecuritySchemes {
             .description(Some("An access token that you already have."))
             .build();
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+        let key = ApiKeyValue::with_description("X-API-Key", "An API key of a user: `grk_…`.");
+        components.add_security_scheme("apiKey", SecurityScheme::ApiKey(ApiKey::Header(key)));
+        let basic = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Basic)
+            .description(Some("The username and password of a user, with each request."))
+            .build();
+        components.add_security_scheme("basic", SecurityScheme::Http(basic));
         let client = HttpBuilder::new()
             .scheme(HttpAuthScheme::Basic)
             .description(Some("The id and secret of a confidential client."))
             .build();
         components.add_security_scheme("client", SecurityScheme::Http(client));
+        for item in document.paths.paths.values_mut() {
+            methods(item).for_each(accept_all_credentials);
+        }
     }
 }
+
+fn methods(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten()
+}
+
+/// Adds the credentials that each route with tokens accepts, too. Basic is for clients where the route says so.
+fn accept_all_credentials(operation: &mut Operation) {
+    let Some(security) = &mut operation.security else { return };
+    let has = |security: &[SecurityRequirement], scheme| {
+        security.iter().any(|requirement| *requirement == SecurityRequirement::new(scheme, NONE))
+    };
+    if has(security, "bearer") {
+        security.push(SecurityRequirement::new("apiKey", NONE));
+        if !has(security, "client") {
+            security.push(SecurityRequirement::new("basic", NONE));
+        }
+    }
+}
+
+const NONE: [&str; 0] = [];
 
 /// Adds the error responses that all routes outside OAuth share: an operation lists only its own.
 struct Refusals;
@@ -153,8 +192,7 @@ impl Modify for Refusals {
             responses.insert(name.to_owned(), answer.build().into());
         }
         for item in document.paths.paths.values_mut() {
-            let methods = [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
-            methods.into_iter().flatten().for_each(refuse);
+            methods(item).for_each(refuse);
         }
     }
 }

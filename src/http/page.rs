@@ -47,6 +47,7 @@ pub(crate) enum List {
     Clients,
     AuditEvents,
     Sessions,
+    ApiKeys,
 }
 
 impl List {

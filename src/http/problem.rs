@@ -95,8 +95,30 @@ impl Problem {
     }
 
     /// Returns the problem with a second challenge: clients may authenticate with HTTP Basic. `Bearer` stays first.
-    pub(crate) fn or_basic(mut self) -> Self {
+    pub(crate) fn or_basic_of_clients(mut self) -> Self {
         self.headers.push((WWW_AUTHENTICATE.as_str(), format!("Basic realm=\"{REALM}\"")));
+        self
+    }
+
+    /// Returns the problem with a second challenge: users may authenticate with HTTP Basic, in UTF-8 (RFC 7617 §2.1).
+    pub(crate) fn or_basic_of_users(mut self) -> Self {
+        self.headers.push((WWW_AUTHENTICATE.as_str(), format!("Basic realm=\"{REALM}\", charset=\"UTF-8\"")));
+        self
+    }
+
+    /// The user is unknown, or the password wrong.
+    pub(crate) fn wrong_password() -> Self {
+        Self::from(Refusal::NoCredentials).with_detail("wrong username or password".into()).or_basic_of_users()
+    }
+
+    /// The password is right, and the user disabled.
+    pub(crate) fn account_disabled() -> Self {
+        Self::wrong_password().with_detail("the account is disabled".into()).logged("account disabled")
+    }
+
+    /// Returns the problem with a reason for the log.
+    pub(crate) fn logged(mut self, reason: &'static str) -> Self {
+        self.logged = Some(reason.to_owned());
         self
     }
 
@@ -116,7 +138,7 @@ impl Problem {
         let mut problem = Self::new(Kind::Unauthorized, detail);
         problem.logged = Some(error.log_reason());
         problem.headers.push((WWW_AUTHENTICATE.as_str(), format!("Bearer realm=\"{REALM}\"")));
-        problem.or_basic()
+        problem.or_basic_of_clients()
     }
 
     /// Returns what failed in the server.

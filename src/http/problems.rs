@@ -71,7 +71,7 @@ kinds! {
         "Get an access token from POST /token and send it as Authorization: Bearer TOKEN. The header \
             WWW-Authenticate lists the accepted schemes."
     }
-    InvalidToken("invalid-token", "Invalid access token", UNAUTHORIZED) {
+    InvalidToken("invalid-token", "Invalid token", UNAUTHORIZED) {
         "The access token is not accepted: it is expired, revoked, malformed, signed by an unknown key, issued \
             for another audience, or its user is disabled or deleted. The member detail says which.",
         "Get a new access token with the refresh token, or log in again. An operator of the server can inspect a \

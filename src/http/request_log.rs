@@ -3,10 +3,10 @@
 
 use std::time::Instant;
 
-use actix_web::{dev::ServiceResponse, web};
+use actix_web::{HttpMessage as _, dev::ServiceResponse, web};
 use tracing::Level;
 
-use crate::{app::App, client_address::client_address};
+use crate::{app::App, client_address::client_address, principal::Acting};
 
 /// Routes that take a body and change nothing.
 const QUIET: [&str; 1] = ["/introspect"];
@@ -24,11 +24,14 @@ pub(super) fn log<B>(response: &ServiceResponse<B>, request_id: &str, began: Ins
         .and_then(|app| client_address(req, &app.config.proxies))
         .map(|address| address.to_string());
     let (method, path) = (req.method().as_str(), req.path());
+    let extensions = req.extensions();
+    let acting = extensions.get::<Acting>();
+    let (principal, credential) = (acting.map(|acting| &*acting.subject), acting.map(|acting| acting.method));
     if status >= 500 {
-        tracing::error!(method, path, status, micros, request_id, address, reason, "request");
+        tracing::error!(method, path, status, micros, request_id, address, principal, credential, reason, "request");
     } else if is_quiet {
-        tracing::debug!(method, path, status, micros, request_id, address, reason, "request");
+        tracing::debug!(method, path, status, micros, request_id, address, principal, credential, reason, "request");
     } else {
-        tracing::info!(method, path, status, micros, request_id, address, reason, "request");
+        tracing::info!(method, path, status, micros, request_id, address, principal, credential, reason, "request");
     }
 }

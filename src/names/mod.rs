@@ -10,7 +10,7 @@ pub use self::{
     client::ClientId,
     email::Email,
     role::RoleName,
-    text::{Audience, ClientName, Description, DisplayName},
+    text::{ApiKeyName, Audience, ClientName, Description, DisplayName},
     username::Username,
 };
 

@@ -45,6 +45,11 @@ text_for_people! {
 }
 
 text_for_people! {
+    /// The name of an API key: 1 to 100 characters of any Unicode but U+0000.
+    ApiKeyName in "name", 1..=100, "must have 1 to 100 characters"
+}
+
+text_for_people! {
     /// The description of a scope or role: at most 500 characters of any Unicode but U+0000.
     Description in "description", 0..=500, "must have at most 500 characters"
 }

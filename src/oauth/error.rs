@@ -248,7 +248,7 @@ impl From<Refusal> for OAuthError {
         let error = match refusal {
             Refusal::NoCredentials => "invalid_client",
             Refusal::Credentials(_) => "invalid_request",
-            Refusal::Token(_) => "invalid_token",
+            Refusal::Token(_) | Refusal::ApiKey(_) => "invalid_token",
             Refusal::Scope(_) => "insufficient_scope",
             Refusal::Unavailable { .. } => {
                 return Self::unavailable("access tokens cannot be verified now; retry later");

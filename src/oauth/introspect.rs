@@ -15,7 +15,7 @@ use super::{OAuthError, client_auth, error::OAuthErrorBody, form::Form, if_good,
 use crate::{
     app::App,
     clients::{Client, ClientKind, GrantType},
-    principal,
+    principal, secret,
     sessions::{RefreshClaim, Standing},
 };
 
@@ -28,11 +28,12 @@ enum Caller {
 }
 
 impl Caller {
-    fn may_see<A: AsRef<str>>(&self, client_id: &str, audiences: &[A]) -> bool {
+    /// `client_id`: the client that the token was issued to.
+    fn may_see<A: AsRef<str>>(&self, client_id: Option<&str>, audiences: &[A]) -> bool {
         match self {
             Self::Everything => true,
             Self::Client(client) => {
-                client.client_id.as_str() == client_id
+                client_id == Some(client.client_id.as_str())
                     || audiences.iter().any(|one| client.audiences.iter().any(|own| own.as_str() == one.as_ref()))
             }
         }
@@ -51,7 +52,7 @@ pub(crate) struct Answer<'a> {
     /// Username. Absent for tokens of the grant `client_credentials`.
     #[serde(skip_serializing_if = "Option::is_none")]
     username: Option<&'a str>,
-    /// `Bearer`, or `refresh_token`.
+    /// `Bearer`, `refresh_token` or `api_key`.
     #[serde(skip_serializing_if = "Option::is_none")]
     token_type: Option<&'static str>,
     /// Expiry in seconds since 1970, like `iat` and `nbf`.
@@ -79,7 +80,7 @@ pub(crate) struct Answer<'a> {
 #[schema(as = IntrospectRequest)]
 #[expect(dead_code, reason = "the form is read parameter by parameter")]
 pub(crate) struct IntrospectForm {
-    /// An access token or a refresh token.
+    /// An access token, a refresh token or an API key.
     token: String,
     /// Ignored: the type is known from the token.
     token_type_hint: Option<String>,
@@ -122,6 +123,7 @@ pub(crate) async fn handle(
     // The format tells the type, so `token_type_hint` is not needed.
     match RefreshClaim::parse(token) {
         Some(claim) => of_refresh_token(&app, &caller, &claim, now).await,
+        None if token.starts_with(secret::API_KEY) => of_api_key(&app, &caller, token, now).await,
         None => of_access_token(&app, &caller, token, now),
     }
 }
@@ -140,11 +142,11 @@ fn inactive() -> HttpResponse {
 }
 
 async fn caller(app: &App, req: &HttpRequest, form: &Form, now: DateTime<Utc>) -> Result<Caller, OAuthError> {
-    if principal::has_bearer(req) {
+    if principal::has_token_or_key(req) {
         if ["client_secret", "client_assertion"].into_iter().any(|name| form.all(name).next().is_some()) {
             return Err(OAuthError::invalid_request("the caller authenticates in two ways at once"));
         }
-        principal::introspector(req, app)?;
+        principal::introspector(req, app).await?;
         return Ok(Caller::Everything);
     }
     let client = client_auth::authenticate_reader(app, req, form, now).await?;
@@ -158,7 +160,7 @@ async fn caller(app: &App, req: &HttpRequest, form: &Form, now: DateTime<Utc>) -
 fn of_access_token(app: &App, caller: &Caller, token: &str, now: DateTime<Utc>) -> Result<HttpResponse, OAuthError> {
     let Some(claims) = if_good(app.guard.verify_for_anybody(token, now.timestamp()))? else { return Ok(inactive()) };
     // Reported as inactive, not as an error: the caller must not learn that the token exists (RFC 7662 §4).
-    if !caller.may_see(&claims.client_id, claims.aud.as_slice()) {
+    if !caller.may_see(Some(&claims.client_id), claims.aud.as_slice()) {
         return Ok(inactive());
     }
     Ok(respond(&Answer::of(&claims)))
@@ -182,6 +184,31 @@ impl<'a> Answer<'a> {
             sid: claims.sid.as_deref(),
         }
     }
+}
+
+/// Introspects an API key.
+async fn of_api_key(app: &App, caller: &Caller, key: &str, now: DateTime<Utc>) -> Result<HttpResponse, OAuthError> {
+    let Ok(found) = app.api_keys.verify(key, now).await? else { return Ok(inactive()) };
+    let audiences = found.audiences(&app.audience);
+    // A key belongs to no client.
+    if !caller.may_see(None, audiences) {
+        return Ok(inactive());
+    }
+    let (id, sub) = (found.key.id.to_string(), found.owner.id.to_string());
+    let aud = Audience::of(audiences.iter().map(ToString::to_string).collect());
+    Ok(respond(&Answer {
+        active: true,
+        scope: Some(&found.scopes()),
+        username: Some(found.owner.username.as_str()),
+        token_type: Some("api_key"),
+        exp: found.key.expires_at.map(|at| at.timestamp()),
+        iat: Some(found.key.created_at.timestamp()),
+        sub: Some(&sub),
+        aud: Some(&aud),
+        iss: Some(&app.issuer),
+        jti: Some(&id),
+        ..Answer::default()
+    }))
 }
 
 /// Introspects a refresh token. It is active if its client would get an access token for it: the checks are those of the
@@ -209,7 +236,7 @@ async fn of_refresh_token(
         && !session.ended_with(client)
         && !scope.is_empty()
         && !audience.is_empty();
-    if !is_of_use || !caller.may_see(client.client_id.as_str(), &audience) {
+    if !is_of_use || !caller.may_see(Some(client.client_id.as_str()), &audience) {
         return Ok(inactive());
     }
     let (sub, sid, aud) =

@@ -5,7 +5,7 @@ use grantd_guard::{Claims, Scopes};
 use secrecy::ExposeSecret as _;
 
 use super::{
-    OAuthError,
+    OAuthError, exchange,
     form::Form,
     token::{TokenAnswer, TokenRequest},
 };
@@ -38,7 +38,10 @@ impl AccessRequest {
         if !unknown.is_empty() {
             return Err(OAuthError::invalid_scopes(&unknown, "does not exist or is not available to this client"));
         }
-        Ok(Self { scope, resource: resources(request.form)? })
+        // In an exchange, `audience` means the same as `resource`; elsewhere it is an unknown parameter.
+        let is_exchange = request.form.optional("grant_type")? == Some(GrantType::TokenExchange.as_str());
+        let names = if is_exchange { &["resource", "audience"][..] } else { &["resource"] };
+        Ok(Self { scope, resource: resources(request.form, names)? })
     }
 
     /// Returns the scope of the token: the requested scope, which must be within that of the session, as far as client
@@ -79,9 +82,9 @@ impl AccessRequest {
 }
 
 /// Returns the parameters `resource` (RFC 8707) without repetitions. A malformed resource is an invalid target.
-fn resources(form: &Form) -> Result<Option<Vec<Audience>>, OAuthError> {
+fn resources(form: &Form, names: &[&'static str]) -> Result<Option<Vec<Audience>>, OAuthError> {
     let mut resources: Vec<Audience> = Vec::new();
-    for text in form.all("resource").filter(|text| !text.is_empty()) {
+    for text in names.iter().flat_map(|name| form.all(name)).filter(|text| !text.is_empty()) {
         if resources.iter().any(|known| known.as_str() == text) {
             continue;
         }
@@ -113,11 +116,12 @@ pub(super) fn answer(
 ) -> Result<TokenAnswer, OAuthError> {
     let TokenRequest { app, client, .. } = request;
     let claims = Claims {
+        sub: user.id.to_string(),
         sid: Some(session.id.to_string()),
         username: Some(user.username.to_string()),
-        roles: Some(user.roles.iter().map(ToString::to_string).collect()),
+        roles: Some(role_names(user)),
         auth_time: Some(session.created_at.timestamp()),
-        ..claims(request, user.id.to_string(), scope, audience)
+        ..claims(request, scope, audience)
     };
     // Computed from the session, not stored: a retry gets the same refresh token.
     let refreshes = client.grant_types.contains(&GrantType::RefreshToken);
@@ -131,7 +135,12 @@ pub(super) fn answer_for_client(
     scope: Scopes,
     audience: Vec<Audience>,
 ) -> Result<TokenAnswer, OAuthError> {
-    signed(request, claims(request, request.client.client_id.to_string(), scope, audience), None)
+    signed(request, claims(request, scope, audience), None)
+}
+
+/// Returns the claim `roles`.
+pub(super) fn role_names(user: &User) -> Vec<String> {
+    user.roles.iter().map(ToString::to_string).collect()
 }
 
 /// Returns when an access token that this request issues expires.
@@ -140,13 +149,13 @@ pub(super) fn expires_at(request: &TokenRequest<'_>) -> DateTime<Utc> {
     *now + client.access_token_ttl.unwrap_or(app.config.tokens.access_token_ttl)
 }
 
-/// Returns the claims of every access token (RFC 9068 §2.2).
-fn claims(request: &TokenRequest<'_>, sub: String, scope: Scopes, audience: Vec<Audience>) -> Claims {
+/// Returns the claims of every access token (RFC 9068 §2.2), of the client itself.
+pub(super) fn claims(request: &TokenRequest<'_>, scope: Scopes, audience: Vec<Audience>) -> Claims {
     let TokenRequest { app, client, now, .. } = request;
     let iat = now.timestamp();
     Claims {
         iss: app.issuer.clone(),
-        sub,
+        sub: client.client_id.to_string(),
         aud: grantd_guard::Audience::of(audience.into_iter().map(String::from).collect()),
         exp: expires_at(request).timestamp(),
         iat,
@@ -158,15 +167,18 @@ fn claims(request: &TokenRequest<'_>, sub: String, scope: Scopes, audience: Vec<
         username: None,
         roles: None,
         auth_time: None,
+        act: None,
     }
 }
 
-fn signed(
+/// Returns the token response with these claims.
+pub(super) fn signed(
     request: &TokenRequest<'_>,
     claims: Claims,
     refresh_token: Option<String>,
 ) -> Result<TokenAnswer, OAuthError> {
     Ok(TokenAnswer {
+        issued_token_type: claims.act.is_some().then_some(exchange::ACCESS_TOKEN),
         access_token: request.app.keys.sign(&claims)?,
         token_type: "Bearer",
         expires_in: claims.exp.abs_diff(claims.iat),

@@ -4,6 +4,7 @@ mod client_assertion;
 mod client_auth;
 mod client_credentials;
 mod error;
+mod exchange;
 mod form;
 pub(crate) mod introspect;
 mod issue;

@@ -9,7 +9,7 @@ use crate::{
     audit::{self, Event, Kind, Origin},
     clients::GrantType,
     error::{Code, Error},
-    passwords::Verdict,
+    login,
     secret::Password,
     sessions::{self, NewSession, Session},
     users::{self, Login},
@@ -33,7 +33,8 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
     // Twice: the password's hash may have been renewed by another login while this one was under way.
     let mut last = None;
     for _ in 0..2 {
-        let (login, verdict) = check(request, username, &password).await?;
+        let verified = login::verify(app, username, &password, &request.origin, request.now).await;
+        let (login, verdict) = verified.map_err(refused)?;
         last = Some(login.user.id);
         let scope = match access.granted(request, None, &login.user) {
             Ok(scope) => scope,
@@ -44,12 +45,7 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
             }
         };
         if let Some(session) = begin(request, &access, &login).await? {
-            if verdict == Verdict::RightButOutdated
-                && let Err(error) = rehash(request, &login, &password).await
-            {
-                let request_id = request.origin.request_id.as_deref();
-                tracing::warn!(%error, request_id, "an outdated password hash was not replaced");
-            }
+            login::renew_hash(app, &login, verdict, &password, &request.origin).await;
             return issue::answer(request, &login.user, &session, scope, audience);
         }
     }
@@ -62,49 +58,16 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
     Err(OAuthError::wrong_password("user changed during the login"))
 }
 
-/// The user whose name and password these are. An unknown user costs what a wrong password does: the same statements, and
-/// a hash.
-async fn check(
-    request: &TokenRequest<'_>,
-    username: &str,
-    password: &Password,
-) -> Result<(Login, Verdict), OAuthError> {
-    let login = users::find_login(&mut request.app.store.read().await?, username).await?;
-    let hash = login.as_ref().map(|login| (login.user.id, login.password_hash.as_str()));
-    let verdict = request.app.passwords.verify(password, hash).await?;
-    let event = Event::failure(Kind::LoginFailed);
-    match login {
-        Some(login) if verdict != Verdict::Wrong => {
-            if login.user.disabled {
-                fail(request, event.subject(&login.user.id), "account_disabled").await?;
-                return Err(OAuthError::account_disabled());
-            }
-            Ok((login, verdict))
-        }
-        Some(login) => {
-            fail(request, event.subject(&login.user.id), "wrong_password").await?;
-            Err(OAuthError::wrong_password("wrong password"))
-        }
-        // The name is not recorded: people type passwords into the wrong field.
-        None => {
-            fail(request, event, "unknown_user").await?;
-            Err(OAuthError::wrong_password("unknown user"))
-        }
+fn refused(refused: login::Refused) -> OAuthError {
+    match refused {
+        login::Refused::Wrong(reason) => OAuthError::wrong_password(reason),
+        login::Refused::Disabled => OAuthError::account_disabled(),
+        login::Refused::Failed(error) => error.into(),
     }
 }
 
 async fn fail(request: &TokenRequest<'_>, event: Event, reason: &str) -> Result<(), OAuthError> {
-    let event = event.details(serde_json::json!({"reason": reason}));
-    let mut conn = request.app.store.write().await?;
-    Ok(audit::record(&mut conn, event, &request.origin, request.now).await?)
-}
-
-/// Replaces a hash that was made with other parameters, unless it was replaced meanwhile.
-async fn rehash(request: &TokenRequest<'_>, login: &Login, password: &Password) -> Result<(), Error> {
-    let hash = request.app.passwords.hash(password).await?;
-    let mut conn = request.app.store.write().await?;
-    users::replace_hash(&mut conn, login.user.id, &login.password_hash, &hash).await?;
-    Ok(())
+    Ok(login::record_failure(request.app, event, reason, &request.origin, request.now).await?)
 }
 
 /// Begins a session; none where the user was disabled or got another hash since the password was checked, or user or client were

@@ -36,7 +36,7 @@ pub(crate) struct RevokeForm {
 /// Revoke a token
 ///
 /// Logs a user out: a refresh token or an access token of a user ends its session, and all tokens of the session are revoked.
-/// A client's own access token is revoked alone. A token that is unknown, expired or revoked is not an error.
+/// A client's own access token, and one from a token exchange, is revoked alone. A token that is unknown, expired or revoked is not an error.
 #[utoipa::path(
     post,
     path = "/revoke",
@@ -106,7 +106,10 @@ async fn access_token(app: &App, client: &Client, claims: &Claims, origin: Origi
     if claims.client_id != client.client_id.as_str() {
         return Err(OAuthError::not_this_clients());
     }
-    if let Some(session) = claims.sid.as_deref().and_then(SessionId::parse) {
+    // A token that was exchanged is revoked alone: its session is the subject token's.
+    if claims.act.is_none()
+        && let Some(session) = claims.sid.as_deref().and_then(SessionId::parse)
+    {
         return end_session(app, session, &claims.sub, origin).await;
     }
     let origin = Origin { actor: Some(claims.sub.clone()), ..origin };

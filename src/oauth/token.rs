@@ -12,12 +12,13 @@ use grantd_guard::Scopes;
 use serde::Serialize;
 
 use super::{
-    OAuthError, client_auth, client_credentials, error::OAuthErrorBody, form::Form, password, refresh, uncached,
+    OAuthError, client_auth, client_credentials, error::OAuthErrorBody, exchange, form::Form, password, refresh, uncached,
 };
-use crate::{app::App, audit::Origin, clients::Client, error::Error, principal};
+use crate::{app::App, audit::Origin, clients::{Client, GrantType}, error::Error, principal};
 
 /// The grants that [`handle`] knows.
-pub(super) const GRANT_TYPES: [&str; 3] = ["password", "refresh_token", "client_credentials"];
+pub(super) const GRANT_TYPES: [&str; 4] =
+    ["password", "refresh_token", "client_credentials", GrantType::TokenExchange.as_str()];
 
 /// A token request of an authenticated client.
 pub(super) struct TokenRequest<'r> {
@@ -42,6 +43,10 @@ pub(super) struct TokenAnswer {
     pub(super) expires_in: u64,
     /// Granted scopes, space-delimited.
     pub(super) scope: Scopes,
+    /// Present for token exchange (RFC 8693 §2.2.1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "urn:ietf:params:oauth:token-type:access_token")]
+    pub(super) issued_token_type: Option<&'static str>,
     /// Present if the client has the grant `refresh_token`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "grt_…")]
@@ -53,7 +58,7 @@ pub(super) struct TokenAnswer {
 #[schema(as = TokenRequest)]
 #[expect(dead_code, reason = "the form is read parameter by parameter")]
 pub(crate) struct TokenForm {
-    /// `password`, `refresh_token` or `client_credentials`.
+    /// `password`, `refresh_token`, `client_credentials` or `urn:ietf:params:oauth:grant-type:token-exchange`.
     #[schema(example = "password")]
     grant_type: String,
     /// Username or email. Required for the grant `password`.
@@ -64,10 +69,18 @@ pub(crate) struct TokenForm {
     password: Option<String>,
     /// Required for the grant `refresh_token`.
     refresh_token: Option<String>,
+    /// An access token or API key. Required for token exchange.
+    subject_token: Option<String>,
+    /// `urn:ietf:params:oauth:token-type:access_token`. Required for token exchange.
+    subject_token_type: Option<String>,
+    /// `urn:ietf:params:oauth:token-type:access_token` if present.
+    requested_token_type: Option<String>,
     /// Requested scopes, space-delimited. If absent, all scopes that both user and client have.
     scope: Option<String>,
     /// Audience of the token (RFC 8707). Can be repeated.
     resource: Option<String>,
+    /// The same as `resource`, for token exchange.
+    audience: Option<String>,
     /// The client `default` if absent.
     client_id: Option<String>,
     /// Secret of a confidential client, unless it is sent in an `Authorization: Basic` header.
@@ -80,7 +93,8 @@ pub(crate) struct TokenForm {
 
 /// Issue a token
 ///
-/// Issues an access token for a username and password (RFC 6749 §4.3), a refresh token (§6), or client credentials (§4.4).
+/// Issues an access token for a username and password (RFC 6749 §4.3), a refresh token (§6), client credentials (§4.4), or
+/// another access token or an API key (RFC 8693).
 /// The grants `password` and `refresh_token` also return a refresh token if the client has the grant `refresh_token`.
 #[utoipa::path(
     post,
@@ -119,6 +133,7 @@ pub(crate) async fn handle(
         "password" => password::grant(&request).await?,
         "refresh_token" => refresh::grant(&request).await?,
         "client_credentials" => client_credentials::grant(&request).await?,
+        exchange if exchange == GrantType::TokenExchange.as_str() => exchange::grant(&request).await?,
         _ => return Err(OAuthError::unsupported_grant_type()),
     };
     Ok(uncached(StatusCode::OK).json(answer))

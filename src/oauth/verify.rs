@@ -1,7 +1,7 @@
 //! `GET /verify`: forward authentication for proxies (nginx `auth_request`, Traefik `forwardAuth`, Caddy `forward_auth`).
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
-use grantd_guard::{Refusal, Scopes, actix::bearer_token};
+use grantd_guard::{Refusal, Scopes};
 
 use crate::{
     app::App,
@@ -11,6 +11,7 @@ use crate::{
         problem::{Problem, ProblemBody},
         query::Query,
     },
+    principal,
 };
 
 /// Verify a token for a proxy
@@ -43,33 +44,31 @@ use crate::{
     )
 )]
 pub(crate) async fn handle(app: web::Data<App>, req: HttpRequest) -> Result<HttpResponse, Problem> {
-    let token = bearer_token(req.headers(), req.query_string()).map_err(Refusal::from)?;
-    let token = token.ok_or(Refusal::NoCredentials)?;
-    let query = Query::of(&req)?;
+    let query = Query::of(&req);
+    // The caller is verified before the query is validated, which an anonymous caller need not learn about.
+    let audience = query.as_ref().ok().and_then(|query| query.one("audience").ok().flatten());
+    let principal = principal::principal(&req, &app, audience).await?;
+    let query = query?;
     let one = |name| query.one(name).map_err(Error::from);
+    one("audience")?;
     let malformed = |_| Error::invalid("scope", Code::Format, "must be a space-delimited list of scope names");
     let needed: Scopes = one("scope")?.unwrap_or_default().parse().map_err(malformed)?;
-    let now = app.now().timestamp();
-    let verdict = match one("audience")? {
-        Some(audience) => app.guard.verify_for(&[audience.to_owned()], token, now),
-        None => app.guard.verify(token, now),
-    };
-    let claims = verdict.map_err(Refusal::from)?;
-    if !claims.scope.contains_all(&needed) {
+    let scopes = principal.scopes();
+    if !scopes.contains_all(&needed) {
         return Err(Refusal::Scope(needed).into());
     }
     // Not cached: a proxy that kept the response would let the token through after its revocation.
     let mut answer = no_store(StatusCode::NO_CONTENT);
-    let scope = claims.scope.to_string();
+    let (subject, scope) = (principal.subject(), scopes.to_string());
     for (name, value) in [
-        ("X-Auth-Subject", Some(&claims.sub)),
-        ("X-Auth-Username", claims.username.as_ref()),
-        ("X-Auth-Client", Some(&claims.client_id)),
-        ("X-Auth-Scope", Some(&scope).filter(|scope| !scope.is_empty())),
-        ("X-Auth-Session", claims.sid.as_ref()),
+        ("X-Auth-Subject", Some(&*subject)),
+        ("X-Auth-Username", principal.username()),
+        ("X-Auth-Client", principal.client_id()),
+        ("X-Auth-Scope", Some(&*scope).filter(|scope| !scope.is_empty())),
+        ("X-Auth-Session", principal.session()),
     ] {
         if let Some(value) = value {
-            answer.insert_header((name, value.as_str()));
+            answer.insert_header((name, value));
         }
     }
     Ok(answer.finish())

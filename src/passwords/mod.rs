@@ -2,8 +2,9 @@
 
 mod hash;
 mod pool;
+mod remembered;
 
-pub use self::hash::UnusableHash;
+pub use self::{hash::UnusableHash, remembered::{Pair, Remembered}};
 use self::{
     hash::Recipe,
     pool::{Memory, Pool},

@@ -17,6 +17,9 @@ pub(super) const DELETE_SCOPE: &str = "DELETE FROM scopes WHERE name = $1";
 /// The column has each name once, separated by spaces.
 pub(super) const REMOVE_SCOPE_FROM_ROLES: &str = "UPDATE roles SET scopes = trim(replace(' ' || scopes || ' ', ' ' || $1 || ' ', ' ')) \
      WHERE replace(' ' || scopes || ' ', ' ' || $1 || ' ', ' ') <> ' ' || scopes || ' '";
+// Here and not in `api_keys`, which depends on this module.
+pub(super) const REMOVE_SCOPE_FROM_API_KEYS: &str = "UPDATE api_keys SET scopes = trim(replace(' ' || scopes || ' ', ' ' || $1 || ' ', ' ')) \
+     WHERE replace(' ' || scopes || ' ', ' ' || $1 || ' ', ' ') <> ' ' || scopes || ' '";
 /// `$2` is true: the roles that have every scope.
 pub(super) const ADD_SCOPE_TO_ROLES: &str =
     "UPDATE roles SET scopes = trim(scopes || ' ' || $1) WHERE every_scope = $2";

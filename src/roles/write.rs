@@ -41,7 +41,7 @@ pub async fn put_scope(
     Ok((scope, new))
 }
 
-/// Deletes a scope and removes it from all roles and clients. Access tokens have it until they expire.
+/// Deletes a scope and removes it from all roles, clients and API keys. Access tokens have it until they expire.
 pub async fn delete_scope(tx: &mut Transaction, name: &str, by: &Authority, now: DateTime<Utc>) -> Result<(), Error> {
     lock(tx).await?;
     let scope = super::find_scope(tx, name).await?;
@@ -51,6 +51,7 @@ pub async fn delete_scope(tx: &mut Transaction, name: &str, by: &Authority, now:
     // All in one transaction: a role that kept the name would grant the scope again if it is created anew.
     conn::execute!(tx, sql::DELETE_SCOPE, name)?;
     conn::execute!(tx, sql::REMOVE_SCOPE_FROM_ROLES, name)?;
+    conn::execute!(tx, sql::REMOVE_SCOPE_FROM_API_KEYS, name)?;
     tx.roles_changed();
     clients::remove_scope(tx, &scope.name, now).await?;
     Ok(audit::record(tx, Event::success(Kind::ScopeDeleted).subject(&name), &by.origin, now).await?)

@@ -87,8 +87,10 @@ impl MasterKey {
     }
 }
 
-/// The prefix of client secrets, which secret scanners search for. It must never change.
+/// The prefix of client secrets, which secret scanners search for. It must never change, like [`API_KEY`].
 pub const CLIENT_SECRET: &str = "grs_";
+/// The prefix of API keys.
+pub const API_KEY: &str = "grk_";
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /// 43 digits hold 256 bits.
@@ -126,9 +128,9 @@ pub fn generate(prefix: &str) -> Result<SecretString, NoRandomness> {
     Ok((body + &sum).into())
 }
 
-/// Returns whether a text has the format of a client secret, with prefix and checksum.
-pub(crate) fn is_client_secret(text: &str) -> bool {
-    let body = text.strip_prefix(CLIENT_SECRET).filter(|_| without_checksum(text).is_some());
+/// Returns whether a text has the format of a generated secret with this prefix, and the right checksum.
+pub(crate) fn is_generated(prefix: &str, text: &str) -> bool {
+    let body = text.strip_prefix(prefix).filter(|_| without_checksum(text).is_some());
     body.is_some_and(|body| body.len() == BODY_LEN + CHECKSUM_LEN && body.bytes().all(|b| b.is_ascii_alphanumeric()))
 }
 
@@ -162,8 +164,8 @@ mod tests {
         let one = generate(CLIENT_SECRET).unwrap();
         let one = one.expose_secret();
         assert_eq!(one.len(), 4 + 43 + 6);
-        assert!(without_checksum(one).is_some() && is_client_secret(one));
-        assert!(!is_client_secret(&one[1..]) && !is_client_secret(&format!("{one}0")));
+        assert!(without_checksum(one).is_some() && is_generated(CLIENT_SECRET, one));
+        assert!(!is_generated(CLIENT_SECRET, &one[1..]) && !is_generated(CLIENT_SECRET, &format!("{one}0")));
         assert_ne!(one, generate(CLIENT_SECRET).unwrap().expose_secret());
     }
 

@@ -46,7 +46,7 @@ pub(crate) async fn list(me: Me, app: web::Data<App>, req: HttpRequest) -> Resul
     let sessions = super::list_of_user(conn, me.user.id, request.after, request.fetch_limit(), app.now()).await;
     let mut sessions = sessions.map_err(Error::from)?;
     for session in &mut sessions {
-        session.current = Some(session.id == me.session);
+        session.current = Some(Some(session.id) == me.session);
     }
     Ok(no_store(StatusCode::OK).json(request.page(sessions, |session| *session.id.as_bytes())))
 }

@@ -20,8 +20,8 @@ pub use self::{
 };
 pub(crate) use self::{
     list::{count_with_role, count_with_scope, list_by_id, list_by_names},
-    sql::UserRow,
-    write::{check_own_address, note_login, replace_hash},
+    sql::{UserRow, user_columns},
+    write::{check_own_address, lock, must_have, note_login, replace_hash},
 };
 use crate::{
     error::Error,
@@ -59,11 +59,20 @@ pub struct User {
 }
 
 /// A user with the password hash, for a login.
+#[derive(Clone)]
 pub struct Login {
     /// The user.
     pub user: User,
     /// The password hash, a PHC string.
     pub password_hash: String,
+}
+
+impl Login {
+    /// Returns whether this is a name of the user for logins: the username or, if it has an `@`, the email.
+    pub(crate) fn has_name(&self, name: &str) -> bool {
+        let own = if name.contains('@') { self.user.email.as_ref().map(Email::as_str) } else { Some(self.user.username.as_str()) };
+        own.is_some_and(|own| own.eq_ignore_ascii_case(name))
+    }
 }
 
 /// Returns the error for a user that does not exist.
@@ -82,7 +91,7 @@ pub async fn find_login(conn: &mut Conn, name: &str) -> Result<Option<Login>, St
     let name = name.to_ascii_lowercase();
     let sql = if name.contains('@') { sql::LOGIN_BY_EMAIL } else { sql::LOGIN_BY_USERNAME };
     let row = conn::optional!(conn, sql::LoginRow, sql, name.as_str())?;
-    row.map(|row| Ok(Login { password_hash: row.password_hash, user: row.user.try_into()? })).transpose()
+    row.map(Login::try_from).transpose()
 }
 
 /// Returns a user by id, user name or e-mail.

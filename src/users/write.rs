@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::{Login, User, not_found, read, sql};
 use crate::{
+    api_keys,
     audit::{self, Event, Kind},
     authority::Authority,
     error::{Code, Error, FieldError},
@@ -73,7 +74,7 @@ pub(crate) fn check_own_address(username: &Username, email: Option<&Email>) -> R
 }
 
 /// Checks that the caller has all scopes of a user. Those of the role `member` do not count, since every user has them.
-async fn must_have(by: &Authority, conn: &mut Conn, scopes: &grantd_guard::Scopes) -> Result<(), Error> {
+pub(crate) async fn must_have(by: &Authority, conn: &mut Conn, scopes: &grantd_guard::Scopes) -> Result<(), Error> {
     match by.must_have(scopes) {
         Err(Error::MissingScopes(missing)) => by.must_have(&missing.difference(&roles::scopes_of_member(conn).await?)),
         done => done,
@@ -146,7 +147,7 @@ async fn find_by_id(conn: &mut Conn, id: UserId) -> Result<User, Error> {
 
 /// Locks the row of the user until the transaction ends, before any of the user's sessions (lock order). A concurrent
 /// login updates the same row: it comes before the change, which then ends its session, or after it.
-async fn lock(tx: &mut Transaction, id: UserId) -> Result<User, Error> {
+pub(crate) async fn lock(tx: &mut Transaction, id: UserId) -> Result<User, Error> {
     if conn::execute!(tx, sql::LOCK, id)? == 0 {
         return Err(not_found(&id));
     }
@@ -205,6 +206,7 @@ async fn apply_patch(
         // The row of the user is locked: no login creates a session after this one has ended them all.
         if after.disabled {
             sessions::end_all_of_user(tx, id, None, now).await?;
+            api_keys::revoke_tokens_of_user(tx, id, now).await?;
         }
     }
     find_by_id(tx, id).await
@@ -291,7 +293,7 @@ pub async fn set_own_password(
     user: &User,
     current: &str,
     new: &str,
-    except: SessionId,
+    except: Option<SessionId>,
     by: &Authority,
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
@@ -303,7 +305,7 @@ pub async fn set_own_password(
     }
     let details = json!({"username": user.username});
     changed(tx, user.id, Event::success(Kind::UserPasswordChanged).details(details), by, now).await?;
-    sessions::end_all_of_user(tx, user.id, Some(except), now).await
+    sessions::end_all_of_user(tx, user.id, except, now).await
 }
 
 /// Replaces a password hash if it is still `current` (compare and swap); returns whether it was.
@@ -324,6 +326,7 @@ pub async fn delete(tx: &mut Transaction, id: UserId, by: &Authority, now: DateT
         must_have(by, tx, &user.scopes).await?;
         // Before the row is deleted, which deletes the sessions: they tell how long the revocation must be kept.
         sessions::end_every_session(tx, id, now).await?;
+        api_keys::revoke_tokens_of_user(tx, id, now).await?;
         conn::execute!(tx, sql::DELETE, id)?;
         let event = Event::success(Kind::UserDeleted).subject(&id).details(json!({"username": user.username}));
         Ok(audit::record(tx, event, &by.origin, now).await?)

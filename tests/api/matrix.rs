@@ -52,6 +52,7 @@ type Row = (&'static str, &'static str, Needs, &'static str, u16);
 const USER: &str = r#"{"username": "new-{n}", "email": "new-{n}@example.com", "password": "a password of theirs"}"#;
 const CLIENT: &str = r#"{"client_id": "new-{n}", "name": "New", "type": "confidential", "grant_types": ["password"],
     "scopes": ["account"]}"#;
+const KEY: &str = r#"{"name": "A script", "scopes": ["account"]}"#;
 const LOGIN: &str = "grant_type=password&username=nobody-{n}&password=wrong";
 
 #[rustfmt::skip]
@@ -73,6 +74,9 @@ const ROWS: &[Row] = &[
     ("PUT", "/admin/users/{id}/password", Scope("users:write"), r#"{"password": "another password"}"#, 204),
     ("PUT", "/admin/users/{id}/roles", Scope("users:write"), r#"{"roles": []}"#, 200),
     ("DELETE", "/admin/users/{id}/sessions", Scope("users:write"), "", 204),
+    ("GET", "/admin/users/{id}/api-keys", Scope("users:read"), "", 200),
+    ("POST", "/admin/users/{id}/api-keys", Scope("users:write"), KEY, 201),
+    ("DELETE", "/admin/users/{id}/api-keys/{key_id}", Scope("users:write"), "", 204),
     ("GET", "/admin/roles", Scope("roles:read"), "", 200),
     ("GET", "/admin/roles/{name}", Scope("roles:read"), "", 200),
     ("PUT", "/admin/roles/{name}", Scope("roles:write"), r#"{"scopes": ["account"]}"#, 200),
@@ -99,6 +103,9 @@ const ROWS: &[Row] = &[
         r#"{"current_password": "a password of maria's", "new_password": "another password"}"#, 204),
     ("GET", "/users/me/sessions", Account, "", 200),
     ("DELETE", "/users/me/sessions/{id}", Account, "", 204),
+    ("GET", "/users/me/api-keys", Account, "", 200),
+    ("POST", "/users/me/api-keys", Account, KEY, 201),
+    ("DELETE", "/users/me/api-keys/{id}", Account, "", 204),
     // For those who run the server.
     ("GET", "/healthz", Nothing, "", 200),
     ("GET", "/readyz", Nothing, "", 200),
@@ -118,18 +125,45 @@ enum Caller {
     MachineWith(&'static str),
     /// A client for itself, with all scopes but that.
     MachineWithout(&'static str),
+    /// An API key of an administrator, with this scope.
+    Key(&'static str),
+    /// The name and password of a user.
+    BasicMember,
+    BasicAdministrator,
 }
 
+/// What an API key cannot do, whatever its scopes.
+const NOT_BY_KEY: [(&str, &str); 6] = [
+    ("POST", "/admin/users/{id}/api-keys"),
+    ("DELETE", "/admin/users/{id}/api-keys/{key_id}"),
+    ("PUT", "/admin/users/{id}/password"),
+    ("POST", "/users/me/api-keys"),
+    ("DELETE", "/users/me/api-keys/{id}"),
+    ("PUT", "/users/me/password"),
+];
+
+/// Where Basic has the id and secret of a client.
+const BASIC_OF_CLIENTS: [&str; 4] = ["/token", "/revoke", "/introspect", "/revocations"];
+
 /// What the contract says.
-fn expected(caller: Caller, needs: Needs, good: u16) -> u16 {
+fn expected(caller: Caller, (method, path, needs, _, good): Row) -> u16 {
     let status = |may: bool, refused: u16| if may { good } else { refused };
+    let is_basic = matches!(caller, Caller::BasicMember | Caller::BasicAdministrator);
+    if is_basic && BASIC_OF_CLIENTS.contains(&path) {
+        return 401;
+    }
+    if matches!(caller, Caller::Key(_)) && NOT_BY_KEY.contains(&(method, path)) {
+        return 403;
+    }
     match (needs, caller) {
+        // The header of keys means nothing there.
+        (Client, Caller::Key(_)) => good,
         (Client, _) => status(caller == Caller::Nobody, 401),
         (Token | Account | Scope(_), Caller::Nobody | Caller::Disabled) => 401,
-        (Nothing | Token, _) | (_, Caller::Administrator) => good,
+        (Nothing | Token, _) | (_, Caller::Administrator | Caller::BasicAdministrator) => good,
         // A client has no account, whatever its scope.
-        (Account, _) => status(matches!(caller, Caller::Member | Caller::Narrowed("account")), 403),
-        (Scope(scope), Caller::Narrowed(own)) => status(own == scope, 403),
+        (Account, _) => status(matches!(caller, Caller::Member | Caller::BasicMember | Caller::Narrowed("account") | Caller::Key("account")), 403),
+        (Scope(scope), Caller::Narrowed(own) | Caller::Key(own)) => status(own == scope, 403),
         (Scope(_), _) => status(matches!(caller, Caller::MachineWith(_)), 403),
     }
 }
@@ -146,8 +180,10 @@ fn callers(needs: Needs) -> Vec<Caller> {
         Caller::Disabled,
         Caller::MachineWith(scope),
         Caller::MachineWithout(scope),
+        Caller::BasicMember,
+        Caller::BasicAdministrator,
     ];
-    some.into_iter().chain(SCOPES.map(Caller::Narrowed)).collect()
+    some.into_iter().chain(SCOPES.map(Caller::Narrowed)).chain(SCOPES.map(Caller::Key)).collect()
 }
 
 /// A server, and what cells need on it.
@@ -180,7 +216,7 @@ impl Cells {
         self.server.request(method, path).bearer(&self.admin).json(&body).send().await.json_with(201)
     }
 
-    /// A user of whom no other cell knows, who has logged in.
+    /// The name of a user of whom no other cell knows, and the value of the header that authenticates it.
     async fn token(&self, caller: Caller) -> Option<(String, String)> {
         let role = match caller {
             Caller::Nobody => return None,
@@ -189,13 +225,19 @@ impl Cells {
                 let others: Vec<_> = SCOPES.into_iter().filter(|other| *other != scope).collect();
                 return Some((String::new(), self.machine(&others.join(" ")).await));
             }
-            Caller::Member => "member",
-            Caller::Narrowed(_) | Caller::Administrator | Caller::Disabled => "admin",
+            Caller::Member | Caller::BasicMember => "member",
+            Caller::Narrowed(_)
+            | Caller::Administrator
+            | Caller::Disabled
+            | Caller::Key(_)
+            | Caller::BasicAdministrator => "admin",
         };
         let name = format!("caller-{}", self.next());
         let user = self.server.create_user(&name, &[role]).await;
         let token = match caller {
             Caller::Narrowed(scope) => self.server.login_for(&name, PASSWORD, scope).await,
+            Caller::Key(scope) => self.key(&name, scope).await["key"].as_str().unwrap().to_owned(),
+            Caller::BasicMember | Caller::BasicAdministrator => name.clone(),
             _ => self.server.login(&name, PASSWORD).await,
         };
         if caller == Caller::Disabled {
@@ -206,6 +248,12 @@ impl Cells {
         Some((name, token))
     }
 
+    /// An API key of a user.
+    async fn key(&self, owner: &str, scope: &str) -> Value {
+        let request = self.server.request("POST", "/users/me/api-keys").basic_user(owner, PASSWORD);
+        request.json(&json!({"name": "A script", "scopes": [scope]})).send().await.json_with(201)
+    }
+
     async fn machine(&self, scope: &str) -> String {
         self.server.machine("machine", &self.secret, scope).await
     }
@@ -213,6 +261,10 @@ impl Cells {
     /// A path with the name of something that was made for it; `caller`: whose session.
     async fn fresh(&self, path: &str, caller: &str) -> String {
         let name = format!("fresh-{}", self.next());
+        if path == "/admin/users/{id}/api-keys/{key_id}" {
+            let (owner, key) = (self.server.create_user(&name, &[]).await, self.key(&name, "account").await);
+            return format!("/admin/users/{}/api-keys/{}", owner.id, key["id"].as_str().unwrap());
+        }
         let (begin, end) = (path.find('{').unwrap_or(path.len()), path.find('}').map_or(path.len(), |at| at + 1));
         let collection = &path[..begin];
         let id = match collection {
@@ -233,7 +285,10 @@ impl Cells {
             "/admin/signing-keys/" => {
                 self.make("POST", "/admin/signing-keys", json!({})).await["kid"].as_str().unwrap().to_owned()
             }
-            "/users/me/sessions/" if caller.is_empty() => self.server.create_user(&name, &[]).await.id.to_string(),
+            "/users/me/api-keys/" if !caller.is_empty() => {
+                self.key(caller, "account").await["id"].as_str().unwrap().to_owned()
+            }
+            "/users/me/sessions/" | "/users/me/api-keys/" if caller.is_empty() => self.server.create_user(&name, &[]).await.id.to_string(),
             "/users/me/sessions/" => {
                 claims(&self.server.login(caller, PASSWORD).await)["sid"].as_str().unwrap().to_owned()
             }
@@ -263,6 +318,14 @@ fn refusal_is_well_formed(answer: &Answer, caller: Caller, needs: Needs, cell: &
         // OAuth's own: who asks there is a client before anything else.
         (401, Caller::Nobody, _) if cell.starts_with("POST /introspect") => {
             assert_eq!(first, "Basic realm=\"grantd\"", "{cell}");
+        }
+        // A client that does not exist.
+        (401, Caller::BasicMember | Caller::BasicAdministrator, _) => {
+            assert!(challenges.contains(&"Basic realm=\"grantd\""), "{cell}: {challenges:?}");
+        }
+        // Forbidden for all keys.
+        (403, Caller::Key(_), _) if challenges.is_empty() => {
+            assert!(NOT_BY_KEY.iter().any(|(method, path)| cell.starts_with(&format!("{method} {path} "))), "{cell}");
         }
         (401, Caller::Nobody, _) => assert_eq!(first, "Bearer realm=\"grantd\"", "{cell}"),
         (401, _, Client) => assert_eq!(challenges, ["Basic realm=\"grantd\""], "{cell}"),
@@ -301,9 +364,14 @@ async fn each_cell_is_as_it_must_be(database: Database) {
             };
             let (name, token) = token.unwrap_or_default();
             let request = cells.request(method, &cells.fresh(path, &name).await, body);
-            let request = if token.is_empty() { request } else { request.bearer(&token) };
+            let request = match caller {
+                Caller::Key(_) => request.api_key(&token),
+                Caller::BasicMember | Caller::BasicAdministrator => request.basic_user(&token, PASSWORD),
+                _ if token.is_empty() => request,
+                _ => request.bearer(&token),
+            };
             let (answer, cell) = (request.send().await, format!("{method} {path} by {caller:?}"));
-            let must_be = expected(caller, *needs, *good);
+            let must_be = expected(caller, (method, path, *needs, body, *good));
             if answer.status == must_be {
                 refusal_is_well_formed(&answer, caller, *needs, &cell);
             } else {
@@ -325,7 +393,7 @@ async fn who_may_not_is_told_before_the_body_is_read(database: Database) {
     for (method, path, needs, ..) in ROWS.iter().filter(|(_, _, needs, ..)| !matches!(needs, Nothing | Client | Token))
     {
         // Nobody who is refused hears whether there is such a thing.
-        let path = path.replace("{id}", "none").replace("{name}", "none").replace("{kid}", "none");
+        let path = path.replace("{id}", "none").replace("{key_id}", "none").replace("{name}", "none").replace("{kid}", "none");
         if *path == *"/introspect" {
             // A client may be named in its form, which is read first.
             continue;

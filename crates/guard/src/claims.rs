@@ -36,9 +36,29 @@ pub struct Claims {
     /// The user's roles (users only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roles: Option<Vec<String>>,
-    /// The time of the login (users only).
+    /// The time of the login (users only; absent from a token that was issued for an API key).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth_time: Option<i64>,
+    /// The client that got the token by token exchange (RFC 8693 §4.1), and acts for the subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub act: Option<Actor>,
+}
+
+/// The `act` claim (RFC 8693 §4.1): the party that acts for the subject.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// The id of a client.
+    pub sub: String,
+    /// The party that acted before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub act: Option<Box<Actor>>,
+}
+
+impl Actor {
+    /// Returns this actor and those before it, the latest first.
+    pub fn chain(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |actor| actor.act.as_deref())
+    }
 }
 
 /// The `aud` claim: a string, or an array of several (RFC 7519 §4.1.3).

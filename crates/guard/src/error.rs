@@ -83,6 +83,44 @@ impl fmt::Display for TokenError {
 
 impl std::error::Error for TokenError {}
 
+/// The reason for which an API key is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ApiKeyError {
+    /// Not the format of an API key, or a wrong checksum: a typo.
+    Malformed,
+    /// Unknown, expired or deleted.
+    Inactive,
+    /// Expired.
+    Expired,
+    /// The owner is disabled.
+    OwnerDisabled,
+    /// The key is for other services.
+    WrongAudience,
+}
+
+impl ApiKeyError {
+    /// Returns the text for `error_description`, like [`TokenError::description`].
+    #[must_use]
+    pub const fn description(self) -> &'static str {
+        match self {
+            Self::Malformed => "the API key is malformed: its checksum is wrong",
+            Self::Inactive => "the API key is unknown, or was deleted",
+            Self::Expired => "the API key expired",
+            Self::OwnerDisabled => "the owner of the API key is disabled",
+            Self::WrongAudience => "the API key is for another audience",
+        }
+    }
+}
+
+impl fmt::Display for ApiKeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.description())
+    }
+}
+
+impl std::error::Error for ApiKeyError {}
+
 /// The reason for which a whole JWK set is refused.
 ///
 /// Keys for other uses (another `kty`, `crv` or `alg`, `use` other than `sig`, no `kid`) are skipped (RFC 7517 §5). A

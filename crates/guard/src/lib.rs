@@ -143,8 +143,8 @@ mod openapi;
 mod testing;
 
 pub use builder::{GuardBuilder, MAX_LEEWAY};
-pub use claims::{Audience, Claims};
-pub use error::{AuthenticateError, BuildError, KeyError, TokenError};
+pub use claims::{Actor, Audience, Claims};
+pub use error::{ApiKeyError, AuthenticateError, BuildError, KeyError, TokenError};
 pub use guard::Guard;
 pub use health::{Health, RevocationsHealth};
 pub use refusal::{CredentialsError, Refusal};

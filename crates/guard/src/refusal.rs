@@ -1,6 +1,6 @@
 //! Refusals of requests (RFC 6750 §3): status, challenge, and the members of the problem body (RFC 9457).
 
-use crate::{AuthenticateError, Scopes, TokenError};
+use crate::{ApiKeyError, AuthenticateError, Scopes, TokenError};
 
 /// The reason for which a request is refused, with all parts of the response, independent of an HTTP library.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,6 +15,9 @@ pub enum Refusal {
     /// The token is invalid: 401 `invalid_token`.
     #[error(transparent)]
     Token(TokenError),
+    /// The API key is invalid: 401 `invalid_token`.
+    #[error(transparent)]
+    ApiKey(#[from] ApiKeyError),
     /// The token lacks a scope: 403 `insufficient_scope`. Contains the required scopes.
     #[error("the access token lacks a required scope: {0}")]
     Scope(Scopes),
@@ -33,8 +36,8 @@ pub enum Refusal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialsError {
-    /// Two `Authorization` headers, or a token in the header and one in the query.
-    #[error("the request has credentials in several places; send one token, in the Authorization header")]
+    /// Two credentials, such as two `Authorization` headers, or a token in the header and one in the query.
+    #[error("the request has credentials in several places; send one, in the Authorization header")]
     TwoPlaces,
     /// `Bearer` is not followed by one token.
     #[error("the Authorization header is malformed; send `Bearer` and one token")]
@@ -66,7 +69,7 @@ impl Refusal {
     pub const fn status(&self) -> u16 {
         match self {
             Self::Credentials(_) => 400,
-            Self::NoCredentials | Self::Token(_) => 401,
+            Self::NoCredentials | Self::Token(_) | Self::ApiKey(_) => 401,
             Self::Scope(_) => 403,
             Self::NoGuard => 500,
             Self::Unavailable { .. } => 503,
@@ -82,7 +85,7 @@ impl Refusal {
         Some(match self {
             Self::NoCredentials => format!("Bearer realm=\"{realm}\""),
             Self::Credentials(_) => of("invalid_request", &format!("error_description=\"{}\"", self.detail())),
-            Self::Token(_) => of("invalid_token", &format!("error_description=\"{}\"", self.detail())),
+            Self::Token(_) | Self::ApiKey(_) => of("invalid_token", &format!("error_description=\"{}\"", self.detail())),
             Self::Scope(needed) => of("insufficient_scope", &format!("scope=\"{needed}\"")),
             Self::Unavailable { .. } | Self::NoGuard => return None,
         })
@@ -106,7 +109,7 @@ impl Refusal {
         match self {
             Self::Credentials(_) => invalid_request,
             Self::NoCredentials => unauthorized,
-            Self::Token(_) => invalid_token,
+            Self::Token(_) | Self::ApiKey(_) => invalid_token,
             Self::Scope(_) => insufficient_scope,
             Self::NoGuard => internal,
             Self::Unavailable { .. } => unavailable,
@@ -119,7 +122,7 @@ impl Refusal {
         match self {
             Self::Credentials(_) => "Invalid request",
             Self::NoCredentials => "Authentication required",
-            Self::Token(_) => "Invalid access token",
+            Self::Token(_) | Self::ApiKey(_) => "Invalid token",
             Self::Scope(_) => "Insufficient scope",
             Self::NoGuard => "Internal error",
             Self::Unavailable { .. } => "Temporarily unavailable",

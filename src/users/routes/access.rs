@@ -13,7 +13,7 @@ use crate::{
         problem::Problem,
     },
     names::RoleName,
-    principal::{Permit, UsersWrite},
+    principal::{Permit, UsersWrite, refuse_api_key},
     secret::Password,
     users::{self, User},
 };
@@ -51,6 +51,7 @@ pub(crate) async fn set_password(
     req: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
+    refuse_api_key(&permit.authority)?;
     let PasswordBody { password } = body::json(&req, body).await?;
     let permit = permit.again(&req).await?;
     let password = password.ok_or_else(|| Error::invalid("password", Code::Required, "is required"))?;

@@ -23,7 +23,7 @@ use crate::{
     names::{DisplayName, Email, RoleName, Username},
     passwords::Passwords,
     patch::Patch,
-    principal::{Permit, UsersRead, UsersWrite},
+    principal::{Permit, UsersRead, UsersWrite, refuse_api_key},
     roles,
     secret::Password,
     users::{self, After, Filter, NewUser, User, UserPatch},
@@ -89,7 +89,7 @@ fn filter(query: &Query, members: &mut Members) -> Filter {
 }
 
 /// Parses the id in a path. A malformed id is an unknown user.
-pub(super) fn id(text: &str) -> Result<UserId, Error> {
+pub(crate) fn id(text: &str) -> Result<UserId, Error> {
     UserId::parse(text).ok_or_else(|| users::not_found(text))
 }
 
@@ -281,6 +281,9 @@ pub(crate) async fn change(
 ) -> Result<HttpResponse, Problem> {
     let body: PatchBody = body::merge_patch(&req, body).await?;
     let permit = permit.again(&req).await?;
+    if !matches!(body.email, Patch::Keep) {
+        refuse_api_key(&permit.authority)?;
+    }
     let (id, change, by, now) = (id(&path)?, body.check()?, &permit.authority, app.now());
     let user = app.write(async |tx| users::patch(tx, id, &change, by, now).await).await?;
     Ok(no_store(StatusCode::OK).json(user))

@@ -23,7 +23,7 @@ use crate::{
     names::{DisplayName, Email, RoleName, Username},
     passwords::Verdict,
     patch::Patch,
-    principal::{self, Me},
+    principal::{self, Me, refuse_api_key},
     secret::Password,
     users::{self, User, UserPatch},
 };
@@ -127,6 +127,9 @@ pub(crate) async fn change(
 ) -> Result<HttpResponse, Problem> {
     let body: PatchBody = body::merge_patch(&req, body).await?;
     let me = me.again(&req).await?;
+    if !matches!(body.email, Patch::Keep) {
+        refuse_api_key(&me.authority)?;
+    }
     let (id, patch, by, now) = (me.user.id, body.check()?, &me.authority, app.now());
     let user = app.write(async |tx| users::patch(tx, id, &patch, by, now).await).await?;
     Ok(no_store(StatusCode::OK).json(MeAnswer::from(&user)))
@@ -162,6 +165,7 @@ pub(crate) async fn change_password(
     req: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
+    refuse_api_key(&me.authority)?;
     let PasswordBody { current_password, new_password } = body::json(&req, body).await?;
     let me = me.again(&req).await?;
     let mut members = Members::default();
@@ -169,7 +173,7 @@ pub(crate) async fn change_password(
     let current = members.required("current_password", current);
     let new = members.required("new_password", new_password.map(|text| Password::chosen("new_password", &text)));
     let (current, new) = members.finish(current.zip(new))?;
-    let Me { user, session, authority: by } = &me;
+    let Me { user, session, authority: by, .. } = &me;
     let now = app.now();
     let current_hash = users::password_hash(&mut app.store.read().await?, user.id).await?;
     if app.passwords.verify(&current, Some((user.id, &current_hash))).await? == Verdict::Wrong {

@@ -93,6 +93,17 @@ impl Request {
         self.header("Authorization", format!("Basic {credentials}"))
     }
 
+    /// Adds the name and password of a user (RFC 7617).
+    pub(crate) fn basic_user(self, username: &str, password: &str) -> Self {
+        let credentials = STANDARD.encode(format!("{username}:{password}"));
+        self.header("Authorization", format!("Basic {credentials}"))
+    }
+
+    /// Adds an API key.
+    pub(crate) fn api_key(self, key: &str) -> Self {
+        self.header("X-API-Key", key)
+    }
+
     /// Sets a form as the body.
     pub(crate) fn form(self, form: &Form) -> Self {
         self.body("application/x-www-form-urlencoded", form.encode())

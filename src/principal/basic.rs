@@ -1,0 +1,116 @@
+//! HTTP Basic (RFC 7617): a username and password with each request. The first costs a hash; for a minute the pair is then
+//! known from memory.
+
+use std::sync::Arc;
+
+use actix_web::{
+    HttpRequest,
+    http::header::{HeaderName, HeaderValue, ORIGIN},
+};
+use chrono::{DateTime, Utc};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::origin;
+use crate::{
+    app::App,
+    audit::{self, Event, Kind, Method, Origin},
+    error::Error,
+    http::problem::Problem,
+    login::{self, Refused},
+    passwords::Pair,
+    secret::Password,
+    users::{self, Login, User},
+};
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Returns the user with this name and password.
+pub(super) async fn verify(
+    app: &App,
+    req: &HttpRequest,
+    username: &str,
+    password: &SecretString,
+) -> Result<Arc<User>, Problem> {
+    let now = app.now();
+    let wrong = |reason| Problem::wrong_password().logged(reason);
+    let password = Password::presented("password", password.expose_secret()).map_err(|_| wrong("malformed password"))?;
+    let pair = app.remembered.pair(username, &password);
+    if let Some(user) = remembered(app, &pair, username, now).await? {
+        return Ok(user);
+    }
+    let origin = Origin { method: Some(Method::Basic), ..origin(req, app) };
+    // Twice: the hash may have been renewed by another login while this one was under way.
+    for _ in 0..2 {
+        let verified = login::verify(app, username, &password, &origin, now).await;
+        let (login, verdict) = verified.map_err(|refused| match refused {
+            Refused::Wrong(reason) => wrong(reason),
+            Refused::Disabled => Problem::account_disabled(),
+            Refused::Failed(error) => error.into(),
+        })?;
+        if note(app, &login, &origin, now).await? {
+            app.remembered.insert(pair, login.user.id, &login.password_hash, now);
+            login::renew_hash(app, &login, verdict, &password, &origin).await;
+            return Ok(Arc::new(login.user));
+        }
+    }
+    Err(wrong("user changed during the login"))
+}
+
+/// Returns the user of a pair that was verified less than a minute ago, unless the user has changed since.
+async fn remembered(app: &App, pair: &Pair, username: &str, now: DateTime<Utc>) -> Result<Option<Arc<User>>, Problem> {
+    let Some(verified) = app.remembered.get(pair, now) else { return Ok(None) };
+    // Read from the database with each request: a change on any server counts at once.
+    let login = app.users.read_login(verified.user).await?;
+    let same = |login: &Login| {
+        login.password_hash == verified.password_hash && login.has_name(username) && !login.user.disabled
+    };
+    match login.filter(|login| same(login)) {
+        Some(login) => Ok(Some(Arc::new(login.user.clone()))),
+        None => {
+            app.remembered.forget(pair);
+            Ok(None)
+        }
+    }
+}
+
+/// Records a login, at most once a minute for each user. `false`: the user was disabled or the password replaced since it
+/// was verified.
+async fn note(app: &App, login: &Login, origin: &Origin, now: DateTime<Utc>) -> Result<bool, Error> {
+    let id = login.user.id;
+    if !app.basic_logins.is_first(&id, now) {
+        return Ok(true);
+    }
+    let origin = Origin { actor: Some(id.to_string()), ..origin.clone() };
+    let noted = app.store.transact(async |tx| {
+        let is_current = users::note_login(tx, login, now).await?;
+        if is_current {
+            audit::record(tx, Event::success(Kind::Login).subject(&id), &origin, now).await?;
+        }
+        Ok::<_, Error>(is_current)
+    });
+    let noted = noted.await;
+    if !matches!(noted, Ok(true)) {
+        app.basic_logins.forget(&id);
+    }
+    noted
+}
+
+/// Returns whether a request comes from a page of a site that may not send it. Browsers repeat a stored password by
+/// themselves, also for a form or a script of another site.
+pub(super) fn is_cross_site(req: &HttpRequest, app: &App) -> bool {
+    if req.method().is_safe() {
+        return false;
+    }
+    let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
+    match req.headers().get(ORIGIN).map(text) {
+        Some(origin) => origin != site_of(&app.issuer) && !app.config.http.cors_origins.contains(&origin),
+        None => req.headers().get(SEC_FETCH_SITE).is_some_and(|site| site.as_bytes() == b"cross-site"),
+    }
+}
+
+/// Returns scheme, host and port of a URL.
+fn site_of(url: &str) -> &str {
+    let host = url.find("://").map_or(0, |at| at + "://".len());
+    let end = url[host..].find('/').map_or(url.len(), |at| host + at);
+    &url[..end]
+}
