@@ -12,9 +12,20 @@ on_both_engines!(
     impossible_rows_are_errors_and_no_panics,
 );
 
-/// Each constraint, and a change that violates it in a database with two users, two clients, a session, two signing keys, a
-/// revocation and an assertion.
-const VIOLATIONS: [(&str, &str); 19] = [
+/// Each constraint, and a change that violates it in a database with two users, two clients, a session, an API key, two signing
+/// keys, a revocation and an assertion.
+const VIOLATIONS: [(&str, &str); 22] = [
+    (
+        "api_keys_hash_key",
+        "INSERT INTO api_keys (id, user_id, name, hash, scopes, audiences, created_at) \
+         SELECT user_id, user_id, name, hash, scopes, audiences, created_at FROM api_keys",
+    ),
+    (
+        "api_keys_pkey",
+        "INSERT INTO api_keys (id, user_id, name, hash, scopes, audiences, created_at) \
+         SELECT a.id, a.user_id, a.name, u.sealed, a.scopes, a.audiences, a.created_at FROM api_keys a, server_keys u LIMIT 1",
+    ),
+    ("api_keys_user_id_fkey", "UPDATE api_keys SET user_id = id"),
     ("audit_events_pkey", "INSERT INTO audit_events SELECT * FROM audit_events"),
     ("changes_pkey", "INSERT INTO changes SELECT * FROM changes"),
     ("client_assertions_pkey", "INSERT INTO client_assertions SELECT * FROM client_assertions"),
@@ -69,6 +80,9 @@ async fn set_up(database: Database) -> TestServer {
         .await;
     let assertion = "INSERT INTO client_assertions SELECT 'app', secret, created_at FROM sessions";
     server.database().execute(assertion).await.unwrap();
+    let key = "INSERT INTO api_keys (id, user_id, name, hash, scopes, audiences, created_at) \
+               SELECT id, user_id, 'a script', secret, 'account', '', created_at FROM sessions";
+    server.database().execute(key).await.unwrap();
     server
 }
 

@@ -8,12 +8,12 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 use crate::harness::{Database, TestServer};
 
 /// Tables that grow with the number of users. The others are small and may be read whole.
-const LARGE: [&str; 6] = ["users", "user_roles", "sessions", "audit_events", "revocations", "client_assertions"];
+const LARGE: [&str; 7] = ["api_keys", "users", "user_roles", "sessions", "audit_events", "revocations", "client_assertions"];
 /// Pages that a statement may touch. None below needs more than ten pages for each of 16 rows; `sessions` has 1600.
 const PAGES: u64 = 200;
 
 /// Fills the tables, with enough rows that an index pays.
-const FILL: [&str; 10] = [
+const FILL: [&str; 11] = [
     "INSERT INTO roles SELECT 'role-' || i, '', 'account', FALSE, FALSE, timestamptz '2026-01-01' FROM generate_series(1, 20) i",
     "INSERT INTO users SELECT lpad(to_hex(i), 32, '0')::uuid, 'user-' || i, 'user-' || i || '@example.com', NULL, \
      repeat('h', 100), i % 100 = 0, timestamptz '2026-01-01', timestamptz '2026-01-01', NULL FROM generate_series(1, 20000) i",
@@ -28,6 +28,9 @@ const FILL: [&str; 10] = [
      'client-' || 1 + i % 500, NULL, NULL, decode(repeat('ab', 32), 'hex'), 1, NULL, t, t, t + interval '9 days', \
      t + interval '30 days', t + interval '15 minutes', CASE WHEN i % 10 = 0 THEN t + interval '1 hour' END, '192.0.2.1', 'curl' \
      FROM (SELECT i, timestamptz '2026-01-01' + i * interval '20 seconds' AS t FROM generate_series(1, 50000) i) AS times",
+    "INSERT INTO api_keys SELECT lpad(to_hex(i), 32, '0')::uuid, lpad(to_hex(1 + i * 7919 % 20000), 32, '0')::uuid, 'a script', \
+     decode(md5(i::text), 'hex'), 'account', '', timestamptz '2026-01-01', CASE WHEN i % 10 = 0 THEN timestamptz '2026-01-05' END, \
+     NULL, NULL, NULL FROM generate_series(1, 50000) i",
     "INSERT INTO audit_events SELECT lpad(to_hex(i), 32, '0')::uuid, timestamptz '2026-01-01' + i * interval '20 seconds', \
      CASE WHEN i % 10 < 9 THEN 'login' ELSE 'kind-' || i % 170 END, 'success', lpad(to_hex(i % 20000), 32, '0'), \
      lpad(to_hex(i % 20000), 32, '0'), 'client-' || 1 + i % 500, '192.0.2.1', NULL, '{}' FROM generate_series(1, 50000) i",
@@ -56,8 +59,8 @@ fn parameters(name: &str) -> Vec<(&'static str, String)> {
     let events =
         |subject, actor, kind| vec![end_of_time(), int(10), uuid(0), null("timestamptz"), subject, actor, kind];
     match name {
-        "users::sql::BY_ID" | "sessions::sql::BY_ID" => vec![uuid(777)],
-        "users::sql::BY_IDS" | "sessions::sql::BY_IDS" => uuids(777),
+        "users::sql::BY_ID" | "users::sql::LOGIN_BY_ID" | "sessions::sql::BY_ID" => vec![uuid(777)],
+        "users::sql::BY_IDS" | "users::sql::LOGINS_BY_IDS" | "sessions::sql::BY_IDS" => uuids(777),
         "users::sql::LOGIN_BY_USERNAME" => vec![text("user-777")],
         "users::sql::LOGIN_BY_EMAIL" => vec![text("user-777@example.com")],
         "users::sql::LOGGED_IN" => vec![uuid(777), text(&"h".repeat(100)), time("10 12:00:00"), bool(false)],
@@ -89,6 +92,11 @@ fn parameters(name: &str) -> Vec<(&'static str, String)> {
         "sessions::sql::END_ALL_OF_USER" => vec![uuid(777), time("10 12:00:00"), null("uuid")],
         "sessions::sql::END_OF_WINDOW" => vec![uuid(20000), int(99)],
         "sessions::sql::DELETE_OVER" => vec![uuid(20000), uuid(20100), time("10 12:00:00")],
+        "api_keys::sql::BY_HASH" => vec![hash],
+        "api_keys::sql::BY_HASHES" => (0..16).map(|i| ("bytea", format!(r"decode(md5('{i}'), 'hex')"))).collect(),
+        "api_keys::sql::OF_USER" => vec![uuid(777), uuid(0), int(10)],
+        "api_keys::sql::COUNT_LIVE" => vec![uuid(777), time("10 12:00:00")],
+        "api_keys::sql::USED" => vec![uuid(777), time("10 12:00:00"), time("10 11:59:00")],
         "roles::sql::ONE_ADMINISTRATOR" => vec![bool(false)],
         "clients::sql::BY_ID" => vec![text("client-7")],
         "clients::sql::BY_IDS" => (1..=16).map(|i| text(&format!("client-{i}"))).collect(),
