@@ -126,7 +126,7 @@ pub enum StartError {
     /// The signing keys cannot be used.
     #[error(transparent)]
     Keys(#[from] KeysError),
-    /// Passwords cannot be hashed.
+    /// Passwords cannot be hashed, or the blocklist cannot be used.
     #[error(transparent)]
     Passwords(#[from] PasswordsError),
     /// The operating system provides no random numbers.
@@ -179,11 +179,17 @@ fn listen_problem(address: SocketAddr, error: &io::Error) -> String {
 impl App {
     /// Opens and migrates the database, and sets up an empty one. `issuer` is the default for the setting.
     pub async fn start(config: Config, issuer: String, clock: Clock) -> Result<(Self, Option<FirstStart>), StartError> {
+        let issuer = config.http.issuer.clone().unwrap_or(issuer);
+        let passwords = Passwords::start(&config.hash, &config.passwords, &issuer)?;
+        // Before anything is created: a start with another password is then a first start again.
+        if config.bootstrap.admin_password.is_some() && !store::exists(&config.database).await? {
+            bootstrap::check_password(&passwords, &config.bootstrap).await.map_err(StartError::Setup)?;
+        }
         if let DatabaseUrl::Sqlite(file) = &config.database.url {
             make_file(file)?;
         }
         let store = Store::open(&config.database, clock.clone()).await?;
-        Self::with_store(store, config, issuer, clock).await
+        Self::with_store(store, passwords, config, issuer, clock).await
     }
 
     /// Opens a database that was set up by an earlier start. Creates no file, no key and no administrator:
@@ -198,12 +204,15 @@ impl App {
             store.close().await;
             return Err(StartError::NoDatabase);
         }
-        let (app, _first) = Self::with_store(store, config, issuer, clock).await?;
+        let issuer = config.http.issuer.clone().unwrap_or(issuer);
+        let passwords = Passwords::start(&config.hash, &config.passwords, &issuer)?;
+        let (app, _first) = Self::with_store(store, passwords, config, issuer, clock).await?;
         Ok(app)
     }
 
     async fn with_store(
         store: Store,
+        passwords: Passwords,
         config: Config,
         issuer: String,
         clock: Clock,
@@ -213,14 +222,12 @@ impl App {
             MasterKeySource::Given(key) => key.clone(),
             MasterKeySource::Beside(file) => key_beside(file, &store).await?,
         };
-        let passwords = Passwords::start(&config.hash)?;
         // Before `first_start`: with a wrong master key, no administrator is created.
         let keys = SigningKeys::open(&store, &master_key, &config, now).await?;
         let refresh_key = SigningKeys::server_key(&store, &master_key, "refresh token").await?;
         let first =
             bootstrap::first_start(&store, &passwords, &config.bootstrap, now).await.map_err(StartError::Setup)?;
 
-        let issuer = config.http.issuer.clone().unwrap_or(issuer);
         let audience = config.tokens.audience.as_ref().unwrap_or(&issuer).parse::<Audience>();
         let audience = audience.map_err(|error| StartError::Audience(error.message))?;
         let of_guard = clock.clone();

@@ -10,7 +10,7 @@ use crate::{
     config::BootstrapConfig,
     error::Error,
     names::{ClientId, Description, RoleName, Username},
-    passwords::Passwords,
+    passwords::{NewPassword, Passwords, Personal},
     roles::{self, BUILT_IN_SCOPES, RoleRow},
     secret::{self, Password},
     store::{Conn, Store},
@@ -41,15 +41,22 @@ pub(crate) async fn first_start(
     if !roles::all_scopes(&mut store.read().await?).await?.is_empty() {
         return Ok(None);
     }
-    let generated = match (&config.admin_password, config.generate_password) {
-        (None, true) => Some(generate_password()?),
-        _ => None,
-    };
-    let password = config.admin_password.as_ref().or(generated.as_ref());
-    let admin = match password {
-        Some(password) => Some(admin(config, password, passwords).await?),
-        None => None,
-    };
+    let (mut generated, mut password_hash) = (None, None);
+    if let Some(new) = given_password(passwords, config)? {
+        password_hash = Some(passwords.hash_new(&new, personal(config)).await?);
+    } else if config.generate_password {
+        let text = generate_password()?;
+        // No rules: nobody can guess it.
+        password_hash = Some(passwords.hash(&Password::presented("password", text.expose_secret())?).await?);
+        generated = Some(text);
+    }
+    let admin = password_hash.map(|password_hash| NewUser {
+        username: config.admin_username.clone(),
+        email: None,
+        display_name: None,
+        password_hash,
+        roles: vec![RoleName::admin()],
+    });
     let made = store
         .transact(async |tx| {
             if !insert_scopes_and_roles(tx, now).await? {
@@ -74,10 +81,21 @@ fn generate_password() -> Result<SecretString, Error> {
     Ok(text.expose_secret()[..GENERATED_LENGTH].into())
 }
 
-async fn admin(config: &BootstrapConfig, password: &SecretString, passwords: &Passwords) -> Result<NewUser, Error> {
-    let password = Password::chosen("password", password.expose_secret())?;
-    let (username, password_hash) = (config.admin_username.clone(), passwords.hash(&password).await?);
-    Ok(NewUser { username, email: None, display_name: None, password_hash, roles: vec![RoleName::admin()] })
+/// Checks the administrator's password in the settings, if there is one.
+pub(crate) async fn check_password(passwords: &Passwords, config: &BootstrapConfig) -> Result<(), Error> {
+    match given_password(passwords, config)? {
+        Some(new) => passwords.check_new(&new, personal(config)).await,
+        None => Ok(()),
+    }
+}
+
+fn given_password(passwords: &Passwords, config: &BootstrapConfig) -> Result<Option<NewPassword>, Error> {
+    let given = config.admin_password.as_ref();
+    Ok(given.map(|text| passwords.new_password("GRANTD_ADMIN_PASSWORD", text.expose_secret())).transpose()?)
+}
+
+fn personal(config: &BootstrapConfig) -> Personal<'_> {
+    Personal { username: &config.admin_username, email: None, display_name: None }
 }
 
 fn built_in_scopes() -> Scopes {

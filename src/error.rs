@@ -35,6 +35,9 @@ pub enum Error {
     /// The queue of passwords to hash is full, or the wait in it was too long.
     #[error("too many passwords are being checked; retry later")]
     HashQueueFull,
+    /// The blocklist of passwords cannot be read.
+    #[error("the file of GRANTD_PASSWORD_BLOCKLIST cannot be read: {0}")]
+    Blocklist(std::io::Error),
     /// The signing keys are sealed with another master key than this server's.
     #[error("the signing keys are sealed with another master key than this server's; check GRANTD_MASTER_KEY")]
     NoSigningKey,

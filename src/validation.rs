@@ -46,6 +46,12 @@ pub enum Code {
     Email,
     /// Refers to something that does not exist.
     Unknown,
+    /// A password that is a name or address of the user, or the host of the server.
+    Personal,
+    /// A password that many people use, or that is in the blocklist.
+    Common,
+    /// A password that is easy to guess.
+    Weak,
 }
 
 impl From<grantd_guard::InvalidScope> for FieldError {

@@ -15,8 +15,9 @@ use crate::{
     clients::{ClientKind, Jwks, NewClient},
     error::{Code, Error, FieldError},
     names::RoleName,
+    passwords::{NewPassword, Passwords},
     roles::BUILT_IN_SCOPES,
-    secret::{self, CLIENT_SECRET, Password},
+    secret::{self, CLIENT_SECRET},
 };
 
 /// The desired state. `None`: the file has no section of this kind, and objects of this kind are not changed.
@@ -103,7 +104,12 @@ impl DesiredState {
     }
 
     /// Reads the password of a new user.
-    pub(super) fn password(&self, place: Place, user: &UserEntry) -> Result<Password, FieldError> {
+    pub(super) fn password(
+        &self,
+        passwords: &Passwords,
+        place: Place,
+        user: &UserEntry,
+    ) -> Result<NewPassword, FieldError> {
         let Source { value, field } = Source::read(
             place,
             ("password_env", user.password_env.as_deref()),
@@ -114,7 +120,7 @@ impl DesiredState {
             let message = "is required for a new user (or password_file)";
             place.error("password_env", Code::Required, message)
         })?;
-        Password::chosen(field, value.expose_secret()).map_err(|error| place.of(error))
+        passwords.new_password(field, value.expose_secret()).map_err(|error| place.of(error))
     }
 }
 

@@ -10,12 +10,13 @@ use super::{
     desired::{DesiredClient, DesiredState},
     diff::{Change, Difference, Stage, Step},
     error::ApplyError,
+    file::UserEntry,
 };
 use crate::{
     authority::Authority,
     clients::{self, ClientPatch},
     error::{Code, Error},
-    passwords::Passwords,
+    passwords::{NewPassword, Passwords, Personal},
     roles,
     store::{Store, Transaction},
     users::{self, NewUser, UserPatch},
@@ -82,7 +83,7 @@ async fn differences<'d>(store: &Store, desired: &'d DesiredState, prune: bool) 
     Ok(differences)
 }
 
-/// Returns the new users, with the hashes of their passwords.
+/// Returns the new users, with the hashes of their passwords. Reports all passwords that are refused.
 async fn new_users(
     passwords: &Passwords,
     desired: &DesiredState,
@@ -92,8 +93,8 @@ async fn new_users(
     let (mut users, mut errors) = (Vec::new(), Vec::new());
     for difference in differences {
         let (Step::CreateUser(entry), Some(place)) = (&difference.step, difference.place) else { continue };
-        match desired.password(place, entry) {
-            Ok(password) => users.push((place.index, *entry, password)),
+        match desired.password(passwords, place, entry) {
+            Ok(password) => users.push((place, *entry, password)),
             Err(error) => errors.push(error),
         }
     }
@@ -101,18 +102,40 @@ async fn new_users(
         return Err(Error::Invalid(errors));
     }
     // At most as many at a time as the hash queue takes: more would be refused.
-    let hashed = stream::iter(users).map(async |(index, entry, password)| {
-        let password_hash = if dry_run { String::new() } else { passwords.hash(&password).await? };
+    let hashed = stream::iter(users).map(async |(place, entry, password)| {
+        let hash = new_hash(passwords, entry, &password, dry_run).await;
         let user = NewUser {
             username: entry.username.clone(),
             email: entry.email.clone(),
             display_name: entry.display_name.clone(),
-            password_hash,
+            password_hash: hash.map_err(|error| place.blame(error))?,
             roles: entry.roles.clone(),
         };
-        Ok((index, user))
+        Ok((place.index, user))
     });
-    hashed.buffer_unordered(passwords.concurrency()).collect::<Vec<_>>().await.into_iter().collect()
+    let mut new_users = NewUsers::new();
+    for hashed in hashed.buffered(passwords.concurrency()).collect::<Vec<_>>().await {
+        match hashed {
+            Ok((index, user)) => drop(new_users.insert(index, user)),
+            Err(Error::Invalid(fields)) => errors.extend(fields),
+            Err(error) => return Err(error),
+        }
+    }
+    if errors.is_empty() { Ok(new_users) } else { Err(Error::Invalid(errors)) }
+}
+
+async fn new_hash(
+    passwords: &Passwords,
+    entry: &UserEntry,
+    password: &NewPassword,
+    dry_run: bool,
+) -> Result<String, Error> {
+    let (email, display_name) = (entry.email.as_ref(), entry.display_name.as_ref());
+    let personal = Personal { username: &entry.username, email, display_name };
+    if dry_run {
+        return passwords.check_new(password, personal).await.map(|()| String::new());
+    }
+    passwords.hash_new(password, personal).await
 }
 
 impl Prepared {

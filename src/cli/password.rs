@@ -7,7 +7,7 @@ use std::{
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::secret::Password;
+use crate::passwords::{NewPassword, Passwords};
 
 /// Where a command takes a new password from.
 #[derive(clap::Args)]
@@ -28,9 +28,9 @@ impl PasswordArgs {
     }
 
     /// A new password.
-    pub(super) fn read(&self) -> Result<Password, Box<dyn Error>> {
+    pub(super) fn read(&self, passwords: &Passwords) -> Result<NewPassword, Box<dyn Error>> {
         let text = if self.password_stdin { from_input()? } else { from_prompt()? };
-        Ok(Password::chosen("password", text.expose_secret())?)
+        Ok(passwords.new_password("password", text.expose_secret())?)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     authority::Authority,
     ids::UserId,
     names::{DisplayName, Email, RoleName, Username},
+    passwords::Personal,
     patch::Patch,
     sessions,
     store::{
@@ -115,16 +116,17 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
             return list(app, &Filter { q, role, disabled }, output).await;
         }
         Command::Create { username, email, display_name, roles, password } => {
-            let password_hash = app.passwords.hash(&password.read()?).await?;
             let display_name = display_name.as_deref().map(str::parse::<DisplayName>).transpose()?;
+            let of = Personal { username: &username, email: email.as_ref(), display_name: display_name.as_ref() };
+            let password_hash = app.passwords.hash_new(&password.read(&app.passwords)?, of).await?;
             let new = NewUser { username, email, display_name, password_hash, roles };
             app.write(async |tx| users::create(tx, &new, &by, now).await).await?
         }
         Command::Show { user } => users::find(&mut app.store.read().await?, &user).await?,
         Command::Passwd { user, password } => {
-            let id = id(app, &user).await?;
-            let hash = app.passwords.hash(&password.read()?).await?;
-            app.write(async |tx| users::set_password(tx, id, &hash, &by, now).await).await?
+            let user = users::find(&mut app.store.read().await?, &user).await?;
+            let hash = app.passwords.hash_new(&password.read(&app.passwords)?, user.personal()).await?;
+            app.write(async |tx| users::set_password(tx, user.id, &hash, &by, now).await).await?
         }
         Command::Roles { user, roles } => {
             let id = id(app, &user).await?;

@@ -52,8 +52,9 @@ impl BootstrapSettings {
         });
         let admin_password =
             check.secret("GRANTD_ADMIN_PASSWORD", self.admin_password.as_ref(), self.admin_password_file.as_deref())?;
+        // The rules for new passwords are those of the first start: this setting is not read at later ones.
         if let Some(password) = &admin_password
-            && let Err(error) = Password::chosen("password", password.expose_secret())
+            && let Err(error) = Password::presented("password", password.expose_secret())
         {
             check.problem("GRANTD_ADMIN_PASSWORD", error.message);
             return None;

@@ -15,6 +15,7 @@ mod help;
 mod http;
 mod log;
 mod master_key;
+mod passwords;
 mod proxies;
 mod registration;
 mod signing_keys;
@@ -33,8 +34,9 @@ pub(crate) use self::docs::issuer;
 pub(crate) use self::master_key::{only_ours, read_master_key};
 use self::{
     apply::ApplySettings, audit::AuditSettings, bootstrap::BootstrapSettings, check::Check, credentials::CredentialSettings, database::DatabaseSettings,
-    hash::HashSettings, http::HttpSettings, log::LogSettings, master_key::MasterKeySettings, proxies::ProxySettings,
-    registration::RegistrationSettings, signing_keys::SigningKeySettings, tls::TlsSettings, tokens::TokenSettings,
+    hash::HashSettings, http::HttpSettings, log::LogSettings, master_key::MasterKeySettings,
+    passwords::PasswordSettings, proxies::ProxySettings, registration::RegistrationSettings,
+    signing_keys::SigningKeySettings, tls::TlsSettings, tokens::TokenSettings,
 };
 pub use self::{
     audit::AuditConfig,
@@ -49,6 +51,7 @@ pub use self::{
     http::HttpConfig,
     log::{LogConfig, LogFormat},
     master_key::MasterKeySource,
+    passwords::PasswordConfig,
     proxies::{ProxyConfig, ProxyHeader},
     signing_keys::{Algorithm, SigningKeyConfig},
     tls::TlsConfig,
@@ -80,6 +83,8 @@ pub struct Settings {
     tokens: TokenSettings,
     #[command(flatten)]
     signing_keys: SigningKeySettings,
+    #[command(flatten)]
+    passwords: PasswordSettings,
     #[command(flatten)]
     hash: HashSettings,
     #[command(flatten)]
@@ -124,6 +129,8 @@ pub struct Config {
     pub tokens: TokenConfig,
     /// Algorithm and rotation of signing keys.
     pub signing_keys: SigningKeyConfig,
+    /// Rules for new passwords.
+    pub passwords: PasswordConfig,
     /// Cost and queue of password hashes.
     pub hash: HashConfig,
     /// Filter and format of the log.
@@ -167,6 +174,7 @@ impl Settings {
         let credentials = self.credentials.check(check);
         let tokens = self.tokens.check(check);
         let signing_keys = self.signing_keys.check(check);
+        let passwords = self.passwords.check(check);
         let hash = self.hash.check(check);
         let log = self.log.check(check);
         let audit = self.audit.check(check);
@@ -182,6 +190,7 @@ impl Settings {
             credentials: credentials?,
             tokens: tokens?,
             signing_keys: signing_keys?,
+            passwords: passwords?,
             hash: hash?,
             log: log?,
             audit: audit?,

@@ -229,6 +229,9 @@ impl From<Error> for Problem {
             )
             .because(&error),
             Error::HashQueueFull => Self::unavailable("too many passwords are being checked; retry later"),
+            Error::Blocklist(_) => {
+                Self::unavailable("new passwords cannot be checked at the moment; retry later").because(&error)
+            }
             Error::Store(StoreError::Unavailable(_) | StoreError::Repeat(_)) => {
                 Self::unavailable("the database is unavailable; retry later").because(&error)
             }

@@ -117,7 +117,8 @@ kinds! {
     Validation("validation", "Validation failed", UNPROCESSABLE_ENTITY) {
         "Some members of the body or parameters of the query have invalid values. Nothing was changed.",
         "The member errors lists all invalid fields: field is the name, code says what is wrong to programs \
-            (required, length, format, email or unknown), and message to people. Correct all of them and retry."
+            (required, length, format, email or unknown; for new passwords also personal, common or weak), and message to \
+            people. Correct all of them and retry."
     }
     HeadTooLarge("head-too-large", "Request head too large", REQUEST_HEADER_FIELDS_TOO_LARGE) {
         "The path, query and headers of the request are larger than 16 KiB together.",

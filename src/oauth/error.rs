@@ -237,6 +237,7 @@ impl From<Error> for OAuthError {
             | Error::NotFound { .. }
             | Error::MissingScopes(_)
             | Error::RuleViolation(_)
+            | Error::Blocklist(_)
             | Error::Internal(_) => Self::server_error().because(&error),
         }
     }

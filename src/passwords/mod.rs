@@ -1,17 +1,33 @@
-//! Password hashing and verification (Argon2id, RFC 9106), on a thread pool of its own.
+//! Password hashing and verification (Argon2id, RFC 9106), and the rules for new passwords, on a thread pool of its own.
 
+mod blocklist;
 mod hash;
+mod policy;
 mod pool;
 mod remembered;
 
-pub use self::{hash::UnusableHash, remembered::{Pair, Remembered}};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
 use self::{
     hash::Recipe,
+    policy::{Policy, Refused},
     pool::{Memory, Pool},
 };
+pub use self::{
+    hash::UnusableHash,
+    policy::{NewPassword, Personal},
+    remembered::{Pair, Remembered},
+};
 use crate::{
-    config::HashConfig,
-    error::Error,
+    config::{HashConfig, PasswordConfig},
+    error::{Error, FieldError},
     ids::UserId,
     secret::{self, NoRandomness, Password},
     store::StoreError,
@@ -33,21 +49,66 @@ pub enum Verdict {
 pub struct Passwords {
     recipe: Recipe,
     pool: Pool,
+    policy: Arc<Policy>,
     /// A dummy hash with the parameters in force, for users that do not exist.
     nobodys: String,
     concurrency: usize,
 }
 
 impl Passwords {
-    /// Starts the hash threads.
-    pub fn start(config: &HashConfig) -> Result<Self, PasswordsError> {
+    /// Reads the blocklist, and starts the hash threads.
+    pub fn start(config: &HashConfig, rules: &PasswordConfig, issuer: &str) -> Result<Self, PasswordsError> {
         let recipe = Recipe::new(config.memory_kib, config.iterations).map_err(|error| error.to_string())?;
         let nobodys = recipe.phc(&secret::random::<16>()?, &secret::random::<32>()?);
+        let policy = Arc::new(Policy::new(rules, issuer)?);
         let pool = Pool::start(config).map_err(|error| error.to_string())?;
-        Ok(Self { recipe, pool, nobodys, concurrency: config.threads.min(config.queue) })
+        Ok(Self { recipe, pool, policy, nobodys, concurrency: config.threads.min(config.queue) })
     }
 
-    /// Hashes a new password, and returns the PHC string.
+    /// Accepts a new password of a body or file if it is long enough. `field` has the password.
+    pub fn new_password(&self, field: &'static str, text: &str) -> Result<NewPassword, FieldError> {
+        self.policy.new_password(field, text)
+    }
+
+    /// Checks a new password of a user against the rules, hashes it, and returns the PHC string. A refused one costs no
+    /// hash.
+    pub async fn hash_new(&self, new: &NewPassword, of: Personal<'_>) -> Result<String, Error> {
+        let salt: [u8; 16] = secret::random()?;
+        let (recipe, needed) = (self.recipe.clone(), self.recipe.blocks());
+        let hash = move |password: &Password, memory: &mut Memory, hashes: &AtomicU64| {
+            hashes.fetch_add(1, Ordering::Relaxed);
+            let digest = recipe.compute(password.as_bytes(), &salt, memory.blocks(needed));
+            digest.map(|digest| recipe.phc(&salt, &digest)).map_err(hash_failed)
+        };
+        self.checked(new, of, hash).await
+    }
+
+    /// Checks a new password of a user as [`Passwords::hash_new`] does, without a hash.
+    pub async fn check_new(&self, new: &NewPassword, of: Personal<'_>) -> Result<(), Error> {
+        self.checked(new, of, |_, _, _| Ok(())).await
+    }
+
+    /// Checks a new password on a hash thread, and runs work with it there if it passes.
+    async fn checked<T: Send + 'static>(
+        &self,
+        new: &NewPassword,
+        of: Personal<'_>,
+        work: impl FnOnce(&Password, &mut Memory, &AtomicU64) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (NewPassword { password, field }, policy) = (new.clone(), Arc::clone(&self.policy));
+        let personal = policy.personal(of);
+        let job = move |memory: &mut Memory, hashes: &AtomicU64| {
+            policy.check(password.as_str(), &personal).map_err(|refused| match refused {
+                Refused::Rule(code, message) => Error::invalid(field, code, message),
+                Refused::Unchecked(error) => Error::Blocklist(error),
+            })?;
+            work(&password, memory, hashes)
+        };
+        self.pool.run_counting(job).await?
+    }
+
+    /// Hashes a password, and returns the PHC string. No rules are checked: for a password that was verified and whose hash
+    /// has other parameters than those in force.
     pub async fn hash(&self, password: &Password) -> Result<String, Error> {
         let salt: [u8; 16] = secret::random()?;
         let digest = self.compute(password, salt.to_vec(), self.recipe.clone()).await?;
@@ -78,7 +139,7 @@ impl Passwords {
         let (password, needed) = (password.clone(), recipe.blocks().max(self.recipe.blocks()));
         let work = move |memory: &mut Memory| recipe.compute(password.as_bytes(), &salt, memory.blocks(needed));
         let digest = self.pool.run(work).await?;
-        digest.map_err(|error| Error::Internal(format!("a password could not be hashed: {error}")))
+        digest.map_err(hash_failed)
     }
 
     /// Returns the number of hashes that were computed so far.
@@ -100,20 +161,35 @@ impl Passwords {
     }
 }
 
+fn hash_failed(error: argon2::Error) -> Error {
+    Error::Internal(format!("a password could not be hashed: {error}"))
+}
+
 /// The error if password hashing cannot be started.
 #[derive(Debug, thiserror::Error)]
-#[error("passwords cannot be hashed: {0}")]
-pub struct PasswordsError(String);
+pub enum PasswordsError {
+    /// The hash threads cannot be started.
+    #[error("passwords cannot be hashed: {0}")]
+    Hash(String),
+    /// The file of refused passwords cannot be used.
+    #[error("GRANTD_PASSWORD_BLOCKLIST: {} cannot be used: {error}", path.display())]
+    Blocklist {
+        /// The path.
+        path: PathBuf,
+        /// The reason.
+        error: io::Error,
+    },
+}
 
 impl From<String> for PasswordsError {
     fn from(problem: String) -> Self {
-        Self(problem)
+        Self::Hash(problem)
     }
 }
 
 impl From<NoRandomness> for PasswordsError {
     fn from(error: NoRandomness) -> Self {
-        Self(error.to_string())
+        Self::Hash(error.to_string())
     }
 }
 
@@ -122,10 +198,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::error::Code;
 
     fn passwords(memory_kib: u32) -> Passwords {
         let wait = Duration::from_secs(5);
-        Passwords::start(&HashConfig { memory_kib, iterations: 1, threads: 1, queue: 2, wait }).unwrap()
+        let hash = HashConfig { memory_kib, iterations: 1, threads: 1, queue: 2, wait };
+        let rules = PasswordConfig { min_length: 8, min_strength: 2, blocklist: None };
+        Passwords::start(&hash, &rules, "http://127.0.0.1:8080").unwrap()
     }
 
     fn password(text: &str) -> Password {
@@ -144,6 +223,26 @@ mod tests {
         assert_eq!(passwords.verify(&password("wrong"), Some(([1; 16].into(), &phc))).await.unwrap(), Verdict::Wrong);
         assert_eq!(passwords.verify(&password("correct horse"), None).await.unwrap(), Verdict::Wrong);
         assert_eq!(passwords.hashes_run(), 4);
+    }
+
+    #[tokio::test]
+    async fn a_refused_password_costs_no_hash() {
+        let (passwords, maria) = (passwords(8), "maria".parse().unwrap());
+        let of = Personal { username: &maria, email: None, display_name: None };
+        let refused = passwords.hash_new(&passwords.new_password("new_password", "trustno1").unwrap(), of).await;
+        let Err(Error::Invalid(fields)) = refused else { panic!("{refused:?}") };
+        assert_eq!((fields[0].field.as_str(), fields[0].code), ("new_password", Code::Common));
+        assert_eq!(
+            passwords.new_password("new_password", "\u{e4}\u{f6}\u{fc}\u{e4}\u{f6}\u{fc}\u{e4}").unwrap_err().code,
+            Code::Length
+        );
+        let new = passwords.new_password("password", "correct horse").unwrap();
+        passwords.check_new(&new, of).await.unwrap();
+        assert_eq!(passwords.hashes_run(), 0);
+        let phc = passwords.hash_new(&new, of).await.unwrap();
+        assert_eq!(passwords.hashes_run(), 1);
+        let verdict = passwords.verify(&password("correct horse"), Some(([1; 16].into(), &phc))).await.unwrap();
+        assert_eq!(verdict, Verdict::Right);
     }
 
     #[tokio::test]

@@ -30,7 +30,7 @@ pub(super) struct Pool {
     hashes: Arc<AtomicU64>,
 }
 
-/// Work for a hash thread. It checks by itself whether its caller still waits, and counts itself if so.
+/// Work for a hash thread. It checks by itself whether its caller still waits, and counts its hashes.
 type Job = Box<dyn FnOnce(&mut Memory, &AtomicU64) + Send>;
 
 /// The memory of a thread: allocated for its first hash and freed when the thread is idle, so that an idle server needs
@@ -65,12 +65,25 @@ impl Pool {
         Ok(Self { queue, wait: config.wait, hashes })
     }
 
-    /// Runs work on a hash thread. Fails at once if the queue is full, and later if the work waits in it for too long.
-    ///
-    /// Dropping the future cancels the work, unless it has begun.
+    /// Computes a hash on a hash thread, and counts it. Fails as [`Pool::run_counting`] does.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Memory) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        self.run_counting(move |memory, hashes| {
+            hashes.fetch_add(1, Ordering::Relaxed);
+            work(memory)
+        })
+        .await
+    }
+
+    /// Runs work that counts its hashes on a hash thread. Fails at once if the queue is full, and later if the work waits in
+    /// it for too long.
+    ///
+    /// Dropping the future cancels the work, unless it has begun.
+    pub(super) async fn run_counting<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Memory, &AtomicU64) -> T + Send + 'static,
     ) -> Result<T, Error> {
         let (begun, beginning) = oneshot::channel();
         let (done, result) = oneshot::channel();
@@ -78,9 +91,8 @@ impl Pool {
             // Skips the work of dropped callers: under load, the threads would otherwise compute hashes that no caller waits
             // for.
             if begun.send(()).is_ok() {
-                hashes.fetch_add(1, Ordering::Relaxed);
                 // An error means that the caller was dropped during the work.
-                let _ = done.send(work(memory));
+                let _ = done.send(work(memory, hashes));
             }
         });
         // Refused at once if the queue is full: waiting here would make it unbounded.

@@ -27,6 +27,7 @@ use crate::{
     error::Error,
     ids::UserId,
     names::{DisplayName, Email, RoleName, Username},
+    passwords::Personal,
     store::{Conn, StoreError, conn},
 };
 
@@ -56,6 +57,14 @@ pub struct User {
     pub updated_at: DateTime<Utc>,
     /// When the user last logged in.
     pub last_login_at: Option<DateTime<Utc>>,
+}
+
+impl User {
+    /// Returns what the user's password must not be.
+    #[must_use]
+    pub fn personal(&self) -> Personal<'_> {
+        Personal { username: &self.username, email: self.email.as_ref(), display_name: self.display_name.as_ref() }
+    }
 }
 
 /// A user with the password hash, for a login.

@@ -28,6 +28,7 @@ mod keys;
 mod matrix;
 mod openapi;
 mod parameters;
+mod password_rules;
 mod problems;
 mod proxies;
 mod refresh;

@@ -14,7 +14,6 @@ use crate::{
     },
     names::RoleName,
     principal::{Permit, UsersWrite, refuse_api_key},
-    secret::Password,
     users::{self, User},
 };
 
@@ -23,7 +22,7 @@ use crate::{
 #[schema(as = SetPassword, example = json!({"password": "correct horse battery"}))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PasswordBody {
-    /// 8 characters or more, and at most 1,024 bytes.
+    /// At least as many characters as the setting `GRANTD_PASSWORD_MIN_LENGTH` says (8), and at most 1,024 bytes.
     #[schema(required = true, nullable = false, format = "password", min_length = 8, max_length = 1024)]
     password: Option<String>,
 }
@@ -55,9 +54,10 @@ pub(crate) async fn set_password(
     let PasswordBody { password } = body::json(&req, body).await?;
     let permit = permit.again(&req).await?;
     let password = password.ok_or_else(|| Error::invalid("password", Code::Required, "is required"))?;
-    let password = Password::chosen("password", &password).map_err(Error::from)?;
+    let password = app.passwords.new_password("password", &password).map_err(Error::from)?;
     let (id, by, now) = (id(&path)?, &permit.authority, app.now());
-    let hash = app.passwords.hash(&password).await?;
+    let user = app.users.read(id).await?.ok_or_else(|| users::not_found(&id))?;
+    let hash = app.passwords.hash_new(&password, user.personal()).await?;
     app.write(async |tx| users::set_password(tx, id, &hash, by, now).await).await?;
     Ok(no_store(StatusCode::NO_CONTENT).finish())
 }

@@ -21,11 +21,10 @@ use crate::{
     },
     ids::UserId,
     names::{DisplayName, Email, RoleName, Username},
-    passwords::Passwords,
+    passwords::{NewPassword, Passwords, Personal},
     patch::Patch,
     principal::{Permit, UsersRead, UsersWrite, refuse_api_key},
     roles,
-    secret::Password,
     users::{self, After, Filter, NewUser, User, UserPatch},
 };
 
@@ -130,7 +129,7 @@ pub(crate) struct NewBody {
     /// Unique and case-insensitive.
     #[schema(format = "email")]
     email: Option<String>,
-    /// 8 characters or more, and at most 1,024 bytes.
+    /// At least as many characters as the setting `GRANTD_PASSWORD_MIN_LENGTH` says (8), and at most 1,024 bytes.
     #[schema(required = true, nullable = false, format = "password", min_length = 8, max_length = 1024)]
     password: Option<String>,
     display_name: Option<String>,
@@ -140,14 +139,14 @@ pub(crate) struct NewBody {
 
 impl NewBody {
     /// `known`: all roles.
-    fn check(self, known: &HashSet<String>) -> Result<Account, Error> {
+    fn check(self, passwords: &Passwords, known: &HashSet<String>) -> Result<Account, Error> {
         let one = |name: &str| {
             let role: RoleName = name.parse()?;
             let unknown = || FieldError::new("roles", Code::Unknown, format!("role {role} does not exist"));
             known.contains(name).then(|| role.clone()).ok_or_else(unknown)
         };
         let roles = self.roles.map(|roles| Members::list(&roles, one));
-        Account::check(self.username, self.email, self.password, self.display_name, roles)
+        Account::check(passwords, self.username, self.email, self.password, self.display_name, roles)
     }
 }
 
@@ -156,13 +155,14 @@ pub(super) struct Account {
     username: Username,
     email: Option<Email>,
     display_name: Option<DisplayName>,
-    password: Password,
+    password: NewPassword,
     roles: Vec<RoleName>,
 }
 
 impl Account {
     /// Checks the members of a body, all at once.
     pub(super) fn check(
+        passwords: &Passwords,
         username: Option<String>,
         email: Option<String>,
         password: Option<String>,
@@ -173,17 +173,19 @@ impl Account {
         let username = members.required("username", username.map(|name| name.parse::<Username>()));
         let email = members.optional(email.map(|email| email.parse::<Email>()));
         members.optional(username.as_ref().map(|name| users::check_own_address(name, email.as_ref())));
-        let password = members.required("password", password.map(|password| Password::chosen("password", &password)));
+        let password = members.required("password", password.map(|text| passwords.new_password("password", &text)));
         let display_name = members.optional(display_name.map(|name| name.parse()));
         let roles = members.optional(roles).unwrap_or_default();
         let (username, password) = members.finish(username.zip(password))?;
         Ok(Self { username, email, display_name, password, roles })
     }
 
-    /// Hashes the password. Done before the transaction, which would hold its locks during the hash.
+    /// Checks and hashes the password. Done before the transaction, which would hold its locks during the hash.
     pub(super) async fn hash(self, passwords: &Passwords) -> Result<NewUser, Error> {
         let Self { username, email, display_name, password, roles } = self;
-        Ok(NewUser { username, email, display_name, password_hash: passwords.hash(&password).await?, roles })
+        let personal = Personal { username: &username, email: email.as_ref(), display_name: display_name.as_ref() };
+        let password_hash = passwords.hash_new(&password, personal).await?;
+        Ok(NewUser { username, email, display_name, password_hash, roles })
     }
 }
 
@@ -212,7 +214,7 @@ pub(crate) async fn create(
     let permit = permit.again(&req).await?;
     let roles = roles::all_roles(&mut app.store.read().await?).await?;
     let (by, now) = (&permit.authority, app.now());
-    let new = body.check(&roles)?.hash(&app.passwords).await?;
+    let new = body.check(&app.passwords, &roles)?.hash(&app.passwords).await?;
     let user = app.write(async |tx| users::create(tx, &new, by, now).await).await?;
     Ok(no_store(StatusCode::CREATED).insert_header((LOCATION, format!("/admin/users/{}", user.id))).json(user))
 }

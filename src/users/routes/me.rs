@@ -137,19 +137,19 @@ pub(crate) async fn change(
 
 /// A password change.
 #[derive(Deserialize, utoipa::ToSchema)]
-#[schema(as = ChangePassword, example = json!({"current_password": "correct horse battery", "new_password": "staple and more"}))]
+#[schema(as = ChangePassword, example = json!({"current_password": "correct horse battery", "new_password": "seven purple staplers"}))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PasswordBody {
     #[schema(required = true, nullable = false, format = "password")]
     current_password: Option<String>,
-    /// 8 characters or more, and at most 1,024 bytes.
+    /// At least as many characters as the setting `GRANTD_PASSWORD_MIN_LENGTH` says (8), and at most 1,024 bytes.
     #[schema(required = true, nullable = false, format = "password", min_length = 8, max_length = 1024)]
     new_password: Option<String>,
 }
 
 /// Change the current user's password
 ///
-/// Ends all other sessions of the user.
+/// Ends all other sessions of the user. A new password that is a name of the user, common or weak is refused.
 #[utoipa::path(
     put,
     path = "/users/me/password",
@@ -171,7 +171,8 @@ pub(crate) async fn change_password(
     let mut members = Members::default();
     let current = current_password.map(|password| Password::presented("current_password", &password));
     let current = members.required("current_password", current);
-    let new = members.required("new_password", new_password.map(|text| Password::chosen("new_password", &text)));
+    let new =
+        members.required("new_password", new_password.map(|text| app.passwords.new_password("new_password", &text)));
     let (current, new) = members.finish(current.zip(new))?;
     let Me { user, session, authority: by, .. } = &me;
     let now = app.now();
@@ -180,7 +181,7 @@ pub(crate) async fn change_password(
         let mut conn = app.store.write().await?;
         return Err(users::record_wrong_password(&mut conn, user, by, now).await?.into());
     }
-    let new_hash = app.passwords.hash(&new).await?;
+    let new_hash = app.passwords.hash_new(&new, user.personal()).await?;
     app.write(async |tx| users::set_own_password(tx, user, &current_hash, &new_hash, *session, by, now).await).await?;
     Ok(no_store(StatusCode::NO_CONTENT).finish())
 }
@@ -196,7 +197,7 @@ pub(crate) struct RegistrationBody {
     /// Unique and case-insensitive.
     #[schema(format = "email")]
     email: Option<String>,
-    /// 8 characters or more, and at most 1,024 bytes.
+    /// At least as many characters as the setting `GRANTD_PASSWORD_MIN_LENGTH` says (8), and at most 1,024 bytes.
     #[schema(required = true, nullable = false, format = "password", min_length = 8, max_length = 1024)]
     password: Option<String>,
     display_name: Option<String>,
@@ -227,7 +228,7 @@ pub(crate) async fn register(
         return Err(Problem::not_found("self-registration is disabled"));
     }
     let RegistrationBody { username, email, password, display_name } = body::json(&req, body).await?;
-    let account = Account::check(username, email, password, display_name, None)?;
+    let account = Account::check(&app.passwords, username, email, password, display_name, None)?;
     // The caller has no scopes to grant: the user gets the role `member` only.
     let by = Authority::of(principal::origin(&req, &app), grantd_guard::Scopes::default());
     let (new, now) = (account.hash(&app.passwords).await?, app.now());

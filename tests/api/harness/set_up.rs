@@ -104,7 +104,7 @@ impl TestServer {
         password: &str,
         roles: &[&str],
     ) -> Result<User, Error> {
-        let password = Password::chosen("password", password).unwrap();
+        let password = Password::presented("password", password).unwrap();
         let mut new = NewUser {
             username: username.parse().unwrap(),
             email: email.map(|email| email.parse().unwrap()),
@@ -131,7 +131,7 @@ impl TestServer {
 
     /// Sets the password of a user.
     pub(crate) async fn set_password(&self, user: &User, password: &str) {
-        let (id, password) = (user.id, Password::chosen("password", password).unwrap());
+        let (id, password) = (user.id, Password::presented("password", password).unwrap());
         self.within(async move |app, now| {
             let (hash, by) = (app.passwords.hash(&password).await.unwrap(), Authority::system());
             app.write(async |tx| users::set_password(tx, id, &hash, &by, now).await).await.unwrap()
