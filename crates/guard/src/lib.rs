@@ -104,6 +104,11 @@
 //!
 //! Revocations can be passed to a guard with given keys: [`Guard::hear_revocations`].
 //!
+//! # Testing a service
+//!
+//! With the feature `testing`, the module [`testing`] has keys, tokens and guards that accept them, so that tests need no
+//! issuer.
+//!
 //! # Checks
 //!
 //! RFC 9068 §4 and RFC 8725: `typ` is `at+jwt`; there is no `crit`; `alg` is that of the key with this `kid` (`ES256`, `EdDSA`,
@@ -115,6 +120,7 @@
 //!
 //! - `actix` (default): extractors and middleware, in [`actix`].
 //! - `issuer` (default): [`Guard::from_issuer`], and following its revocations.
+//! - `testing`: keys, tokens and guards for tests of services, in [`testing`].
 //! - `utoipa`: schemas of [`Scope`] and [`Scopes`] for `OpenAPI` documents.
 
 mod builder;
@@ -139,8 +145,8 @@ mod issuer;
 mod issuer;
 #[cfg(feature = "utoipa")]
 mod openapi;
-#[cfg(test)]
-mod testing;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use builder::{GuardBuilder, MAX_LEEWAY};
 pub use claims::{Audience, Claims};

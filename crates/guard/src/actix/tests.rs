@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     CredentialsError, Guard,
-    testing::{AUDIENCE, ISSUER, NOW, Signer, guard, set},
+    testing::{AUDIENCE, ISSUER, NOW, Signer, guard, jwk_set},
 };
 
 crate::scopes! {
@@ -121,7 +121,7 @@ async fn a_bad_token_is_told_why() {
 #[actix_web::test]
 async fn a_missing_scope_is_named() {
     let signer = Signer::es256("k1");
-    let keys = set([signer.jwk()]);
+    let keys = jwk_set([signer.jwk()]);
     let guard = Guard::builder(ISSUER).audience(AUDIENCE).realm("items").clock(|| NOW).keys(&keys).unwrap();
     let authorization = format!("Bearer {}", signer.token(json!({"scope": "items:reader Items:read"})));
     for (uri, needed) in
