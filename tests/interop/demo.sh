@@ -1,6 +1,6 @@
 # Sourced by `run`: the sample services answer 200 to the token of alice, whom `grantd serve --demo` makes, without another
 # command. Each gets ISSUER, since the demo listens on a free port here.
-(cd "$root" && cargo build --quiet --locked -p grantd-guard --example items)
+(cd "$root" && cargo build --quiet --locked -p grantd-guard --example items --example items_axum)
 
 "$GRANTD" serve --demo --listen 127.0.0.1:0 >demo.out.log 2>demo.log &
 started+=($!)
@@ -15,10 +15,12 @@ expect_200() {
     [ "$status" = 200 ] || { echo "$1 answered $status to the demo's alice, and not 200" >&2; return 1; }
 }
 
-port=$(free_port)
-ISSUER=$demo LISTEN=127.0.0.1:$port "$target/debug/examples/items" >demo.items.log 2>&1 &
-started+=($!)
-expect_200 "http://127.0.0.1:$port/items"
+for example in items items_axum; do
+    port=$(free_port)
+    ISSUER=$demo LISTEN=127.0.0.1:$port "$target/debug/examples/$example" >"demo.$example.log" 2>&1 &
+    started+=($!)
+    expect_200 "http://127.0.0.1:$port/items"
+done
 port=$(free_port)
 ISSUER=$demo venv/bin/uvicorn --app-dir . --port "$port" shop:app >demo.fastapi.log 2>&1 &
 started+=($!)

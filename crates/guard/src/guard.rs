@@ -184,7 +184,7 @@ impl Guard {
     /// Stale keys are still used while they are fetched in the background (stale-while-revalidate). Only if they have
     /// been stale for five minutes, because no token came, does a request wait for the new ones, for at most one second.
     ///
-    /// A guard that fetches its keys must be called in a Tokio runtime, as in every actix service.
+    /// A guard that fetches its keys must be called in a Tokio runtime, as in every actix or axum service.
     pub async fn authenticate(&self, token: &str) -> Result<Arc<Claims>, AuthenticateError> {
         let now = self.now();
         let mut verdict = self.verify(token, now);
@@ -260,7 +260,7 @@ impl Guard {
         self.0.source.as_ref()
     }
 
-    #[cfg(feature = "actix")]
+    #[cfg(any(feature = "actix", feature = "axum"))]
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }

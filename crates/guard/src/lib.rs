@@ -47,6 +47,8 @@
 //! }
 //! ```
 //!
+//! [`axum`] has the same names for axum: extractors, and a `tower` layer. Both give the same responses.
+//!
 //! A refused request gets a response with the challenge of RFC 6750 §3 and a problem body (RFC 9457); [`Refusal`] lists the
 //! reasons.
 //!
@@ -104,6 +106,11 @@
 //!
 //! Revocations can be passed to a guard with given keys: [`Guard::hear_revocations`].
 //!
+//! # Testing a service
+//!
+//! With the feature `testing`, the module [`testing`] has keys, tokens and guards that accept them, so that tests need no
+//! issuer.
+//!
 //! # Checks
 //!
 //! RFC 9068 §4 and RFC 8725: `typ` is `at+jwt`; there is no `crit`; `alg` is that of the key with this `kid` (`ES256`, `EdDSA`,
@@ -113,8 +120,10 @@
 //!
 //! # Features
 //!
-//! - `actix` (default): extractors and middleware, in [`actix`].
+//! - `actix` (default): extractors and middleware for actix-web, in [`actix`].
+//! - `axum`: extractors and a `tower` layer for axum, in [`axum`].
 //! - `issuer` (default): [`Guard::from_issuer`], and following its revocations.
+//! - `testing`: keys, tokens and guards for tests of services, in [`testing`].
 //! - `utoipa`: schemas of [`Scope`] and [`Scopes`] for `OpenAPI` documents.
 
 mod builder;
@@ -126,12 +135,17 @@ mod health;
 mod keys;
 mod refusal;
 mod remembered;
+#[cfg(any(feature = "actix", feature = "axum"))]
+mod request;
 mod revoked;
 mod scope;
+mod scopes;
 mod token;
 
 #[cfg(feature = "actix")]
 pub mod actix;
+#[cfg(feature = "axum")]
+pub mod axum;
 #[cfg(feature = "issuer")]
 mod issuer;
 #[cfg(not(feature = "issuer"))]
@@ -139,8 +153,8 @@ mod issuer;
 mod issuer;
 #[cfg(feature = "utoipa")]
 mod openapi;
-#[cfg(test)]
-mod testing;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use builder::{GuardBuilder, MAX_LEEWAY};
 pub use claims::{Actor, Audience, Claims};
@@ -150,4 +164,5 @@ pub use health::{Health, RevocationsHealth};
 pub use refusal::{CredentialsError, Refusal};
 pub use revoked::{Revocation, RevocationKind};
 pub use scope::{InvalidScope, Scope, Scopes};
+pub use scopes::RequiredScopes;
 pub use token::MAX_TOKEN_BYTES;

@@ -1,4 +1,29 @@
-//! Test helpers: keys that sign any header and payload, and valid tokens to vary.
+//! Test helpers: keys, tokens, and guards that accept them, without an issuer.
+//!
+//! The service takes its guard as an argument. Its tests pass one that accepts the tokens of a [`Signer`]:
+//!
+//! ```
+//! use grantd_guard::{
+//!     Guard, TokenError,
+//!     testing::{self, NOW, Signer, Token},
+//! };
+//!
+//! // The code under test; a handler with an extractor in a real service.
+//! fn may_read(guard: &Guard, token: &str) -> Result<bool, TokenError> {
+//!     Ok(guard.verify(token, NOW)?.scope.contains("items:read"))
+//! }
+//!
+//! let signer = Signer::es256("k1");
+//! let guard = testing::guard([signer.jwk()]);
+//! let reader = Token::of_user("alice").scope("items:read");
+//! assert_eq!(may_read(&guard, &reader.sign(&signer)), Ok(true));
+//! assert_eq!(may_read(&guard, &Token::of_client("robot").sign(&signer)), Ok(false));
+//! assert_eq!(may_read(&guard, &reader.clone().expired().sign(&signer)), Err(TokenError::Expired));
+//! assert_eq!(may_read(&guard, &reader.sign(&Signer::es256("k1"))), Err(TokenError::Signature));
+//! ```
+//!
+//! The functions panic if the system has no random numbers, and where their documentation says so.
+#![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a helper that fails must fail the test")]
 
 use aws_lc_rs::{
     rand::SystemRandom,
@@ -10,16 +35,20 @@ use aws_lc_rs::{
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::jwk::JwkSet;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::Guard;
 
-pub(crate) const NOW: i64 = 1_800_000_000;
-pub(crate) const ISSUER: &str = "https://id.example";
-pub(crate) const AUDIENCE: &str = "https://items.example";
+/// The time of the tests, in seconds since 1970: tokens are issued then, and the clock of [`guard`] stands still there.
+pub const NOW: i64 = 1_800_000_000;
+/// The issuer of the tokens.
+pub const ISSUER: &str = "https://id.example";
+/// The audience of the tokens.
+pub const AUDIENCE: &str = "https://items.example";
 
-pub(crate) struct Signer {
-    pub(crate) kid: &'static str,
+/// A signing key with an id.
+pub struct Signer {
+    kid: &'static str,
     pair: Pair,
 }
 
@@ -29,20 +58,38 @@ enum Pair {
     Rs256(rsa::KeyPair),
 }
 
+const NO_KEY: &str = "a key pair can be generated";
+const NO_SIGNATURE: &str = "a message can be signed";
+
 impl Signer {
-    pub(crate) fn es256(kid: &'static str) -> Self {
-        Self { kid, pair: Pair::Es256(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap()) }
+    /// Generates a key for `ES256`, grantd's default.
+    #[must_use]
+    pub fn es256(kid: &'static str) -> Self {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect(NO_KEY);
+        Self { kid, pair: Pair::Es256(pair) }
     }
 
-    pub(crate) fn eddsa(kid: &'static str) -> Self {
-        Self { kid, pair: Pair::EdDsa(Ed25519KeyPair::generate().unwrap()) }
+    /// Generates a key for `EdDSA` (Ed25519).
+    #[must_use]
+    pub fn eddsa(kid: &'static str) -> Self {
+        Self { kid, pair: Pair::EdDsa(Ed25519KeyPair::generate().expect(NO_KEY)) }
     }
 
-    pub(crate) fn rs256(kid: &'static str) -> Self {
-        Self { kid, pair: Pair::Rs256(rsa::KeyPair::generate(rsa::KeySize::Rsa2048).unwrap()) }
+    /// Generates a key for `RS256`. This takes longer than the others.
+    #[must_use]
+    pub fn rs256(kid: &'static str) -> Self {
+        Self { kid, pair: Pair::Rs256(rsa::KeyPair::generate(rsa::KeySize::Rsa2048).expect(NO_KEY)) }
     }
 
-    pub(crate) fn alg(&self) -> &'static str {
+    /// Returns the id of the key.
+    #[must_use]
+    pub fn kid(&self) -> &'static str {
+        self.kid
+    }
+
+    /// Returns the algorithm.
+    #[must_use]
+    pub fn alg(&self) -> &'static str {
         match self.pair {
             Pair::Es256(_) => "ES256",
             Pair::EdDsa(_) => "EdDSA",
@@ -50,8 +97,9 @@ impl Signer {
         }
     }
 
-    /// Returns the public key as a JWK.
-    pub(crate) fn jwk(&self) -> Value {
+    /// Returns the public key as a JWK (RFC 7517).
+    #[must_use]
+    pub fn jwk(&self) -> Value {
         let mut jwk = match &self.pair {
             Pair::Es256(pair) => {
                 let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
@@ -63,73 +111,129 @@ impl Signer {
                 json!({"kty": "RSA", "n": base64(public.n), "e": base64(public.e)})
             }
         };
-        merge(&mut jwk, json!({"kid": self.kid, "alg": self.alg(), "use": "sig"}));
+        for (name, value) in [("kid", self.kid), ("alg", self.alg()), ("use", "sig")] {
+            jwk[name] = value.into();
+        }
         jwk
     }
 
     /// Returns a token with exactly this header and payload, JSON or not.
-    pub(crate) fn sign(&self, header: &str, payload: &str) -> String {
+    #[must_use]
+    pub fn sign(&self, header: &str, payload: &str) -> String {
         let signed = format!("{}.{}", base64(header), base64(payload));
         let signature = match &self.pair {
-            Pair::Es256(pair) => pair.sign(&SystemRandom::new(), signed.as_bytes()).unwrap().as_ref().to_vec(),
+            Pair::Es256(pair) => {
+                pair.sign(&SystemRandom::new(), signed.as_bytes()).expect(NO_SIGNATURE).as_ref().to_vec()
+            }
             Pair::EdDsa(pair) => pair.sign(signed.as_bytes()).as_ref().to_vec(),
             Pair::Rs256(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature).unwrap();
+                pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature)
+                    .expect(NO_SIGNATURE);
                 signature
             }
         };
         format!("{signed}.{}", base64(signature))
     }
-
-    pub(crate) fn header(&self) -> Value {
-        json!({"alg": self.alg(), "kid": self.kid, "typ": "at+jwt"})
-    }
-
-    /// Returns a valid token with some claims changed; `null` removes a claim.
-    pub(crate) fn token(&self, changes: Value) -> String {
-        self.sign(&self.header().to_string(), &claims(changes).to_string())
-    }
-
-    /// Returns a valid token with some header parameters changed; `null` removes a parameter.
-    pub(crate) fn token_with_header(&self, changes: Value) -> String {
-        let mut header = self.header();
-        merge(&mut header, changes);
-        self.sign(&header.to_string(), &claims(json!({})).to_string())
-    }
 }
 
-/// Returns the claims of a valid token, with changes.
-pub(crate) fn claims(changes: Value) -> Value {
-    let mut claims = json!({
-        "iss": ISSUER, "sub": "0199b3a0-0000-7000-8000-000000000001", "aud": AUDIENCE, "exp": NOW + 900, "iat": NOW,
-        "jti": "j1", "client_id": "default", "scope": "items:read", "sid": "s1", "username": "alice",
-        "roles": ["member"], "auth_time": NOW,
-    });
-    merge(&mut claims, changes);
-    claims
+/// A builder for access tokens. They are issued at [`NOW`] by [`ISSUER`] for [`AUDIENCE`], and valid for 15 minutes.
+#[must_use]
+#[derive(Clone, Debug)]
+pub struct Token {
+    header: Map<String, Value>,
+    claims: Map<String, Value>,
 }
 
-/// Applies a JSON Merge Patch (RFC 7396), one level deep.
-fn merge(into: &mut Value, changes: Value) {
-    let (Value::Object(into), Value::Object(changes)) = (into, changes) else { panic!("objects only") };
-    for (name, value) in changes {
-        if value.is_null() {
-            into.remove(&name);
-        } else {
-            into.insert(name, value);
+impl Token {
+    /// Starts a token of a user with the role `member` who has logged in with the client `default`, without scopes.
+    pub fn of_user(username: &str) -> Self {
+        Self::of_client("default")
+            .claim("sub", "0199b3a0-0000-7000-8000-000000000001")
+            .claim("username", username)
+            .claim("sid", "s1")
+            .claim("roles", json!(["member"]))
+            .claim("auth_time", NOW)
+    }
+
+    /// Starts a token of a client that acts for itself, without scopes.
+    pub fn of_client(client_id: &str) -> Self {
+        Self { header: Map::new(), claims: Map::new() }
+            .claim("iss", ISSUER)
+            .claim("aud", AUDIENCE)
+            .claim("sub", client_id)
+            .claim("client_id", client_id)
+            .claim("jti", "j1")
+            .claim("scope", "")
+            .claim("iat", NOW)
+            .claim("exp", NOW + 900)
+    }
+
+    /// Sets the scopes, space-delimited.
+    pub fn scope(self, scopes: &str) -> Self {
+        self.claim("scope", scopes)
+    }
+
+    /// Lets the token expire at [`NOW`].
+    pub fn expired(self) -> Self {
+        self.claim("exp", NOW)
+    }
+
+    /// Sets a claim to any JSON value; `null` removes it.
+    pub fn claim(mut self, name: &str, value: impl Into<Value>) -> Self {
+        set(&mut self.claims, name, value.into());
+        self
+    }
+
+    /// Sets a parameter of the header to any JSON value; `null` removes it. By default, `typ` is `at+jwt`, and `alg` and
+    /// `kid` are those of the key.
+    pub fn header(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.header.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Returns the token, signed with a key.
+    #[must_use]
+    pub fn sign(&self, signer: &Signer) -> String {
+        let mut header = Map::new();
+        for (name, value) in [("alg", signer.alg()), ("kid", signer.kid), ("typ", "at+jwt")] {
+            set(&mut header, name, value.into());
         }
+        for (name, value) in &self.header {
+            set(&mut header, name, value.clone());
+        }
+        signer.sign(&Value::Object(header).to_string(), &Value::Object(self.claims.clone()).to_string())
     }
+}
+
+/// Sets a member, or removes it: `null`.
+fn set(members: &mut Map<String, Value>, name: &str, value: Value) {
+    if value.is_null() {
+        members.remove(name);
+    } else {
+        members.insert(name.to_owned(), value);
+    }
+}
+
+/// Returns a JWK set, for [`GuardBuilder::keys`](crate::GuardBuilder::keys).
+///
+/// # Panics
+/// If a value is not a JWK.
+pub fn jwk_set(keys: impl IntoIterator<Item = Value>) -> JwkSet {
+    serde_json::from_value(json!({"keys": keys.into_iter().collect::<Vec<_>>()})).expect("the keys are JWKs")
+}
+
+/// Returns a guard that accepts the tokens of these keys, issued by [`ISSUER`] for [`AUDIENCE`], at the time [`NOW`].
+///
+/// # Panics
+/// If a value is not a JWK, or two keys have the same id.
+pub fn guard(keys: impl IntoIterator<Item = Value>) -> Guard {
+    Guard::builder(ISSUER).audience(AUDIENCE).clock(|| NOW).keys(&jwk_set(keys)).expect("the keys are usable")
 }
 
 pub(crate) fn base64(bytes: impl AsRef<[u8]>) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
-pub(crate) fn set(keys: impl IntoIterator<Item = Value>) -> JwkSet {
-    serde_json::from_value(json!({"keys": keys.into_iter().collect::<Vec<_>>()})).unwrap()
-}
-
-pub(crate) fn guard(keys: impl IntoIterator<Item = Value>) -> Guard {
-    Guard::builder(ISSUER).audience(AUDIENCE).clock(|| NOW).keys(&set(keys)).unwrap()
-}
+#[cfg(test)]
+pub(crate) mod own;

@@ -1,87 +1,114 @@
-use actix_web::{
-    http::header::{AUTHORIZATION, CONTENT_TYPE},
-    test::{TestRequest, call_service, init_service, read_body},
+//! The tests of both services, over HTTP. Each example brings `serve`.
+
+use grantd_guard::{
+    CredentialsError, Refusal, TokenError,
+    testing::{self, Signer, Token},
 };
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
-use jsonwebtoken::{
-    Algorithm, EncodingKey, Header, encode,
-    jwk::{Jwk, JwkSet},
+use reqwest::{
+    Method, RequestBuilder,
+    header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE},
 };
 
 use super::*;
 
-const NOW: i64 = 1_800_000_000;
-
-/// An issuer's key, and a service that knows it.
-struct World {
-    key: EncodingKey,
-    guard: Guard,
-    items: web::Data<Items>,
+/// A service on a free port, and a key whose tokens it accepts.
+struct Service {
+    signer: Signer,
+    url: String,
+    http: reqwest::Client,
 }
 
-impl World {
-    fn new() -> Self {
-        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
-        let key = EncodingKey::from_ec_der(pair.to_pkcs8v1().unwrap().as_ref());
-        let mut jwk = Jwk::from_encoding_key(&key, Algorithm::ES256).unwrap();
-        jwk.common.key_id = Some("k1".to_owned());
-        let keys = JwkSet { keys: vec![jwk] };
-        let guard = Guard::builder("iss").audience("aud").clock(|| NOW).keys(&keys).unwrap();
-        Self { key, guard, items: web::Data::new(Items::default()) }
+#[derive(Debug, PartialEq)]
+struct Seen {
+    status: u16,
+    content_type: String,
+    challenge: Option<String>,
+    body: Value,
+}
+
+impl Service {
+    /// Starts a service in the runtime of the test.
+    fn start() -> Self {
+        let signer = Signer::es256("k1");
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(serve(testing::guard([signer.jwk()]), listener).unwrap());
+        Self { signer, url, http: reqwest::Client::new() }
     }
 
-    fn token(&self, scope: &str, username: Option<&str>) -> String {
-        let header =
-            Header { kid: Some("k1".to_owned()), typ: Some("at+jwt".to_owned()), ..Header::new(Algorithm::ES256) };
-        let mut claims = json!({
-            "iss": "iss", "aud": "aud", "sub": "s", "client_id": "robot", "jti": "j", "iat": NOW, "exp": NOW + 60,
-            "scope": scope,
-        });
-        if let Some(name) = username {
-            claims["username"] = json!(name);
+    fn request(&self, method: Method, path: &str, token: Option<&Token>) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.url));
+        match token {
+            Some(token) => request.header(AUTHORIZATION, format!("Bearer {}", token.sign(&self.signer))),
+            None => request,
         }
-        format!("Bearer {}", encode(&header, &claims, &self.key).unwrap())
     }
 
-    async fn send(&self, request: TestRequest) -> (u16, Value) {
-        let app = App::new().app_data(self.guard.clone()).app_data(self.items.clone()).configure(routes);
-        let answer = call_service(&init_service(app).await, request.to_request()).await;
-        let status = answer.status().as_u16();
-        (status, serde_json::from_slice(&read_body(answer).await).unwrap())
+    async fn get(&self, path: &str, token: Option<&Token>) -> Seen {
+        send(self.request(Method::GET, path, token)).await
     }
 
-    async fn post(&self, content_type: &str, body: &str) -> (u16, Value) {
-        let request = TestRequest::post()
-            .uri("/items")
-            .insert_header((AUTHORIZATION, self.token("items:write", None)))
-            .insert_header((CONTENT_TYPE, content_type))
-            .set_payload(body.to_owned());
-        self.send(request).await
+    async fn post(&self, content_type: &str, body: &str) -> Seen {
+        let request = self.request(Method::POST, "/items", Some(&writer())).header(CONTENT_TYPE, content_type);
+        send(request.body(body.to_owned())).await
     }
 }
 
-#[actix_web::test]
+async fn send(request: RequestBuilder) -> Seen {
+    let answer = request.send().await.unwrap();
+    let header = |name| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+    let (status, challenge) = (answer.status().as_u16(), header(WWW_AUTHENTICATE));
+    let content_type = header(CONTENT_TYPE).unwrap_or_default();
+    Seen { status, content_type, challenge, body: answer.json().await.unwrap() }
+}
+
+fn reader() -> Token {
+    Token::of_client("robot").scope("items:read")
+}
+
+fn writer() -> Token {
+    Token::of_client("robot").scope("items:write")
+}
+
+fn json_of(status: u16, body: Value) -> Seen {
+    Seen { status, content_type: "application/json".to_owned(), challenge: None, body }
+}
+
+/// Returns the response to a request that the guard refuses.
+fn refused(refusal: &Refusal) -> Seen {
+    Seen {
+        status: refusal.status(),
+        content_type: "application/problem+json".to_owned(),
+        challenge: refusal.challenge("grantd"),
+        body: json!({
+            "type": refusal.problem_type(), "title": refusal.title(), "status": refusal.status(),
+            "detail": refusal.detail(),
+        }),
+    }
+}
+
+#[tokio::test]
 async fn users_and_clients_are_greeted() {
-    let world = World::new();
-    for (username, name) in [(Some("alice"), "alice"), (None, "robot")] {
-        let request = TestRequest::get().uri("/protected").insert_header((AUTHORIZATION, world.token("", username)));
+    let service = Service::start();
+    for (token, name) in [(Token::of_user("alice"), "alice"), (Token::of_client("robot"), "robot")] {
         let greeting = json!({"message": format!("Hello, {name}! You are authenticated.")});
-        assert_eq!(world.send(request).await, (200, greeting));
+        assert_eq!(service.get("/protected", Some(&token)).await, json_of(200, greeting));
     }
 }
 
-#[actix_web::test]
+#[tokio::test]
 async fn what_is_added_is_listed() {
-    let world = World::new();
-    let (status, item) = world.post("application/json; charset=utf-8", r#"{"name": "Brush", "price": 2.5}"#).await;
-    assert_eq!((status, &item), (201, &json!({"id": 1, "name": "Brush", "price": 2.5})));
-    let request = TestRequest::get().uri("/items").insert_header((AUTHORIZATION, world.token("items:read", None)));
-    assert_eq!(world.send(request).await, (200, json!({"items": [item], "next_cursor": null})));
+    let service = Service::start();
+    let item = json!({"id": 1, "name": "Brush", "price": 2.5});
+    let answer = service.post("application/json; charset=utf-8", r#"{"name": "Brush", "price": 2.5}"#).await;
+    assert_eq!(answer, json_of(201, item.clone()));
+    let all = json!({"items": [item], "next_cursor": null});
+    assert_eq!(service.get("/items", Some(&reader())).await, json_of(200, all));
 }
 
-#[actix_web::test]
+#[tokio::test]
 async fn all_that_is_wrong_is_told_at_once() {
-    let world = World::new();
+    let service = Service::start();
     let long = json!({"name": "ä".repeat(101), "price": 0}).to_string();
     for (body, name, price) in [
         ("{}", "required", "required"),
@@ -90,34 +117,59 @@ async fn all_that_is_wrong_is_told_at_once() {
         (r#"{"name": 7, "price": "7"}"#, "format", "format"),
         (&long, "length", "format"),
     ] {
-        let (status, problem) = world.post("application/json", body).await;
-        assert_eq!((status, &problem["type"]), (422, &json!("/problems/validation")), "{body}");
-        let errors: Vec<_> = problem["errors"].as_array().unwrap().iter().map(|e| (&e["field"], &e["code"])).collect();
+        let seen = service.post("application/json", body).await;
+        assert_eq!((seen.status, &seen.body["type"]), (422, &json!("/problems/validation")), "{body}");
+        assert_eq!(seen.content_type, "application/problem+json");
+        let errors: Vec<_> =
+            seen.body["errors"].as_array().unwrap().iter().map(|e| (&e["field"], &e["code"])).collect();
         assert_eq!(errors, [(&json!("name"), &json!(name)), (&json!("price"), &json!(price))], "{body}");
     }
-    assert!(world.items.all().is_empty());
+    assert_eq!(service.get("/items", Some(&reader())).await.body["items"], json!([]));
 }
 
-#[actix_web::test]
+#[tokio::test]
 async fn bodies_that_are_none_are_refused() {
-    let world = World::new();
+    let service = Service::start();
     let good = r#"{"name": "a", "price": 1}"#;
     for body in ["", "{", "[]", r#"["a", 1]"#, "null", r#"{"name":"a","price":1,"x":1}"#, r#"{"name":"a","name":"b"}"#]
     {
-        assert_eq!(world.post("application/json", body).await.0, 400, "{body}");
+        let seen = service.post("application/json", body).await;
+        assert_eq!((seen.status, &seen.body["type"]), (400, &json!("/problems/malformed-body")), "{body}");
     }
-    assert_eq!(world.post("text/plain", good).await.0, 415);
-    assert_eq!(world.post("application/json", &format!("{good}{}", " ".repeat(70_000))).await.0, 413);
+    assert_eq!(service.post("text/plain", good).await.status, 415);
+    let long = format!("{good}{}", " ".repeat(MAX_BODY_BYTES));
+    assert_eq!(service.post("application/json", &long).await.status, 413);
 }
 
-#[actix_web::test]
+#[tokio::test]
+async fn requests_without_a_good_token_are_refused() {
+    let service = Service::start();
+    for path in ["/protected", "/items"] {
+        assert_eq!(service.get(path, None).await, refused(&Refusal::NoCredentials), "{path}");
+        let expired = refused(&Refusal::Token(TokenError::Expired));
+        assert_eq!(service.get(path, Some(&reader().expired())).await, expired, "{path}");
+    }
+    let lacking = refused(&Refusal::Scope([ItemsRead::SCOPE].into_iter().collect()));
+    assert_eq!(service.get("/items", Some(&writer())).await, lacking);
+    let twice = refused(&Refusal::Credentials(CredentialsError::TwoPlaces));
+    assert_eq!(service.get("/items?access_token=x", Some(&reader())).await, twice);
+}
+
+#[tokio::test]
+async fn unknown_routes_and_methods_are_refused() {
+    let service = Service::start();
+    for (method, path, status) in
+        [(Method::GET, "/", 404), (Method::POST, "/protected", 405), (Method::PUT, "/items", 405)]
+    {
+        let answer = service.request(method, path, Some(&reader())).send().await.unwrap();
+        assert_eq!(answer.status(), status, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn the_token_comes_before_the_body() {
-    let world = World::new();
-    for (authorization, status) in [(None, 401), (Some(world.token("items:read", None)), 403)] {
-        let mut request = TestRequest::post().uri("/items").set_payload("{");
-        if let Some(authorization) = authorization {
-            request = request.insert_header((AUTHORIZATION, authorization));
-        }
-        assert_eq!(world.send(request).await.0, status);
+    let service = Service::start();
+    for (token, status) in [(None, 401), (Some(&reader()), 403)] {
+        assert_eq!(send(service.request(Method::POST, "/items", token).body("{")).await.status, status);
     }
 }

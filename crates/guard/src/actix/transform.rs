@@ -13,38 +13,8 @@ use actix_web::{
     dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready},
 };
 
-use super::{
-    Rejection,
-    extract::{Verified, verdict, verdict_at_once},
-};
-use crate::{Guard, InvalidScope, Refusal, Scopes};
-
-impl Guard {
-    /// Returns a middleware that requires a token with all of these scopes (space-delimited; the empty text requires any
-    /// valid token). Extractors behind it use the verified claims, and need no `app_data`.
-    ///
-    /// ```
-    /// # fn app(guard: &grantd_guard::Guard) -> Result<(), grantd_guard::InvalidScope> {
-    /// use actix_web::{App, HttpResponse, web};
-    ///
-    /// App::new().service(
-    ///     web::scope("/reports")
-    ///         .wrap(guard.require("reports:read")?)
-    ///         .route("/today", web::get().to(HttpResponse::Ok)),
-    /// );
-    /// # Ok(()) }
-    /// ```
-    pub fn require(&self, scopes: &str) -> Result<RequireAll, InvalidScope> {
-        Ok(RequireAll { guard: self.clone(), needed: scopes.parse()? })
-    }
-}
-
-/// The middleware that [`Guard::require`] returns.
-#[derive(Clone, Debug)]
-pub struct RequireAll {
-    guard: Guard,
-    needed: Scopes,
-}
+use super::{Rejection, RequireAll, extract::credential};
+use crate::request;
 
 impl<S, B> Transform<S, ServiceRequest> for RequireAll
 where
@@ -88,7 +58,7 @@ where
     fn call(&self, req: ServiceRequest) -> Self::Future {
         let (rule, service) = (Rc::clone(&self.rule), Rc::clone(&self.service));
         Box::pin(async move {
-            match rule.admit(&req).await {
+            match admit(&rule, &req).await {
                 Ok(()) => service.call(req).await.map(ServiceResponse::map_into_left_body),
                 // A response, not an error: outer middleware, such as a logger or CORS, handles it like any other
                 // response.
@@ -98,16 +68,12 @@ where
     }
 }
 
-impl RequireAll {
-    async fn admit(&self, req: &ServiceRequest) -> Result<(), Rejection> {
-        let claims = match verdict_at_once(&self.guard, req.request()) {
-            Some(verdict) => verdict?,
-            None => verdict(&self.guard, req.request()).await?,
-        };
-        if !claims.scope.contains_all(&self.needed) {
-            return Err(Rejection::new(Refusal::Scope(self.needed.clone()), self.guard.realm()));
-        }
-        req.extensions_mut().insert(Verified { claims, guard: self.guard.clone() });
-        Ok(())
-    }
+/// Verifies the credential of a request, for the extractors behind the middleware.
+async fn admit(rule: &RequireAll, req: &ServiceRequest) -> Result<(), Rejection> {
+    let verdict = match request::verify_at_once(rule.guard(), credential(req.request())) {
+        Some(verdict) => verdict,
+        None => request::verify(rule.guard(), credential(req.request())).await,
+    };
+    req.extensions_mut().insert(rule.finish(verdict)?);
+    Ok(())
 }

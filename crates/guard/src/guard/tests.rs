@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     Audience, BuildError, MAX_LEEWAY,
-    testing::{AUDIENCE, ISSUER, NOW, Signer, base64, claims, guard, set},
+    testing::{AUDIENCE, ISSUER, NOW, Signer, base64, guard, jwk_set, own::claims},
 };
 
 /// Returns the verdict on a token with these changes to its claims.
@@ -169,9 +169,9 @@ fn broken_and_repeated_keys_are_errors_and_change_nothing() {
     off_the_curve["y"] = off_the_curve["x"].clone();
     let short_rsa = json!({"kty": "RSA", "kid": "k1", "n": base64([0xFF; 128]), "e": "AQAB"});
     for jwk in [off_the_curve, short_rsa] {
-        assert_eq!(guard.replace_keys(&set([jwk])), Err(KeyError::Malformed("k1".to_owned())));
+        assert_eq!(guard.replace_keys(&jwk_set([jwk])), Err(KeyError::Malformed("k1".to_owned())));
     }
-    let twice = set([signer.jwk(), Signer::eddsa("k1").jwk()]);
+    let twice = jwk_set([signer.jwk(), Signer::eddsa("k1").jwk()]);
     assert_eq!(guard.replace_keys(&twice), Err(KeyError::Repeated("k1".to_owned())));
     assert!(guard.verify(&signer.token(json!({})), NOW).is_ok());
 }
@@ -236,7 +236,7 @@ fn one_of_the_audiences_is_ours() {
     let claims = verdict(json!({"aud": ["https://other.example", AUDIENCE]})).unwrap();
     assert!(matches!(&claims.aud, Audience::Many(both) if both.len() == 2));
     let signer = Signer::es256("k1");
-    let nobody = Guard::from_keys(ISSUER, Vec::<String>::new(), &set([signer.jwk()])).unwrap();
+    let nobody = Guard::from_keys(ISSUER, Vec::<String>::new(), &jwk_set([signer.jwk()])).unwrap();
     assert_eq!(nobody.verify(&signer.token(json!({})), NOW), Err(TokenError::WrongAudience));
 }
 
@@ -258,7 +258,7 @@ fn what_begins_in_the_future_is_refused_beyond_the_leeway() {
 #[test]
 fn the_leeway_can_be_less_and_not_more() {
     let signer = Signer::es256("k1");
-    let keys = set([signer.jwk()]);
+    let keys = jwk_set([signer.jwk()]);
     let strict = Guard::builder(ISSUER).audience(AUDIENCE).leeway(0).keys(&keys).unwrap();
     assert_eq!(strict.verify(&signer.token(json!({"iat": NOW + 1})), NOW), Err(TokenError::IssuedInFuture));
     let loose = Guard::builder(ISSUER).audience(AUDIENCE).leeway(MAX_LEEWAY + 1).keys(&keys);
@@ -267,7 +267,7 @@ fn the_leeway_can_be_less_and_not_more() {
 
 #[test]
 fn a_guard_needs_an_audience_and_a_plain_realm() {
-    let keys = set([]);
+    let keys = jwk_set([]);
     assert!(matches!(Guard::builder(ISSUER).keys(&keys), Err(BuildError::NoAudience)));
     for realm in ["a\"b", "a\\b", "a\r\nb", "ä"] {
         let built = Guard::builder(ISSUER).audience(AUDIENCE).realm(realm).keys(&keys);
@@ -292,7 +292,7 @@ fn a_remembered_token_is_checked_against_the_time_again() {
 #[test]
 fn refusals_are_not_remembered_and_memory_is_bounded() {
     let signer = Signer::eddsa("k1");
-    let keys = set([signer.jwk()]);
+    let keys = jwk_set([signer.jwk()]);
     let guard = Guard::builder(ISSUER).audience(AUDIENCE).remember(4096).keys(&keys).unwrap();
     assert!(guard.verify(&signer.token(json!({"exp": NOW})), NOW).is_err());
     assert_eq!(guard.remembered(), 0);
@@ -312,12 +312,12 @@ fn when_a_key_goes_its_tokens_go_and_the_others_stay() {
     let (of_old, of_new) = (old.token(json!({})), new.token(json!({})));
     guard.verify(&of_old, NOW).unwrap();
     let before = guard.verify(&of_new, NOW).unwrap();
-    guard.replace_keys(&set([new.jwk()])).unwrap();
+    guard.replace_keys(&jwk_set([new.jwk()])).unwrap();
     assert_eq!(guard.remembered(), 1);
     assert_eq!(guard.verify(&of_old, NOW), Err(TokenError::UnknownKey));
     assert!(Arc::ptr_eq(&before, &guard.verify(&of_new, NOW).unwrap()), "still remembered");
     // A key with the same `kid` and another public key is another key.
-    guard.replace_keys(&set([Signer::es256("new").jwk()])).unwrap();
+    guard.replace_keys(&jwk_set([Signer::es256("new").jwk()])).unwrap();
     assert_eq!(guard.verify(&of_new, NOW), Err(TokenError::Signature));
 }
 
@@ -327,7 +327,7 @@ fn a_check_that_outlives_its_key_does_not_count() {
     let guard = guard([signer.jwk()]);
     let token = signer.token(json!({}));
     let (claims, key) = guard.0.verify_anew(&token, NOW).unwrap();
-    guard.replace_keys(&set([])).unwrap();
+    guard.replace_keys(&jwk_set([])).unwrap();
     guard.0.remembered.insert(Remembered::digest(&token), &token, claims, key);
     assert_eq!(guard.verify(&token, NOW), Err(TokenError::UnknownKey));
 }

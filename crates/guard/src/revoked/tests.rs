@@ -13,7 +13,7 @@ fn of(kind: RevocationKind, id: &str) -> Revocation {
 }
 
 fn claims(changes: serde_json::Value) -> Claims {
-    serde_json::from_value(testing::claims(changes)).unwrap()
+    serde_json::from_value(testing::own::claims(changes)).unwrap()
 }
 
 fn known(revoked: &Revoked) -> usize {

@@ -316,7 +316,7 @@ async fn a_guard_is_built_outside_of_any_runtime() {
 
 #[test]
 fn keys_at_hand_have_nobody_to_follow() {
-    let keys = crate::testing::set([Signer::eddsa("k1").jwk()]);
+    let keys = crate::testing::jwk_set([Signer::eddsa("k1").jwk()]);
     let built = Guard::builder("https://id.example").audience("a").follow_revocations("c", "s").keys(&keys);
     assert!(matches!(built, Err(BuildError::NobodyToFollow)));
 }

@@ -1,41 +1,24 @@
-//! Tests of the responses: status, challenge, body.
+//! Tests of the responses: status, challenge, body. Each request goes to the same service in actix-web and in axum, whose
+//! responses must be equal.
 
-use actix_web::{
-    App, HttpResponse,
-    http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
-    test::{TestRequest, call_service, init_service, read_body_json},
-    web,
-};
+use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde_json::{Value, json};
 
-use super::*;
 use crate::{
-    CredentialsError, Guard,
-    testing::{AUDIENCE, ISSUER, NOW, Signer, guard, set},
+    CredentialsError, Guard, actix, axum,
+    testing::{AUDIENCE, ISSUER, NOW, Signer, guard, jwk_set},
 };
 
+mod in_actix;
+mod in_axum;
+
 crate::scopes! {
-    pub(super) ItemsRead = "items:read";
-    pub(super) ItemsWrite = "items:write";
+    ItemsRead = "items:read";
+    ItemsWrite = "items:write";
 }
 
-async fn anyone(caller: Authenticated) -> String {
-    caller.claims().username.clone().unwrap_or_else(|| caller.client_id.clone())
-}
-
-async fn read(caller: Require<ItemsRead>) -> String {
-    caller.sub.clone()
-}
-
-async fn both(_: Require<(ItemsRead, ItemsWrite)>) -> HttpResponse {
-    HttpResponse::NoContent().finish()
-}
-
-fn routes(config: &mut web::ServiceConfig) {
-    config.route("/anyone", web::get().to(anyone)).route("/read", web::get().to(read));
-    config.route("/both", web::get().to(both));
-}
-
+/// A response.
+#[derive(Debug, PartialEq)]
 struct Seen {
     status: u16,
     challenge: Option<String>,
@@ -43,30 +26,24 @@ struct Seen {
     problem: Value,
 }
 
+impl Seen {
+    fn new(status: u16, header: impl Fn(&str) -> Option<String>, body: &[u8]) -> Self {
+        let problem = if status < 300 {
+            Value::Null
+        } else {
+            assert_eq!(header(CONTENT_TYPE.as_str()).as_deref(), Some("application/problem+json"));
+            serde_json::from_slice(body).unwrap()
+        };
+        let (challenge, retry_after) = (header(WWW_AUTHENTICATE.as_str()), header(RETRY_AFTER.as_str()));
+        Self { status, challenge, retry_after, problem }
+    }
+}
+
 /// Sends a request with these `Authorization` headers to a service with this guard.
 async fn send(guard: Option<Guard>, uri: &str, authorization: &[&str]) -> Seen {
-    let mut app = App::new().configure(routes);
-    if let Some(guard) = &guard {
-        app = app.app_data(guard.clone());
-        app = app
-            .service(web::scope("/wrapped").wrap(guard.require("items:read items:write").unwrap()).configure(routes));
-        app = app.service(web::scope("/any").wrap(guard.require("").unwrap()).configure(routes));
-    }
-    let app = init_service(app).await;
-    let mut request = TestRequest::get().uri(uri);
-    for value in authorization {
-        request = request.append_header((AUTHORIZATION, *value));
-    }
-    let answer = call_service(&app, request.to_request()).await;
-    let text = |name: HeaderName| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
-    let (status, challenge, retry_after) = (answer.status().as_u16(), text(WWW_AUTHENTICATE), text(RETRY_AFTER));
-    let problem = if answer.status().is_success() {
-        Value::Null
-    } else {
-        assert_eq!(text(CONTENT_TYPE).as_deref(), Some("application/problem+json"));
-        read_body_json(answer).await
-    };
-    Seen { status, challenge, retry_after, problem }
+    let seen = in_actix::send(in_actix::service(guard.as_ref()), uri, authorization).await;
+    assert_eq!(in_axum::send(in_axum::service(guard.as_ref()), uri, authorization).await, seen, "axum, actix-web");
+    seen
 }
 
 #[actix_web::test]
@@ -121,7 +98,7 @@ async fn a_bad_token_is_told_why() {
 #[actix_web::test]
 async fn a_missing_scope_is_named() {
     let signer = Signer::es256("k1");
-    let keys = set([signer.jwk()]);
+    let keys = jwk_set([signer.jwk()]);
     let guard = Guard::builder(ISSUER).audience(AUDIENCE).realm("items").clock(|| NOW).keys(&keys).unwrap();
     let authorization = format!("Bearer {}", signer.token(json!({"scope": "items:reader Items:read"})));
     for (uri, needed) in
@@ -160,11 +137,14 @@ async fn credentials_come_once_and_whole() {
 
 #[test]
 fn bytes_that_are_no_text_are_malformed() {
-    let mut headers = HeaderMap::new();
-    headers.insert(AUTHORIZATION, HeaderValue::from_bytes(b"Bearer \xFF").unwrap());
-    assert_eq!(bearer_token(&headers, ""), Err(CredentialsError::Malformed));
-    headers.insert(AUTHORIZATION, HeaderValue::from_bytes(b"\xFF").unwrap());
-    assert_eq!(bearer_token(&headers, ""), Ok(None));
+    for (value, token) in [(&b"Bearer \xFF"[..], Err(CredentialsError::Malformed)), (b"\xFF", Ok(None))] {
+        let mut headers = actix_web::http::header::HeaderMap::new();
+        headers.insert(AUTHORIZATION, actix_web::http::header::HeaderValue::from_bytes(value).unwrap());
+        assert_eq!(actix::bearer_token(&headers, ""), token);
+        let mut headers = ::axum::http::HeaderMap::new();
+        headers.insert("authorization", ::axum::http::HeaderValue::from_bytes(value).unwrap());
+        assert_eq!(axum::bearer_token(&headers, ""), token);
+    }
 }
 
 #[actix_web::test]
@@ -178,23 +158,22 @@ async fn a_service_without_a_guard_refuses_everybody() {
 async fn extractors_behind_the_middleware_need_no_second_look() {
     let signer = Signer::es256("k1");
     let guard = guard([signer.jwk()]);
-    let scope = web::scope("").wrap(guard.require("items:read").unwrap());
-    // Without `app_data`, the extractor can only use the claims of the middleware.
-    let app = init_service(App::new().service(scope.route("/read", web::get().to(read)))).await;
-    let request =
-        TestRequest::get().uri("/read").insert_header((AUTHORIZATION, format!("Bearer {}", signer.token(json!({})))));
-    assert_eq!(call_service(&app, request.to_request()).await.status(), 200);
+    let authorization = format!("Bearer {}", signer.token(json!({})));
+    // Without a guard of their own, the extractors can only use the claims of the middleware.
+    let actix = in_actix::wrapped(&guard, None);
+    assert_eq!(in_actix::send(actix, "/read", &[&authorization]).await.status, 200);
+    assert_eq!(in_axum::send(in_axum::wrapped(&guard, None), "/read", &[&authorization]).await.status, 200);
 }
 
 #[actix_web::test]
 async fn a_nearer_guard_does_not_take_over_what_another_one_verified() {
     let (outer, inner) = (Signer::es256("k1"), Signer::es256("k2"));
     let (outer_guard, inner_guard) = (guard([outer.jwk()]), guard([inner.jwk()]));
-    let scope = web::scope("").app_data(inner_guard).route("/read", web::get().to(read));
-    let app = init_service(App::new().service(scope.wrap(outer_guard.require("").unwrap()))).await;
-    let request =
-        TestRequest::get().uri("/read").insert_header((AUTHORIZATION, format!("Bearer {}", outer.token(json!({})))));
-    assert_eq!(call_service(&app, request.to_request()).await.status(), 401);
+    let authorization = format!("Bearer {}", outer.token(json!({})));
+    let actix = in_actix::wrapped(&outer_guard, Some(&inner_guard));
+    assert_eq!(in_actix::send(actix, "/read", &[&authorization]).await.status, 401);
+    let axum = in_axum::wrapped(&outer_guard, Some(&inner_guard));
+    assert_eq!(in_axum::send(axum, "/read", &[&authorization]).await.status, 401);
 }
 
 #[test]

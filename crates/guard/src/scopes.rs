@@ -33,7 +33,7 @@ tuples! {
     (A, B, C, D);
 }
 
-/// Defines a type for each scope, for use with [`Require`](crate::actix::Require).
+/// Defines a type for each scope, for use with the extractor `Require` of each web framework.
 ///
 /// ```
 /// grantd_guard::scopes! {
@@ -65,7 +65,7 @@ macro_rules! scopes {
         // Forces the check of the name at compile time, even if the constant is not used.
         const _: $crate::Scope = $name::SCOPE;
 
-        impl $crate::actix::RequiredScopes for $name {
+        impl $crate::RequiredScopes for $name {
             fn are_in(scopes: &$crate::Scopes) -> bool {
                 scopes.contains($scope)
             }

@@ -1,20 +1,28 @@
-//! The bearer token of a request (RFC 6750 §2).
+//! The credential of a request: its bearer token (RFC 6750 §2).
 
-use actix_web::http::header::{AUTHORIZATION, HeaderMap};
+use crate::{CredentialsError, Refusal};
 
-use crate::CredentialsError;
+/// Returns the credential of a request, for all extractors and middleware. `header` returns the values of a header,
+/// whose name is in lower case, and `query` is the raw query string.
+pub(crate) fn credential<'r, V>(header: impl Fn(&'static str) -> V, query: &str) -> Result<&'r str, Refusal>
+where
+    V: Iterator<Item = &'r [u8]>,
+{
+    bearer_token(header("authorization"), query)?.ok_or(Refusal::NoCredentials)
+}
 
-/// Returns the bearer token of a request, from the `Authorization` header only. `query` is the raw query string.
+/// Returns the bearer token, given the values of `Authorization` and the raw query string.
 ///
 /// `Ok(None)`: no token, or credentials of another scheme. A token in the query is not accepted (RFC 9700 §4.3.2).
 /// Together with a token in the header it is an error, as are two `Authorization` headers (RFC 6750 §3.1).
-pub fn bearer_token<'r>(headers: &'r HeaderMap, query: &str) -> Result<Option<&'r str>, CredentialsError> {
-    let mut values = headers.get_all(AUTHORIZATION);
-    let Some(value) = values.next() else { return Ok(None) };
-    if values.next().is_some() {
+pub(crate) fn bearer_token<'r>(
+    mut authorization: impl Iterator<Item = &'r [u8]>,
+    query: &str,
+) -> Result<Option<&'r str>, CredentialsError> {
+    let Some(value) = authorization.next() else { return Ok(None) };
+    if authorization.next().is_some() {
         return Err(CredentialsError::TwoPlaces);
     }
-    let value = value.as_bytes();
     let end = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
     let (scheme, rest) = value.split_at(end);
     if !scheme.eq_ignore_ascii_case(b"bearer") {
