@@ -13,9 +13,10 @@ on_both_engines!(
 );
 
 /// Each constraint, and a change that violates it in a database with two users, two clients, a session, two signing keys, a
-/// revocation and an assertion.
-const VIOLATIONS: [(&str, &str); 19] = [
+/// revocation, an assertion and a seal.
+const VIOLATIONS: [(&str, &str); 20] = [
     ("audit_events_pkey", "INSERT INTO audit_events SELECT * FROM audit_events"),
+    ("audit_seals_pkey", "INSERT INTO audit_seals SELECT * FROM audit_seals"),
     ("changes_pkey", "INSERT INTO changes SELECT * FROM changes"),
     ("client_assertions_pkey", "INSERT INTO client_assertions SELECT * FROM client_assertions"),
     ("clients_pkey", "UPDATE clients SET client_id = 'default' WHERE client_id = 'app'"),
@@ -69,6 +70,8 @@ async fn set_up(database: Database) -> TestServer {
         .await;
     let assertion = "INSERT INTO client_assertions SELECT 'app', secret, created_at FROM sessions";
     server.database().execute(assertion).await.unwrap();
+    let seal = "INSERT INTO audit_seals (number, last_id) SELECT 0, id FROM users WHERE username = 'maria'";
+    server.database().execute(seal).await.unwrap();
     server
 }
 
