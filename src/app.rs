@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::{
     api_keys::ApiKeys,
     apply::{self, ApplyError},
+    audit::SealKey,
     bootstrap::{self, FirstStart},
     clients::Clients,
     clock::Clock,
@@ -59,6 +60,8 @@ pub struct App {
     pub guard: Guard,
     /// Creates and verifies refresh tokens.
     pub refresh_tokens: RefreshTokens,
+    /// Seals the audit log.
+    pub seal_key: SealKey,
     /// Reads users.
     pub users: users::Reader,
     /// Reads sessions and uses their refresh tokens.
@@ -225,6 +228,7 @@ impl App {
         // Before `first_start`: with a wrong master key, no administrator is created.
         let keys = SigningKeys::open(&store, &master_key, &config, now).await?;
         let refresh_key = SigningKeys::server_key(&store, &master_key, "refresh token").await?;
+        let seal_key = SigningKeys::server_key(&store, &master_key, "audit seal").await?;
         let first =
             bootstrap::first_start(&store, &passwords, &config.bootstrap, now).await.map_err(StartError::Setup)?;
 
@@ -241,6 +245,7 @@ impl App {
         let app = Self {
             guard: guard.keys(&keys.jwk_set())?,
             refresh_tokens: RefreshTokens::new(&refresh_key),
+            seal_key: SealKey::new(&seal_key),
             users: users::Reader::new(store.clone()),
             sessions: Sessions::new(&store),
             clients: Clients::new(&store),

@@ -60,8 +60,8 @@ pub async fn sweep(
     let (over, more_sessions) = sessions.step(&mut store.write().await?, now).await?;
     let revocations = revocations::delete_expired(&mut store.write().await?, now, BATCH).await?;
     let assertions = clients::delete_expired_assertions(&mut store.write().await?, now, BATCH).await?;
-    let events = audit::delete_before(&mut store.write().await?, now - retention, BATCH).await?;
+    let more_events = audit::delete_before(&mut store.write().await?, now - retention, BATCH).await?;
     keys::delete_expired(&mut store.write().await?, now).await?;
-    let is_full = [revocations, assertions, events].iter().any(|rows| *rows >= BATCH.unsigned_abs());
+    let is_full = more_events || [revocations, assertions].iter().any(|rows| *rows >= BATCH.unsigned_abs());
     Ok(Swept { has_backlog: is_full || (more_sessions && over > 0), more: is_full || more_sessions })
 }

@@ -45,6 +45,13 @@ macro_rules! id {
                 Self(first_uuid_of(time))
             }
 
+            /// Returns the time of the id, in whole milliseconds.
+            #[must_use]
+            pub fn time(&self) -> DateTime<Utc> {
+                let millis = i64::try_from(self.0.as_u128() >> 80).unwrap_or(i64::MAX);
+                DateTime::from_timestamp_millis(millis).unwrap_or(DateTime::<Utc>::MAX_UTC)
+            }
+
             /// Returns the 16 bytes of the id.
             #[must_use]
             pub fn as_bytes(&self) -> &[u8; 16] {
@@ -106,6 +113,7 @@ mod tests {
         let time = DateTime::from_timestamp_micros(1_769_860_800_123_456).unwrap();
         let first = EventId::first_of(time);
         assert_eq!(first.to_string(), "019c13ec-9e7b-7000-8000-000000000000");
+        assert_eq!(first.time().timestamp_millis(), 1_769_860_800_123);
         for _ in 0..100 {
             assert!(EventId::new(time) >= first);
             assert!(EventId::new(time - chrono::Duration::milliseconds(1)) < first);

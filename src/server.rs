@@ -13,6 +13,7 @@ use actix_web::{HttpServer, dev, rt, web};
 use crate::{
     app::{App, StartError},
     apply,
+    audit::{Progress, Sealer},
     bootstrap::FirstStart,
     cleanup,
     clock::Clock,
@@ -28,6 +29,9 @@ const CERTIFICATE_CHECK: Duration = Duration::from_secs(10);
 const KEYS_REST: Duration = Duration::from_secs(10);
 /// How often the database is polled for changes: a revocation reaches all servers within this.
 const SYNC: Duration = Duration::from_millis(200);
+/// How often audit events are sealed, and how often an open transaction is polled that may still add some.
+const SEALS: Duration = Duration::from_mins(1);
+const OPEN_TRANSACTION: Duration = Duration::from_millis(500);
 
 /// A server that listens, and answers once it is run.
 pub struct Server {
@@ -104,6 +108,7 @@ impl Server {
         let Self { app, certificate, inner, .. } = self;
         async move {
             let mut duties = vec![rt::spawn(sync(Arc::clone(&app))), rt::spawn(cleanup::run(Arc::clone(&app)))];
+            duties.push(rt::spawn(seal(Arc::clone(&app))));
             duties.extend(certificate.map(|certificate| rt::spawn(refresh(certificate))));
             let done = inner.await;
             duties.iter().for_each(rt::task::JoinHandle::abort);
@@ -137,6 +142,28 @@ async fn sync(app: Arc<App>) {
             _ => {}
         }
         failing = done.is_err();
+    }
+}
+
+/// Seals audit events.
+async fn seal(app: Arc<App>) {
+    let store = app.store.aside();
+    let mut sealer = Sealer::default();
+    let mut ticks = rt::time::interval(SEALS);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        loop {
+            match sealer.step(&store, &app.seal_key, app.now()).await {
+                Ok(Progress::Done) => break,
+                Ok(Progress::Waiting) => rt::time::sleep(OPEN_TRANSACTION).await,
+                Ok(Progress::More) => rt::task::yield_now().await,
+                Err(error) => {
+                    tracing::warn!(%error, "audit events cannot be sealed now");
+                    break;
+                }
+            }
+        }
     }
 }
 

@@ -1,15 +1,21 @@
-//! The audit log: an append-only table of security events, with actor, subject and origin. Events are deleted after the
-//! retention period.
+//! The audit log: an append-only table of security events, with actor, subject and origin. Events are sealed a minute
+//! later (see `seals.rs`), and deleted after the retention period.
 
 mod kind;
 pub(crate) mod routes;
+mod seals;
 pub(crate) mod sql;
+mod verify;
 
 use chrono::{DateTime, SubsecRound, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-pub use self::kind::Kind;
+pub use self::{
+    kind::Kind,
+    seals::{Progress, SealKey, Sealer},
+    verify::{Difference, Found, Report, verify},
+};
 use crate::{
     error::{Code, Error, FieldError},
     ids::{ApiKeyId, EventId},
@@ -107,6 +113,9 @@ named_enum! {
     }
 }
 
+/// The maximum number of attempts to record an event while spans are closed.
+const TRIES: usize = 5;
+
 /// Records an event. The connection is that of the change, so that both are committed together or not at all.
 pub async fn record(conn: &mut Conn, mut event: Event, origin: &Origin, now: DateTime<Utc>) -> Result<(), StoreError> {
     if let Some(method) = origin.method {
@@ -115,21 +124,29 @@ pub async fn record(conn: &mut Conn, mut event: Event, origin: &Origin, now: Dat
             event.details["authenticated_by"] = id.to_string().into();
         }
     }
-    conn::execute!(
-        conn,
-        sql::INSERT,
-        EventId::new(now),
-        now,
-        event.kind.as_str(),
-        event.outcome.as_str(),
-        origin.actor.as_deref(),
-        event.subject.as_deref(),
-        origin.client_id.as_deref(),
-        origin.address.as_deref(),
-        origin.request_id.as_deref(),
-        event.details.to_string()
-    )?;
-    Ok(())
+    let mut id = EventId::new(now);
+    for _ in 0..TRIES {
+        let inserted = conn::execute!(
+            conn,
+            sql::INSERT,
+            id,
+            now,
+            event.kind.as_str(),
+            event.outcome.as_str(),
+            origin.actor.as_deref(),
+            event.subject.as_deref(),
+            origin.client_id.as_deref(),
+            origin.address.as_deref(),
+            origin.request_id.as_deref(),
+            event.details.to_string()
+        )?;
+        if inserted == 1 {
+            return Ok(());
+        }
+        // A late event: the request was paused, or the clock is behind that of another server.
+        id = seals::id_after_closed(conn).await?;
+    }
+    Err(StoreError::impossible("audit_seals", &id, "no event can come after this span"))
 }
 
 /// An audit event.
@@ -205,9 +222,14 @@ pub async fn list(store: &Store, filter: &Filter, before: Option<EventId>, limit
     Ok(rows.into_iter().map(Recorded::try_from).collect::<Result<_, _>>()?)
 }
 
-/// Deletes the oldest events before a time, at most `most`, and returns their number.
-pub(crate) async fn delete_before(conn: &mut Conn, time: DateTime<Utc>, most: i64) -> Result<u64, StoreError> {
-    conn::execute!(conn, sql::DELETE_OLDEST, EventId::first_of(time), most)
+/// Deletes a batch of the oldest events before a time, at most `most`, and returns whether there may be more. Of sealed
+/// events, only whole spans are deleted: the next seal becomes the anchor of the chain, and then its events go.
+pub(crate) async fn delete_before(conn: &mut Conn, time: DateTime<Utc>, most: i64) -> Result<bool, StoreError> {
+    let cutoff = EventId::first_of(time);
+    if conn::execute!(conn, sql::DELETE_OLDEST, cutoff, most)? >= most.unsigned_abs() {
+        return Ok(true);
+    }
+    Ok(conn::execute!(conn, sql::DELETE_OLDEST_SEAL, cutoff)? > 0)
 }
 
 #[cfg(test)]

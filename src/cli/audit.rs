@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     app::App,
-    audit::{self, Filter, Kind, Recorded},
+    audit::{self, Difference, Filter, Found, Kind, Recorded, Report},
     ids::UserId,
     store::{StoreError, pages::PAGE},
     users,
@@ -37,15 +37,24 @@ pub(super) enum Command {
         #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
     },
+    /// Verify the audit log against its seals: exit code 1 if a sealed event was changed, added or removed
+    Verify,
 }
 
 pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome {
-    let Command::List { actor, subject, kind, since, limit } = command;
-    let filter = Filter { actor, subject, kind, since };
+    match command {
+        Command::List { actor, subject, kind, since, limit } => {
+            list(app, output, &Filter { actor, subject, kind, since }, limit).await
+        }
+        Command::Verify => verify(app, output).await,
+    }
+}
+
+async fn list(app: &App, output: Output, filter: &Filter, limit: u32) -> Outcome {
     let mut left = i64::from(limit);
     let mut events: Vec<Recorded> = Vec::new();
     loop {
-        let page = audit::list(&app.store, &filter, events.last().map(|last| last.id), left.min(PAGE)).await?;
+        let page = audit::list(&app.store, filter, events.last().map(|last| last.id), left.min(PAGE)).await?;
         left -= i64::try_from(page.len())?;
         let is_last = page.is_empty() || left == 0;
         events.extend(page);
@@ -88,4 +97,73 @@ fn row(event: &Recorded, names: &HashMap<String, String>) -> Vec<String> {
         text(&event.address),
         details.collect::<Vec<_>>().join(" "),
     ]
+}
+
+async fn verify(app: &App, output: Output) -> Outcome {
+    let now = app.now();
+    let report = audit::verify(&app.store, &app.seal_key, now).await?;
+    if output.json {
+        output.object(&report)?;
+    }
+    if !report.differences.is_empty() {
+        return Err(differences(&report).into());
+    }
+    if output.json { Ok(()) } else { output::print(&summary(&report, now - app.config.audit.retention)) }
+}
+
+/// Describes the differences, a line for each.
+fn differences(report: &Report) -> String {
+    let line = |difference: &Difference| {
+        let (from, to) = (output::time(difference.from), output::time(difference.to));
+        let events = difference.events.unwrap_or(1);
+        let what = match difference.found {
+            Found::Changed => "events were changed".to_owned(),
+            Found::Added => format!("{} added", count(events, "event was", "events were")),
+            Found::Missing => format!("{} missing", count(events, "event is", "events are")),
+            Found::Seal => "the seal is missing or was changed".to_owned(),
+        };
+        format!("\n  from {from} to {to}: {what}")
+    };
+    let further = match report.further_differences {
+        0 => String::new(),
+        further => format!("\n  and {further} more"),
+    };
+    let lines: String = report.differences.iter().map(line).collect();
+    format!("the audit log does not match its seals:{lines}{further}")
+}
+
+/// Describes a log that matches its seals. `cutoff`: retention removes events before this time.
+fn summary(report: &Report, cutoff: DateTime<Utc>) -> String {
+    let mut lines = Vec::new();
+    match report.sealed_until {
+        Some(until) => {
+            let (events, seals) = (count(report.sealed, "event", "events"), count(report.seals, "seal", "seals"));
+            lines.push(format!(
+                "All sealed events are there and unchanged: {events} in {seals}, until {}.",
+                output::time(until)
+            ));
+        }
+        None => lines.push("No events are sealed.".to_owned()),
+    }
+    lines.push(match report.unsealed_since {
+        Some(since) => {
+            let events = count(report.unsealed, "event is", "events are");
+            format!("{events} not sealed yet, since {}.", output::time(since))
+        }
+        None => "0 events are not sealed yet.".to_owned(),
+    });
+    if let Some(before) = report.removed_before {
+        lines.push(format!("Events before {} were removed by retention.", output::time(before)));
+        if before > cutoff {
+            lines.push(
+                "That is less than GRANTD_AUDIT_RETENTION ago: the setting was shorter before, or somebody removed them."
+                    .to_owned(),
+            );
+        }
+    }
+    lines.join("\n")
+}
+
+fn count(number: i64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }

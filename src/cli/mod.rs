@@ -107,7 +107,7 @@ enum Command {
     /// Rotate and retire signing keys; change the master key
     #[command(subcommand)]
     Keys(keys::Command),
-    /// Search the audit log
+    /// Search and verify the audit log
     #[command(subcommand)]
     Audit(audit::Command),
     /// Get and inspect access tokens

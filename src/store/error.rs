@@ -82,6 +82,11 @@ impl StoreError {
         matches!(self, Self::Constraint(name) if name.ends_with("_fkey"))
     }
 
+    /// Returns whether a column has a value of another type or format than the server writes.
+    pub(crate) fn is_undecodable(&self) -> bool {
+        matches!(self, Self::Other(sqlx::Error::ColumnDecode { .. }))
+    }
+
     /// Returns whether the engine asks for a retry of the transaction.
     pub(crate) fn asks_for_retry(&self) -> bool {
         matches!(self, Self::Repeat(_))
@@ -100,8 +105,9 @@ fn reason(error: &sqlx::Error) -> String {
 
 /// The constraints by name (Postgres), and by the text of SQLite's message: columns or the name of the index, and nothing
 /// for foreign keys.
-const CONSTRAINTS: [(&str, &str); 19] = [
+const CONSTRAINTS: [(&str, &str); 20] = [
     ("audit_events_pkey", "audit_events.id"),
+    ("audit_seals_pkey", "audit_seals.number"),
     ("changes_pkey", "changes.id"),
     ("client_assertions_pkey", "client_assertions.client_id, client_assertions.jti_hash"),
     ("clients_pkey", "clients.client_id"),

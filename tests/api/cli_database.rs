@@ -13,7 +13,7 @@ use crate::{
 on_both_engines!(an_empty_database_stays_empty);
 
 /// One command of each kind that reads or changes a database.
-const COMMANDS: [&[&str]; 12] = [
+const COMMANDS: [&[&str]; 13] = [
     &["user", "list"],
     &["user", "create", "maria", "--password-stdin"],
     &["user", "delete", "maria", "--yes"],
@@ -23,6 +23,7 @@ const COMMANDS: [&[&str]; 12] = [
     &["session", "list", "maria"],
     &["keys", "list"],
     &["audit", "list"],
+    &["audit", "verify"],
     &["token", "explain"],
     &["export"],
     &["apply", "/dev/null", "--dry-run"],

@@ -13,8 +13,8 @@ on_both_engines!(
 );
 
 /// Each constraint, and a change that violates it in a database with two users, two clients, a session, an API key, two signing
-/// keys, a revocation and an assertion.
-const VIOLATIONS: [(&str, &str); 22] = [
+/// keys, a revocation, an assertion and a seal.
+const VIOLATIONS: [(&str, &str); 23] = [
     (
         "api_keys_hash_key",
         "INSERT INTO api_keys (id, user_id, name, hash, scopes, audiences, created_at) \
@@ -27,6 +27,7 @@ const VIOLATIONS: [(&str, &str); 22] = [
     ),
     ("api_keys_user_id_fkey", "UPDATE api_keys SET user_id = id"),
     ("audit_events_pkey", "INSERT INTO audit_events SELECT * FROM audit_events"),
+    ("audit_seals_pkey", "INSERT INTO audit_seals SELECT * FROM audit_seals"),
     ("changes_pkey", "INSERT INTO changes SELECT * FROM changes"),
     ("client_assertions_pkey", "INSERT INTO client_assertions SELECT * FROM client_assertions"),
     ("clients_pkey", "UPDATE clients SET client_id = 'default' WHERE client_id = 'app'"),
@@ -83,6 +84,8 @@ async fn set_up(database: Database) -> TestServer {
     let key = "INSERT INTO api_keys (id, user_id, name, hash, scopes, audiences, created_at) \
                SELECT id, user_id, 'a script', secret, 'account', '', created_at FROM sessions";
     server.database().execute(key).await.unwrap();
+    let seal = "INSERT INTO audit_seals (number, last_id) SELECT 0, id FROM users WHERE username = 'maria'";
+    server.database().execute(seal).await.unwrap();
     server
 }
 

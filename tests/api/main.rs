@@ -60,6 +60,7 @@ mod token_explain;
 
 // What holds whatever happens.
 mod after_commit;
+mod audit_seals;
 mod cleanup;
 mod clock_skew;
 mod constraints;

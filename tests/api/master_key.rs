@@ -17,10 +17,10 @@ on_both_engines!(
 
 const ISSUER: [&str; 2] = ["--issuer", "http://id.example"];
 /// 32 bytes of `n`.
-const NEW_KEY: &str = "bm5ubm5ubm5ubm5ubm5ubm5ubm5ubm5ubm5ubm5ubm4";
+pub(crate) const NEW_KEY: &str = "bm5ubm5ubm5ubm5ubm5ubm5ubm5ubm5ubm5ubm5ubm4";
 
 /// Seals the database under [`NEW_KEY`], as an operator does.
-fn rewrap(database: &Database) {
+pub(crate) fn rewrap(database: &Database) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("new.key");
     std::fs::write(&file, NEW_KEY).unwrap();

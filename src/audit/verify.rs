@@ -1,0 +1,182 @@
+//! Verification of the audit log against its seals, in constant memory and beside running servers.
+
+use std::cmp::Ordering;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
+
+use super::{
+    seals::{self, Contents, Seal, SealKey},
+    sql::{self, SealRow},
+};
+use crate::{
+    error::Error,
+    ids::EventId,
+    store::{Store, StoreError, conn, pages::PAGE},
+};
+
+/// The maximum number of differences that a report lists.
+const MOST: usize = 100;
+/// How far the clock of a server may be ahead.
+const AHEAD: TimeDelta = TimeDelta::days(1);
+
+/// The result of a verification.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    /// The number of sealed events, according to the seals.
+    pub sealed: i64,
+    /// The number of seals that cover them.
+    pub seals: i64,
+    /// Where the newest seal ends. `None`: nothing is sealed.
+    pub sealed_until: Option<DateTime<Utc>>,
+    /// The number of events that are not sealed yet.
+    pub unsealed: i64,
+    /// The time of the oldest of them.
+    pub unsealed_since: Option<DateTime<Utc>>,
+    /// Where the chain of seals begins: earlier events were removed by retention.
+    pub removed_before: Option<DateTime<Utc>>,
+    /// The differences between the events and their seals, oldest first.
+    pub differences: Vec<Difference>,
+    /// The number of further differences.
+    pub further_differences: u64,
+}
+
+/// A difference between the events of a span and their seal.
+#[derive(Debug, Serialize)]
+pub struct Difference {
+    /// The kind of difference.
+    pub found: Found,
+    /// The number of events that were added or are missing.
+    pub events: Option<i64>,
+    /// Where the span begins.
+    pub from: DateTime<Utc>,
+    /// Where the span ends.
+    pub to: DateTime<Utc>,
+}
+
+/// The kind of a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Found {
+    /// An event was changed.
+    Changed,
+    /// Events were added.
+    Added,
+    /// Events are missing.
+    Missing,
+    /// The seal itself is missing or was changed.
+    Seal,
+}
+
+/// Verifies all events against their seals.
+pub async fn verify(store: &Store, key: &SealKey, now: DateTime<Utc>) -> Result<Report, Error> {
+    let mut chain = Chain { store, key, last: None, report: Report::default() };
+    let mut after = -1;
+    loop {
+        let mut conn = store.read().await?;
+        let page = conn::all!(conn, SealRow, sql::SEALS, after, PAGE)?;
+        drop(conn);
+        let Some(last) = page.last() else { break };
+        after = last.number;
+        // A span that is only closed has no seal. Anywhere but at the end, the next seal finds that one is missing.
+        for seal in page.into_iter().filter_map(Seal::of) {
+            chain.add(seal).await?;
+        }
+    }
+    chain.finish(now).await
+}
+
+/// The seals that were verified so far.
+struct Chain<'a> {
+    store: &'a Store,
+    key: &'a SealKey,
+    last: Option<Seal>,
+    report: Report,
+}
+
+impl Chain<'_> {
+    async fn add(&mut self, seal: Seal) -> Result<(), Error> {
+        let difference = match &self.last {
+            Some(last) => self.compare(last, &seal).await?.map(|(found, events)| (found, events, last.last_id.time())),
+            None => None,
+        };
+        // Retention removes the seals before a span first, and then the events of the span: that is no difference.
+        let is_removed = difference.is_some() && self.oldest().await?.is_some_and(|oldest| oldest >= seal.number);
+        if self.last.is_none() || is_removed {
+            self.begin(&seal);
+        } else {
+            self.report.seals += 1;
+            self.report.sealed += seal.contents.events;
+            self.report.sealed_until = Some(seal.last_id.time());
+            if let Some((found, events, from)) = difference {
+                self.note(found, events, from, seal.last_id.time());
+            }
+        }
+        self.last = Some(seal);
+        Ok(())
+    }
+
+    /// Begins the chain with an anchor, whose events are gone.
+    fn begin(&mut self, anchor: &Seal) {
+        self.report.removed_before = Some(anchor.last_id.time()).filter(|_| anchor.number > 0);
+        (self.report.seals, self.report.sealed, self.report.sealed_until) = (0, 0, None);
+        if !self.key.verify(anchor) {
+            self.note(Found::Seal, None, seals::beginning().time(), anchor.last_id.time());
+        }
+    }
+
+    /// Compares the events of a span with its seal.
+    async fn compare(&self, last: &Seal, seal: &Seal) -> Result<Option<(Found, Option<i64>)>, Error> {
+        if seal.number != last.number + 1 || seal.previous != last.mac || !self.key.verify(seal) {
+            return Ok(Some((Found::Seal, None)));
+        }
+        let Contents { events, digest } = match seals::contents(self.store, last.last_id, seal.last_id).await {
+            Err(error) if error.is_undecodable() => return Ok(Some((Found::Changed, None))),
+            contents => contents?,
+        };
+        let difference = events - seal.contents.events;
+        Ok(match difference.cmp(&0) {
+            Ordering::Greater => Some((Found::Added, Some(difference))),
+            Ordering::Less => Some((Found::Missing, Some(-difference))),
+            Ordering::Equal if digest != seal.contents.digest => Some((Found::Changed, None)),
+            Ordering::Equal => None,
+        })
+    }
+
+    /// Returns the number of the anchor.
+    async fn oldest(&self) -> Result<Option<i64>, StoreError> {
+        let mut conn = self.store.read().await?;
+        Ok(conn::optional!(conn, (i64,), sql::OLDEST_SEAL)?.map(|(number,)| number))
+    }
+
+    fn note(&mut self, found: Found, events: Option<i64>, from: DateTime<Utc>, to: DateTime<Utc>) {
+        let differences = &mut self.report.differences;
+        if let Some(last) = differences.last_mut().filter(|last| found == Found::Seal && last.found == found)
+            && last.to == from
+        {
+            last.to = to;
+        } else if differences.len() < MOST {
+            differences.push(Difference { found, events, from, to });
+        } else {
+            self.report.further_differences += 1;
+        }
+    }
+
+    /// Counts the events after the last seal.
+    async fn finish(mut self, now: DateTime<Utc>) -> Result<Report, Error> {
+        let last = self.last.as_ref().map_or(seals::beginning(), |seal| seal.last_id);
+        let future = EventId::first_of(now + AHEAD).max(last);
+        let mut conn = self.store.read().await?;
+        let unsealed = conn::scalar!(conn, i64, sql::COUNT_AFTER, last)?;
+        let oldest = conn::optional!(conn, (EventId,), sql::NTH_ID, last, future, 0_i64)?;
+        // No server gives such ids, and no seal would ever cover them.
+        let added = conn::scalar!(conn, i64, sql::COUNT_AFTER, future)?;
+        drop(conn);
+        if added > 0 {
+            self.note(Found::Added, Some(added), last.time(), now);
+        }
+        self.report.unsealed = (unsealed - added).max(0);
+        self.report.unsealed_since = oldest.map(|(id,)| id.time());
+        Ok(self.report)
+    }
+}
