@@ -179,7 +179,7 @@ async fn what_is_otherwise_is_changed(database: Database) {
     // The password is the one from before.
     server.login("maria", PASSWORD).await;
     let member = server.get("/admin/roles/member").bearer(&server.admin().await).send().await.json_with(200);
-    assert_eq!(member["description"], "What every user has");
+    assert_eq!(member["description"], "Every user");
 }
 
 async fn what_the_file_does_not_name_is_removed_when_asked_for(database: Database) {
