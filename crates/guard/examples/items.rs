@@ -6,9 +6,9 @@
 //!
 //! | variable | default | |
 //! |---|---|---|
-//! | `ISSUER` | `http://127.0.0.1:8080` | where grantd is |
-//! | `AUDIENCE` | the issuer | what tokens for this service have in `aud` |
-//! | `LISTEN` | `127.0.0.1:8081` | port 0 takes a free one |
+//! | `ISSUER` | `http://127.0.0.1:8080` | the URL of grantd |
+//! | `AUDIENCE` | the issuer | the `aud` of tokens for this service |
+//! | `LISTEN` | `127.0.0.1:8081` | port 0 selects a free port |
 
 use std::{
     env,
@@ -34,7 +34,7 @@ scopes! {
     ItemsWrite = "items:write";
 }
 
-/// As much as a body may have.
+/// The maximum size of a body.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
 #[actix_web::main]
@@ -62,19 +62,19 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(web::resource("/items").route(web::get().to(list)).route(web::post().to(create)));
 }
 
-/// For everybody who has a valid token.
+/// Requires a valid token.
 async fn protected(caller: Authenticated) -> web::Json<Value> {
     let name = caller.username.as_ref().unwrap_or(&caller.client_id);
     web::Json(json!({"message": format!("Hello, {name}! You are authenticated.")}))
 }
 
-/// For those with the scope `items:read`.
+/// Requires the scope `items:read`.
 async fn list(_: Require<ItemsRead>, items: web::Data<Items>) -> web::Json<Value> {
     web::Json(json!({"items": items.all(), "next_cursor": null}))
 }
 
-/// For those with the scope `items:write`. The body comes as `Payload`, which nobody reads before the token is known to
-/// be good: without one a caller learns nothing about bodies.
+/// Requires the scope `items:write`. The body is a `Payload`, which is read after the token was verified: without a valid token,
+/// a caller gets no errors about the body.
 async fn create(
     _: Require<ItemsWrite>,
     req: HttpRequest,
@@ -86,7 +86,7 @@ async fn create(
     Ok(HttpResponse::Created().json(items.add(&new)))
 }
 
-/// What is there, in memory.
+/// The items, in memory.
 #[derive(Default)]
 struct Items(Mutex<Vec<Item>>);
 
@@ -112,7 +112,7 @@ impl Items {
     }
 }
 
-/// Fields of any type, so that a wrong type is one of the errors that are told together.
+/// Fields of any type, so that wrong types are reported together with other errors.
 #[derive(Deserialize, Validate)]
 #[serde(deny_unknown_fields)]
 struct NewItem {
@@ -160,7 +160,7 @@ async fn json_body<T: DeserializeOwned>(req: &HttpRequest, body: web::Payload) -
     })
 }
 
-/// RFC 9457.
+/// An error response (RFC 9457).
 #[derive(Debug, Serialize)]
 struct Problem {
     r#type: String,
@@ -185,7 +185,7 @@ impl Problem {
 }
 
 impl From<ValidationErrors> for Problem {
-    /// All of them at once, in the order of the fields' names.
+    /// Lists all errors, sorted by field.
     fn from(invalid: ValidationErrors) -> Self {
         let mut problem = Self::new(422, "validation", "Validation failed", "some fields are wrong");
         for (field, errors) in invalid.field_errors() {

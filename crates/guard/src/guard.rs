@@ -172,7 +172,7 @@ impl Guard {
                 }
             };
         }
-        let (claims, key) = self.0.verify_anew(token, now)?;
+        let (claims, key) = self.0.verify_uncached(token, now)?;
         self.0.remembered.insert(digest, token, Arc::clone(&claims), key);
         Ok(claims)
     }
@@ -292,7 +292,7 @@ impl Inner {
     }
 
     /// Verifies a token that is not cached, except for audience and revocations.
-    fn verify_anew(&self, token: &str, now: i64) -> Result<(Arc<Claims>, Arc<Key>), TokenError> {
+    fn verify_uncached(&self, token: &str, now: i64) -> Result<(Arc<Claims>, Arc<Key>), TokenError> {
         let parts = Parts::of(token)?;
         parts.header.check()?;
         let kid = parts.header.kid.as_deref().ok_or(TokenError::NoKeyId)?;

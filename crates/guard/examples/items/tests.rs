@@ -12,14 +12,14 @@ use super::*;
 
 const NOW: i64 = 1_800_000_000;
 
-/// An issuer's key, and a service that knows it.
-struct World {
+/// A service, and the key of its issuer.
+struct Service {
     key: EncodingKey,
     guard: Guard,
     items: web::Data<Items>,
 }
 
-impl World {
+impl Service {
     fn new() -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
         let key = EncodingKey::from_ec_der(pair.to_pkcs8v1().unwrap().as_ref());
@@ -62,26 +62,26 @@ impl World {
 
 #[actix_web::test]
 async fn users_and_clients_are_greeted() {
-    let world = World::new();
+    let service = Service::new();
     for (username, name) in [(Some("alice"), "alice"), (None, "robot")] {
-        let request = TestRequest::get().uri("/protected").insert_header((AUTHORIZATION, world.token("", username)));
+        let request = TestRequest::get().uri("/protected").insert_header((AUTHORIZATION, service.token("", username)));
         let greeting = json!({"message": format!("Hello, {name}! You are authenticated.")});
-        assert_eq!(world.send(request).await, (200, greeting));
+        assert_eq!(service.send(request).await, (200, greeting));
     }
 }
 
 #[actix_web::test]
-async fn what_is_added_is_listed() {
-    let world = World::new();
-    let (status, item) = world.post("application/json; charset=utf-8", r#"{"name": "Brush", "price": 2.5}"#).await;
+async fn added_items_are_listed() {
+    let service = Service::new();
+    let (status, item) = service.post("application/json; charset=utf-8", r#"{"name": "Brush", "price": 2.5}"#).await;
     assert_eq!((status, &item), (201, &json!({"id": 1, "name": "Brush", "price": 2.5})));
-    let request = TestRequest::get().uri("/items").insert_header((AUTHORIZATION, world.token("items:read", None)));
-    assert_eq!(world.send(request).await, (200, json!({"items": [item], "next_cursor": null})));
+    let request = TestRequest::get().uri("/items").insert_header((AUTHORIZATION, service.token("items:read", None)));
+    assert_eq!(service.send(request).await, (200, json!({"items": [item], "next_cursor": null})));
 }
 
 #[actix_web::test]
-async fn all_that_is_wrong_is_told_at_once() {
-    let world = World::new();
+async fn all_invalid_fields_are_reported_together() {
+    let service = Service::new();
     let long = json!({"name": "ä".repeat(101), "price": 0}).to_string();
     for (body, name, price) in [
         ("{}", "required", "required"),
@@ -90,34 +90,34 @@ async fn all_that_is_wrong_is_told_at_once() {
         (r#"{"name": 7, "price": "7"}"#, "format", "format"),
         (&long, "length", "format"),
     ] {
-        let (status, problem) = world.post("application/json", body).await;
+        let (status, problem) = service.post("application/json", body).await;
         assert_eq!((status, &problem["type"]), (422, &json!("/problems/validation")), "{body}");
         let errors: Vec<_> = problem["errors"].as_array().unwrap().iter().map(|e| (&e["field"], &e["code"])).collect();
         assert_eq!(errors, [(&json!("name"), &json!(name)), (&json!("price"), &json!(price))], "{body}");
     }
-    assert!(world.items.all().is_empty());
+    assert!(service.items.all().is_empty());
 }
 
 #[actix_web::test]
-async fn bodies_that_are_none_are_refused() {
-    let world = World::new();
+async fn malformed_bodies_are_refused() {
+    let service = Service::new();
     let good = r#"{"name": "a", "price": 1}"#;
     for body in ["", "{", "[]", r#"["a", 1]"#, "null", r#"{"name":"a","price":1,"x":1}"#, r#"{"name":"a","name":"b"}"#]
     {
-        assert_eq!(world.post("application/json", body).await.0, 400, "{body}");
+        assert_eq!(service.post("application/json", body).await.0, 400, "{body}");
     }
-    assert_eq!(world.post("text/plain", good).await.0, 415);
-    assert_eq!(world.post("application/json", &format!("{good}{}", " ".repeat(70_000))).await.0, 413);
+    assert_eq!(service.post("text/plain", good).await.0, 415);
+    assert_eq!(service.post("application/json", &format!("{good}{}", " ".repeat(70_000))).await.0, 413);
 }
 
 #[actix_web::test]
-async fn the_token_comes_before_the_body() {
-    let world = World::new();
-    for (authorization, status) in [(None, 401), (Some(world.token("items:read", None)), 403)] {
+async fn the_token_is_verified_before_the_body_is_read() {
+    let service = Service::new();
+    for (authorization, status) in [(None, 401), (Some(service.token("items:read", None)), 403)] {
         let mut request = TestRequest::post().uri("/items").set_payload("{");
         if let Some(authorization) = authorization {
             request = request.insert_header((AUTHORIZATION, authorization));
         }
-        assert_eq!(world.send(request).await.0, status);
+        assert_eq!(service.send(request).await.0, status);
     }
 }

@@ -239,7 +239,7 @@ impl Follower {
         let Some(guard) = self.guard.upgrade() else { return Ok(()) };
         self.next_fetch = Instant::now() + SHORT_PAUSE;
         let Some(source) = guard.source() else { return Ok(()) };
-        if !source.fetch_anew(&guard).await {
+        if !source.refetch(&guard).await {
             return Err(FetchError::OtherKeys);
         }
         self.keys = Some(keys);

@@ -226,7 +226,7 @@ impl Source {
     }
 
     /// Fetches the present keys of the issuer, and returns whether it succeeded.
-    async fn fetch_anew(&self, guard: &Guard) -> bool {
+    async fn refetch(&self, guard: &Guard) -> bool {
         // A running fetch may have started before the keys changed, so its result is not enough. One that starts after it
         // is.
         let under_way = self.state().flight.clone();
