@@ -30,7 +30,7 @@ pub struct Passwords {
     recipe: Recipe,
     pool: Pool,
     /// A dummy hash with the parameters in force, for users that do not exist.
-    nobodys: String,
+    dummy_hash: String,
     concurrency: usize,
 }
 
@@ -38,9 +38,9 @@ impl Passwords {
     /// Starts the hash threads.
     pub fn start(config: &HashConfig) -> Result<Self, PasswordsError> {
         let recipe = Recipe::new(config.memory_kib, config.iterations).map_err(|error| error.to_string())?;
-        let nobodys = recipe.phc(&secret::random::<16>()?, &secret::random::<32>()?);
+        let dummy_hash = recipe.phc(&secret::random::<16>()?, &secret::random::<32>()?);
         let pool = Pool::start(config).map_err(|error| error.to_string())?;
-        Ok(Self { recipe, pool, nobodys, concurrency: config.threads.min(config.queue) })
+        Ok(Self { recipe, pool, dummy_hash, concurrency: config.threads.min(config.queue) })
     }
 
     /// Hashes a new password, and returns the PHC string.
@@ -54,7 +54,7 @@ impl Passwords {
     /// that the response time does not reveal it.
     pub async fn verify(&self, password: &Password, user: Option<(UserId, &str)>) -> Result<Verdict, Error> {
         let phc = user.map(|(_, phc)| phc);
-        let stored = hash::Stored::parse(phc.unwrap_or(&self.nobodys)).map_err(|UnusableHash| {
+        let stored = hash::Stored::parse(phc.unwrap_or(&self.dummy_hash)).map_err(|UnusableHash| {
             let id = user.map(|(id, _)| id.to_string()).unwrap_or_default();
             StoreError::impossible("users", &id, "the password hash is not usable")
         })?;

@@ -101,8 +101,7 @@ fn work(jobs: &Receiver<Job>, hashes: &AtomicU64, blocks: usize) {
                 }
             }
         };
-        // Skips the jobs of dropped callers: under load, the threads would otherwise compute hashes that nobody waits
-        // for.
+        // Skips the jobs of dropped callers: under load, the threads would otherwise compute hashes that are not used.
         if job.begun.send(()).is_ok() {
             hashes.fetch_add(1, Ordering::Relaxed);
             let needed = job.recipe.blocks().max(blocks);
