@@ -50,7 +50,7 @@ impl Server {
         let listeners = config.http.listen.iter().map(|address| listen(*address)).collect::<Result<Vec<_>, _>>()?;
         let addresses = addresses(&listeners, &config.http.listen);
         let issuer = addresses.first().map(|address| format!("{scheme}://{address}")).unwrap_or_default();
-        // Before the database is created: a start that fails later has created the administrator, and nobody saw the password.
+        // Before the database is created: a start that fails later would create the administrator without printing the password.
         if let Some(file) = &config.apply {
             apply::check(file)?;
         }

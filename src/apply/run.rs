@@ -188,7 +188,7 @@ async fn create_client(tx: &mut Transaction, client: &DesiredClient, now: DateTi
     let (by, new) = (&Authority::system(), &client.new);
     let secret = client.secret.as_ref().or(client.generated.as_ref());
     if secret.is_none() && new.kind == clients::ClientKind::Confidential {
-        let message = "is required at the start of a server (or secret_file): nobody would see a generated secret";
+        let message = "is required at the start of a server (or secret_file): a generated secret would not be shown";
         return Err(Error::invalid("secret_env", Code::Required, message));
     }
     clients::create(tx, new, secret, by, now).await?;

@@ -48,7 +48,7 @@ pub async fn delete_scope(tx: &mut Transaction, name: &str, by: &Authority, now:
     if scope.built_in {
         return Err(Error::RuleViolation("cannot delete a built-in scope"));
     }
-    // All in one transaction: a role that kept the name would grant the scope again if it is created anew.
+    // All in one transaction: a role that kept the name would grant the scope if it is created again later.
     conn::execute!(tx, sql::DELETE_SCOPE, name)?;
     conn::execute!(tx, sql::REMOVE_SCOPE_FROM_ROLES, name)?;
     tx.roles_changed();
