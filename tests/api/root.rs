@@ -48,7 +48,7 @@ async fn the_icon_is_an_svg() {
 }
 
 #[actix_web::test]
-async fn a_path_with_a_trailing_slash_names_the_path_that_was_meant() {
+async fn errors_for_a_trailing_slash_suggest_the_path_without_it() {
     let server = TestServer::start(Database::sqlite()).await;
     for path in [
         "/token",

@@ -1,4 +1,4 @@
-//! The file of a SQLite database: one server uses it, and it must be there as long as that server runs.
+//! The file of a SQLite database: only one server can use it, and its deletion or replacement is detected.
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
@@ -15,7 +15,7 @@ fn is_refused(url: &str, process: u32) {
 }
 
 #[actix_web::test]
-async fn a_second_server_is_refused_and_commands_are_not() {
+async fn a_second_server_is_refused_but_commands_are_not() {
     let database = Database::sqlite();
     let server = Grantd::start(database.url(), &VARIABLES);
     let before = database.row_counts().await;
@@ -42,7 +42,7 @@ async fn a_second_server_is_refused_and_commands_are_not() {
 }
 
 #[actix_web::test]
-async fn the_lock_ends_with_the_server() {
+async fn the_lock_is_released_when_the_server_ends() {
     let database = Database::sqlite();
     for signal in ["KILL", "TERM"] {
         let mut server = Grantd::start(database.url(), &VARIABLES);
@@ -51,14 +51,14 @@ async fn the_lock_ends_with_the_server() {
         server.wait();
         assert!(database.directory().join("grantd.db.pid").exists());
     }
-    // A longer text of somebody else is replaced.
+    // Other, longer contents are replaced.
     fs::write(database.directory().join("grantd.db.pid"), "4294967295 and more\n").unwrap();
     let server = Grantd::start(database.url(), &VARIABLES);
     is_refused(database.url(), server.id());
 }
 
 #[actix_web::test]
-async fn of_servers_that_start_together_one_serves() {
+async fn of_concurrent_starts_one_succeeds() {
     let database = Database::sqlite();
     // In a directory that does not exist yet, and by two names: the link leads to a file that does not exist yet.
     let data = database.directory().join("data");
@@ -81,12 +81,12 @@ async fn of_servers_that_start_together_one_serves() {
 }
 
 #[actix_web::test]
-async fn a_file_that_was_deleted_or_replaced_is_reported() {
+async fn a_deleted_or_replaced_file_is_reported() {
     for replaced in [false, true] {
         let database = Database::sqlite();
         let mut server = Grantd::start(database.url(), &VARIABLES);
         let ready = async || server.request("GET", "/readyz").send().await;
-        // It stays the same file.
+        // `VACUUM` does not replace the file.
         database.execute("VACUUM").await.unwrap();
         assert_eq!(ready().await.status, 200);
         let path = database.directory().join("grantd.db");
@@ -102,7 +102,7 @@ async fn a_file_that_was_deleted_or_replaced_is_reported() {
             assert!(answer.header("retry-after").parse::<u32>().is_ok_and(|seconds| seconds >= 1));
         }
         assert_eq!(server.request("GET", "/healthz").send().await.status, 200);
-        // Not killed at once: the log has a thread of its own.
+        // Stopped before it is killed, so that the log thread writes all lines.
         server.signal("TERM");
         server.wait();
         let log = server.kill().1;
@@ -114,7 +114,7 @@ async fn a_file_that_was_deleted_or_replaced_is_reported() {
 }
 
 #[actix_web::test]
-async fn a_file_that_was_put_back_is_used_again() {
+async fn a_restored_file_is_used_again() {
     let server = TestServer::start(Database::sqlite()).await;
     let (path, away) = ["grantd.db", "away.db"].map(|name| server.database().directory().join(name)).into();
     fs::rename(&path, &away).unwrap();

@@ -56,7 +56,7 @@ def raises(error, call):
 
 
 def get(url, token=None, data=None):
-    """Status, `WWW-Authenticate` and JSON of an answer."""
+    """Returns status, `WWW-Authenticate` and JSON of a response."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     if data is not None:
         headers["Content-Type"] = "application/json"
@@ -129,8 +129,8 @@ check("Authlib: a wrong password", authlib_names_the_error)
 def metadata_is_valid():
     _, _, metadata = get(f"{ISSUER}/.well-known/oauth-authorization-server")
     equal((metadata["issuer"], metadata["token_endpoint"]), (ISSUER, TOKEN))
-    # The library wants https, which a server on loopback does not have. And the RFC wants response types, but no empty
-    # list: what a server without an authorization endpoint says is wrong either way.
+    # The library requires https, which a server on loopback does not have. And the RFC requires response types, but no empty
+    # list: a server without an authorization endpoint has no valid value.
     secure = json.loads(json.dumps(metadata).replace("http://", "https://"))
     secure["response_types_supported"] = metadata.get("response_types_supported") or ["none"]
     AuthorizationServerMetadata(secure).validate()
@@ -138,7 +138,7 @@ def metadata_is_valid():
 
 check("Authlib: the metadata (RFC 8414)", metadata_is_valid)
 
-# -- clients that act for themselves, and what becomes of their tokens
+# -- client credentials, introspection and revocation
 
 
 def requests_oauthlib_credentials(**options):
@@ -184,7 +184,7 @@ def token(**options):
 
 
 def forged(header=None, claims=None, good=None):
-    """A token with other words under the signature of a good one."""
+    """Returns a token with other contents and the signature of a valid one."""
     part = lambda text: json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     join = lambda value: base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
     head, body, signature = (good or token()).split(".")
@@ -313,7 +313,7 @@ check(
 def docs_log_in_at_grantd():
     flows = get(f"{url}/openapi.json")[2]["components"]["securitySchemes"]["OAuth2PasswordBearer"]["flows"]
     equal(flows["password"]["tokenUrl"], TOKEN)
-    # What the browser asks before Swagger UI's request, from the origin that this server was started with.
+    # The preflight of Swagger UI's request, from the origin that this server was started with.
     origin = "http://127.0.0.1:8000"
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,x-requested-with"}
     request = urllib.request.Request(TOKEN, None, {"Origin": origin} | asked, method="OPTIONS")
@@ -325,7 +325,7 @@ check("examples/fastapi: its /docs log in at grantd", docs_log_in_at_grantd)
 
 
 def difference_is_true():
-    """`tutorial.diff` taken back from main.py gives what it says it was made from; so it applies."""
+    """`tutorial.diff` can be reverted from main.py."""
     folder = EXAMPLES / "fastapi"
     undo = ["git", "apply", "--check", "--reverse", "-p0", folder / "tutorial.diff"]
     done = subprocess.run(undo, cwd=folder, check=False, capture_output=True, text=True)
@@ -379,7 +379,7 @@ def runs(script):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-# The session of README's `token get`: nobody is there to type the password.
+# The session for `token get` in README.md, where no password can be typed.
 subprocess.run(
     ["grantd", "token", "get", "--username", "admin", "--url", ISSUER, "--password-stdin"],
     input=USER["password"], text=True, check=True, stdout=subprocess.DEVNULL, timeout=30,
@@ -406,6 +406,6 @@ def sets_a_password():
 
 check("from-fastapi-users.md: a password is set with the admin API", sets_a_password)
 
-check("the server's log names no password", lambda: equal(USER["password"] in Path("grantd.log").read_text(), False))
+check("the server's log contains no password", lambda: equal(USER["password"] in Path("grantd.log").read_text(), False))
 
 finish()

@@ -1,5 +1,5 @@
-# Sourced by `run`: the sample services answer 200 to the token of alice, whom `grantd serve --demo` makes, without another
-# command. Each gets ISSUER, since the demo listens on a free port here.
+# Sourced by `run`: the sample services accept the token of alice, a user of `grantd serve --demo`, without further set-up. Each
+# gets ISSUER, since the demo listens on a free port here.
 (cd "$root" && cargo build --quiet --locked -p grantd-guard --example items)
 
 "$GRANTD" serve --demo --listen 127.0.0.1:0 >demo.out.log 2>demo.log &
