@@ -4,6 +4,7 @@
 """
 
 import base64
+import functools
 import json
 import os
 import re
@@ -40,7 +41,9 @@ SERVICES = {
     "Express": os.environ["EXPRESS_URL"],
     "examples/express": os.environ["EXPRESS_EXAMPLE_URL"],
     "examples/go": os.environ["GO_EXAMPLE_URL"],
+    "examples/java": os.environ["JAVA_EXAMPLE_URL"],
     "examples/flask": os.environ["FLASK_EXAMPLE_URL"],
+    "examples/django": os.environ["DJANGO_EXAMPLE_URL"],
 }
 FASTAPI_EXAMPLE = os.environ["FASTAPI_EXAMPLE_URL"]
 ROOT = Path(__file__).parents[2]
@@ -179,7 +182,9 @@ javascript("openid-client.mjs")
 # -- verifiers
 
 
+@functools.cache
 def token(**options):
+    """A token, one for all checks with the same options."""
     return authlib(**options)[1]["access_token"]
 
 
@@ -401,7 +406,7 @@ def sets_a_password():
     script = 'from set_password import set_password; set_password("ann@example.com", "correct horse battery")'
     environment = os.environ | {"PASSWORD_RESET_SECRET": secret}
     subprocess.run([sys.executable, "-c", script], check=True, env=environment, timeout=30)
-    token(user={"username": "ann@example.com", "password": "correct horse battery"})
+    authlib(user={"username": "ann@example.com", "password": "correct horse battery"})
 
 
 check("from-fastapi-users.md: a password is set with the admin API", sets_a_password)
