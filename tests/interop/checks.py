@@ -24,6 +24,7 @@ from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
 from authlib.oauth2.rfc9068 import JWTBearerTokenValidator
 from checking import check, count, equal, finish
 from joserfc.jwk import KeySet
+from key_fetches import check_key_fetches
 from oauthlib.oauth2 import BackendApplicationClient, InvalidGrantError, LegacyApplicationClient
 from requests_oauthlib import OAuth2Session
 
@@ -288,6 +289,10 @@ for name, url in SERVICES.items():
         lambda: answers(items, 403, token(scope="account"), challenge='error="insufficient_scope"'),
     )
     check(f"{name}: 403 without the scope to write", lambda: answers(items, 403, token(scope="items:read"), item))
+
+for name, url in SERVICES.items():
+    check_key_fetches(name, f"{url}/items")
+check_key_fetches("examples/fastapi", f"{FASTAPI_EXAMPLE}/status/")
 
 url, mine, bad = FASTAPI_EXAMPLE, f"{FASTAPI_EXAMPLE}/users/me/items/", 'error="invalid_token"'
 check(
