@@ -4,6 +4,7 @@
 """
 
 import base64
+import functools
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
 from authlib.oauth2.rfc9068 import JWTBearerTokenValidator
 from checking import check, count, equal, finish
 from joserfc.jwk import KeySet
+from key_fetches import check_key_fetches
 from oauthlib.oauth2 import BackendApplicationClient, InvalidGrantError, LegacyApplicationClient
 from requests_oauthlib import OAuth2Session
 
@@ -40,7 +42,9 @@ SERVICES = {
     "Express": os.environ["EXPRESS_URL"],
     "examples/express": os.environ["EXPRESS_EXAMPLE_URL"],
     "examples/go": os.environ["GO_EXAMPLE_URL"],
+    "examples/java": os.environ["JAVA_EXAMPLE_URL"],
     "examples/flask": os.environ["FLASK_EXAMPLE_URL"],
+    "examples/django": os.environ["DJANGO_EXAMPLE_URL"],
 }
 FASTAPI_EXAMPLE = os.environ["FASTAPI_EXAMPLE_URL"]
 ROOT = Path(__file__).parents[2]
@@ -179,7 +183,9 @@ javascript("openid-client.mjs")
 # -- verifiers
 
 
+@functools.cache
 def token(**options):
+    """A token, one for all checks with the same options."""
     return authlib(**options)[1]["access_token"]
 
 
@@ -283,6 +289,10 @@ for name, url in SERVICES.items():
         lambda: answers(items, 403, token(scope="account"), challenge='error="insufficient_scope"'),
     )
     check(f"{name}: 403 without the scope to write", lambda: answers(items, 403, token(scope="items:read"), item))
+
+for name, url in SERVICES.items():
+    check_key_fetches(name, f"{url}/items")
+check_key_fetches("examples/fastapi", f"{FASTAPI_EXAMPLE}/status/")
 
 url, mine, bad = FASTAPI_EXAMPLE, f"{FASTAPI_EXAMPLE}/users/me/items/", 'error="invalid_token"'
 check(
@@ -401,7 +411,7 @@ def sets_a_password():
     script = 'from set_password import set_password; set_password("ann@example.com", "correct horse battery")'
     environment = os.environ | {"PASSWORD_RESET_SECRET": secret}
     subprocess.run([sys.executable, "-c", script], check=True, env=environment, timeout=30)
-    token(user={"username": "ann@example.com", "password": "correct horse battery"})
+    authlib(user={"username": "ann@example.com", "password": "correct horse battery"})
 
 
 check("from-fastapi-users.md: a password is set with the admin API", sets_a_password)
