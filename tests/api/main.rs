@@ -41,6 +41,7 @@ mod verify;
 // What operators see.
 mod apply;
 mod apply_at_start;
+mod apply_errors;
 mod cli;
 mod cli_database;
 mod cli_delete;
