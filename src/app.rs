@@ -15,7 +15,7 @@ use secrecy::ExposeSecret as _;
 use tokio::sync::watch;
 
 use crate::{
-    apply::{self, ApplyError},
+    apply::{self, ApplyError, DesiredState},
     bootstrap::{self, FirstStart},
     clients::{self, Clients},
     clock::Clock,
@@ -166,18 +166,18 @@ fn listen_problem(address: SocketAddr, error: &io::Error) -> String {
 }
 
 impl App {
-    /// Opens and migrates the database, and sets up an empty one. `issuer` is the default for the setting.
-    pub async fn start(config: Config, issuer: String, clock: Clock) -> Result<(Self, Option<FirstStart>), StartError> {
+    /// Opens and migrates the database, and sets up an empty one.
+    pub async fn start(config: Config, clock: Clock) -> Result<(Self, Option<FirstStart>), StartError> {
         if let DatabaseUrl::Sqlite(file) = &config.database.url {
             make_file(file)?;
         }
         let store = Store::open(&config.database, clock.clone()).await?;
-        Self::with_store(store, config, issuer, clock).await
+        Self::with_store(store, config, clock).await
     }
 
     /// Opens a database that was set up by an earlier start. Creates no file, no key and no administrator:
     /// [`StartError::NoDatabase`] where there is nothing to open.
-    pub async fn open(config: Config, issuer: String, clock: Clock) -> Result<Self, StartError> {
+    pub async fn open(config: Config, clock: Clock) -> Result<Self, StartError> {
         if !store::exists(&config.database).await? {
             return Err(StartError::NoDatabase);
         }
@@ -187,16 +187,11 @@ impl App {
             store.close().await;
             return Err(StartError::NoDatabase);
         }
-        let (app, _first) = Self::with_store(store, config, issuer, clock).await?;
+        let (app, _first) = Self::with_store(store, config, clock).await?;
         Ok(app)
     }
 
-    async fn with_store(
-        store: Store,
-        config: Config,
-        issuer: String,
-        clock: Clock,
-    ) -> Result<(Self, Option<FirstStart>), StartError> {
+    async fn with_store(store: Store, config: Config, clock: Clock) -> Result<(Self, Option<FirstStart>), StartError> {
         let now = clock.now();
         let master_key = match &config.master_key {
             MasterKeySource::Given(key) => key.clone(),
@@ -209,7 +204,7 @@ impl App {
         let first =
             bootstrap::first_start(&store, &passwords, &config.bootstrap, now).await.map_err(StartError::Setup)?;
 
-        let issuer = config.http.issuer.clone().unwrap_or(issuer);
+        let issuer = config.issuer();
         let audience = config.tokens.audience.as_ref().unwrap_or(&issuer).parse::<Audience>();
         let audience = audience.map_err(|error| StartError::Audience(error.message))?;
         let of_guard = clock.clone();
@@ -260,15 +255,17 @@ impl App {
         Ok(done)
     }
 
-    /// Applies the set-up file of the settings.
-    pub(crate) async fn apply_file(&self) -> Result<(), ApplyError> {
-        let Some(file) = &self.config.apply else { return Ok(()) };
-        let options = apply::Options { given_secrets: true, ..apply::Options::default() };
-        let changes = match apply::prepare(&self.store, &self.passwords, file, options).await? {
-            Some(prepared) => self.write(async |tx| prepared.apply(tx, self.now()).await).await?,
+    /// Applies a set-up file.
+    pub(crate) async fn apply(&self, desired: &DesiredState) -> Result<(), ApplyError> {
+        let changes = match apply::prepare(&self.store, &self.passwords, desired).await? {
+            Some(prepared) => {
+                let done = self.write(async |tx| prepared.apply(tx, self.now()).await).await;
+                done.map_err(|error| prepared.explain(error))?
+            }
             None => Vec::new(),
         };
-        tracing::info!(file = %file.display(), changes = changes.len(), "the set-up file was applied");
+        let file = self.config.apply.as_deref().unwrap_or(Path::new("")).display();
+        tracing::info!(%file, changes = changes.len(), "the set-up file was applied");
         Ok(())
     }
 

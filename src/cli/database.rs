@@ -9,7 +9,9 @@ use super::{Outcome, serve};
 use crate::{
     app::{App, StartError},
     clock::Clock,
-    config::{self, Config, DatabaseUrl, DotEnv, Settings},
+    config::{self, DatabaseUrl, DotEnv, Settings},
+    names::Username,
+    store,
 };
 
 /// The database of the settings. Commands use it as the server does, whether a server is running or not.
@@ -23,19 +25,26 @@ impl Database<'_> {
     /// Runs a command on an existing database. Where there is none, creates nothing and says which was looked for.
     pub(super) fn run(&self, work: impl AsyncFnOnce(&App) -> Outcome) -> Outcome {
         let config = self.settings.check()?;
-        let (issuer, url) = (issuer(&config), config.database.url.clone());
+        let url = config.database.url.clone();
         System::new().block_on(async {
-            let app = App::open(config, issuer, Clock::system()).await;
+            let app = App::open(config, Clock::system()).await;
             run_and_close(&app.map_err(|error| self.explain(error, &url))?, work).await
         })
     }
 
-    /// Runs a command on the database, which is created if it does not exist.
-    pub(super) fn create_and_run(&self, work: impl AsyncFnOnce(&App) -> Outcome) -> Outcome {
+    /// Runs a command on the database, which is created if it does not exist and `check_new` agrees, which gets the name of
+    /// the administrator that would be created.
+    pub(super) fn create_and_run(
+        &self,
+        check_new: impl FnOnce(Option<&Username>) -> Outcome,
+        work: impl AsyncFnOnce(&App) -> Outcome,
+    ) -> Outcome {
         let config = self.settings.check()?;
-        let issuer = issuer(&config);
         System::new().block_on(async {
-            let (app, first) = App::start(config, issuer, Clock::system()).await?;
+            if !store::exists(&config.database).await.map_err(StartError::Store)? {
+                check_new(config.bootstrap.administrator())?;
+            }
+            let (app, first) = App::start(config, Clock::system()).await?;
             if let Some(first) = first {
                 eprintln!("{}", serve::first_start_text(&first, &app.issuer));
             }
@@ -68,10 +77,6 @@ impl Database<'_> {
             _ => format!("the default of {name}"),
         }
     }
-}
-
-fn issuer(config: &Config) -> String {
-    config.http.listen.first().map(|address| format!("http://{address}")).unwrap_or_default()
 }
 
 async fn run_and_close(app: &App, work: impl AsyncFnOnce(&App) -> Outcome) -> Outcome {

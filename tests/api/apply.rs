@@ -11,7 +11,6 @@ on_both_engines!(
     a_dry_run_reports_changes_without_making_them,
     differences_are_changed,
     prune_deletes_what_the_file_does_not_list,
-    an_error_in_the_last_entry_rolls_back_everything,
     the_last_administrator_cannot_be_removed,
     secrets_come_from_variables_or_files,
     an_export_can_be_applied_to_this_and_other_databases,
@@ -21,7 +20,7 @@ on_both_engines!(
 pub(crate) const EXAMPLE: &str = include_str!("../../deploy/grantd.example.toml");
 
 /// Runs `grantd apply` with a file on standard input.
-fn apply(database: &Database, file: &str, flags: &[&str], variables: &[(&str, &str)]) -> Output {
+pub(crate) fn apply(database: &Database, file: &str, flags: &[&str], variables: &[(&str, &str)]) -> Output {
     grantd(database.url(), &[&["apply", "/dev/stdin", "--json"], flags].concat(), file, variables)
 }
 
@@ -34,7 +33,7 @@ fn applied(database: &Database, file: &str, flags: &[&str], variables: &[(&str, 
 }
 
 /// Returns a line for each change, such as `create user maria` or `change role editor scopes`.
-fn lines(changes: &[Value]) -> Vec<String> {
+pub(crate) fn lines(changes: &[Value]) -> Vec<String> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let line = |change: &Value| {
         let fields = change["fields"].as_array().unwrap().iter().map(text);
@@ -45,13 +44,13 @@ fn lines(changes: &[Value]) -> Vec<String> {
 
 /// Applies a file, which must be refused. Returns the error message.
 #[track_caller]
-fn refused(database: &Database, file: &str, flags: &[&str], variables: &[(&str, &str)]) -> String {
+pub(crate) fn refused(database: &Database, file: &str, flags: &[&str], variables: &[(&str, &str)]) -> String {
     let output = apply(database, file, flags, variables);
     assert!(output.status.code() == Some(1) && output.stdout.is_empty(), "{output:?}");
     String::from_utf8(output.stderr).unwrap()
 }
 
-fn set_up(database: &Database) {
+pub(crate) fn set_up(database: &Database) {
     let output = grantd(database.url(), &["migrate"], "", &[("GRANTD_ADMIN_PASSWORD", ADMIN_PASSWORD)]);
     assert!(output.status.success(), "{output:?}");
 }
@@ -206,48 +205,6 @@ async fn prune_deletes_what_the_file_does_not_list(database: Database) {
     let why = refused(&database, named, &["--prune"], &[]);
     assert!(why.contains("roles[0].scopes: the file has no scope b"), "{why}");
     assert!(why.contains("users[0].roles: the file has no role r"), "{why}");
-}
-
-async fn an_error_in_the_last_entry_rolls_back_everything(database: Database) {
-    set_up(&database);
-    let before = traces(&database).await;
-    let variables = [("NIGHTLY_SECRET", new_secret()), ("MARIAS_PASSWORD", PASSWORD.to_owned())];
-    let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
-    let last = |entry: &str| format!("{EXAMPLE}[[users]]\npassword_env = 'MARIAS_PASSWORD'\n{entry}\n");
-    for (entry, problem) in [
-        ("username = 'joe'\nroles = ['nobody']", "users[1].roles: role nobody does not exist"),
-        ("username = 'joe'\nemail = 'MARIA@example.com'", "users[1].email: is already taken"),
-        ("username = 'joe@example.com'", "users[1].username: a username with @"),
-        ("username = 'joe'\ndisplay_name = ''", "users[1].display_name: must have"),
-        ("username = 'MARIA'", "users[1].username: maria is there twice"),
-        ("username = 'joe'\npassword_file = '/x'", "users[1].password_file: only one of"),
-        ("username = 'joe'\nemail = 'nowhere'", "users[1].email: must be an email address"),
-        ("username = 'joe'\npassword = 'a secret at a wrong place'", "line 46, users[1].password: unknown field"),
-        ("username = 'joe'\nroles = 'a secret at a wrong place", "line 46: "),
-        ("username = 'joe'\n[[roles]]\nname = 'admin'\nscopes = []", "roles[1].name: the role admin"),
-        ("username = 'joe'\n[[roles]]\nname = 'member'\nscopes = []", "roles[1]: cannot remove the scope account"),
-        ("username = 'joe'\n[[scopes]]\nname = 'a/b'", "scopes[2].name: must not contain a slash"),
-        ("username = 'joe'\n[[clients]]\nclient_id = 'x1'", "clients[2]: missing field `name`"),
-    ] {
-        let why = refused(&database, &last(entry), &[], &variables);
-        assert!(why.contains(problem) && !why.contains("wrong place"), "{entry}: {why}");
-    }
-    // All errors are reported together.
-    let why = refused(&database, &last("username = 'joe'"), &[], &[("NIGHTLY_SECRET", "grs_x")]);
-    assert!(why.contains("clients[1].secret_env: does not hold"), "{why}");
-    let why = refused(&database, &last("username = 'joe'"), &[], &variables[..1]);
-    for index in [0, 1] {
-        assert!(
-            why.contains(&format!("users[{index}].password_env: the variable MARIAS_PASSWORD is not set")),
-            "{why}"
-        );
-    }
-    let kind = "[[clients]]\nclient_id = 'default'\nname = 'D'\ntype = 'confidential'\ngrant_types = ['password']\nscopes = []\n";
-    let why = refused(&database, kind, &[], &[]);
-    assert!(why.contains("clients[0].type: default is public"), "{why}");
-    let output = grantd(database.url(), &["apply", "/nowhere/grantd.toml"], "", &[]);
-    assert!(String::from_utf8(output.stderr).unwrap().contains("/nowhere/grantd.toml cannot be read"));
-    assert_eq!(traces(&database).await, before);
 }
 
 async fn the_last_administrator_cannot_be_removed(database: Database) {

@@ -52,12 +52,15 @@ async fn the_file_is_applied_at_start(database: Database) {
         String::from_utf8(output.stderr).unwrap()
     };
     let why = refusal("[[users]]\nusername = 'joe'\n");
-    assert!(why.contains("GRANTD_APPLY: users[0].password_env: is required"), "{why}");
+    assert!(why.contains(&format!("GRANTD_APPLY: {path}: users[0].password_env: is required")), "{why}");
     // A generated secret would not be shown anywhere.
     let why = refusal(&EXAMPLE.replace("nightly", "daily").replace("secret_env", "# secret_env"));
-    assert!(why.contains("GRANTD_APPLY: clients[1].secret_env: is required at the start of a server"), "{why}");
+    assert!(
+        why.contains(&format!("GRANTD_APPLY: {path}: clients[1].secret_env: is required at the start of a server")),
+        "{why}"
+    );
     let why = refusal("no TOML");
-    assert!(why.contains("GRANTD_APPLY: line 1: "), "{why}");
+    assert!(why.contains(&format!("GRANTD_APPLY: {path}: line 1: ")), "{why}");
     assert_eq!(traces(&database).await, before);
 }
 
@@ -74,4 +77,38 @@ async fn a_file_that_cannot_be_applied_creates_no_database() {
         // If the database existed, the next start would not print the administrator's password.
         assert!(!database.directory().join("master.key").exists(), "{file}");
     }
+}
+
+#[actix_web::test]
+async fn a_new_database_is_not_created_where_something_is_missing_for_it() {
+    let database = Database::sqlite();
+    let file = database.directory().join("grantd.toml");
+    let path = file.to_str().unwrap();
+    // The first start creates `admin` itself, and the role `nobody` does not exist.
+    std::fs::write(&file, format!("{EXAMPLE}[[users]]\nusername = 'Admin'\nroles = ['admin', 'nobody']\n")).unwrap();
+    for (arguments, variables) in [(&["serve"][..], &[("GRANTD_APPLY", path)][..]), (&["apply", path], &[])] {
+        let output = grantd(database.url(), arguments, "", variables);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && output.stdout.is_empty(), "{said}");
+        let (first, rest) = said.split_once('\n').unwrap();
+        assert!(first.ends_with(&format!("{path}: 3 errors:")), "{said}");
+        for problem in [
+            "clients[1].secret_env: the variable",
+            "users[0].password_env: the variable",
+            "users[1].roles: role nobody",
+        ] {
+            assert!(rest.contains(problem), "{problem}: {said}");
+        }
+        assert!(!database.directory().join("grantd.db").exists() && !database.directory().join("master.key").exists());
+    }
+    // Nobody would see a secret that a server generates.
+    std::fs::write(&file, EXAMPLE.replace("secret_env", "# secret_env")).unwrap();
+    let variables = [("GRANTD_APPLY", path), ("MARIAS_PASSWORD", PASSWORD)];
+    let said = String::from_utf8(grantd(database.url(), &["serve"], "", &variables).stderr).unwrap();
+    assert!(said.contains("clients[1].secret_env: is required at the start"), "{said}");
+    assert!(!database.directory().join("grantd.db").exists());
+    // `apply` prints it. Then the users exist, and need no variables.
+    let output = grantd(database.url(), &["apply", path], "", &variables[1..]);
+    assert!(output.status.success(), "{output:?}");
+    drop(Grantd::start(database.url(), &[("GRANTD_APPLY", path)]));
 }

@@ -226,6 +226,8 @@ async fn the_command_line_lists_the_same_events(database: Database) {
     let lines: Vec<&str> = table.lines().collect();
     assert!(lines[0].trim_start().starts_with("at ") && lines[1].contains("2026-01-31T12:00:01Z"), "{table}");
     assert!(lines[1].contains("login") && lines[1].contains("session="), "{table}");
+    let request = json(&["--limit", "1"])[0]["request_id"].as_str().unwrap().to_owned();
+    assert!(lines[1].contains(&format!("request_id={request}")) && !lines[1].contains("command line"), "{table}");
     for wrong in [["--kind", "nothing"], ["--since", "yesterday"], ["--limit", "0"]] {
         let output = run(&wrong);
         assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{wrong:?}");

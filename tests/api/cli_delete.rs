@@ -94,6 +94,17 @@ async fn without_a_terminal_yes_is_required(database: Database) {
         assert!(code == Some(1) && said.contains("--yes") && said.contains(arguments[2]), "{arguments:?}: {said}");
     }
     assert_eq!(database.row_counts().await, before);
+    // Refused before anything is asked.
+    for (built_in, why) in [
+        (["role", "delete", "admin"], "cannot delete a built-in role"),
+        (["scope", "delete", "account"], "cannot delete a built-in scope"),
+        (["client", "delete", "default"], "cannot delete the client default; disable it instead"),
+    ] {
+        for flags in [&[][..], &["--yes"], &["--json"]] {
+            let refused = failure(&database, &[&built_in[..], flags].concat(), "");
+            assert_eq!(refused, (Some(1), format!("error: {why}\n")), "{built_in:?}");
+        }
+    }
     for arguments in &commands {
         let unknown = [arguments[0], arguments[1], "nothing", "--yes"];
         let (code, said) = failure(&database, &unknown, "");

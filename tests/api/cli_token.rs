@@ -2,15 +2,17 @@
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
+    net::TcpListener,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::Output,
+    process::{Command, Output, Stdio},
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{ADMIN_PASSWORD, Database, TestServer, grantd};
+use crate::harness::{ADMIN_PASSWORD, Database, GRANTD, TestServer, grantd};
 
 /// A user of the machine, with a home directory and a server's URL.
 struct Person {
@@ -165,6 +167,44 @@ async fn logout_ends_the_session_and_removes_it_from_the_cache() {
     assert_eq!(status(&server, &token).await, 401);
     assert_eq!(person.entries(), Vec::<PathBuf>::new());
     assert_eq!(person.refused(&AGAIN, "").0, 2);
+}
+
+#[actix_web::test]
+async fn other_processes_do_not_wait_for_a_password_to_be_entered() {
+    let server = TestServer::start(Database::sqlite()).await;
+    let person = Person::at(server.url());
+    let mut asking = Command::new(GRANTD)
+        .env_clear()
+        .env("HOME", person.home.path())
+        .current_dir(person.home.path())
+        .args([&["token"], &LOGIN[..], &["--url", &person.url]].concat())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let token = person.log_in();
+    // It may have found the session already, and be gone.
+    let _ = asking.stdin.take().unwrap().write_all(ADMIN_PASSWORD.as_bytes());
+    let output = asking.wait_with_output().unwrap();
+    // It uses the session of the process that was faster.
+    assert_eq!(String::from_utf8(output.stdout).unwrap().trim_end(), token);
+    assert_eq!(server.database().number("SELECT count(*) FROM sessions").await, 1);
+}
+
+#[test]
+fn a_response_without_an_end_is_no_response_of_grantd() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let person = Person::at(&format!("http://{}", listener.local_addr().unwrap()));
+    let endless = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n").unwrap();
+        // Until the other side closes the connection.
+        while stream.write_all(&[b' '; 4096]).is_ok() {}
+    });
+    let (code, said) = person.refused(&LOGIN, ADMIN_PASSWORD);
+    assert!(code == 1 && said.contains("not as grantd does"), "{said}");
+    endless.join().unwrap();
 }
 
 #[actix_web::test]

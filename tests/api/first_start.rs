@@ -107,7 +107,10 @@ async fn the_password_is_generated_and_printed_once() {
     let printed = server.line_with("password: ");
     let password = password(&printed);
     assert!(password.len() >= 22 && password.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{password}");
-    server.line_with("curl ");
+    let get = format!("grantd token get --url {} --username admin", server.url());
+    assert_eq!(server.line_with(&get).trim(), get);
+    assert_eq!(server.line_with("curl ").trim(), format!("curl {}/users/me -H \"$({get} --header)\"", server.url()));
+    assert!(server.line_with("'password=PASSWORD'").trim().starts_with("curl "));
     server.line_with("/docs");
     let token = server.login(password).await;
     assert_eq!(server.request("GET", "/users/me").bearer(&token).send().await.status, 200);

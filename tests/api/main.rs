@@ -41,6 +41,7 @@ mod verify;
 // For operators: the command line, the settings and the start.
 mod apply;
 mod apply_at_start;
+mod apply_errors;
 mod cli;
 mod cli_database;
 mod cli_delete;

@@ -83,6 +83,16 @@ fn all_invalid_settings_are_reported_together() {
 }
 
 #[test]
+fn a_port_alone_is_one_error_with_the_address_to_write() {
+    let message = config("sqlite:///tmp/x.db", &["--listen", "8080"]).unwrap_err();
+    let problems: Vec<_> = message.lines().skip(1).collect();
+    assert_eq!(problems.len(), 1, "{message}");
+    assert!(problems[0].starts_with("  GRANTD_LISTEN: found \"8080\"; write :8080 "), "{message}");
+    let message = config("sqlite:///tmp/x.db", &["--listen", ""]).unwrap_err();
+    assert!(message.contains("at least one address is needed"), "{message}");
+}
+
+#[test]
 fn invalid_settings_prevent_the_start() {
     let database = Database::sqlite();
     let wrong = [("GRANTD_ACCESS_TOKEN_TTL", "never"), ("GRANTD_HASH_QUEUE", "0")];
@@ -157,7 +167,9 @@ fn env_files_and_secret_files_are_read() {
     let output = run(&both);
     assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("GRANTD_MASTER_KEY"));
     let output = run(&[("GRANTD_ADMIN_PASSWORD_FILE", "/none")]);
-    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("GRANTD_ADMIN_PASSWORD_FILE"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("GRANTD_ADMIN_PASSWORD_FILE"), "{said}");
+    assert!(said.contains("cannot read /none: No such file or directory\n"), "{said}");
 
     // A malformed line is an error with its number, without its text.
     let wrong_lines = [
