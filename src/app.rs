@@ -27,7 +27,7 @@ use crate::{
     roles,
     secret::{self, MasterKey, NoRandomness},
     sessions::{RefreshTokens, Sessions},
-    store::{self, LockError, Store, StoreError, Transaction},
+    store::{self, LockError, Store, StoreError, Transaction, WalError},
     sync::SyncState,
     users,
 };
@@ -81,6 +81,9 @@ pub enum StartError {
     /// Another server uses the SQLite file, or that cannot be found out.
     #[error("DATABASE_URL: {0}")]
     Lock(#[from] LockError),
+    /// The write-ahead log beside the SQLite file does not belong to it.
+    #[error("DATABASE_URL: {0}")]
+    Wal(#[from] WalError),
     /// The directory of the SQLite file cannot be made.
     #[error("DATABASE_URL: cannot create the directory {}: {error}", path.display())]
     Directory {
@@ -169,6 +172,7 @@ impl App {
     /// Opens and migrates the database, and sets up an empty one. `issuer` is the default for the setting.
     pub async fn start(config: Config, issuer: String, clock: Clock) -> Result<(Self, Option<FirstStart>), StartError> {
         if let DatabaseUrl::Sqlite(file) = &config.database.url {
+            store::check_wal(file)?;
             make_file(file)?;
         }
         let store = Store::open(&config.database, clock.clone()).await?;
@@ -178,6 +182,9 @@ impl App {
     /// Opens a database that was set up by an earlier start. Creates no file, no key and no administrator:
     /// [`StartError::NoDatabase`] where there is nothing to open.
     pub async fn open(config: Config, issuer: String, clock: Clock) -> Result<Self, StartError> {
+        if let DatabaseUrl::Sqlite(file) = &config.database.url {
+            store::check_wal(file)?;
+        }
         if !store::exists(&config.database).await? {
             return Err(StartError::NoDatabase);
         }
