@@ -320,12 +320,20 @@ pub(crate) fn make_directory(file: &Path) -> Result<(), StartError> {
 /// Reads the master key from the file beside the database. Generates the key of a new database, never of one with keys.
 async fn key_beside(path: &Path, store: &Store) -> Result<MasterKey, StartError> {
     let problem = |problem: String| StartError::KeyFile { path: path.to_owned(), problem };
-    if !path.exists() {
+    let is_new = !crate::keys::any(&mut store.read().await?).await?;
+    match (path.exists(), is_new) {
+        // The key may have been prepared. Or the database was lost, which should not pass for a first start.
+        (true, true) => tracing::warn!(
+            "{} was found, and a new database was created beside it. If there was a database before, stop the server and \
+             restore it from your backup",
+            path.display()
+        ),
+        (true, false) => {}
         // A new key cannot open the secrets of the database. Writing it would only hide that the right key is missing.
-        if crate::keys::any(&mut store.read().await?).await? {
-            return Err(StartError::NoMasterKey(path.to_owned()));
+        (false, false) => return Err(StartError::NoMasterKey(path.to_owned())),
+        (false, true) => {
+            write_new_key(path, &MasterKey::generate()?).map_err(|error| problem(error.to_string()))?;
         }
-        write_new_key(path, &MasterKey::generate()?).map_err(|error| problem(error.to_string()))?;
     }
     config::read_master_key(path).map_err(problem)
 }
