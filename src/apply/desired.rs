@@ -129,6 +129,7 @@ fn read_clients(
         let place = Place { section: "clients", index };
         let jwks = jwks(place, &entry, directory).map_err(|error| errors.push(error)).unwrap_or_default();
         let secret = client_secret(place, &entry, directory).map_err(|error| errors.push(error)).unwrap_or_default();
+        // Here and not in the transaction: a repeated transaction must not create another secret than the one that is shown.
         let generated = match (entry.kind, &secret) {
             (ClientKind::Confidential, None) => Some(secret::generate(CLIENT_SECRET)?),
             _ => None,
