@@ -27,7 +27,7 @@ use crate::{
     roles,
     secret::{self, MasterKey, NoRandomness},
     sessions::{RefreshTokens, Sessions},
-    store::{self, LockError, Store, StoreError, Transaction},
+    store::{self, LockError, Store, StoreError, Transaction, WalError},
     sync::SyncState,
     users,
 };
@@ -81,6 +81,9 @@ pub enum StartError {
     /// Another server uses the SQLite file, or that cannot be found out.
     #[error("DATABASE_URL: {0}")]
     Lock(#[from] LockError),
+    /// The write-ahead log beside the SQLite file does not belong to it.
+    #[error("DATABASE_URL: {0}")]
+    Wal(#[from] WalError),
     /// The directory of the SQLite file cannot be made.
     #[error("DATABASE_URL: cannot create the directory {}: {error}", path.display())]
     Directory {
@@ -169,6 +172,7 @@ impl App {
     /// Opens and migrates the database, and sets up an empty one.
     pub async fn start(config: Config, clock: Clock) -> Result<(Self, Option<FirstStart>), StartError> {
         if let DatabaseUrl::Sqlite(file) = &config.database.url {
+            store::check_wal(file)?;
             make_file(file)?;
         }
         let store = Store::open(&config.database, clock.clone()).await?;
@@ -178,6 +182,9 @@ impl App {
     /// Opens a database that was set up by an earlier start. Creates no file, no key and no administrator:
     /// [`StartError::NoDatabase`] where there is nothing to open.
     pub async fn open(config: Config, clock: Clock) -> Result<Self, StartError> {
+        if let DatabaseUrl::Sqlite(file) = &config.database.url {
+            store::check_wal(file)?;
+        }
         if !store::exists(&config.database).await? {
             return Err(StartError::NoDatabase);
         }
@@ -310,12 +317,20 @@ pub(crate) fn make_directory(file: &Path) -> Result<(), StartError> {
 /// Reads the master key from the file beside the database. Generates the key of a new database, never of one with keys.
 async fn key_beside(path: &Path, store: &Store) -> Result<MasterKey, StartError> {
     let problem = |problem: String| StartError::KeyFile { path: path.to_owned(), problem };
-    if !path.exists() {
+    let is_new = !crate::keys::any(&mut store.read().await?).await?;
+    match (path.exists(), is_new) {
+        // The key may have been prepared. Or the database was lost, which should not pass for a first start.
+        (true, true) => tracing::warn!(
+            "{} was found, and a new database was created beside it. If there was a database before, stop the server and \
+             restore it from your backup",
+            path.display()
+        ),
+        (true, false) => {}
         // A new key cannot open the secrets of the database. Writing it would only hide that the right key is missing.
-        if crate::keys::any(&mut store.read().await?).await? {
-            return Err(StartError::NoMasterKey(path.to_owned()));
+        (false, false) => return Err(StartError::NoMasterKey(path.to_owned())),
+        (false, true) => {
+            write_new_key(path, &MasterKey::generate()?).map_err(|error| problem(error.to_string()))?;
         }
-        write_new_key(path, &MasterKey::generate()?).map_err(|error| problem(error.to_string()))?;
     }
     config::read_master_key(path).map_err(problem)
 }

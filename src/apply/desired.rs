@@ -200,6 +200,7 @@ fn read_clients(
         let jwks = jwks(place, &entry, directory).map_err(|error| errors.push(error)).unwrap_or_default();
         let secret =
             client_secret(place, &entry, directory).map_err(|error| secret_errors.push(error)).unwrap_or_default();
+        // Here and not in the transaction: a repeated transaction must not create another secret than the one that is shown.
         let is_visible = !options.given_secrets || jwks.is_some();
         let generated = match (entry.kind, &secret) {
             (ClientKind::Confidential, None) if is_visible => Some(secret::generate(CLIENT_SECRET)?),

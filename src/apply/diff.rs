@@ -263,6 +263,7 @@ async fn of_users<'w>(conn: &mut Conn, desired: Option<&'w [UserEntry]>) -> Resu
     let there = users::list_by_names(conn, &names).await?;
     let there: HashMap<String, User> =
         there.into_iter().map(|user| (user.username.as_str().to_ascii_lowercase(), user)).collect();
+    // Case is ignored, as by the database: `Maria` is a change of `maria`, not a new user, which would be refused.
     let differences = places("users", desired).filter_map(|(place, entry)| {
         let Some(user) = there.get(&lower(entry)) else {
             return Some(Difference::of_entry(place, &entry.username, None, Step::CreateUser(entry)));
@@ -275,6 +276,7 @@ async fn of_users<'w>(conn: &mut Conn, desired: Option<&'w [UserEntry]>) -> Resu
 }
 
 fn user_fields(user: &User, entry: &UserEntry) -> Vec<&'static str> {
+    // Every user has it, named or not: without it the second run of a file would find a difference.
     let member = RoleName::member();
     let roles: BTreeSet<&RoleName> = entry.roles.iter().chain([&member]).collect();
     differing([

@@ -158,6 +158,7 @@ impl Prepared<'_> {
 
     /// Makes all changes, and returns them in order. The comparison is repeated in the transaction, since the database
     /// may have changed since `prepare`.
+    // `&self`: the transaction may be repeated, and must find the same secrets and hashes again.
     pub async fn apply(&self, tx: &mut Transaction, now: DateTime<Utc>) -> Result<Vec<Change>, Error> {
         // Around all steps, so that the check comes last: a file may remove one administrator before it creates the next.
         roles::keep_an_administrator(tx, async |tx| {
@@ -196,6 +197,7 @@ impl Prepared<'_> {
             }
             Step::CreateClient(client) => create_client(tx, client, now).await?,
             Step::ChangeClient { id, patch, secret } => {
+                // Only the secrets that differ get here: to set the same one again would end the grace period of a rotation.
                 clients::patch(tx, id, patch, by, now).await?;
                 if let Some(secret) = secret {
                     clients::set_secret(tx, id, secret, Duration::ZERO, by, now).await?;

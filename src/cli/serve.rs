@@ -21,8 +21,11 @@ use crate::{
 pub(super) async fn serve(config: Config) -> Outcome {
     let _log = telemetry::init(&config.log);
     // Before the addresses are bound: a second server is told about the first one, not about its port.
-    let _lock = lock(&config.database.url)?;
+    let mut lock = lock(&config.database.url)?;
     let server = Server::start(config, Clock::system()).await?;
+    if let Some(lock) = &mut lock {
+        lock.note_files()?;
+    }
     // Before the addresses are printed: a caller that reads them may stop the server at once.
     let signals = Signals::listen()?;
     print(&greeting(&server))?;

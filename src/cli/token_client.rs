@@ -42,6 +42,8 @@ pub(super) enum RequestError {
     Plain { url: String },
     #[error("cannot reach a server at {url}: {reason}. Start it with `grantd serve`, or name another with --url")]
     Unreachable { url: String, reason: String },
+    #[error("the server at {url} does not speak TLS; try http://, which is allowed for a server on this machine")]
+    NotTls { url: String },
     #[error("{error}: {description}{}", hint(error))]
     Refused { error: String, description: String },
     #[error("{url} answered {status}, and not as grantd does: is --url the URL of the server?")]
@@ -160,6 +162,10 @@ fn unreachable(url: &str, error: &reqwest::Error) -> RequestError {
     while let Some(error) = cause {
         reason = error.to_string();
         cause = error.source();
+    }
+    // rustls says what it received, not what that means.
+    if reason.contains("InvalidContentType") {
+        return RequestError::NotTls { url: url.to_owned() };
     }
     RequestError::Unreachable { url: url.to_owned(), reason: reason.to_lowercase() }
 }

@@ -20,6 +20,7 @@ impl Password {
         if text.is_empty() {
             return Err(FieldError::new(field, Code::Required, "is required"));
         }
+        // Before NFC and hashing, whose time grows with the length.
         if text.len() > MAX_BYTES {
             return Err(FieldError::new(field, Code::Length, "must have at most 1,024 bytes"));
         }
@@ -33,6 +34,7 @@ impl Password {
     /// Accepts a new password.
     pub fn chosen(field: &'static str, text: &str) -> Result<Self, FieldError> {
         let password = Self::presented(field, text)?;
+        // Counted in NFC: otherwise it would depend on the keyboard whether a password is long enough.
         if password.0.expose_secret().chars().count() < MIN_CHARACTERS {
             return Err(FieldError::new(field, Code::Length, "must have at least 8 characters"));
         }

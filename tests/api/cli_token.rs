@@ -222,6 +222,9 @@ async fn errors_say_what_to_do() {
     let away = Person::at("http://127.0.0.1:1");
     let (code, said) = away.refused(&LOGIN, ADMIN_PASSWORD);
     assert!(code == 1 && said.contains(&away.url) && said.contains("grantd serve"), "{said}");
+    let without_tls = Person::at(&server.url().replace("http://", "https://"));
+    let (code, said) = without_tls.refused(&LOGIN, ADMIN_PASSWORD);
+    assert!(code == 1 && said.contains("does not speak TLS; try http://") && said.contains(&without_tls.url), "{said}");
     let plain = Person::at("http://192.0.2.1:8080");
     let (code, said) = plain.refused(&LOGIN, ADMIN_PASSWORD);
     assert!(code == 1 && said.contains("https"), "{said}");

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::harness::{ADMIN_PASSWORD, Database, Form, Grantd, on_both_engines};
 
-on_both_engines!(the_log_has_the_start_and_the_reasons_of_refusals);
+on_both_engines!(the_log_has_the_start_and_the_reasons_of_refusals, a_start_on_an_existing_database_logs_one_line);
 
 /// Lines of a log in JSON.
 fn lines(log: &str) -> Vec<Value> {
@@ -61,4 +61,14 @@ async fn the_log_has_the_start_and_the_reasons_of_refusals(database: Database) {
     }
     // Successful requests have no reason.
     assert!(lines.iter().all(|line| line["status"] != 200 || line["reason"] == Value::Null), "{log}");
+}
+
+async fn a_start_on_an_existing_database_logs_one_line(database: Database) {
+    drop(Grantd::start(database.url(), &[]));
+    let mut server = Grantd::start(database.url(), &[]);
+    server.signal("TERM");
+    assert!(server.wait().success());
+    let log = server.kill().1;
+    let messages: Vec<_> = lines(&log).into_iter().map(|line| line["message"].clone()).collect();
+    assert_eq!(messages, ["server started", "shutting down: waiting for requests in progress"], "{log}");
 }

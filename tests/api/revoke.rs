@@ -119,7 +119,13 @@ async fn the_form_and_the_client_are_checked(database: Database) {
     let post = |form: &Form| server.request("POST", "/revoke").form(form);
     post(&Form::of(&[])).send().await.oauth_error(400, "invalid_request");
     post(&form("x").and("token", "y")).send().await.oauth_error(400, "invalid_request");
-    post(&form("x").and("client_id", "nobody")).send().await.oauth_error(401, "invalid_client");
+    let nobody = post(&form("x").and("client_id", "nobody")).send().await.oauth_error(401, "invalid_client");
+    assert_eq!(nobody["error_description"], "the client is unknown or its credentials are wrong");
+    // A request that names no client is the client `default`.
+    server.set_client_disabled("default", true).await;
+    let unnamed = post(&form("x")).send().await.oauth_error(401, "invalid_client");
+    assert_eq!(unnamed["error_description"], "client authentication is required");
+    server.set_client_disabled("default", false).await;
     let json = server.request("POST", "/revoke").body("application/json", "{}").send().await;
     json.oauth_error(400, "invalid_request");
     let large = server.request("POST", "/revoke").form(&form(&"x".repeat(17_000))).send().await;

@@ -91,6 +91,26 @@ async fn a_missing_or_damaged_key_file_is_not_replaced() {
 }
 
 #[actix_web::test]
+async fn a_new_database_beside_a_key_is_created_with_a_warning() {
+    let database = Database::sqlite();
+    let warning = || {
+        let mut server = Grantd::start(database.url(), &[]);
+        server.signal("TERM");
+        server.wait();
+        let log = server.kill().1;
+        log.lines().find(|line| line.contains("a new database was created beside it")).map(str::to_owned)
+    };
+    assert_eq!(warning(), None, "the key is new too");
+    assert_eq!(warning(), None, "the database is there");
+    let key = database.directory().join("master.key");
+    let kept = fs::read_to_string(&key).unwrap();
+    fs::remove_file(database.directory().join("grantd.db")).unwrap();
+    let warning = warning().expect("it is logged");
+    assert!(warning.contains("\"WARN\"") && warning.contains(&key.display().to_string()), "{warning}");
+    assert_eq!(fs::read_to_string(&key).unwrap(), kept);
+}
+
+#[actix_web::test]
 async fn a_public_address_is_refused_without_tls() {
     let database = Database::sqlite();
     let public = ["--listen", "0.0.0.0:0", "--issuer", "https://id.example"];

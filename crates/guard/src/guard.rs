@@ -159,6 +159,7 @@ impl Guard {
     }
 
     fn verify_signed(&self, token: &str, now: i64) -> Result<Arc<Claims>, TokenError> {
+        // Before the digest: otherwise anybody could make the guard hash and decode as much as the HTTP server lets through.
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::TooLong);
         }
@@ -304,6 +305,7 @@ impl Inner {
         if !key.signed(parts.signed, &parts.signature) {
             return Err(TokenError::Signature);
         }
+        // After the signature: nothing of the payload is parsed that the issuer did not sign.
         let claims = parts.claims()?;
         if claims.iss != self.issuer {
             return Err(TokenError::WrongIssuer);
