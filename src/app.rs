@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::{
     api_keys::ApiKeys,
-    apply::{self, ApplyError},
+    apply::{self, ApplyError, DesiredState},
     audit::SealKey,
     bootstrap::{self, FirstStart},
     clients::Clients,
@@ -31,7 +31,7 @@ use crate::{
     secret::{self, MasterKey, NoRandomness},
     series::Series,
     sessions::{RefreshTokens, Sessions},
-    store::{self, LockError, Store, StoreError, Transaction},
+    store::{self, LockError, Store, StoreError, Transaction, WalError},
     sync::SyncState,
     users,
 };
@@ -95,6 +95,9 @@ pub enum StartError {
     /// Another server uses the SQLite file, or that cannot be found out.
     #[error("DATABASE_URL: {0}")]
     Lock(#[from] LockError),
+    /// The write-ahead log beside the SQLite file does not belong to it.
+    #[error("DATABASE_URL: {0}")]
+    Wal(#[from] WalError),
     /// The directory of the SQLite file cannot be made.
     #[error("DATABASE_URL: cannot create the directory {}: {error}", path.display())]
     Directory {
@@ -180,24 +183,34 @@ fn listen_problem(address: SocketAddr, error: &io::Error) -> String {
 }
 
 impl App {
-    /// Opens and migrates the database, and sets up an empty one. `issuer` is the default for the setting.
-    pub async fn start(config: Config, issuer: String, clock: Clock) -> Result<(Self, Option<FirstStart>), StartError> {
-        let issuer = config.http.issuer.clone().unwrap_or(issuer);
-        let passwords = Passwords::start(&config.hash, &config.passwords, &issuer)?;
-        // Before anything is created: a start with another password is then a first start again.
-        if config.bootstrap.admin_password.is_some() && !store::exists(&config.database).await? {
+    /// Opens and migrates the database, and sets up an empty one. `desired`: the set-up file that is applied afterwards.
+    pub async fn start(
+        config: Config,
+        desired: Option<&DesiredState>,
+        clock: Clock,
+    ) -> Result<(Self, Option<FirstStart>), StartError> {
+        let passwords = Passwords::start(&config.hash, &config.passwords, &config.issuer())?;
+        // Before anything is created: a start with another password or file is then a first start again.
+        if !store::exists(&config.database).await? {
             bootstrap::check_password(&passwords, &config.bootstrap).await.map_err(StartError::Setup)?;
+            if let Some(desired) = desired {
+                desired.check_new(&passwords, config.bootstrap.administrator()).await?;
+            }
         }
         if let DatabaseUrl::Sqlite(file) = &config.database.url {
+            store::check_wal(file)?;
             make_file(file)?;
         }
         let store = Store::open(&config.database, clock.clone()).await?;
-        Self::with_store(store, passwords, config, issuer, clock).await
+        Self::with_store(store, passwords, config, clock).await
     }
 
     /// Opens a database that was set up by an earlier start. Creates no file, no key and no administrator:
     /// [`StartError::NoDatabase`] where there is nothing to open.
-    pub async fn open(config: Config, issuer: String, clock: Clock) -> Result<Self, StartError> {
+    pub async fn open(config: Config, clock: Clock) -> Result<Self, StartError> {
+        if let DatabaseUrl::Sqlite(file) = &config.database.url {
+            store::check_wal(file)?;
+        }
         if !store::exists(&config.database).await? {
             return Err(StartError::NoDatabase);
         }
@@ -207,9 +220,8 @@ impl App {
             store.close().await;
             return Err(StartError::NoDatabase);
         }
-        let issuer = config.http.issuer.clone().unwrap_or(issuer);
-        let passwords = Passwords::start(&config.hash, &config.passwords, &issuer)?;
-        let (app, _first) = Self::with_store(store, passwords, config, issuer, clock).await?;
+        let passwords = Passwords::start(&config.hash, &config.passwords, &config.issuer())?;
+        let (app, _first) = Self::with_store(store, passwords, config, clock).await?;
         Ok(app)
     }
 
@@ -217,7 +229,6 @@ impl App {
         store: Store,
         passwords: Passwords,
         config: Config,
-        issuer: String,
         clock: Clock,
     ) -> Result<(Self, Option<FirstStart>), StartError> {
         let now = clock.now();
@@ -232,6 +243,7 @@ impl App {
         let first =
             bootstrap::first_start(&store, &passwords, &config.bootstrap, now).await.map_err(StartError::Setup)?;
 
+        let issuer = config.issuer();
         let audience = config.tokens.audience.as_ref().unwrap_or(&issuer).parse::<Audience>();
         let audience = audience.map_err(|error| StartError::Audience(error.message))?;
         let of_guard = clock.clone();
@@ -287,15 +299,17 @@ impl App {
         Ok(done)
     }
 
-    /// Applies the set-up file of the settings.
-    pub(crate) async fn apply_file(&self) -> Result<(), ApplyError> {
-        let Some(file) = &self.config.apply else { return Ok(()) };
-        let options = apply::Options { given_secrets: true, ..apply::Options::default() };
-        let changes = match apply::prepare(&self.store, &self.passwords, file, options).await? {
-            Some(prepared) => self.write(async |tx| prepared.apply(tx, self.now()).await).await?,
+    /// Applies a set-up file.
+    pub(crate) async fn apply(&self, desired: &DesiredState) -> Result<(), ApplyError> {
+        let changes = match apply::prepare(&self.store, &self.passwords, desired).await? {
+            Some(prepared) => {
+                let done = self.write(async |tx| prepared.apply(tx, self.now()).await).await;
+                done.map_err(|error| prepared.explain(error))?
+            }
             None => Vec::new(),
         };
-        tracing::info!(file = %file.display(), changes = changes.len(), "the set-up file was applied");
+        let file = self.config.apply.as_deref().unwrap_or(Path::new("")).display();
+        tracing::info!(%file, changes = changes.len(), "the set-up file was applied");
         Ok(())
     }
 
@@ -340,12 +354,20 @@ pub(crate) fn make_directory(file: &Path) -> Result<(), StartError> {
 /// Reads the master key from the file beside the database. Generates the key of a new database, never of one with keys.
 async fn key_beside(path: &Path, store: &Store) -> Result<MasterKey, StartError> {
     let problem = |problem: String| StartError::KeyFile { path: path.to_owned(), problem };
-    if !path.exists() {
+    let is_new = !crate::keys::any(&mut store.read().await?).await?;
+    match (path.exists(), is_new) {
+        // The key may have been prepared. Or the database was lost, which should not pass for a first start.
+        (true, true) => tracing::warn!(
+            "{} was found, and a new database was created beside it. If there was a database before, stop the server and \
+             restore it from your backup",
+            path.display()
+        ),
+        (true, false) => {}
         // A new key cannot open the secrets of the database. Writing it would only hide that the right key is missing.
-        if crate::keys::any(&mut store.read().await?).await? {
-            return Err(StartError::NoMasterKey(path.to_owned()));
+        (false, false) => return Err(StartError::NoMasterKey(path.to_owned())),
+        (false, true) => {
+            write_new_key(path, &MasterKey::generate()?).map_err(|error| problem(error.to_string()))?;
         }
-        write_new_key(path, &MasterKey::generate()?).map_err(|error| problem(error.to_string()))?;
     }
     config::read_master_key(path).map_err(problem)
 }

@@ -1,4 +1,4 @@
-//! What the first start of an empty database creates: scopes, roles, the client `default`, an administrator.
+//! The first start on an empty database: creates the built-in scopes and roles, the client `default` and an administrator.
 
 use chrono::{DateTime, Utc};
 use grantd_guard::{Scope, Scopes};
@@ -20,18 +20,18 @@ use crate::{
 /// 24 characters of base62: 142 bits.
 const GENERATED_LENGTH: usize = 24;
 
-/// What a first start created.
+/// The result of a first start.
 #[derive(Debug)]
 pub struct FirstStart {
     /// The administrator's name.
     pub admin_username: Username,
     /// Whether an administrator was created.
     pub admin_made: bool,
-    /// The administrator's password, where it was generated: nothing shows it again.
+    /// The administrator's password, if it was generated. It is not shown again.
     pub admin_password: Option<SecretString>,
 }
 
-/// Creates what every database needs, unless it exists. Of several servers that start together one creates it.
+/// Creates the objects that every database needs, unless they exist. Of several servers that start together, one creates them.
 pub(crate) async fn first_start(
     store: &Store,
     passwords: &Passwords,
@@ -102,7 +102,7 @@ fn built_in_scopes() -> Scopes {
     BUILT_IN_SCOPES.iter().map(|(name, _)| Scope::from_static(name)).collect()
 }
 
-/// `false`: another server did it a moment ago.
+/// Returns `false` if another server has just inserted them.
 async fn insert_scopes_and_roles(conn: &mut Conn, now: DateTime<Utc>) -> Result<bool, Error> {
     for (name, description) in BUILT_IN_SCOPES {
         let description = description.parse::<Description>()?;
@@ -111,8 +111,8 @@ async fn insert_scopes_and_roles(conn: &mut Conn, now: DateTime<Utc>) -> Result<
         }
     }
     let built_in = [
-        (RoleName::admin(), "May do everything", built_in_scopes(), true),
-        (RoleName::member(), "What every user has", [Scope::from_static("account")].into_iter().collect(), false),
+        (RoleName::admin(), "Administrator: all scopes", built_in_scopes(), true),
+        (RoleName::member(), "Every user", [Scope::from_static("account")].into_iter().collect(), false),
     ];
     for (name, description, scopes, every_scope) in &built_in {
         let description = description.parse::<Description>()?;
@@ -125,7 +125,7 @@ async fn insert_scopes_and_roles(conn: &mut Conn, now: DateTime<Utc>) -> Result<
 async fn insert_default_client(conn: &mut Conn, now: DateTime<Utc>) -> Result<(), Error> {
     let client = NewClient {
         client_id: ClientId::default_client(),
-        name: "Requests that name no client".parse()?,
+        name: "Default client".parse()?,
         kind: ClientKind::Public,
         grant_types: [GrantType::Password, GrantType::RefreshToken].into(),
         scopes: built_in_scopes(),

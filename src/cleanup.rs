@@ -56,7 +56,7 @@ pub async fn sweep(
     retention: Duration,
     now: DateTime<Utc>,
 ) -> Result<Swept, Error> {
-    // Each statement acquires the connection anew: SQLite has one for writing, and requests must get it in between.
+    // Each statement acquires the connection again: SQLite has one for writing, and requests must get it in between.
     let (over, more_sessions) = sessions.step(&mut store.write().await?, now).await?;
     let revocations = revocations::delete_expired(&mut store.write().await?, now, BATCH).await?;
     let assertions = clients::delete_expired_assertions(&mut store.write().await?, now, BATCH).await?;

@@ -50,6 +50,14 @@ fn list(fields: &[FieldError]) -> String {
     fields.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
+/// Returns a text without the codes of the operating system, such as ` (os error 2)`, which say no more than the words.
+#[must_use]
+pub fn without_os_codes(text: &str) -> String {
+    let mut parts = text.split(" (os error ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |shown, part| shown + part.split_once(')').map_or(part, |(_code, rest)| rest))
+}
+
 impl Error {
     /// Returns the error of a single invalid field.
     pub fn invalid(field: &'static str, code: Code, message: impl Into<String>) -> Self {
@@ -76,5 +84,17 @@ impl FromStore for Error {
 impl From<crate::secret::NoRandomness> for Error {
     fn from(error: crate::secret::NoRandomness) -> Self {
         Self::Internal(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_os_codes;
+
+    #[test]
+    fn the_words_of_an_error_stay() {
+        let two = format!("a: {}; b: {}.", std::io::Error::from_raw_os_error(2), std::io::Error::from_raw_os_error(13));
+        assert_eq!(without_os_codes(&two), "a: No such file or directory; b: Permission denied.");
+        assert_eq!(without_os_codes("no code"), "no code");
     }
 }

@@ -1,9 +1,9 @@
-//! grantd: a user name and a password go in, a short-lived signed token comes out.
+//! grantd: an OAuth 2.0 token server that exchanges username and password for short-lived signed tokens.
 //!
-//! A request falls one way: `http` finds the handler, extractors authenticate the caller, a feature function knows the rule, and
-//! its statement goes through `store`. Read `http/mod.rs` first: every route is there.
+//! A request passes the modules in one direction: `http` finds the handler, extractors authenticate the caller, a feature function
+//! applies the rules, and its statements go through `store`. Read `http/mod.rs` first: it lists every route.
 
-// The way in. It may know `App`; what is below may not.
+// The way in. Only these modules import `App`.
 pub mod app;
 pub mod cleanup;
 pub mod cli;
@@ -17,7 +17,7 @@ mod sync;
 
 pub use http::openapi::document as openapi;
 
-// Features. They take the parts that they use: `&mut Conn` to read, an open `Transaction` to write.
+// Features. Their functions take what they use: `&mut Conn` to read, an open `Transaction` to write.
 pub mod api_keys;
 pub mod apply;
 pub mod audit;
@@ -31,7 +31,7 @@ pub mod roles;
 pub mod sessions;
 pub mod users;
 
-// The ground. It knows no feature.
+// The ground. It imports no feature.
 pub mod clock;
 pub mod config;
 pub mod error;
@@ -46,7 +46,7 @@ pub mod validation;
 
 mod client_address;
 
-/// Name and text of the statements that must use an index, for the test of their plans.
+/// Returns name and text of the statements that must use an index, for the test of their plans.
 #[doc(hidden)]
 pub fn hot_statements() -> impl Iterator<Item = (&'static str, &'static str)> {
     let users = [users::sql::HOT, roles::sql::HOT, sessions::sql::HOT];

@@ -19,6 +19,7 @@ use crate::{
     clock::Clock,
     config::Config,
     http::{self, tls::Certificate},
+    store,
 };
 
 /// Seconds for requests that are under way when the server is stopped.
@@ -37,32 +38,28 @@ const OPEN_TRANSACTION: Duration = Duration::from_millis(500);
 pub struct Server {
     app: Arc<App>,
     first_start: Option<FirstStart>,
-    addresses: Vec<SocketAddr>,
-    scheme: &'static str,
     certificate: Option<Arc<Certificate>>,
     inner: dev::Server,
 }
 
 impl Server {
     /// Binds the addresses, opens the database and makes what an empty one needs, and what a set-up file says.
-    pub async fn start(config: Config, clock: Clock) -> Result<Self, StartError> {
+    pub async fn start(mut config: Config, clock: Clock) -> Result<Self, StartError> {
         let certificate = match &config.tls.files {
             Some((chain, key)) => Some(Certificate::read(chain, key).map_err(StartError::Tls)?),
             None => None,
         };
-        let scheme = if certificate.is_some() { "https" } else { "http" };
         let listeners = config.http.listen.iter().map(|address| listen(*address)).collect::<Result<Vec<_>, _>>()?;
-        let addresses = addresses(&listeners, &config.http.listen);
-        let issuer = addresses.first().map(|address| format!("{scheme}://{address}")).unwrap_or_default();
-        // Before the database is created: a start that fails later has created the administrator, and nobody saw the password.
-        if let Some(file) = &config.apply {
-            apply::check(file)?;
+        config.http.listen = addresses(&listeners, &config.http.listen);
+        let options = apply::Options { given_secrets: true, ..apply::Options::default() };
+        let desired = config.apply.as_deref().map(|file| apply::DesiredState::read(file, options)).transpose()?;
+        let (app, first_start) = App::start(config, desired.as_ref(), clock).await?;
+        if let Some(desired) = &desired {
+            app.apply(desired).await?;
         }
-        let (app, first_start) = App::start(config, issuer, clock).await?;
-        app.apply_file().await?;
         let app = Arc::new(app);
         let inner = serve(&app, listeners, certificate.as_ref())?;
-        let server = Self { app, first_start, addresses, scheme, certificate, inner };
+        let server = Self { app, first_start, certificate, inner };
         server.log_start();
         Ok(server)
     }
@@ -75,7 +72,7 @@ impl Server {
 
     /// The URLs of all addresses.
     pub fn urls(&self) -> impl Iterator<Item = String> {
-        self.addresses.iter().map(|address| format!("{}://{address}", self.scheme))
+        self.app.config.urls()
     }
 
     /// What the server works with.

@@ -41,8 +41,10 @@ pub struct Log(#[expect(dead_code, reason = "it is there to be dropped")] Worker
 /// Starts the log of this process. A second call has no effect.
 pub fn init(config: &LogConfig) -> Log {
     let filter: Targets = config.filter.parse().unwrap_or_default();
-    // Its lines about workers are of no use to operators.
-    let filter = filter.with_target("actix_server", LevelFilter::WARN);
+    // Lines about workers, and Postgres's notices about tables that exist already, are of no use to operators.
+    let filter = ["actix_server", "sqlx::postgres::notice"]
+        .into_iter()
+        .fold(filter, |filter, target| filter.with_target(target, LevelFilter::WARN));
     let terminal = io::stderr().is_terminal();
     // The log thread writes all queued lines and then flushes. If standard error blocks and the queue is full, lines are dropped:
     // no request waits for the log.
@@ -52,7 +54,9 @@ pub fn init(config: &LogConfig) -> Log {
         LogFormat::Pretty => lines.with_ansi(terminal).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed(),
     };
-    let registry = tracing_subscriber::registry().with(lines.with_filter(filter));
+    // Not `lines.with_filter`: after a question that no event follows, as sqlx asks before a notice, a filter of one layer
+    // drops the next event of the thread too.
+    let registry = tracing_subscriber::registry().with(filter).with(lines);
     // Only a second call fails, and the log of the first one stays.
     let _ = registry.try_init();
     Log(guard)

@@ -1,4 +1,4 @@
-"""What the checks under tests/ share, for Python: counting what passed, and saying what did not."""
+"""Helpers of the checks under tests/ that are in Python: they count passed checks and report failed ones."""
 
 import sys
 
@@ -19,7 +19,7 @@ def check(name, test):
 
 
 def count(printed):
-    """Passes on, and counts, what another script printed as `check` does."""
+    """Prints and counts the output of another script in the format of `check`."""
     global passed, failed
     print(printed, end="")
     passed += printed.count("ok      ")
@@ -31,6 +31,6 @@ def equal(found, expected):
 
 
 def finish():
-    """Says how many passed, and ends with 1 where one failed."""
+    """Prints the counts, and exits with 1 if a check failed."""
     print(f"{passed} passed, {failed} failed")
     sys.exit(failed > 0)

@@ -2,7 +2,7 @@
 //!
 //! A routes file (`src/*/routes.rs`, `src/*/routes/`) belongs to the way in, to `http`, though it lies beside its feature.
 
-#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+#![expect(clippy::unwrap_used, reason = "a failed expectation ends the test")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What may know `App`, and everything below.
+/// Modules that may import `App` and everything below.
 const WAY_IN: [&str; 10] = ["app", "cleanup", "cli", "http", "login", "main", "oauth", "principal", "server", "sync"];
 const FEATURES: [&str; 12] = [
     "api_keys",
@@ -60,14 +60,14 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     nested.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
 }
 
-/// The module that a file counts as.
+/// Returns the module that a file belongs to.
 fn module(relative: &Path) -> String {
     let mut parts = relative.components().map(|part| part.as_os_str().to_str().unwrap().trim_end_matches(".rs"));
     let first = parts.next().unwrap().to_owned();
     if parts.any(|part| part == "routes") { "http".to_owned() } else { first }
 }
 
-/// The modules that a text names after `crate::`, in a list too. (Tests beside the code, from `#[cfg(test)]` on, do not count.)
+/// Returns the modules that follow `crate::` in a text, alone or in a list. (Tests, from `#[cfg(test)]` on, do not count.)
 fn imports(text: &str) -> BTreeSet<String> {
     let code = text.split("#[cfg(test)]").next().unwrap_or_default();
     let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join(" ");
@@ -91,7 +91,7 @@ fn imports(text: &str) -> BTreeSet<String> {
     found
 }
 
-/// The items of a `use` list, up to its closing brace.
+/// Returns the items of a `use` list, up to its closing brace.
 fn top_level(list: &str) -> Vec<&str> {
     let (mut items, mut depth, mut start) = (Vec::new(), 0_usize, 0);
     for (at, c) in list.char_indices() {
@@ -161,7 +161,7 @@ fn no_cycle_has_more_than_three_modules() {
 }
 
 #[test]
-fn statements_stand_in_sql_files_and_in_the_store() {
+fn statements_are_only_in_sql_files_and_in_the_store() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     for file in files(&source) {
         let relative = file.strip_prefix(&source).unwrap();
@@ -170,7 +170,7 @@ fn statements_stand_in_sql_files_and_in_the_store() {
         }
         let text = fs::read_to_string(&file).unwrap();
         for verb in ["\"SELECT ", "\"INSERT ", "\"UPDATE ", "\"DELETE FROM "] {
-            assert!(!text.contains(verb), "{} has a statement that begins with {verb}", relative.display());
+            assert!(!text.contains(verb), "{} has a statement with {verb}", relative.display());
         }
     }
 }

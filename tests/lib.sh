@@ -1,6 +1,5 @@
-# What the scripts under tests/ share, for bash. Sourcing it makes a directory to work in, changes to it, and sees to it
-# that at the end, however that comes, everything started is stopped and the directory is gone. GRANTD is the binary to
-# try; when absent, what `cargo build` made.
+# Helpers of the bash scripts under tests/. Sourcing it creates a working directory, changes to it, and sets a trap that stops
+# everything in `started` and removes the directory on exit. GRANTD is the binary to test, by default that of `cargo build`.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -8,7 +7,7 @@ target=${CARGO_TARGET_DIR:-$root/target}
 export GRANTD=${GRANTD:-$target/debug/grantd}
 [ -x "$GRANTD" ] || (cd "$root" && cargo build --locked)
 
-# checking.py, without a trace of it in the checkout.
+# For checking.py, without compiled files in the checkout.
 export PYTHONPATH=$root/tests PYTHONDONTWRITEBYTECODE=1
 
 work=$(mktemp -d)

@@ -1,4 +1,4 @@
-//! The ceiling of logins: Argon2id and nothing else, on as many threads, each with its own memory that it uses again.
+//! The ceiling of logins: plain Argon2id on the same number of threads, each of which reuses its memory.
 
 use std::{
     thread,
@@ -9,12 +9,12 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 
 use crate::Outcome;
 
-/// Of one hash, in MiB: what grantd takes by default, and is told to take here.
+/// The memory of one hash, in MiB: grantd's default, which is also set explicitly here.
 pub(crate) const MEMORY_MIB: u32 = 19;
-/// Passes over that memory, likewise.
+/// The iterations of one hash, likewise.
 pub(crate) const ITERATIONS: u32 = 2;
 
-/// Hashes per second.
+/// Returns the number of hashes per second.
 pub(crate) fn per_second(threads: usize, window: Duration) -> Outcome<f64> {
     thread::scope(|scope| {
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(|| of_one_thread(window))).collect();
@@ -30,7 +30,7 @@ fn of_one_thread(window: Duration) -> Outcome<f64> {
         let mut out = [0; 32];
         argon2.hash_password_into_with_memory(b"a password", b"16 bytes of salt", &mut out, &mut memory)
     };
-    // The first one meets memory that the system has yet to give.
+    // A warm-up: the first hash includes the allocation of memory.
     hash()?;
     let (began, mut hashes) = (Instant::now(), 0);
     while began.elapsed() < window {

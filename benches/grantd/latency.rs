@@ -1,4 +1,4 @@
-//! How long answers take: at a fixed rate, one after the other, and while others flood the server with logins.
+//! Response times: at a fixed rate, one request at a time, and during a flood of logins.
 
 use std::{
     collections::BTreeMap,
@@ -13,13 +13,13 @@ use std::{
 
 use crate::{Outcome, load::Connection};
 
-/// Enough that one is free whenever a request is due, unless the server stands still.
+/// Enough that one is free whenever a request is due, unless the server stalls.
 const CONNECTIONS: usize = 32;
 
-/// How long the answers take to requests that come at a fixed rate, whether those before were answered or not.
+/// Returns the response times of requests at a fixed rate, regardless of earlier responses (open loop).
 ///
-/// The time counts from when a request was due, not from when it could be sent: a server that stands still for a second
-/// has kept all requests of that second waiting. Threads that block tell the time better than timers of milliseconds.
+/// The time counts from when a request was due, not from when it was sent: a server that stalls for a second has delayed all
+/// requests of that second. Blocking threads are more precise than timers of milliseconds.
 pub(crate) fn at_rate(
     address: SocketAddr,
     request: &[u8],
@@ -48,7 +48,7 @@ pub(crate) fn at_rate(
     })
 }
 
-/// How long the answer to one request takes, when there is no other.
+/// Returns the response time of a single request.
 pub(crate) fn of_one(connection: &mut Connection, request: &[u8], status: u16) -> Outcome<Duration> {
     let began = Instant::now();
     expect(status, connection.call(request)?)?;
@@ -63,7 +63,7 @@ pub(crate) fn expect(status: u16, answer: (u16, &[u8])) -> Outcome<()> {
     Err(format!("the answer is {found} and not {status}: {}", String::from_utf8_lossy(body)).into())
 }
 
-/// Clients that send the next request as soon as the last one is answered, until they are told to stop.
+/// Clients that send a request as soon as the previous one is answered, until they are stopped.
 pub(crate) struct Flood {
     began: Instant,
     stop: Arc<AtomicBool>,
@@ -88,7 +88,7 @@ impl Flood {
         Self { began: Instant::now(), stop, clients }
     }
 
-    /// Lets those who wait have their answer. How many a second came, by status.
+    /// Waits for outstanding responses, and returns the number of responses per second, by status.
     pub(crate) fn stop(self) -> Outcome<BTreeMap<u16, f64>> {
         self.stop.store(true, Ordering::Relaxed);
         let mut sum: BTreeMap<u16, f64> = BTreeMap::new();

@@ -1,7 +1,7 @@
-//! The load generator: HTTP/1.1 on connections that stay open, one request at a time on each.
+//! The load generator: HTTP/1.1 on persistent connections, with one request at a time on each.
 //!
-//! It shares its cores with the server that it measures, so it does as little as it can: a request is bytes that are made
-//! once, and of an answer it reads the status and how long it is.
+//! It shares the cores with the measured server, so it does as little as possible: the bytes of a request are built once, and only
+//! status and length of a response are parsed.
 
 use std::{
     io::{Read as _, Write as _},
@@ -21,27 +21,27 @@ use tokio::{
 
 use crate::{Outcome, plan::Plan};
 
-/// More than any answer here has.
+/// More than the size of any response here.
 const BUFFER: usize = 64 * 1024;
-/// No answer takes so long: what is silent for this time is broken.
+/// The timeout of a response.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Answers are looked at together after this time, as a network card moderates its interrupts. Whoever wakes for each of them
-/// takes the core from the server each time: that would measure the scheduler, and clients elsewhere do not do so.
+/// Responses are read in batches at this interval, like the interrupt moderation of a network card. Waking up for each response
+/// would preempt the server each time and measure the scheduler; real clients run on other machines.
 const GATHERS: Duration = Duration::from_micros(50);
 
-/// A request for a path, with a token or without.
+/// Returns a request for a path, with or without a token.
 pub(crate) fn get(path: &str, token: Option<&str>) -> Vec<u8> {
     let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
     get_with(path, &authorization)
 }
 
-/// A request for a path, with header lines.
+/// Returns a request for a path, with header lines.
 pub(crate) fn get_with(path: &str, headers: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{headers}\r\n").into_bytes()
 }
 
-/// A form, with more header lines.
+/// Returns a request with a form and header lines.
 pub(crate) fn post(path: &str, headers: &str, form: &str) -> Vec<u8> {
     let length = form.len();
     let head = format!("POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{headers}");
@@ -49,12 +49,12 @@ pub(crate) fn post(path: &str, headers: &str, form: &str) -> Vec<u8> {
     format!("{head}{kind}Content-Length: {length}\r\n\r\n{form}").into_bytes()
 }
 
-/// A login by the password grant. What is given here needs no escapes in a form.
+/// Returns a login by the password grant. The arguments must not need escapes.
 pub(crate) fn login(username: &str, password: &str) -> Vec<u8> {
     post("/token", "", &format!("grant_type=password&username={username}&password={password}"))
 }
 
-/// A connection that waits for each answer.
+/// A connection that waits for each response.
 pub(crate) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
@@ -68,7 +68,7 @@ impl Connection {
         Ok(Self { stream, buffer: vec![0; BUFFER] })
     }
 
-    /// Status and body of the answer.
+    /// Sends a request, and returns status and body of the response.
     pub(crate) fn call(&mut self, request: &[u8]) -> Outcome<(u16, &[u8])> {
         self.stream.write_all(request)?;
         let mut filled = 0;
@@ -83,18 +83,18 @@ impl Connection {
     }
 }
 
-/// How many requests a second are answered when so many clients send the next one as soon as the last one is answered.
-/// An answer other than 200 ends the benchmark.
+/// Returns the responses per second if this many clients send a request as soon as the previous one is answered (closed loop). A
+/// status other than 200 ends the benchmark.
 pub(crate) fn per_second(address: SocketAddr, request: &[u8], clients: usize, plan: &Plan) -> Outcome<f64> {
     let all = Arc::new(Clients { address, request: request.into(), answered: 0.into(), stop: false.into() });
-    // As many threads as the server has: one alone could not keep all cores busy.
+    // As many threads as the server has: a single one could not keep all cores busy.
     let shares = (0..plan.threads).map(|nth| (clients + nth) / plan.threads);
     let threads: Vec<_> = shares.map(|share| Arc::clone(&all).spawn(share)).collect();
     thread::sleep(plan.warm_up);
     let (began, before) = (Instant::now(), all.answered.load(Ordering::Relaxed));
     thread::sleep(plan.window);
     let (took, after) = (began.elapsed(), all.answered.load(Ordering::Relaxed));
-    // Who is waiting for an answer gets it: what is measured next shall find the server idle.
+    // Waits for outstanding responses, so that the server is idle for the next measurement.
     all.stop.store(true, Ordering::Relaxed);
     for thread in threads {
         thread.join().map_err(|_| "the load generator panicked")??;
@@ -110,7 +110,7 @@ struct Clients {
 }
 
 impl Clients {
-    /// So many of them, on a thread.
+    /// Runs this many clients on a thread.
     fn spawn(self: Arc<Self>, clients: usize) -> JoinHandle<Outcome<()>> {
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -155,17 +155,17 @@ fn some(read: usize) -> Outcome<usize> {
     if read == 0 { Err("the server closed the connection, or its answer is too long".into()) } else { Ok(read) }
 }
 
-/// What is needed of an answer's head.
+/// The parsed head of a response.
 struct Head {
     status: u16,
-    /// Of the head alone.
+    /// The length of the head.
     length: usize,
-    /// Of head and body.
+    /// The length of head and body.
     whole: usize,
 }
 
 impl Head {
-    /// `None` while there is more to come. An answer without `Content-Length` has no body here.
+    /// Parses a head. `None`: it is incomplete. A response without `Content-Length` has no body here.
     fn parse(bytes: &[u8]) -> Outcome<Option<Self>> {
         let (mut length, mut status, mut body) = (0, None, 0);
         for end in memchr::memchr_iter(b'\n', bytes) {

@@ -1,20 +1,19 @@
-//! The benchmark: what grantd does, beside the ceiling of the machine that it runs on.
+//! The benchmark: the performance of grantd, compared to the ceiling of the machine.
 //!
 //! ```sh
-//! cargo bench --bench grantd                        # twenty minutes; prints a table, writes benches/results/latest.json
-//! cargo bench --bench grantd -- --quick             # a minute: to see that it works, not to compare
+//! cargo bench --bench grantd                        # 20 minutes; prints a table, writes benches/results/latest.json
+//! cargo bench --bench grantd -- --quick             # one minute; a smoke test, not for comparisons
 //! cargo bench --bench grantd -- --engine postgres   # one engine only
 //! ```
 //!
-//! Figures of two runs differ by a tenth or more, so what is compared is measured within one run, in turn, several times,
-//! and the medians count. Everything that answers is a process of its own with the same number of threads.
+//! Figures of two runs differ by 10 % or more, so compared values are measured alternately within one run, and the medians are
+//! reported. Each server is a process of its own, with the same number of threads.
 //!
-//! - `plan.rs`: how long and how often; `measure.rs`: the measurements; `report.rs`: the table, the JSON, the targets
-//! - `load.rs`: the load generator; `latency.rs`: how long answers take; `hashing.rs`: the bare hash
-//! - `tokens.rs`: refreshes, introspections, and how fast the end of a session is known
-//! - `users.rs`: very many users are made, and paged through
-//! - `servers.rs`: grantd and the routes it is compared with; `process.rs`: programs that end when this one does;
-//!   `postgres.rs`: a database of Postgres to measure on
+//! - `plan.rs`: durations and repetitions; `measure.rs`: the measurements; `report.rs`: the table, the JSON, the targets
+//! - `load.rs`: the load generator; `latency.rs`: response times; `hashing.rs`: the bare hash
+//! - `tokens.rs`: refreshes, introspections, and the propagation of the end of a session
+//! - `users.rs`: creation and lists of very many users
+//! - `servers.rs`: grantd and the routes to compare it with; `process.rs`: child processes; `postgres.rs`: a Postgres database
 
 mod hashing;
 mod latency;
@@ -32,14 +31,14 @@ use std::process::ExitCode;
 
 use crate::{measure::Engine, plan::Plan, report::Report};
 
-/// What can go wrong here ends the benchmark, with its reason.
+/// Any error ends the benchmark.
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [servers::SERVE, kind, ref rest @ ..] => servers::serve(kind, rest),
-        // `cargo bench` says so; `cargo test --benches` runs this too, and wants to know only that it can be built.
+        // `cargo bench` passes this argument; `cargo test --benches` does not, and only checks that the benchmark builds.
         _ if args.iter().any(|arg| arg == "--bench") => Plan::of(&args).and_then(|plan| bench(&plan)),
         _ => Ok(()),
     };

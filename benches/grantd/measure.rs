@@ -1,4 +1,4 @@
-//! The measurements, in the order of the table. What is compared takes turns.
+//! The measurements, in the order of the table. Compared measurements alternate.
 
 use std::{
     collections::BTreeMap,
@@ -19,22 +19,22 @@ use crate::{
     tokens, users,
 };
 
-/// Clients of routes, and those who guess passwords.
+/// Clients of routes, and clients that guess passwords.
 const CLIENTS: usize = 64;
-/// Clients that log in as often as they can: enough that no thread that hashes waits for one.
+/// Clients that log in without a pause: enough to keep all hash threads busy.
 const LOGINS: usize = 16;
-/// Requests for `/users/me` where latency counts.
+/// Requests for `/users/me` per second in measurements of latency.
 const PER_SECOND: u32 = 200;
-/// As long as a server may sit still before its memory at rest is read.
+/// How long a server idles before its memory at rest is read.
 const SETTLE: Duration = Duration::from_secs(1);
-/// As long after a flood the memory of the threads that hash must be free.
+/// How long after a flood the memory of the hash threads must be freed.
 const AFTER_FLOOD: Duration = Duration::from_mins(1);
 
-/// Where the data is.
+/// The database engine.
 pub(crate) enum Engine {
-    /// A file.
+    /// A SQLite file.
     Sqlite,
-    /// A server.
+    /// A Postgres database.
     Postgres(Database),
 }
 
@@ -78,7 +78,7 @@ struct Bench<'a> {
     plan: &'a Plan,
     report: &'a mut Report,
     set_up: SetUp,
-    /// The request for `/users/me`.
+    /// A request for `/users/me`.
     me: Vec<u8>,
 }
 
@@ -95,12 +95,12 @@ impl Bench<'_> {
         self.say("start to ready");
         let times = (0..self.plan.starts).map(|_| Ok(grantd.start()?.1)).collect::<Outcome<Vec<_>>>()?;
         let figure = self.figure("from start to ready", median(&milliseconds(&times)), "ms");
-        // Postgres has its share in the time, and has no target.
+        // No target with Postgres, whose time is included.
         self.report.add(if self.engine == "SQLite" { figure.at_most(150.0) } else { figure });
         Ok(())
     }
 
-    /// `/users/me` at a fixed rate: idle, and while others guess passwords; and the memory of both.
+    /// Measures `/users/me` at a fixed rate, idle and during a flood of password guesses, and the memory of both.
     fn flood(&mut self, server: &Server) -> Outcome<()> {
         let (wrong, right) = (load::login(USERNAME, "a-wrong-password"), load::login(USERNAME, PASSWORD));
         thread::sleep(SETTLE);
@@ -144,7 +144,7 @@ impl Bench<'_> {
         }
     }
 
-    /// How many a second were answered, by status: what was hashed (200, 400) shall go on.
+    /// Reports responses per second, by status: hashing (200, 400) must continue.
     fn report_answers(&mut self, what: &str, rounds: &[BTreeMap<u16, f64>]) {
         let mut statuses: Vec<u16> = rounds.iter().flat_map(BTreeMap::keys).copied().collect();
         statuses.sort_unstable();
@@ -206,10 +206,10 @@ impl Bench<'_> {
     }
 
     fn propagation(&mut self, ends: SocketAddr, followed: SocketAddr) -> Outcome<()> {
-        self.say("the end of a session, elsewhere");
+        self.say("propagation of the end of a session");
         let client = (WATCHER, self.set_up.secret.as_str());
         let took = milliseconds(&tokens::propagation(ends, followed, client, self.plan.sessions)?);
-        let what = "from the end of a session to its refusal elsewhere";
+        let what = "from the end of a session to its refusal by a guard";
         self.report.add(self.figure(format!("{what}, p50"), percentile(&took, 50), "ms"));
         self.report.add(self.figure(format!("{what}, p99"), percentile(&took, 99), "ms").at_most(1000.0));
         Ok(())
@@ -218,13 +218,13 @@ impl Bench<'_> {
     fn users(&mut self, grantd: SocketAddr, database: &str) -> Outcome<()> {
         let count = self.plan.users;
         self.say(&format!("{count} users"));
-        let few = Memory::peak_of(|| users::make(database, 0..count / 10, self.plan.threads))?;
+        let few = Memory::peak_of(|| users::create(database, 0..count / 10, self.plan.threads))?;
         let began = Instant::now();
-        let all = Memory::peak_of(|| users::make(database, count / 10..count, self.plan.threads))?;
+        let all = Memory::peak_of(|| users::create(database, count / 10..count, self.plan.threads))?;
         let rate = f64::from(u32::try_from(count - count / 10)?) / began.elapsed().as_secs_f64();
-        self.report.add(self.figure("users made through the store", rate, "/s"));
+        self.report.add(self.figure("users created through the store", rate, "/s"));
         if let (Some(few), Some(all)) = (few, all) {
-            let figure = self.figure("memory of who makes the rest of the users, at most", all, "MiB");
+            let figure = self.figure("peak memory during the creation of the other users", all, "MiB");
             self.report.add(figure.beside("the first tenth", few).at_most(few + 5.0));
         }
         let cursors = users::cursors(database)?;
@@ -237,7 +237,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Whoever tells the two apart by the time knows who has an account.
+    /// A difference in response time would reveal which usernames exist.
     fn login_time(&mut self, grantd: SocketAddr) -> Outcome<()> {
         self.say("unknown user and wrong password");
         let mut connection = Connection::open(grantd)?;

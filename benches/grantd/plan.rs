@@ -1,4 +1,4 @@
-//! How long is measured, and how often.
+//! Durations and repetitions of the measurements.
 
 use std::{thread, time::Duration};
 
@@ -9,13 +9,13 @@ pub(crate) struct Plan {
     pub(crate) quick: bool,
     pub(crate) sqlite: bool,
     pub(crate) postgres: bool,
-    /// Threads that hash, and threads that answer, of every server: one per core.
+    /// Hash threads, and workers, of each server: one per core.
     pub(crate) threads: usize,
-    /// How often the things that are compared take turns.
+    /// How often compared measurements alternate.
     pub(crate) rounds: usize,
     /// How long each turn is measured.
     pub(crate) window: Duration,
-    /// How long each turn runs before that.
+    /// How long each turn warms up before.
     pub(crate) warm_up: Duration,
     /// How long requests come at a fixed rate, per turn.
     pub(crate) steady: Duration,
@@ -48,7 +48,7 @@ impl Plan {
         let mut args = args.iter().map(String::as_str);
         while let Some(arg) = args.next() {
             match arg {
-                // By cargo.
+                // Added by cargo.
                 "--bench" => {}
                 "--quick" => plan.shorten(),
                 "--engine" => match args.next() {

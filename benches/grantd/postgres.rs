@@ -1,6 +1,6 @@
-//! A database of Postgres to measure on: in the server of `TEST_DATABASE_URL`, else in one that is started for this run.
+//! A Postgres database for the measurements: on the server of `TEST_DATABASE_URL`, or else on one that is started for this run.
 //!
-//! What is started writes through to the disk before it answers, as a server in use does.
+//! That server syncs to disk at each commit, as in production.
 
 use std::{
     fs,
@@ -21,10 +21,10 @@ use crate::{
     process::{self, Process},
 };
 
-/// As long as Postgres may take to start.
+/// How long Postgres may take to start.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A database that is dropped with this value.
+/// A database, which is deleted on drop.
 pub(crate) struct Database {
     pub(crate) url: String,
     name: String,
@@ -33,7 +33,7 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// `None`: there is no Postgres here.
+    /// Creates a database. `None`: there is no Postgres.
     pub(crate) fn open() -> Outcome<Option<Self>> {
         let (server, cluster) = match std::env::var("TEST_DATABASE_URL") {
             Ok(url) => (url, None),
@@ -60,7 +60,7 @@ impl Drop for Database {
     }
 }
 
-/// The URL of another database of the same server.
+/// Returns the URL of another database of the same server.
 fn with_name(url: &str, name: &str) -> String {
     let (address, query) = url.split_once('?').map_or((url, None), |(address, query)| (address, Some(query)));
     let host = address.find("://").map_or(0, |at| at + 3);
@@ -78,7 +78,7 @@ fn execute(url: &str, sql: &str) -> Outcome<()> {
     })
 }
 
-/// Where `initdb` and `postgres` are: in PATH, else where Debian puts them, the newest version first.
+/// Returns the directory of `initdb` and `postgres`: in PATH, or else the newest version of Debian's packages.
 fn programs() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut debian: Vec<_> = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().collect();
@@ -89,7 +89,7 @@ fn programs() -> Option<PathBuf> {
         .find(|bin| bin.join("initdb").is_file() && bin.join("postgres").is_file())
 }
 
-/// A server of Postgres with a directory of its own; it is stopped before that goes.
+/// A Postgres server with a directory of its own, which is stopped before the directory is deleted.
 struct Cluster {
     _process: Process,
     _directory: TempDir,
@@ -98,7 +98,7 @@ struct Cluster {
 impl Cluster {
     fn start(programs: &Path) -> Outcome<(String, Self)> {
         let directory = process::directory()?;
-        let user = somebody_else()?;
+        let user = unprivileged_user()?;
         if let Some((uid, gid)) = user {
             chown(directory.path(), Some(uid), Some(gid))?;
         }
@@ -137,8 +137,8 @@ impl Cluster {
     }
 }
 
-/// Postgres refuses to run as root: then it is its own user, or the one who owns nothing.
-fn somebody_else() -> Outcome<Option<(u32, u32)>> {
+/// Returns the user and group to run Postgres as if this process is root: `postgres`, or else `nobody`.
+fn unprivileged_user() -> Outcome<Option<(u32, u32)>> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
     }

@@ -1,4 +1,4 @@
-//! Programs that this one starts, that never outlive it, and what the system knows of them.
+//! Child processes, which end with this process, and their memory.
 
 use std::{
     io,
@@ -12,10 +12,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::Outcome;
 
-/// As long as a program may take to end by itself.
+/// How long a program may take to end after the signal.
 const GRACE: Duration = Duration::from_secs(15);
 
-/// A program that runs until this value is dropped, or this process ends in whatever way.
+/// A program that is ended on drop, and when this process ends, however that happens.
 pub(crate) struct Process {
     child: Child,
     stop: Signal,
@@ -23,9 +23,9 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Takes charge of a child, which `stop` (`TERM` or `INT`) asks to end.
+    /// Takes ownership of a child process, which is ended with the signal `stop` (`TERM` or `INT`).
     pub(crate) fn new(mut child: Child, stop: Signal) -> Outcome<Self> {
-        // A shell that waits at a pipe which nobody else holds: it closes when this process is gone, even if it was killed.
+        // A shell that reads from a pipe of this process: the pipe closes when this process ends, even if it is killed.
         let script = r#"read -r _; kill -s "$1" "$0""#;
         let name = if stop == Signal::INT { "INT" } else { "TERM" };
         let lifeline = Command::new("sh")
@@ -43,23 +43,23 @@ impl Process {
         }
     }
 
-    /// What it holds of the machine's memory. `None` where the system does not say.
+    /// Returns the resident memory. `None`: the system does not report it.
     pub(crate) fn memory(&self) -> Option<Memory> {
         Memory::of(&self.child.id().to_string())
     }
 }
 
-/// In MiB.
+/// Resident memory, in MiB.
 pub(crate) struct Memory {
     pub(crate) now: f64,
-    /// At most so far.
+    /// The peak so far.
     pub(crate) peak: f64,
 }
 
 impl Memory {
-    /// As much as this program held at most while it did something, in MiB.
+    /// Returns the peak memory of this process during `work`, in MiB.
     pub(crate) fn peak_of(work: impl FnOnce() -> Outcome<()>) -> Outcome<Option<f64>> {
-        // Forgets the peak so far (proc(5)).
+        // Resets the peak (proc(5)).
         let forgotten = std::fs::write("/proc/self/clear_refs", "5");
         work()?;
         Ok(forgotten.ok().and_then(|()| Self::of("self")).map(|memory| memory.peak))
@@ -80,7 +80,7 @@ impl Drop for Process {
         if let Err(error) = end(&mut self.child, self.stop) {
             eprintln!("a program that was started could not be ended: {error}");
         }
-        // Last, so that there is no moment at which nobody would end the program.
+        // Last, so that the program is ended even if this process is killed before.
         let _ = self.lifeline.kill().and_then(|()| self.lifeline.wait());
     }
 }
@@ -101,7 +101,7 @@ fn end(child: &mut Child, stop: Signal) -> io::Result<()> {
     child.wait().map(drop)
 }
 
-/// A directory for a database. On the disk: `/tmp` may be memory, where nothing is ever written through.
+/// Creates a directory for a database. On disk: `/tmp` may be in memory, where writes need no sync.
 pub(crate) fn directory() -> io::Result<tempfile::TempDir> {
     tempfile::Builder::new().prefix("grantd-bench-").tempdir_in("/var/tmp")
 }

@@ -1,4 +1,4 @@
-//! What is printed and written: each figure beside its ceiling and its target.
+//! The report, printed and written to a file: each figure with its ceiling and its target.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -7,14 +7,14 @@ use serde::Serialize;
 
 use crate::{Outcome, plan::Plan};
 
-/// A figure, and what it should be.
+/// A figure, with its target.
 #[derive(Serialize)]
 pub(crate) struct Figure {
     engine: &'static str,
     what: String,
     value: f64,
     unit: &'static str,
-    /// What it is compared with.
+    /// The value to compare with.
     ceiling: Option<f64>,
     ceiling_is: Option<&'static str>,
     ratio: Option<f64>,
@@ -28,7 +28,7 @@ impl Figure {
         Self { engine, what, value, unit, ceiling: None, ceiling_is: None, ratio: None, target: None, met: None }
     }
 
-    /// Compares it with something of the same unit.
+    /// Sets a value of the same unit to compare with.
     pub(crate) fn beside(mut self, what: &'static str, ceiling: f64) -> Self {
         self.ceiling = Some(ceiling);
         self.ceiling_is = Some(what);
@@ -119,7 +119,7 @@ fn row(figure: &Figure) -> [String; 7] {
     ]
 }
 
-/// Three digits that count.
+/// Formats a value with three significant digits.
 fn quantity(value: f64, unit: &str) -> String {
     let decimals = match value {
         v if v == 0.0 || v >= 100.0 => 0,
@@ -139,7 +139,7 @@ pub(crate) fn milliseconds(durations: &[Duration]) -> Vec<f64> {
     durations.iter().map(|duration| duration.as_secs_f64() * 1000.0).collect()
 }
 
-/// The smallest value that so many in a hundred do not exceed.
+/// Returns the smallest value that `percent` of the values do not exceed.
 pub(crate) fn percentile(values: &[f64], percent: usize) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);

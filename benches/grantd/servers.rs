@@ -1,5 +1,5 @@
-//! The servers that are measured, each a process of its own: grantd, a route that answers a constant, and the same route
-//! behind the guard.
+//! The measured servers, each in a process of its own: grantd, a route with a constant response, and the same route behind the
+//! guard.
 
 use std::{
     fs::{File, OpenOptions},
@@ -23,30 +23,30 @@ use crate::{
 
 /// The argument with which the benchmark starts itself as a server.
 pub(crate) const SERVE: &str = "--serve";
-/// Who logs in.
+/// The user of the logins.
 pub(crate) const USERNAME: &str = "bench";
-/// Who may do everything.
+/// The administrator.
 pub(crate) const OPERATOR: &str = "operator";
-/// The client that looks at tokens.
+/// The client that introspects tokens.
 pub(crate) const WATCHER: &str = "watcher";
-/// With this.
+/// The password of both users.
 pub(crate) const PASSWORD: &str = "correct-horse-battery";
 
-/// Not the address, so that tokens outlive a restart on another port.
+/// Not the address, so that tokens stay valid after a restart on another port.
 pub(crate) const ISSUER: &str = "http://grantd.bench";
-/// 32 bytes in base64url; they seal what is thrown away at the end.
+/// 32 bytes in base64url, for databases that are deleted at the end.
 const MASTER_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY";
 
 scopes! {
-    /// What the guarded route needs.
+    /// The scope that the guarded route requires.
     ItemsRead = "items:read";
 }
 
-/// A server that runs until this value is dropped.
+/// A running server, which is stopped on drop.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) process: Process,
-    /// Kept open: who prints into a pipe that is closed is killed.
+    /// Kept open: the server would be killed when it writes to a closed pipe.
     _output: BufReader<ChildStdout>,
 }
 
@@ -67,18 +67,18 @@ impl Server {
         Err("a server ended before it listened".into())
     }
 
-    /// The route that answers a constant.
+    /// Starts the route with a constant response.
     pub(crate) fn constant(workers: usize) -> Outcome<Self> {
         Self::start(Command::new(std::env::current_exe()?).args([SERVE, "constant", &workers.to_string()]))
     }
 
-    /// The same route behind the guard, with the keys that grantd publishes.
+    /// Starts the same route behind the guard, with the keys that grantd publishes.
     pub(crate) fn guarded(workers: usize, jwks: &str) -> Outcome<Self> {
         Self::start(Command::new(std::env::current_exe()?).args([SERVE, "guarded", &workers.to_string(), jwks]))
     }
 }
 
-/// Runs as one of those two.
+/// Runs this process as one of these two servers.
 pub(crate) fn serve(kind: &str, rest: &[&str]) -> Outcome<()> {
     let (workers, guard) = match (kind, rest) {
         ("constant", [workers]) => (workers, None),
@@ -112,24 +112,24 @@ async fn guarded(_: Require<ItemsRead>) -> HttpResponse {
     constant().await
 }
 
-/// grantd on a database of its own, with the settings that it has by default.
+/// grantd on a database of its own, with default settings.
 pub(crate) struct Grantd {
     directory: TempDir,
     settings: Vec<(&'static str, String)>,
 }
 
-/// What the set-up leaves behind.
+/// The results of the set-up.
 pub(crate) struct SetUp {
-    /// A token of a user who may read items.
+    /// A token of a user with the scope `items:read`.
     pub(crate) token: String,
     /// The published keys.
     pub(crate) jwks: String,
-    /// The secret of a client that sees every token.
+    /// The secret of a client that can introspect every token.
     pub(crate) secret: String,
 }
 
 impl Grantd {
-    /// `database`: `None` is a file of SQLite.
+    /// Creates a directory and settings. `database`: `None` selects a SQLite file.
     pub(crate) fn new(database: Option<&str>, threads: usize) -> Outcome<Self> {
         let directory = process::directory()?;
         let sqlite = || format!("sqlite://{}", directory.path().join("grantd.db").display());
@@ -145,7 +145,7 @@ impl Grantd {
         Ok(Self { directory, settings })
     }
 
-    /// The first start, and what an operator does then.
+    /// Runs the first start, and creates users and clients.
     pub(crate) fn set_up(&self) -> Outcome<SetUp> {
         let (server, _) = self.start()?;
         self.run(&["scope", "set", "items:read", "--description", "See items"], "")?;
@@ -164,7 +164,7 @@ impl Grantd {
         Ok(SetUp { token, jwks, secret })
     }
 
-    /// Starts the server. How long it took until it said that it is ready.
+    /// Starts the server. Returns also how long it took until it was listening.
     pub(crate) fn start(&self) -> Outcome<(Server, Duration)> {
         let began = Instant::now();
         let server = Server::start(self.command()?.arg("serve"))
@@ -176,14 +176,14 @@ impl Grantd {
         Ok((server, began.elapsed()))
     }
 
-    /// The database.
+    /// Returns the database URL.
     pub(crate) fn database(&self) -> &str {
         &self.settings[0].1
     }
 
     fn run(&self, args: &[&str], input: &str) -> Outcome<String> {
         let mut child = self.command()?.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        // Who refuses does not read; its exit code says so.
+        // A command that fails early does not read its input; the exit code shows the failure.
         let _ = child.stdin.take().map(|mut stdin| stdin.write_all(input.as_bytes()));
         let output = child.wait_with_output()?;
         if output.status.success() {
@@ -192,8 +192,8 @@ impl Grantd {
         Err(format!("`grantd {}` failed:\n{}", args.join(" "), self.end_of_log()).into())
     }
 
-    /// Nothing of the caller's environment, and no `.env`: what is measured are the defaults. The log goes to a file, as
-    /// it does where grantd is in use.
+    /// Returns a command without the caller's environment and without `.env`, since the defaults are measured. The log goes
+    /// to a file, as in production.
     fn command(&self) -> Outcome<Command> {
         let log: File = OpenOptions::new().create(true).append(true).open(self.log())?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_grantd"));

@@ -1,5 +1,5 @@
-//! What happens to a token after it was issued: refreshes beside the bare statement on the same database, introspections, and how
-//! long it takes until the end of a session is known everywhere.
+//! Issued tokens: refreshes compared to the bare statement on the same database, introspections, and the propagation of the end of
+//! a session.
 
 use std::{
     net::SocketAddr,
@@ -22,18 +22,18 @@ use crate::{
     servers::{ISSUER, PASSWORD, USERNAME},
 };
 
-/// Clients that refresh as fast as they can, each its own session.
+/// Clients that refresh without a pause, each with its own session.
 const CLIENTS: usize = 16;
-/// What grantd holds of Postgres by default.
+/// grantd's default number of connections to Postgres.
 const CONNECTIONS: usize = 10;
-/// Any end of the wait for a guard: then it does not follow.
+/// How long to wait for a guard, before it counts as not following.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a refresh has to do in any case.
+/// The minimal statement of a refresh.
 const BARE: &str = "UPDATE sessions SET counter = counter + 1 WHERE id = $1 RETURNING counter";
 const SESSIONS: &str = "SELECT id FROM sessions ORDER BY id DESC LIMIT 16";
 
-/// Access and refresh token of a new session.
+/// Access token and refresh token of a new session.
 pub(crate) struct Session {
     pub(crate) access: String,
     refresh: String,
@@ -53,7 +53,7 @@ fn session((status, body): (u16, &[u8])) -> Outcome<Session> {
     Ok(Session { access: text("access_token")?, refresh: text("refresh_token")? })
 }
 
-/// Refreshes per second: each client sends the token that it got last.
+/// Returns the number of refreshes per second. Each client sends the last token that it got.
 pub(crate) fn refreshes(address: SocketAddr, plan: &Plan) -> Outcome<f64> {
     let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
     let mut clients = Vec::new();
@@ -85,7 +85,7 @@ fn rate(done: &AtomicU32, plan: &Plan) -> f64 {
     f64::from(done.load(Ordering::Relaxed) - before) / began.elapsed().as_secs_f64()
 }
 
-/// The ceiling: the bare statement, on as many connections as grantd has for it. SQLite has one that writes.
+/// Returns the ceiling: bare statements per second, on as many connections as grantd uses. On SQLite, that is one.
 pub(crate) fn updates(database: &str, plan: &Plan) -> Outcome<f64> {
     let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
     let count = if database.starts_with("sqlite") { 1 } else { CONNECTIONS };
@@ -108,7 +108,7 @@ pub(crate) fn updates(database: &str, plan: &Plan) -> Outcome<f64> {
 async fn update(database: &str, nth: usize, stop: &AtomicBool, done: &AtomicU32) -> Outcome<()> {
     if database.starts_with("sqlite") {
         let mut conn = SqliteConnection::connect(database).await?;
-        // As grantd has it: what was answered is on disk.
+        // As in grantd: commits are on disk before the response.
         sqlx::raw_sql("PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000").execute(&mut conn).await?;
         let ids: Vec<(Vec<u8>,)> = sqlx::query_as(SESSIONS).fetch_all(&mut conn).await?;
         for (id,) in ids.iter().cycle() {
@@ -121,7 +121,7 @@ async fn update(database: &str, nth: usize, stop: &AtomicBool, done: &AtomicU32)
     } else {
         let mut conn = PgConnection::connect(database).await?;
         let ids: Vec<(uuid::Uuid,)> = sqlx::query_as(SESSIONS).fetch_all(&mut conn).await?;
-        // Each connection its own row: nobody waits for another.
+        // A row for each connection, so that none waits for another's lock.
         let (id,) = ids.get(nth).ok_or("there are too few sessions")?;
         while !stop.load(Ordering::Relaxed) {
             sqlx::query_scalar::<_, i64>(BARE).bind(id).fetch_one(&mut conn).await?;
@@ -131,13 +131,13 @@ async fn update(database: &str, nth: usize, stop: &AtomicBool, done: &AtomicU32)
     Ok(())
 }
 
-/// The request of a client that looks at an access token.
+/// Returns a request of a client that introspects an access token.
 pub(crate) fn introspection(client_id: &str, secret: &str, token: &str) -> Vec<u8> {
     let basic = BASE64_STANDARD.encode(format!("{client_id}:{secret}"));
     load::post("/introspect", &format!("Authorization: Basic {basic}\r\n"), &format!("token={token}"))
 }
 
-/// How long it takes from the answer that a session has ended, by one server, until a guard that follows another one refuses
+/// Returns the times from the response of one server that a session has ended until a guard that follows another server refuses
 /// its token.
 pub(crate) fn propagation(
     ends: SocketAddr,
@@ -167,7 +167,8 @@ pub(crate) fn propagation(
     Ok(took)
 }
 
-/// As another service has it. The issuer's name is no address here: the guard gets the keys itself, and follows by hand.
+/// Returns the guard of another service. The issuer's URL is not an address here, so the guard gets the keys directly, and the
+/// benchmark polls the feed.
 fn guard(of: SocketAddr, (client_id, secret): (&str, &str)) -> Outcome<Guard> {
     let mut connection = Connection::open(of)?;
     let jwks = serde_json::from_slice(connection.call(&load::get("/.well-known/jwks.json", None))?.1)?;

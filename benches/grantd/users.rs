@@ -1,4 +1,4 @@
-//! Very many users: making them, and paging through them, the last page beside the first.
+//! Very many users: creating and listing them, with the last page compared to the first.
 
 use std::{net::SocketAddr, ops::Range, thread, time::Duration};
 
@@ -18,13 +18,13 @@ use crate::{
     load::{self, Connection},
 };
 
-/// Users that one transaction makes.
+/// Users that one transaction creates.
 const AT_ONCE: usize = 100;
-/// Every so many have the role `reader` too.
+/// One in this many users also has the role `reader`.
 const READERS: usize = 10;
-/// How often a page is asked for.
+/// How often a page is requested.
 const TIMES: usize = 50;
-/// Users of a page, and those that are left where the last one begins.
+/// Users of a page, which is also the number of users on the last page.
 const PAGE: usize = 50;
 const LAST: usize = PAGE + 10;
 
@@ -32,9 +32,9 @@ fn name(nth: usize) -> String {
     format!("user{nth:07}")
 }
 
-/// Makes users as grantd does, but for the hash: a password is none of theirs. Where there is more than one that writes, as
-/// many do so at once as there are `threads`.
-pub(crate) fn make(database: &str, all: Range<usize>, threads: usize) -> Outcome<()> {
+/// Creates users as grantd does, except for the hash: they have no password. If the engine has several writers, `threads`
+/// transactions run concurrently.
+pub(crate) fn create(database: &str, all: Range<usize>, threads: usize) -> Outcome<()> {
     let writers = if database.starts_with("sqlite") { 1 } else { threads };
     let share = all.len().div_ceil(writers * AT_ONCE) * AT_ONCE;
     thread::scope(|scope| {
@@ -80,7 +80,7 @@ async fn insert(tx: &mut Transaction, some: Range<usize>) -> Result<(), Error> {
     Ok(())
 }
 
-/// What the cursors of the lists begin with (`http/page.rs`): users in the order of their ids, and of their names.
+/// The first byte of cursors (`http/page.rs`): users ordered by id, and by name.
 const USERS: u8 = 1;
 const USERS_BY_USERNAME: u8 = 2;
 
@@ -88,7 +88,7 @@ fn cursor_of(list: u8, key: &[u8]) -> String {
     BASE64_URL_SAFE_NO_PAD.encode([&[list][..], key].concat())
 }
 
-/// Analyses the tables, and returns the cursors of the last pages: of all users, and of those with the role `reader`.
+/// Analyzes the tables, and returns the cursors of the last pages: of all users, and of those with the role `reader`.
 pub(crate) fn cursors(database: &str) -> Outcome<[String; 2]> {
     let of = |sql: &str| format!("{sql} DESC LIMIT 1 OFFSET {LAST}");
     let all = of("SELECT id FROM users ORDER BY id");
@@ -111,14 +111,14 @@ pub(crate) fn cursors(database: &str) -> Outcome<[String; 2]> {
         .block_on(async { if database.starts_with("sqlite") { ask!(SqliteConnection) } else { ask!(PgConnection) } })
 }
 
-/// A list, and how long its first and its last page of 50 take, in the middle.
+/// A list, with the response times of its first and its last page.
 pub(crate) struct Pages {
     pub(crate) what: &'static str,
     pub(crate) first: Vec<Duration>,
     pub(crate) last: Vec<Duration>,
 }
 
-/// The lists of so many users, with the [`cursors`] of their last pages.
+/// Measures the lists of this many users, with the [`cursors`] of their last pages.
 pub(crate) fn pages(address: SocketAddr, token: &str, count: usize, cursors: &[String; 2]) -> Outcome<Vec<Pages>> {
     let [by_id, readers] = cursors;
     let by_name = cursor_of(USERS_BY_USERNAME, name(count - LAST).as_bytes());

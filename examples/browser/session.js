@@ -1,75 +1,75 @@
 // A session with grantd in a browser, in plain fetch: log in, call with a token, refresh it, log out.
 //
-// The access token stays in memory. The refresh token is in sessionStorage, so that it survives a reload of this tab; a script
-// injected into your page could read it. Serve a strict Content-Security-Policy, or keep the tokens in your backend.
+// The tokens are in localStorage: all tabs of this origin share the session, and it survives a restart of the browser. A script
+// injected into your page could read them. Serve a strict Content-Security-Policy, or keep the tokens in your backend.
 
 const issuer = "http://127.0.0.1:8080";
-const KEY = "refresh_token";
+const KEY = "session";
 
-let access = null; // { token, expires }: the current access token and when it expires, in milliseconds.
-let refreshing = null;
-let session = 0; // Counts logins and logouts: a refresh that ends after one of them is not kept.
+// The session of all tabs, or null: { access_token, refresh_token, expires (in milliseconds) }.
+const read = () => JSON.parse(localStorage.getItem(KEY));
+
+function keep({ access_token, refresh_token, expires_in }) {
+  localStorage.setItem(KEY, JSON.stringify({ access_token, refresh_token, expires: Date.now() + expires_in * 1000 }));
+}
 
 async function post(path, parameters) {
-  const response = await fetch(issuer + path, { method: "POST", body: new URLSearchParams(parameters) });
+  const body = new URLSearchParams(parameters);
+  // The timeout ends a refresh for which other tabs wait.
+  const response = await fetch(issuer + path, { method: "POST", body, signal: AbortSignal.timeout(10_000) });
   const text = await response.text(); // `/revoke` answers with an empty body.
   const answer = text ? JSON.parse(text) : {};
   if (!response.ok) throw Object.assign(new Error(answer.error_description ?? answer.error), { code: answer.error });
   return answer;
 }
 
-function keep(answer) {
-  access = { token: answer.access_token, expires: Date.now() + answer.expires_in * 1000 };
-  sessionStorage.setItem(KEY, answer.refresh_token);
-}
-
 export async function login(username, password) {
-  const answer = await post("/token", { grant_type: "password", username, password });
-  session++;
-  keep(answer);
+  keep(await post("/token", { grant_type: "password", username, password }));
 }
 
-// One refresh at a time: a refresh token is good for one use, and requests that need a new one share it.
-function refresh() {
-  const token = sessionStorage.getItem(KEY);
-  if (!token) return Promise.reject(new Error("logged out"));
-  const current = session;
-  refreshing ??= post("/token", { grant_type: "refresh_token", refresh_token: token })
-    .then((answer) => {
-      if (session !== current) throw new Error("logged out");
-      keep(answer);
-    })
-    .catch((error) => {
-      if (error.code === "invalid_grant" && session === current) forget();
-      throw error;
-    })
-    .finally(() => (refreshing = null));
-  return refreshing;
+// One refresh at a time in all tabs: a refresh token is good for one use, and reuse ends the session. Browsers offer locks to pages
+// from https:// and from loopback addresses.
+const refresh = (refused) => navigator.locks.request(KEY, () => refreshLocked(refused));
+
+// `refused` is the access token to replace. Reads the session again: another tab may have refreshed it while this one waited.
+// localStorage may show that with a delay; then this tab sends the previous refresh token, and gets the current one again
+// (GRANTD_REFRESH_LEEWAY).
+async function refreshLocked(refused) {
+  const session = read();
+  if (!session || session.access_token !== refused) return;
+  // A login or logout in the meantime wins.
+  const isCurrent = () => read()?.refresh_token === session.refresh_token;
+  try {
+    const answer = await post("/token", { grant_type: "refresh_token", refresh_token: session.refresh_token });
+    if (isCurrent()) keep(answer);
+  } catch (error) {
+    if (error.code === "invalid_grant" && isCurrent()) localStorage.removeItem(KEY);
+    throw error;
+  }
 }
 
-function forget() {
-  access = null;
-  sessionStorage.removeItem(KEY);
-}
-
-// Whether this tab has a session. The session may have ended at the server since.
-export const isLoggedIn = () => sessionStorage.getItem(KEY) !== null;
+// Whether this browser has a session. The session may have ended at the server since.
+export const isLoggedIn = () => read() !== null;
 
 // `fetch` with the access token, which is refreshed 30 seconds before it expires, and when it is refused.
 export async function call(url, options = {}) {
   for (let attempt = 0; ; attempt++) {
-    if (!access || access.expires - Date.now() < 30_000) await refresh();
+    let session = read();
+    if (session && session.expires - Date.now() < 30_000) {
+      await refresh(session.access_token);
+      session = read();
+    }
+    if (!session) throw new Error("logged out");
     const headers = new Headers(options.headers);
-    headers.set("Authorization", `Bearer ${access.token}`);
+    headers.set("Authorization", `Bearer ${session.access_token}`);
     const response = await fetch(url.startsWith("/") ? issuer + url : url, { ...options, headers });
     if (response.status !== 401 || attempt > 0) return response;
-    access = null;
+    await refresh(session.access_token);
   }
 }
 
 export async function logout() {
-  const token = sessionStorage.getItem(KEY);
-  session++;
-  forget();
-  if (token) await post("/revoke", { token });
+  const session = read();
+  localStorage.removeItem(KEY);
+  if (session) await post("/revoke", { token: session.refresh_token });
 }

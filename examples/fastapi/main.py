@@ -12,8 +12,11 @@ AUDIENCE = os.environ.get("AUDIENCE", ISSUER)
 ALGORITHM = "ES256"
 REQUIRED_CLAIMS = ["iss", "sub", "aud", "exp", "iat", "jti", "client_id"]
 
-# Fetched when needed, then cached.
-keys = jwt.PyJWKClient(f"{ISSUER}/.well-known/jwks.json")
+# Fetched when needed, then cached. Tokens with unknown key ids lead to one fetch in 10
+# seconds, not to one each.
+keys = jwt.PyJWKClient(
+    f"{ISSUER}/.well-known/jwks.json", cooldown_duration=10, timeout=5
+)
 
 
 class TokenData(BaseModel):

@@ -14,7 +14,8 @@ ISSUER = os.environ.get("ISSUER", "http://127.0.0.1:8080")
 AUDIENCE = os.environ.get("AUDIENCE", ISSUER)
 CLAIMS = ["iss", "sub", "aud", "exp", "iat", "jti", "client_id"]
 
-keys = jwt.PyJWKClient(f"{ISSUER}/.well-known/jwks.json")  # Fetched when needed, then cached.
+# Fetched when needed, then cached. Tokens with unknown key ids lead to one fetch in 10 seconds, not to one each.
+keys = jwt.PyJWKClient(f"{ISSUER}/.well-known/jwks.json", cooldown_duration=10, timeout=5)
 app = Flask(__name__)
 
 

@@ -1,8 +1,8 @@
--- What tokens can be good for. Names are scope-tokens (RFC 6749 section 3.3) without "/".
+-- The permissions that tokens can have. Names are scope-tokens (RFC 6749 section 3.3) without "/".
 CREATE TABLE scopes (
     name        TEXT COLLATE "C" NOT NULL,
     description TEXT NOT NULL,
-    -- Made by grantd itself; never deleted.
+    -- Created by grantd itself; cannot be deleted.
     built_in    BOOLEAN NOT NULL,
     created_at  TIMESTAMPTZ NOT NULL,
     CONSTRAINT scopes_pkey PRIMARY KEY (name)

@@ -1,11 +1,11 @@
 -- Resource owners.
 CREATE TABLE users (
     id            UUID NOT NULL,
-    -- ASCII. One with "@" is the user's own e-mail, so that a name and an address never mean two people.
+    -- ASCII. A username with "@" equals the user's email, so that a login name never matches two users.
     username      TEXT COLLATE "C" NOT NULL,
     email         TEXT COLLATE "C",
     display_name  TEXT,
-    -- A PHC string: algorithm, parameters and salt are its own.
+    -- A PHC string, with its algorithm, parameters and salt.
     password_hash TEXT NOT NULL,
     disabled      BOOLEAN NOT NULL,
     created_at    TIMESTAMPTZ NOT NULL,
@@ -14,8 +14,8 @@ CREATE TABLE users (
     CONSTRAINT users_pkey PRIMARY KEY (id)
 );
 
--- Unique, and searched, without regard to the case of ASCII letters.
+-- Unique and searched case-insensitively (ASCII letters only).
 CREATE UNIQUE INDEX users_username_key ON users (lower(username));
 CREATE UNIQUE INDEX users_email_key ON users (lower(email));
--- Pages of those who are disabled, and of those who are not.
+-- For pages of the disabled or of the enabled users.
 CREATE INDEX users_disabled_idx ON users (disabled, id);

@@ -1,11 +1,12 @@
--- What happened: logins and changes. The server adds to it, and removes what is old. No foreign keys: an event outlives what it is about.
+-- Audit events: logins and changes. Inserted, never updated, and deleted after the retention. No foreign keys: an event outlives
+-- its subject.
 CREATE TABLE audit_events (
-    -- UUIDv7: in the order of time.
+    -- UUIDv7, so ordered by time.
     id         UUID NOT NULL,
     at         TIMESTAMPTZ NOT NULL,
     kind       TEXT NOT NULL,
     outcome    TEXT NOT NULL,
-    -- Who did it (NULL: nobody known, or the command line) and on whom: a user's or session's id, a client's, a name.
+    -- The actor (NULL: unknown, or the command line) and the subject: the id of a user, session or client, or a name.
     actor      TEXT,
     subject    TEXT,
     client_id  TEXT,
@@ -15,7 +16,7 @@ CREATE TABLE audit_events (
     details    TEXT NOT NULL,
     CONSTRAINT audit_events_pkey PRIMARY KEY (id)
 );
--- To find what somebody did, what was done to somebody, and what happened, newest first.
+-- For the filters of the list, newest first.
 CREATE INDEX audit_events_actor_idx ON audit_events (actor, id);
 CREATE INDEX audit_events_subject_idx ON audit_events (subject, id);
 CREATE INDEX audit_events_kind_idx ON audit_events (kind, id);

@@ -1,8 +1,8 @@
--- Symmetric keys of the server itself, which no one else ever sees.
+-- Symmetric keys of the server itself, never published.
 CREATE TABLE server_keys (
-    -- What it is for.
+    -- Its purpose.
     name   TEXT NOT NULL,
-    -- 32 bytes, sealed under the master key with the name as associated data.
+    -- 32 bytes, encrypted with the master key, with the name as associated data.
     sealed BYTEA NOT NULL,
     CONSTRAINT server_keys_pkey PRIMARY KEY (name)
 );

@@ -1,10 +1,10 @@
--- Named sets of scopes, which users have.
+-- Named sets of scopes, granted to users.
 CREATE TABLE roles (
     name        TEXT NOT NULL,
     description TEXT NOT NULL,
-    -- Space-delimited, as in a token: read whole at each login, never searched.
+    -- Space-delimited, as in a token: read as a whole at each login, never filtered by.
     scopes      TEXT NOT NULL,
-    -- Whether a scope that is made later is added to it (`admin`).
+    -- Whether new scopes are added to it (`admin`).
     every_scope INTEGER NOT NULL,
     built_in    INTEGER NOT NULL,
     created_at  TEXT NOT NULL,

@@ -1,4 +1,4 @@
--- Which roles a user has.
+-- The roles of each user.
 CREATE TABLE user_roles (
     user_id BLOB NOT NULL,
     role    TEXT NOT NULL,

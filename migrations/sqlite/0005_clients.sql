@@ -1,27 +1,27 @@
--- Applications that ask for tokens. All belong to who runs this server (RFC 9700 section 2.4).
+-- Applications that request tokens. All are operated by the operator of this server (RFC 9700 section 2.4).
 CREATE TABLE clients (
     client_id        TEXT NOT NULL,
     name             TEXT NOT NULL,
-    -- SHA-256 of the secret of a confidential client; NULL says that the client is public. The secret has 256 random
-    -- bits, which no slow hash could make safer.
+    -- SHA-256 of the secret of a confidential client; NULL: the client is public. The secret has 256 random bits, so a
+    -- slow hash would add no security.
     secret_hash      BLOB,
-    -- The secret before, for as long as it lives on beside the new one.
+    -- The previous secret, and the end of its overlap with the new one.
     old_secret_hash  BLOB,
     old_secret_until TEXT,
-    -- A JWK set: the public keys that prove the client by `private_key_jwt` (RFC 7523). NULL: it has none.
+    -- A JWK set: the public keys of the client for `private_key_jwt` (RFC 7523). NULL: none.
     jwks             TEXT,
-    -- Space-delimited lists, read whole.
+    -- Space-delimited lists, read as a whole.
     grant_types      TEXT NOT NULL,
     scopes           TEXT NOT NULL,
     audiences        TEXT NOT NULL,
-    -- Whether a scope that is made later is added to it (`default`).
+    -- Whether new scopes are added to it (`default`).
     every_scope      INTEGER NOT NULL,
-    -- Seconds; NULL: as set for the server.
+    -- In seconds. NULL: the setting of the server.
     access_token_ttl INTEGER,
-    -- Seconds: the longest `access_token_ttl` that it ever had. Its revocation is kept for that long. NULL: it never had one.
+    -- In seconds: the longest `access_token_ttl` so far, for which a revocation is kept. NULL: it never had one.
     longest_ttl      INTEGER,
-    -- When its last revocation took effect: its sessions that began until then have ended, and stay ended when it is
-    -- enabled again. (One statement ends them, however many there are.)
+    -- When its last revocation took effect: sessions that began until then have ended, and stay ended when the client is
+    -- enabled again. (So one statement ends any number of sessions.)
     sessions_ended_at TEXT,
     disabled         INTEGER NOT NULL,
     created_at       TEXT NOT NULL,

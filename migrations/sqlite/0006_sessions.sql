@@ -1,30 +1,30 @@
--- One login of one user at one client: what a refresh token belongs to. A refresh changes one row and adds none. What it
--- changes has no index, so that Postgres need not write one (a heap-only tuple).
+-- Login sessions: one login of one user at one client, with its refresh token. A refresh updates one row and adds none. The
+-- columns that it updates have no index, so that Postgres can use heap-only tuples.
 CREATE TABLE sessions (
     id              BLOB NOT NULL,
     user_id         BLOB NOT NULL,
     client_id       TEXT NOT NULL,
-    -- What was asked for at login, as it was asked; NULL: nothing, which means all.
+    -- The requested scope of the login, unchanged. NULL: none was requested, which means all.
     scope           TEXT,
-    -- The RFC 8707 resources that were asked for, space-delimited; NULL: none.
+    -- The requested resources (RFC 8707), space-delimited. NULL: none.
     resource        TEXT,
-    -- 32 random bytes that go into the MAC of the refresh token, so that the server's key alone makes none.
+    -- 32 random bytes in the MAC of the refresh token, so that the server's key alone cannot forge one.
     secret          BLOB NOT NULL,
-    -- How often the refresh token was rotated: the current token carries this number.
+    -- The number of rotations, which is part of the current refresh token.
     counter         INTEGER NOT NULL,
-    -- When it was last rotated: how long the token before still counts. NULL: never.
+    -- The time of the last rotation, for the leeway of the previous token. NULL: never.
     rotated_at      TEXT,
-    -- When the password was given.
+    -- The time of the login.
     created_at      TEXT NOT NULL,
     last_used_at    TEXT NOT NULL,
-    -- The end that each use moves, and the one that nothing moves.
+    -- The idle expiry, which each use extends, and the fixed end of the maximum lifetime.
     idle_expires_at TEXT NOT NULL,
     expires_at      TEXT NOT NULL,
-    -- When its last access token expires: its revocation is kept for that long.
+    -- When its last access token expires: a revocation is kept until then.
     access_expires_at TEXT NOT NULL,
-    -- Set when it was ended before its time.
+    -- Set if the session was ended before it expired.
     ended_at        TEXT,
-    -- From where it was last used.
+    -- Address and user agent of the last use.
     address         TEXT,
     user_agent      TEXT,
     CONSTRAINT sessions_pkey PRIMARY KEY (id),

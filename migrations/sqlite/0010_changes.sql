@@ -1,11 +1,11 @@
--- One row, which every server polls several times a second: whether anything has changed that it caches.
+-- One row, which every server polls several times a second, to sync what it caches.
 CREATE TABLE changes (
     id              INTEGER NOT NULL,
-    -- The number and the mark of the last revocation.
+    -- Number and mark of the last revocation.
     revocations     INTEGER NOT NULL,
     revocation_mark TEXT NOT NULL,
     -- Random numbers, replaced when signing keys, clients, or roles and scopes change. (Not counters: after a restored
-    -- backup a counter may stand again where a server saw it before.)
+    -- backup, a counter may repeat a value that a server has seen.)
     signing_keys    INTEGER NOT NULL,
     clients         INTEGER NOT NULL,
     roles           INTEGER NOT NULL,

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use grantd_guard::Scope;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
@@ -14,46 +15,92 @@ use super::{
 use crate::{
     clients::{ClientKind, Jwks, NewClient},
     error::{Code, Error, FieldError},
-    names::RoleName,
+    names::{RoleName, Username},
     passwords::{NewPassword, Passwords},
     roles::BUILT_IN_SCOPES,
     secret::{self, CLIENT_SECRET},
 };
 
+/// Options for applying a file.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Deletes objects that the file does not have.
+    pub prune: bool,
+    /// Changes nothing, hashes no passwords, and shows no secrets.
+    pub dry_run: bool,
+    /// Requires a secret in the file for new confidential clients, since a generated one could not be shown.
+    pub given_secrets: bool,
+}
+
 /// The desired state. `None`: the file has no section of this kind, and objects of this kind are not changed.
-pub(super) struct DesiredState {
+pub struct DesiredState {
     pub(super) scopes: Option<Vec<ScopeEntry>>,
     pub(super) roles: Option<Vec<RoleEntry>>,
     pub(super) clients: Option<Vec<DesiredClient>>,
     pub(super) users: Option<Vec<UserEntry>>,
-    /// The directory of the file, to which its paths are relative.
-    directory: PathBuf,
+    pub(super) options: Options,
+    /// The path of the file.
+    pub(super) path: PathBuf,
+    /// The problems of the clients' secrets. Without the secrets, the changes of a dry run are still known.
+    pub(super) secret_errors: Vec<FieldError>,
 }
 
 /// A client of the desired state.
 pub(super) struct DesiredClient {
     pub(super) new: NewClient,
     pub(super) disabled: Option<bool>,
+    /// Whether the file references a secret.
+    refers: bool,
     /// The secret that the file references.
     pub(super) secret: Option<SecretString>,
     /// A generated secret, for a confidential client without one in the file. It is used only if the client is new.
     pub(super) generated: Option<SecretString>,
 }
 
+impl DesiredClient {
+    /// Checks that a new client has a secret if it needs one.
+    pub(super) fn check_new(&self) -> Result<(), FieldError> {
+        if self.refers || self.generated.is_some() || self.new.jwks.is_some() || self.new.kind == ClientKind::Public {
+            return Ok(());
+        }
+        let message = "is required at the start of a server (or secret_file): a generated secret would not be shown";
+        Err(FieldError::new("secret_env", Code::Required, message))
+    }
+}
+
+/// The scopes and roles that an entry may reference, beside those of the file.
+pub(super) struct Existing {
+    pub(super) scopes: HashSet<String>,
+    pub(super) roles: HashSet<String>,
+}
+
+impl Existing {
+    /// Those of every database.
+    pub(super) fn built_in() -> Self {
+        Self {
+            scopes: BUILT_IN_SCOPES.iter().map(|(name, _)| (*name).to_owned()).collect(),
+            roles: [RoleName::admin(), RoleName::member()].map(|role| role.to_string()).into(),
+        }
+    }
+}
+
 impl DesiredState {
-    /// Reads a file and the secrets that it references. Reports all invalid entries at once.
-    pub(super) fn read(path: &Path) -> Result<Self, ApplyError> {
-        let text = std::fs::read_to_string(path).map_err(|error| ApplyError::Read { path: path.to_owned(), error })?;
-        let SetupFile { scopes, roles, clients, users } = SetupFile::parse(&text)?;
-        let directory = path.parent().unwrap_or(Path::new("")).to_owned();
-        let mut errors = Vec::new();
-        let clients = match clients {
-            Some(entries) => Some(read_clients(entries, &directory, &mut errors)?),
-            None => None,
-        };
-        let desired = Self { scopes, roles, clients, users, directory };
+    /// Reads a file and the secrets of clients that it references. Reports all invalid entries at once.
+    pub fn read(path: &Path, options: Options) -> Result<Self, ApplyError> {
+        let failed = |problems| ApplyError::File { path: path.to_owned(), problems };
+        let text = std::fs::read_to_string(path).map_err(|error| failed(vec![format!("cannot be read: {error}")]))?;
+        let SetupFile { scopes, roles, clients, users } = SetupFile::parse(&text).map_err(failed)?;
+        let (mut errors, mut secret_errors) = (Vec::new(), Vec::new());
+        let directory = path.parent().unwrap_or(Path::new(""));
+        let read = |entries| read_clients(entries, directory, options, &mut errors, &mut secret_errors);
+        let clients = clients.map(read).transpose().map_err(ApplyError::Failed)?;
+        let desired = Self { scopes, roles, clients, users, options, path: path.to_owned(), secret_errors };
         desired.check(&mut errors);
-        if errors.is_empty() { Ok(desired) } else { Err(Error::Invalid(errors).into()) }
+        if errors.is_empty() {
+            return Ok(desired);
+        }
+        errors.extend(desired.secret_errors);
+        Err(ApplyError::of(path, Error::Invalid(errors)))
     }
 
     /// Reports repeated entries, and the role `admin`.
@@ -67,40 +114,65 @@ impl DesiredState {
         twice("roles", "name", roles, errors);
         twice("clients", "client_id", clients, errors);
         twice("users", "username", users, errors);
-        for (index, role) in self.roles.iter().flatten().enumerate() {
+        for (place, role) in places("roles", self.roles.as_deref()) {
             if role.name == RoleName::admin() {
                 let message = "the role admin has every scope, and is not set up by a file";
-                errors.push(Place { section: "roles", index }.error("name", Code::Format, message));
+                errors.push(place.error("name", Code::Format, message));
             }
         }
     }
 
-    /// Checks for `--prune` that no entry references a scope or role that would be deleted.
-    pub(super) fn check_pruned(&self) -> Result<(), Error> {
+    /// Checks the file for a database that does not exist yet, in which everything is new but the built-in objects and this
+    /// administrator.
+    pub async fn check_new(&self, passwords: &Passwords, administrator: Option<&Username>) -> Result<(), ApplyError> {
+        let mut errors = self.secret_errors.clone();
+        errors.extend(self.check_references(&Existing::built_in()));
+        let clients = places("clients", self.clients.as_deref());
+        errors.extend(clients.filter_map(|(place, client)| Some(place.of(client.check_new().err()?))));
+        let is_new = |user: &UserEntry| {
+            administrator.is_none_or(|admin| !admin.as_str().eq_ignore_ascii_case(user.username.as_str()))
+        };
+        for (place, user) in places("users", self.users.as_deref()).filter(|(_, user)| is_new(user)) {
+            let checked = match self.password(passwords, place, user) {
+                Ok(password) => passwords.check_new(&password, user.personal()).await,
+                Err(error) => Err(error.into()),
+            };
+            match checked.map_err(|error| place.blame(error)) {
+                Err(Error::Invalid(fields)) => errors.extend(fields),
+                Err(error) => return Err(ApplyError::Failed(error)),
+                Ok(()) => {}
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(ApplyError::of(&self.path, Error::Invalid(errors))) }
+    }
+
+    /// Reports references to scopes and roles that neither the file nor the database has, or that `--prune` deletes.
+    pub(super) fn check_references(&self, existing: &Existing) -> Vec<FieldError> {
         let mut errors = Vec::new();
-        if let Some(scopes) = &self.scopes {
-            let kept = BUILT_IN_SCOPES.iter().map(|(name, _)| *name);
-            let kept: HashSet<&str> = kept.chain(scopes.iter().map(|scope| scope.name.as_str())).collect();
-            let of_roles = self.roles.iter().flatten().map(|role| &role.scopes).enumerate();
-            let of_clients = self.clients.iter().flatten().map(|client| &client.new.scopes).enumerate();
-            let named = of_roles.map(|at| ("roles", at)).chain(of_clients.map(|at| ("clients", at)));
-            for (section, (index, scopes)) in named {
-                let gone = scopes.iter().filter(|scope| !kept.contains(scope.as_str()));
-                let message = |scope| format!("the file has no scope {scope}, and --prune leaves none that it has not");
-                let place = Place { section, index };
-                errors.extend(gone.map(|scope| place.error("scopes", Code::Unknown, message(scope))));
+        let absent = |kind: &str, name: &str, pruned: bool| {
+            if pruned && self.options.prune {
+                format!("the file has no {kind} {name}, and --prune leaves none that it has not")
+            } else {
+                format!("{kind} {name} does not exist; create it first")
+            }
+        };
+        let own: HashSet<&str> = self.scopes.iter().flatten().map(|scope| scope.name.as_str()).collect();
+        let of_roles = places("roles", self.roles.as_deref()).map(|(place, role)| (place, &role.scopes));
+        let of_clients = places("clients", self.clients.as_deref()).map(|(place, client)| (place, &client.new.scopes));
+        for (place, scopes) in of_roles.chain(of_clients) {
+            let unknown = scopes.iter().map(Scope::as_str);
+            for name in unknown.filter(|name| !own.contains(name) && !existing.scopes.contains(*name)) {
+                errors.push(place.error("scopes", Code::Unknown, absent("scope", name, self.scopes.is_some())));
             }
         }
-        if let Some(roles) = &self.roles {
-            let kept: HashSet<&str> = roles.iter().map(|role| role.name.as_str()).chain(["admin", "member"]).collect();
-            for (index, user) in self.users.iter().flatten().enumerate() {
-                let gone = user.roles.iter().filter(|role| !kept.contains(role.as_str()));
-                let message = |role| format!("the file has no role {role}, and --prune leaves none that it has not");
-                let place = Place { section: "users", index };
-                errors.extend(gone.map(|role| place.error("roles", Code::Unknown, message(role))));
+        let own: HashSet<&str> = self.roles.iter().flatten().map(|role| role.name.as_str()).collect();
+        for (place, user) in places("users", self.users.as_deref()) {
+            let unknown = user.roles.iter().map(RoleName::as_str);
+            for name in unknown.filter(|name| !own.contains(name) && !existing.roles.contains(*name)) {
+                errors.push(place.error("roles", Code::Unknown, absent("role", name, self.roles.is_some())));
             }
         }
-        if errors.is_empty() { Ok(()) } else { Err(Error::Invalid(errors)) }
+        errors
     }
 
     /// Reads the password of a new user.
@@ -114,7 +186,7 @@ impl DesiredState {
             place,
             ("password_env", user.password_env.as_deref()),
             ("password_file", user.password_file.as_deref()),
-            &self.directory,
+            self.path.parent().unwrap_or(Path::new("")),
         )?
         .ok_or_else(|| {
             let message = "is required for a new user (or password_file)";
@@ -124,21 +196,32 @@ impl DesiredState {
     }
 }
 
+/// The entries of a section, each with its place.
+pub(super) fn places<'d, T>(section: &'static str, entries: Option<&'d [T]>) -> impl Iterator<Item = (Place, &'d T)> {
+    entries.unwrap_or_default().iter().enumerate().map(move |(index, entry)| (Place { section, index }, entry))
+}
+
 /// Reads the clients with their keys and secrets, and collects all errors.
 fn read_clients(
     entries: Vec<ClientEntry>,
     directory: &Path,
+    options: Options,
     errors: &mut Vec<FieldError>,
+    secret_errors: &mut Vec<FieldError>,
 ) -> Result<Vec<DesiredClient>, Error> {
     let mut clients = Vec::with_capacity(entries.len());
     for (index, entry) in entries.into_iter().enumerate() {
         let place = Place { section: "clients", index };
         let jwks = jwks(place, &entry, directory).map_err(|error| errors.push(error)).unwrap_or_default();
-        let secret = client_secret(place, &entry, directory).map_err(|error| errors.push(error)).unwrap_or_default();
+        let secret =
+            client_secret(place, &entry, directory).map_err(|error| secret_errors.push(error)).unwrap_or_default();
+        // Here and not in the transaction: a repeated transaction must not create another secret than the one that is shown.
+        let is_visible = !options.given_secrets || jwks.is_some();
         let generated = match (entry.kind, &secret) {
-            (ClientKind::Confidential, None) => Some(secret::generate(CLIENT_SECRET)?),
+            (ClientKind::Confidential, None) if is_visible => Some(secret::generate(CLIENT_SECRET)?),
             _ => None,
         };
+        let refers = entry.secret_env.is_some() || entry.secret_file.is_some();
         let new = NewClient {
             client_id: entry.client_id,
             name: entry.name,
@@ -149,7 +232,7 @@ fn read_clients(
             access_token_ttl: entry.access_token_ttl,
             jwks,
         };
-        clients.push(DesiredClient { new, disabled: entry.disabled, secret, generated });
+        clients.push(DesiredClient { new, disabled: entry.disabled, refers, secret, generated });
     }
     Ok(clients)
 }

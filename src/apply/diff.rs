@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 
 use super::{
-    desired::{DesiredClient, DesiredState},
+    desired::{DesiredClient, DesiredState, places},
     error::Place,
     file::{RoleEntry, ScopeEntry, UserEntry},
 };
@@ -108,14 +108,13 @@ impl Stage {
         self,
         conn: &mut Conn,
         desired: &'w DesiredState,
-        prune: bool,
     ) -> Result<Vec<Difference<'w>>, Error> {
-        let DesiredState { scopes, roles, clients, users, .. } = desired;
-        match (self, prune) {
-            (Self::Scopes, _) => of_scopes(conn, scopes.as_deref().unwrap_or_default()).await,
-            (Self::Roles, _) => of_roles(conn, roles.as_deref().unwrap_or_default()).await,
-            (Self::Clients, _) => of_clients(conn, clients.as_deref().unwrap_or_default()).await,
-            (Self::Users, _) => of_users(conn, users.as_deref().unwrap_or_default()).await,
+        let DesiredState { scopes, roles, clients, users, options, .. } = desired;
+        match (self, options.prune) {
+            (Self::Scopes, _) => of_scopes(conn, scopes.as_deref()).await,
+            (Self::Roles, _) => of_roles(conn, roles.as_deref()).await,
+            (Self::Clients, _) => of_clients(conn, clients.as_deref()).await,
+            (Self::Users, _) => of_users(conn, users.as_deref()).await,
             (Self::OldScopes, true) => old_scopes(conn, scopes.as_deref()).await,
             (Self::OldRoles, true) => old_roles(conn, roles.as_deref()).await,
             (Self::OldClients, true) => old_clients(conn, clients.as_deref()).await,
@@ -165,11 +164,7 @@ pub(super) async fn clients_there(conn: &mut Conn) -> Result<Vec<Credentials>, S
     every(read, |credentials| credentials.client.client_id.to_string()).await
 }
 
-fn places<'w, T>(section: &'static str, entries: &'w [T]) -> impl Iterator<Item = (Place, &'w T)> {
-    entries.iter().enumerate().map(move |(index, entry)| (Place { section, index }, entry))
-}
-
-async fn of_scopes<'w>(conn: &mut Conn, desired: &'w [ScopeEntry]) -> Result<Vec<Difference<'w>>, Error> {
+async fn of_scopes<'w>(conn: &mut Conn, desired: Option<&'w [ScopeEntry]>) -> Result<Vec<Difference<'w>>, Error> {
     let there = scopes_there(conn).await?;
     let there: HashMap<&str, &ScopeInfo> = there.iter().map(|scope| (scope.name.as_str(), scope)).collect();
     let differences = places("scopes", desired).filter_map(|(place, entry)| {
@@ -183,7 +178,7 @@ async fn of_scopes<'w>(conn: &mut Conn, desired: &'w [ScopeEntry]) -> Result<Vec
     Ok(differences.collect())
 }
 
-async fn of_roles<'w>(conn: &mut Conn, desired: &'w [RoleEntry]) -> Result<Vec<Difference<'w>>, Error> {
+async fn of_roles<'w>(conn: &mut Conn, desired: Option<&'w [RoleEntry]>) -> Result<Vec<Difference<'w>>, Error> {
     let there = roles_there(conn).await?;
     let there: HashMap<&str, &Role> = there.iter().map(|role| (role.name.as_str(), role)).collect();
     let differences = places("roles", desired).filter_map(|(place, entry)| {
@@ -197,13 +192,13 @@ async fn of_roles<'w>(conn: &mut Conn, desired: &'w [RoleEntry]) -> Result<Vec<D
     Ok(differences.collect())
 }
 
-async fn of_clients<'w>(conn: &mut Conn, desired: &'w [DesiredClient]) -> Result<Vec<Difference<'w>>, Error> {
-    if desired.is_empty() {
+async fn of_clients<'w>(conn: &mut Conn, desired: Option<&'w [DesiredClient]>) -> Result<Vec<Difference<'w>>, Error> {
+    if desired.is_none_or(<[_]>::is_empty) {
         return Ok(Vec::new());
     }
     let there = clients_there(conn).await?;
     let there: HashMap<&str, &Credentials> = there.iter().map(|one| (one.client.client_id.as_str(), one)).collect();
-    let mut differences = Vec::new();
+    let (mut differences, mut errors) = (Vec::new(), Vec::new());
     for (place, entry) in places("clients", desired) {
         let id = &entry.new.client_id;
         let Some(credentials) = there.get(id.as_str()) else {
@@ -214,7 +209,8 @@ async fn of_clients<'w>(conn: &mut Conn, desired: &'w [DesiredClient]) -> Result
         // A public client has no secret, and a confidential one would lose its own: the type of a client never changes.
         if client.kind != entry.new.kind {
             let message = format!("{id} is {}, which does not change: delete it first", client.kind.as_str());
-            return Err(Error::Invalid(vec![place.error("type", Code::Format, message)]));
+            errors.push(place.error("type", Code::Format, message));
+            continue;
         }
         let secret = entry.secret.as_ref().filter(|secret| !is_secret_of(credentials, secret));
         let fields = client_fields(client, entry, secret.is_some());
@@ -223,7 +219,7 @@ async fn of_clients<'w>(conn: &mut Conn, desired: &'w [DesiredClient]) -> Result
             differences.push(Difference::of_entry(place, id, Some(fields), step));
         }
     }
-    Ok(differences)
+    if errors.is_empty() { Ok(differences) } else { Err(Error::Invalid(errors)) }
 }
 
 /// Returns whether a client has this secret, by its hash, in constant time.
@@ -260,13 +256,14 @@ fn client_patch(entry: &DesiredClient) -> ClientPatch {
     }
 }
 
-async fn of_users<'w>(conn: &mut Conn, desired: &'w [UserEntry]) -> Result<Vec<Difference<'w>>, Error> {
+async fn of_users<'w>(conn: &mut Conn, desired: Option<&'w [UserEntry]>) -> Result<Vec<Difference<'w>>, Error> {
     // By name and not page by page: a file has few users, and a database may have very many.
     let lower = |entry: &UserEntry| entry.username.as_str().to_ascii_lowercase();
-    let names: Vec<String> = desired.iter().map(lower).collect();
+    let names: Vec<String> = desired.iter().copied().flatten().map(lower).collect();
     let there = users::list_by_names(conn, &names).await?;
     let there: HashMap<String, User> =
         there.into_iter().map(|user| (user.username.as_str().to_ascii_lowercase(), user)).collect();
+    // Case is ignored, as by the database: `Maria` is a change of `maria`, not a new user, which would be refused.
     let differences = places("users", desired).filter_map(|(place, entry)| {
         let Some(user) = there.get(&lower(entry)) else {
             return Some(Difference::of_entry(place, &entry.username, None, Step::CreateUser(entry)));
@@ -279,6 +276,7 @@ async fn of_users<'w>(conn: &mut Conn, desired: &'w [UserEntry]) -> Result<Vec<D
 }
 
 fn user_fields(user: &User, entry: &UserEntry) -> Vec<&'static str> {
+    // Every user has it, named or not: without it the second run of a file would find a difference.
     let member = RoleName::member();
     let roles: BTreeSet<&RoleName> = entry.roles.iter().chain([&member]).collect();
     differing([

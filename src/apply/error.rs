@@ -1,60 +1,59 @@
 //! Errors of set-up files.
 
-use std::{fmt, io, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use crate::error::{Code, Error, FieldError};
 
-/// The maximum number of errors that are listed.
+/// The maximum number of problems that are listed.
 const MOST: usize = 20;
 
 /// The error of a set-up file that was not applied. The database is unchanged.
 #[derive(Debug)]
 pub enum ApplyError {
-    /// The file cannot be read.
-    Read {
+    /// The file cannot be read, is malformed, or does not fit the database.
+    File {
         /// The path of the file.
         path: PathBuf,
-        /// The reason.
-        error: io::Error,
+        /// All problems that were found, each with its place in the file.
+        problems: Vec<String>,
     },
-    /// The file is not valid TOML, or has unknown or malformed fields.
-    Form {
-        /// The line, from 1.
-        line: usize,
-        /// The entry and its field, if known.
-        place: String,
-        /// The problem.
-        problem: String,
-    },
-    /// The desired state is invalid, or a change failed.
-    Refused(Error),
+    /// The database failed, or the passwords could not be hashed.
+    Failed(Error),
+}
+
+impl ApplyError {
+    /// Returns the error of the file at this path.
+    pub(super) fn of(path: &Path, error: Error) -> Self {
+        let problems = match error {
+            Error::Invalid(fields) => fields.iter().map(ToString::to_string).collect(),
+            Error::RuleViolation(why) => vec![why.to_owned()],
+            other => return Self::Failed(other),
+        };
+        Self::File { path: path.to_owned(), problems }
+    }
 }
 
 impl fmt::Display for ApplyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Read { path, error } => write!(f, "{} cannot be read: {error}", path.display()),
-            Self::Form { line, place, problem } if place.is_empty() => write!(f, "line {line}: {problem}"),
-            Self::Form { line, place, problem } => write!(f, "line {line}, {place}: {problem}"),
-            Self::Refused(Error::Invalid(fields)) if fields.len() > 1 => {
-                write!(f, "{} things are wrong:", fields.len())?;
-                for field in fields.iter().take(MOST) {
-                    write!(f, "\n  {field}")?;
-                }
-                if fields.len() > MOST { write!(f, "\n  and so on") } else { Ok(()) }
-            }
-            Self::Refused(error) => error.fmt(f),
+        let (path, problems) = match self {
+            Self::Failed(error) => return error.fmt(f),
+            Self::File { path, problems } => (path.display(), problems),
+        };
+        if let [problem] = problems.as_slice() {
+            return write!(f, "{path}: {problem}");
         }
+        write!(f, "{path}: {} errors:", problems.len())?;
+        for problem in problems.iter().take(MOST) {
+            write!(f, "\n  {problem}")?;
+        }
+        if problems.len() > MOST { write!(f, "\n  and {} more", problems.len() - MOST) } else { Ok(()) }
     }
 }
 
 impl std::error::Error for ApplyError {}
-
-impl From<Error> for ApplyError {
-    fn from(error: Error) -> Self {
-        Self::Refused(error)
-    }
-}
 
 /// An entry of the file.
 #[derive(Clone, Copy, Debug)]

@@ -1,23 +1,29 @@
 //! The format of set-up files: TOML, with the names of the JSON bodies of `/admin`.
 
-use std::{collections::BTreeSet, path::PathBuf, str::FromStr, time::Duration};
+use std::{collections::BTreeSet, ops::Range, path::PathBuf, str::FromStr, time::Duration};
 
 use grantd_guard::{Scope, Scopes};
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, Error as _},
+};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue, ValueDeserializer},
+};
 
-use super::error::ApplyError;
 use crate::{
     clients::{ClientKind, GrantType},
     config::parse,
     error::FieldError,
     names::{Audience, ClientId, ClientName, Description, DisplayName, Email, RoleName, Username},
+    passwords::Personal,
     roles,
 };
 
 /// A set-up file. A missing section differs from an empty one: with `--prune`, an empty section deletes all objects of
 /// its kind.
-#[derive(Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct SetupFile {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) scopes: Option<Vec<ScopeEntry>>,
@@ -110,15 +116,36 @@ pub(super) struct UserEntry {
     pub(super) password_file: Option<PathBuf>,
 }
 
+impl UserEntry {
+    /// Returns the names of the user, which the password must not be.
+    pub(super) fn personal(&self) -> Personal<'_> {
+        Personal { username: &self.username, email: self.email.as_ref(), display_name: self.display_name.as_ref() }
+    }
+}
+
 impl SetupFile {
-    /// Parses a file. An error has the line and place of the problem, but never the text, which may be a misplaced
-    /// secret.
-    pub(super) fn parse(text: &str) -> Result<Self, ApplyError> {
-        let deserializer = toml::Deserializer::parse(text).map_err(|error| wrong(text, "", &error))?;
-        serde_path_to_error::deserialize(deserializer).map_err(|error| {
-            let place = error.path().to_string();
-            wrong(text, if place == "." { "" } else { &place }, error.inner())
-        })
+    /// Parses a file, and reports a problem of each malformed entry. A problem has line and place, but never the text, which
+    /// may be a misplaced secret.
+    pub(super) fn parse(text: &str) -> Result<Self, Vec<String>> {
+        let mut problems = Problems { text, found: Vec::new() };
+        let table = DeTable::parse(text).map_err(|error| {
+            problems.add(error.span(), "", error.message());
+            problems.sorted()
+        })?;
+        let mut file = Self::default();
+        for (name, section) in table.into_inner() {
+            match name.get_ref().as_ref() {
+                "scopes" => file.scopes = Some(problems.entries("scopes", section)),
+                "roles" => file.roles = Some(problems.entries("roles", section)),
+                "clients" => file.clients = Some(problems.entries("clients", section)),
+                "users" => file.users = Some(problems.entries("users", section)),
+                other => {
+                    let problem = "unknown section, expected one of scopes, roles, clients, users";
+                    problems.add(Some(name.span()), other, problem);
+                }
+            }
+        }
+        if problems.found.is_empty() { Ok(file) } else { Err(problems.sorted()) }
     }
 
     /// Returns the file as TOML.
@@ -127,11 +154,47 @@ impl SetupFile {
     }
 }
 
-/// Returns the error for a position in the file, with its line.
-fn wrong(text: &str, place: &str, error: &toml::de::Error) -> ApplyError {
-    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-    let line = before.matches('\n').count() + 1;
-    ApplyError::Form { line, place: place.to_owned(), problem: error.message().to_owned() }
+/// The problems of a text, each with its line.
+struct Problems<'t> {
+    text: &'t str,
+    found: Vec<(usize, String)>,
+}
+
+impl Problems<'_> {
+    fn add(&mut self, span: Option<Range<usize>>, place: &str, problem: &str) {
+        let before = span.and_then(|span| self.text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        let place = if place.is_empty() { String::new() } else { format!(", {place}") };
+        self.found.push((line, format!("line {line}{place}: {problem}")));
+    }
+
+    /// Returns the well-formed entries of a section.
+    fn entries<T: DeserializeOwned>(&mut self, name: &str, section: Spanned<DeValue<'_>>) -> Vec<T> {
+        let span = section.span();
+        let DeValue::Array(entries) = section.into_inner() else {
+            self.add(Some(span), name, &format!("must be a list of entries, each of which begins with [[{name}]]"));
+            return Vec::new();
+        };
+        let mut parsed = Vec::new();
+        for (index, entry) in entries.into_iter().enumerate() {
+            match serde_path_to_error::deserialize(ValueDeserializer::from(entry)) {
+                Ok(entry) => parsed.push(entry),
+                Err(error) => {
+                    let field = match error.path().to_string().as_str() {
+                        "." => String::new(),
+                        field => format!(".{field}"),
+                    };
+                    self.add(error.inner().span(), &format!("{name}[{index}]{field}"), error.inner().message());
+                }
+            }
+        }
+        parsed
+    }
+
+    fn sorted(&mut self) -> Vec<String> {
+        self.found.sort();
+        self.found.drain(..).map(|(_, problem)| problem).collect()
+    }
 }
 
 fn parse_one<T: FromStr<Err: Into<FieldError>>, E: serde::de::Error>(text: &str) -> Result<T, E> {

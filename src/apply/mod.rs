@@ -9,8 +9,9 @@ mod file;
 mod run;
 
 pub use self::{
+    desired::{DesiredState, Options},
     diff::{Action, Change},
     error::ApplyError,
     export::export,
-    run::{Options, Prepared, check, prepare},
+    run::{Prepared, prepare},
 };

@@ -1,127 +1,163 @@
 //! Applies a set-up file.
 
-use std::{collections::HashMap, path::Path, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use chrono::{DateTime, Utc};
 use futures_util::stream::{self, StreamExt as _};
 use secrecy::ExposeSecret as _;
 
 use super::{
-    desired::{DesiredClient, DesiredState},
+    desired::{DesiredClient, DesiredState, Existing},
     diff::{Change, Difference, Stage, Step},
-    error::ApplyError,
+    error::{ApplyError, Place},
     file::UserEntry,
 };
 use crate::{
     authority::Authority,
     clients::{self, ClientPatch},
-    error::{Code, Error},
-    passwords::{NewPassword, Passwords, Personal},
+    error::{Error, FieldError},
+    passwords::{NewPassword, Passwords},
     roles,
-    store::{Store, Transaction},
+    store::{Conn, Store, StoreError, Transaction},
     users::{self, NewUser, UserPatch},
 };
 
-/// Options for applying a file.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Options {
-    /// Deletes objects that the file does not have.
-    pub prune: bool,
-    /// Changes nothing, hashes no passwords, and shows no secrets.
-    pub dry_run: bool,
-    /// Requires a secret in the file for new confidential clients, since a generated one could not be shown.
-    pub given_secrets: bool,
-}
-
 /// A file that differs from the database, prepared for its transaction.
-pub struct Prepared {
-    desired: DesiredState,
-    options: Options,
+pub struct Prepared<'d> {
+    desired: &'d DesiredState,
     new_users: NewUsers,
+    /// The problems of secrets and passwords, in a dry run.
+    secret_errors: Vec<FieldError>,
 }
 
 /// The new users, by the index of their entries.
 type NewUsers = HashMap<usize, NewUser>;
 
-/// Checks that a file can be read, with the secrets that it refers to. Needs no database.
-pub fn check(file: &Path) -> Result<(), ApplyError> {
-    DesiredState::read(file).map(drop)
-}
-
-/// Reads a file and prepares its changes. `None`: the database is in the desired state.
+/// Compares a file with the database and prepares its changes. `None`: the database is in the desired state.
+///
+/// Reports all problems at once. In a dry run, [`Prepared::check_secrets`] reports those of secrets and passwords.
 // Passwords are hashed here, before the transaction: it would hold its locks for that long.
-pub async fn prepare(
+pub async fn prepare<'d>(
     store: &Store,
     passwords: &Passwords,
-    file: &Path,
-    options: Options,
-) -> Result<Option<Prepared>, ApplyError> {
-    let mut desired = DesiredState::read(file)?;
-    if options.prune {
-        desired.check_pruned()?;
-    }
-    if options.given_secrets {
-        for client in desired.clients.iter_mut().flatten().filter(|client| client.new.jwks.is_none()) {
-            client.generated = None;
+    desired: &'d DesiredState,
+) -> Result<Option<Prepared<'d>>, ApplyError> {
+    try_prepare(store, passwords, desired).await.map_err(|error| ApplyError::of(&desired.path, error))
+}
+
+async fn try_prepare<'d>(
+    store: &Store,
+    passwords: &Passwords,
+    desired: &'d DesiredState,
+) -> Result<Option<Prepared<'d>>, Error> {
+    let mut conn = store.read().await?;
+    let mut errors = desired.check_references(&existing(&mut conn, desired).await?);
+    let mut secret_errors = desired.secret_errors.clone();
+    let differences = match differences(&mut conn, desired).await {
+        Err(Error::Invalid(found)) => {
+            errors.extend(found);
+            Vec::new()
+        }
+        compared => compared?,
+    };
+    drop(conn);
+    let users = read_users(passwords, desired, &differences, &mut secret_errors);
+    for difference in &differences {
+        if let (Step::CreateClient(client), Some(place)) = (&difference.step, difference.place) {
+            errors.extend(client.check_new().err().map(|error| place.of(error)));
         }
     }
-    let differences = differences(store, &desired, options.prune).await?;
-    if differences.is_empty() {
+    let is_possible = errors.is_empty() && (desired.options.dry_run || secret_errors.is_empty());
+    if !is_possible {
+        errors.extend(secret_errors);
+        return Err(Error::Invalid(errors));
+    }
+    if differences.is_empty() && secret_errors.is_empty() {
         return Ok(None);
     }
-    let new_users = new_users(passwords, &desired, &differences, options.dry_run).await?;
-    Ok(Some(Prepared { desired, options, new_users }))
+    let new_users = new_users(passwords, users, desired.options.dry_run, &mut secret_errors).await?;
+    if !(desired.options.dry_run || secret_errors.is_empty()) {
+        return Err(Error::Invalid(secret_errors));
+    }
+    Ok(Some(Prepared { desired, new_users, secret_errors }))
+}
+
+/// Returns the scopes and roles that are left of the database. `--prune` deletes those that the file does not have, of each
+/// kind that it has a section for.
+async fn existing(conn: &mut Conn, desired: &DesiredState) -> Result<Existing, StoreError> {
+    let mut existing = Existing::built_in();
+    if !(desired.options.prune && desired.scopes.is_some()) {
+        existing.scopes = roles::all_scopes(conn).await?.iter().map(ToString::to_string).collect();
+    }
+    if !(desired.options.prune && desired.roles.is_some()) {
+        existing.roles = roles::all_roles(conn).await?;
+    }
+    Ok(existing)
 }
 
 /// Returns all differences, read without locks.
-async fn differences<'d>(store: &Store, desired: &'d DesiredState, prune: bool) -> Result<Vec<Difference<'d>>, Error> {
-    let mut conn = store.read().await?;
+async fn differences<'d>(conn: &mut Conn, desired: &'d DesiredState) -> Result<Vec<Difference<'d>>, Error> {
     let mut differences = Vec::new();
     for stage in Stage::ALL {
-        differences.extend(stage.differences(&mut conn, desired, prune).await?);
+        differences.extend(stage.differences(conn, desired).await?);
     }
     Ok(differences)
 }
 
-/// Returns the new users, with the hashes of their passwords. Reports all passwords that are refused.
-async fn new_users(
+/// A new user, and the password to hash; `None`: it is missing, in a dry run.
+type UserToHash<'d> = (Place, &'d UserEntry, Option<NewPassword>);
+
+/// Reads the passwords of the new users, and collects all errors.
+fn read_users<'d>(
     passwords: &Passwords,
     desired: &DesiredState,
-    differences: &[Difference<'_>],
-    dry_run: bool,
-) -> Result<NewUsers, Error> {
-    let (mut users, mut errors) = (Vec::new(), Vec::new());
+    differences: &[Difference<'d>],
+    errors: &mut Vec<FieldError>,
+) -> Vec<UserToHash<'d>> {
+    let mut users = Vec::new();
     for difference in differences {
         let (Step::CreateUser(entry), Some(place)) = (&difference.step, difference.place) else { continue };
-        match desired.password(passwords, place, entry) {
-            Ok(password) => users.push((place, *entry, password)),
-            Err(error) => errors.push(error),
-        }
+        let password = desired.password(passwords, place, entry).map_err(|error| errors.push(error)).ok();
+        users.push((place, *entry, password));
     }
-    if !errors.is_empty() {
-        return Err(Error::Invalid(errors));
-    }
+    users
+}
+
+/// Returns the new users, with the hashes of their passwords, and collects the errors of passwords that are refused. In a dry
+/// run, nothing is hashed.
+async fn new_users(
+    passwords: &Passwords,
+    users: Vec<UserToHash<'_>>,
+    dry_run: bool,
+    errors: &mut Vec<FieldError>,
+) -> Result<NewUsers, Error> {
     // At most as many at a time as the hash queue takes: more would be refused.
     let hashed = stream::iter(users).map(async |(place, entry, password)| {
-        let hash = new_hash(passwords, entry, &password, dry_run).await;
+        let hash = match &password {
+            Some(password) => new_hash(passwords, entry, password, dry_run).await.map_err(|error| place.blame(error)),
+            None => Ok(String::new()),
+        };
+        (place, entry, hash)
+    });
+    let mut new_users = NewUsers::new();
+    for (place, entry, hash) in hashed.buffered(passwords.concurrency()).collect::<Vec<_>>().await {
+        let password_hash = match hash {
+            Err(Error::Invalid(fields)) => {
+                errors.extend(fields);
+                String::new()
+            }
+            hash => hash?,
+        };
         let user = NewUser {
             username: entry.username.clone(),
             email: entry.email.clone(),
             display_name: entry.display_name.clone(),
-            password_hash: hash.map_err(|error| place.blame(error))?,
+            password_hash,
             roles: entry.roles.clone(),
         };
-        Ok((place.index, user))
-    });
-    let mut new_users = NewUsers::new();
-    for hashed in hashed.buffered(passwords.concurrency()).collect::<Vec<_>>().await {
-        match hashed {
-            Ok((index, user)) => drop(new_users.insert(index, user)),
-            Err(Error::Invalid(fields)) => errors.extend(fields),
-            Err(error) => return Err(error),
-        }
+        new_users.insert(place.index, user);
     }
-    if errors.is_empty() { Ok(new_users) } else { Err(Error::Invalid(errors)) }
+    Ok(new_users)
 }
 
 async fn new_hash(
@@ -130,17 +166,31 @@ async fn new_hash(
     password: &NewPassword,
     dry_run: bool,
 ) -> Result<String, Error> {
-    let (email, display_name) = (entry.email.as_ref(), entry.display_name.as_ref());
-    let personal = Personal { username: &entry.username, email, display_name };
     if dry_run {
-        return passwords.check_new(password, personal).await.map(|()| String::new());
+        return passwords.check_new(password, entry.personal()).await.map(|()| String::new());
     }
-    passwords.hash_new(password, personal).await
+    passwords.hash_new(password, entry.personal()).await
 }
 
-impl Prepared {
+impl Prepared<'_> {
+    /// Returns the error of [`Prepared::apply`], attributed to the file where it is one of the file.
+    #[must_use]
+    pub fn explain(&self, error: Error) -> ApplyError {
+        ApplyError::of(&self.desired.path, error)
+    }
+
+    /// Checks, after a dry run, that the secrets and passwords are there which the changes need.
+    pub fn check_secrets(&self) -> Result<(), ApplyError> {
+        if self.secret_errors.is_empty() {
+            Ok(())
+        } else {
+            Err(self.explain(Error::Invalid(self.secret_errors.clone())))
+        }
+    }
+
     /// Makes all changes, and returns them in order. The comparison is repeated in the transaction, since the database
     /// may have changed since `prepare`.
+    // `&self`: the transaction may be repeated, and must find the same secrets and hashes again.
     pub async fn apply(&self, tx: &mut Transaction, now: DateTime<Utc>) -> Result<Vec<Change>, Error> {
         // Around all steps, so that the check comes last: a file may remove one administrator before it creates the next.
         roles::keep_an_administrator(tx, async |tx| {
@@ -148,14 +198,14 @@ impl Prepared {
             // Compared stage by stage, after the changes of the earlier stages: these may resolve differences, or create
             // them.
             for stage in Stage::ALL {
-                for mut difference in stage.differences(tx, &self.desired, self.options.prune).await? {
+                for mut difference in stage.differences(tx, self.desired).await? {
                     let taken = self.take(tx, &difference, now).await;
                     taken.map_err(|error| match difference.place {
                         Some(place) => place.blame(error),
                         None => error,
                     })?;
                     // A dry run shows no secret: the real run generates another one.
-                    if let (Step::CreateClient(client), false) = (&difference.step, self.options.dry_run) {
+                    if let (Step::CreateClient(client), false) = (&difference.step, self.desired.options.dry_run) {
                         let secret = client.generated.as_ref().map(|secret| secret.expose_secret().to_owned());
                         difference.change.client_secret = secret;
                     }
@@ -179,6 +229,7 @@ impl Prepared {
             }
             Step::CreateClient(client) => create_client(tx, client, now).await?,
             Step::ChangeClient { id, patch, secret } => {
+                // Only the secrets that differ get here: to set the same one again would end the grace period of a rotation.
                 clients::patch(tx, id, patch, by, now).await?;
                 if let Some(secret) = secret {
                     clients::set_secret(tx, id, secret, Duration::ZERO, by, now).await?;
@@ -209,11 +260,9 @@ impl Prepared {
 
 async fn create_client(tx: &mut Transaction, client: &DesiredClient, now: DateTime<Utc>) -> Result<(), Error> {
     let (by, new) = (&Authority::system(), &client.new);
+    // Again: the client existed when the file was compared, and may have been deleted before the transaction.
+    client.check_new()?;
     let secret = client.secret.as_ref().or(client.generated.as_ref());
-    if secret.is_none() && new.kind == clients::ClientKind::Confidential {
-        let message = "is required at the start of a server (or secret_file): nobody would see a generated secret";
-        return Err(Error::invalid("secret_env", Code::Required, message));
-    }
     clients::create(tx, new, secret, by, now).await?;
     if client.disabled == Some(true) {
         clients::patch(tx, &new.client_id, &ClientPatch::disabled(true), by, now).await?;

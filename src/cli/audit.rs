@@ -87,18 +87,25 @@ fn row(event: &Recorded, names: &HashMap<String, String>) -> Vec<String> {
         None => text(id),
     };
     let details = event.details.iter().map(|(name, value)| format!("{name}={value}"));
+    let request = event.request_id.iter().map(|id| format!("request_id={id}"));
+    let actor = if by_operator(event) { "command line".to_owned() } else { with_name(&event.actor) };
     vec![
         output::time(event.at),
         event.kind.clone(),
         event.outcome.as_str().to_owned(),
-        with_name(&event.actor),
+        actor,
         with_name(&event.subject),
         text(&event.client_id),
         text(&event.address),
-        details.collect::<Vec<_>>().join(" "),
+        details.chain(request).collect::<Vec<_>>().join(" "),
     ]
 }
 
+/// Whether the event was caused without a request: on the command line, by a set-up file or at the first start. Those of
+/// signing keys cannot be told from the scheduled rotation.
+fn by_operator(event: &Recorded) -> bool {
+    let has_no_origin = event.actor.is_none() && event.address.is_none() && event.request_id.is_none();
+    has_no_origin && !event.kind.starts_with("signing_key.")
 async fn verify(app: &App, output: Output) -> Outcome {
     let now = app.now();
     let report = audit::verify(&app.store, &app.seal_key, now).await?;

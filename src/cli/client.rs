@@ -176,7 +176,7 @@ async fn delete(app: &App, id: &ClientId, confirmation: &Confirmation, output: O
     let by = Authority::system();
     let sessions = {
         let conn = &mut app.store.read().await?;
-        clients::find(conn, id).await?;
+        clients::find(conn, id).await?.check_deletable()?;
         sessions::count_of_client(conn, id, app.now()).await?
     };
     confirmation.ask(&format!(

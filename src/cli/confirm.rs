@@ -13,7 +13,7 @@ pub(super) struct Confirmation {
 }
 
 impl Confirmation {
-    /// Asks on the terminal whether to go on. Fails when the answer is no, and where nobody can answer.
+    /// Asks on the terminal for confirmation. Fails if it is refused, and without a terminal.
     pub(super) fn ask(&self, consequences: &str) -> Outcome {
         if self.yes {
             return Ok(());

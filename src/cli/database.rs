@@ -8,8 +8,9 @@ use clap::ArgMatches;
 use super::{Outcome, serve};
 use crate::{
     app::{App, StartError},
+    apply::DesiredState,
     clock::Clock,
-    config::{self, Config, DatabaseUrl, DotEnv, Settings},
+    config::{self, DatabaseUrl, DotEnv, Settings},
 };
 
 /// The database of the settings. Commands use it as the server does, whether a server is running or not.
@@ -23,19 +24,23 @@ impl Database<'_> {
     /// Runs a command on an existing database. Where there is none, creates nothing and says which was looked for.
     pub(super) fn run(&self, work: impl AsyncFnOnce(&App) -> Outcome) -> Outcome {
         let config = self.settings.check()?;
-        let (issuer, url) = (issuer(&config), config.database.url.clone());
+        let url = config.database.url.clone();
         System::new().block_on(async {
-            let app = App::open(config, issuer, Clock::system()).await;
+            let app = App::open(config, Clock::system()).await;
             run_and_close(&app.map_err(|error| self.explain(error, &url))?, work).await
         })
     }
 
-    /// Runs a command on the database, which is created if it does not exist.
-    pub(super) fn create_and_run(&self, work: impl AsyncFnOnce(&App) -> Outcome) -> Outcome {
+    /// Runs a command on the database, which is created if it does not exist. `desired`: the set-up file that the command
+    /// applies.
+    pub(super) fn create_and_run(
+        &self,
+        desired: Option<&DesiredState>,
+        work: impl AsyncFnOnce(&App) -> Outcome,
+    ) -> Outcome {
         let config = self.settings.check()?;
-        let issuer = issuer(&config);
         System::new().block_on(async {
-            let (app, first) = App::start(config, issuer, Clock::system()).await?;
+            let (app, first) = App::start(config, desired, Clock::system()).await?;
             if let Some(first) = first {
                 eprintln!("{}", serve::first_start_text(&first, &app.issuer));
             }
@@ -68,10 +73,6 @@ impl Database<'_> {
             _ => format!("the default of {name}"),
         }
     }
-}
-
-fn issuer(config: &Config) -> String {
-    config.http.listen.first().map(|address| format!("http://{address}")).unwrap_or_default()
 }
 
 async fn run_and_close(app: &App, work: impl AsyncFnOnce(&App) -> Outcome) -> Outcome {

@@ -25,7 +25,7 @@ use crate::{
     clients::{self, ClientKind, GrantType, NewClient},
     clock::Clock,
     config::{IGNORED_BY_DEMO, Settings},
-    error::Error,
+    error::{Error, without_os_codes},
     names::RoleName,
     roles,
     secret::{self, CLIENT_SECRET, Password},
@@ -102,7 +102,8 @@ impl TemporaryDirectory {
 impl Drop for TemporaryDirectory {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!("warning: cannot remove {}: {error}", self.0.display());
+            let problem = without_os_codes(&error.to_string());
+            eprintln!("warning: cannot remove {}: {problem}", self.0.display());
         }
     }
 }

@@ -23,14 +23,15 @@ use std::{error::Error, process::ExitCode};
 
 use actix_web::rt::System;
 use clap::{
-    Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, builder::UnknownArgumentValueParser,
-    error::ErrorKind, parser::ValueSource,
+    Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand,
+    builder::UnknownArgumentValueParser, error::ErrorKind, parser::ValueSource,
 };
 use secrecy::ExposeSecret as _;
 
 use self::{database::Database, output::Output};
 use crate::{
     config::{self, DotEnv, Settings},
+    error::without_os_codes,
     secret::{self, CLIENT_SECRET, MasterKey},
 };
 
@@ -141,7 +142,7 @@ pub fn run() -> ExitCode {
         Err(error) => match error.downcast::<clap::Error>() {
             Ok(usage) => usage.exit(),
             Err(error) => {
-                eprintln!("error: {error}");
+                eprintln!("error: {}", without_os_codes(&error.to_string()));
                 ExitCode::FAILURE
             }
         },
@@ -150,7 +151,7 @@ pub fn run() -> ExitCode {
 
 /// All commands. Each accepts all settings; the help of the server shows the most used ones.
 fn command() -> clap::Command {
-    let command = config::as_global(Cli::command()).args(foreign_flags());
+    let command = config::as_global(Cli::command()).args(foreign_flags()).arg(misplaced_demo());
     let mut command = command
         .mut_subcommand("serve", |serve| serve.args(foreign_flags()).after_help("All settings: grantd help settings"))
         .mut_subcommand("settings", |settings| settings.override_help(config::settings_list()));
@@ -188,8 +189,16 @@ fn foreign_flags() -> [Arg; 3] {
     ]
     .map(|(name, value, tip)| {
         let parser = UnknownArgumentValueParser::suggest_arg("--listen").and_suggest(tip);
-        Arg::new(name).long(name).value_name(value).hide(true).value_parser(parser)
+        // With a value or without.
+        let arg = Arg::new(name).long(name).value_name(value).num_args(0..=1).default_missing_value("");
+        arg.hide(true).value_parser(parser)
     })
+}
+
+/// `grantd --demo`, with the command that has the flag as a suggestion.
+fn misplaced_demo() -> Arg {
+    let parser = UnknownArgumentValueParser::suggest("use grantd serve --demo");
+    Arg::new("demo").long("demo").action(ArgAction::SetTrue).hide(true).value_parser(parser)
 }
 
 /// Returns an error for wrong arguments, with the exit code 2.
@@ -241,7 +250,7 @@ fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
             System::new().block_on(demo::serve(settings))
         }
         Command::Serve { demo: false } => System::new().block_on(serve::serve(settings.check()?)),
-        Command::Migrate => database.create_and_run(async |_| output.done("The database is up to date.")),
+        Command::Migrate => database.create_and_run(None, async |_| output.done("The database is up to date.")),
         Command::Keygen { client_secret: true } => {
             output.value("client_secret", secret::generate(CLIENT_SECRET)?.expose_secret())
         }
@@ -251,10 +260,7 @@ fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
         }
         Command::Settings => output::print(config::settings_list().trim_end()),
         Command::Config => show_config(&settings, matches, dotenv, output),
-        Command::Apply(arguments) if arguments.dry_run => {
-            database.run(async |app| apply::apply(&arguments, app, output).await)
-        }
-        Command::Apply(arguments) => database.create_and_run(async |app| apply::apply(&arguments, app, output).await),
+        Command::Apply(arguments) => apply::run(&arguments, &database, output),
         Command::Export => database.run(async |app| apply::export(app).await),
         Command::User(command) => database.run(async |app| user::run(command, app, output).await),
         Command::Role(command) => database.run(async |app| role::run_role(command, app, output).await),
@@ -290,9 +296,7 @@ fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
 /// Returns the issuer in force, or its default where other settings are wrong, such as those of a server elsewhere.
 fn issuer(settings: &Settings, matches: &ArgMatches) -> String {
     let given = matches.get_one::<String>("issuer").filter(|issuer| !issuer.is_empty()).cloned();
-    given
-        .or_else(|| settings.check().ok().map(|config| config::issuer(&config)))
-        .unwrap_or_else(|| DEFAULT_ISSUER.to_owned())
+    given.or_else(|| settings.check().ok().map(|config| config.issuer())).unwrap_or_else(|| DEFAULT_ISSUER.to_owned())
 }
 
 /// The value of `--issuer` where it stands on the command line. In the environment it is a setting of this server.
@@ -354,13 +358,18 @@ mod tests {
 
     #[test]
     fn flags_of_other_servers_and_near_misses_come_with_a_suggestion() {
-        for flag in ["--port=9000", "--host=x", "--bind=:9000", "--listn"] {
+        for flag in ["--port=9000", "--port", "--host=x", "--host", "--bind=:9000", "--bind", "--listn"] {
             for arguments in [&["grantd", flag][..], &["grantd", "serve", flag]] {
                 let said = refused(arguments);
                 assert!(said.contains("unexpected argument") && said.contains("'--listen'"), "{said}");
             }
         }
-        assert!(refused(&["grantd", "--port", "9000"]).contains("use --listen :PORT"));
+        for port in [&["grantd", "--port", "9000"][..], &["grantd", "--port"], &["grantd", "serve", "--port", "9000"]] {
+            assert!(refused(port).contains("use --listen :PORT"));
+        }
+        let said = refused(&["grantd", "--demo"]);
+        assert!(said.contains("unexpected argument '--demo'") && said.contains("use grantd serve --demo"), "{said}");
+        assert!(command().try_get_matches_from(["grantd", "serve", "--demo"]).is_ok());
         assert!(refused(&["grantd", "user", "creat", "maria"]).contains("'create'"));
     }
 

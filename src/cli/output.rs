@@ -3,7 +3,8 @@
 use std::io::{self, Write as _};
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{Cell, ColumnConstraint, ContentArrangement, Table, Width, presets};
+use rustix::termios::tcgetwinsize;
 use serde::Serialize;
 
 use super::Outcome;
@@ -39,6 +40,10 @@ impl Output {
             row.iter().zip(head).map(cell).collect::<Vec<_>>()
         };
         table.add_rows(rows.into_iter().map(cells));
+        // Where standard output is no terminal, each row is a line.
+        if let Ok(size) = tcgetwinsize(io::stdout()) {
+            fit(&mut table, size.ws_col);
+        }
         print(&table.trim_fmt())
     }
 
@@ -82,8 +87,28 @@ fn or_dash(text: &str) -> &str {
     if text.is_empty() { "-" } else { text }
 }
 
-/// People choose their names: what would steer a terminal is shown instead of done.
-fn harmless(text: &str) -> String {
+/// Breaks cells between words where the table is wider than the terminal. A word, such as an id, is never broken: people copy
+/// it. The table is then wider than the terminal.
+fn fit(table: &mut Table, columns: u16) {
+    const PADDING: u16 = 2;
+    let length = |word: &str| u16::try_from(word.chars().count()).unwrap_or(u16::MAX);
+    let longest_word = |cell: &Cell| cell.content().split_whitespace().map(length).max();
+    let mut least = 0_u16;
+    for index in 0..table.column_count() {
+        let cells = table.column_cells_with_header_iter(index);
+        let longest = cells.flatten().filter_map(longest_word).max().unwrap_or_default();
+        least = least.saturating_add(longest).saturating_add(PADDING);
+        if let Some(column) = table.column_mut(index) {
+            let width = longest.saturating_add(PADDING);
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width)));
+        }
+    }
+    table.set_width(columns.max(least));
+}
+
+/// Escapes control characters: names of users, claims of forged tokens and the text of another server must not steer the
+/// terminal.
+pub(super) fn harmless(text: &str) -> String {
     let shown = |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
     text.chars().map(shown).collect()
 }
@@ -108,7 +133,25 @@ pub(super) fn time(at: DateTime<Utc>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::harmless;
+    use super::*;
+
+    #[test]
+    fn a_table_fits_the_terminal_and_breaks_no_word() {
+        let id = "0199b3a0-0000-7000-8000-000000000001";
+        let table = |columns| {
+            let mut table = Table::new();
+            table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+            table.set_header(["id", "scopes"]).add_row([id, "account items:read items:write users:read"]);
+            fit(&mut table, columns);
+            table.trim_fmt()
+        };
+        for (columns, lines) in [(0, 5), (20, 5), (60, 4), (70, 3), (200, 2)] {
+            let shown = table(columns);
+            assert_eq!(shown.lines().count(), lines, "{columns}:\n{shown}");
+            let fits = shown.lines().all(|line| line.chars().count() <= usize::from(columns.max(53)));
+            assert!(fits && shown.contains(id) && shown.contains("items:write"), "{columns}:\n{shown}");
+        }
+    }
 
     #[test]
     fn what_steers_a_terminal_is_shown() {

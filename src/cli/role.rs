@@ -142,9 +142,10 @@ async fn delete_role(app: &App, name: &str, confirmation: &Confirmation, output:
     let by = Authority::system();
     let (name, users) = {
         let conn = &mut app.store.read().await?;
-        let name = roles::find_role(conn, name).await?.name;
-        let users = users::count_with_role(conn, name.as_str()).await?;
-        (name, count(users, "user"))
+        let role = roles::find_role(conn, name).await?;
+        role.check_deletable()?;
+        let users = users::count_with_role(conn, role.name.as_str()).await?;
+        (role.name, count(users, "user"))
     };
     confirmation.ask(&format!("This deletes the role {name} and removes it from {users}."))?;
     app.write(async |tx| roles::delete_role(tx, name.as_str(), &by, app.now()).await).await?;
@@ -155,9 +156,10 @@ async fn delete_scope(app: &App, name: &str, confirmation: &Confirmation, output
     let by = Authority::system();
     let (name, holders) = {
         let conn = &mut app.store.read().await?;
-        let name = roles::find_scope(conn, name).await?.name;
-        let holders = holders_of_scope(conn, name.as_str()).await?;
-        (name, holders)
+        let scope = roles::find_scope(conn, name).await?;
+        scope.check_deletable()?;
+        let holders = holders_of_scope(conn, scope.name.as_str()).await?;
+        (scope.name, holders)
     };
     confirmation.ask(&format!(
         "This deletes the scope {name} and removes it from {holders}. Tokens carry it until they expire."

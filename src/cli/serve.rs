@@ -21,8 +21,11 @@ use crate::{
 pub(super) async fn serve(config: Config) -> Outcome {
     let _log = telemetry::init(&config.log);
     // Before the addresses are bound: a second server is told about the first one, not about its port.
-    let _lock = lock(&config.database.url)?;
+    let mut lock = lock(&config.database.url)?;
     let server = Server::start(config, Clock::system()).await?;
+    if let Some(lock) = &mut lock {
+        lock.note_files()?;
+    }
     // Before the addresses are printed: a caller that reads them may stop the server at once.
     let signals = Signals::listen()?;
     print(&greeting(&server))?;
@@ -118,12 +121,16 @@ pub(super) fn first_start_text(first: &FirstStart, url: &str) -> String {
         Some(password) => format!("  password: {}\n\nIt is not shown again.", password.expose_secret()),
         None => "  password: as in GRANTD_ADMIN_PASSWORD".to_owned(),
     };
+    // An address of all interfaces is not one to call, and plain HTTP is for this machine alone.
+    let url = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:");
+    let get = format!("grantd token get --url {url} --username {name}");
     format!(
         "\nThis was the first start, and an administrator was created:\n\n  user: {name}\n{secret}\n\n\
-         Get a token and call a route with it (replace PASSWORD):\n\n  \
-         TOKEN=$(curl -s {url}/token -d grant_type=password -d username={name} \\\n      \
-         --data-urlencode 'password=PASSWORD' | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')\n  \
-         curl -s {url}/users/me -H \"Authorization: Bearer $TOKEN\"\n\n\
+         Get a token, which asks for the password, and call a route with it:\n\n  \
+         {get}\n  \
+         curl {url}/users/me -H \"$({get} --header)\"\n\n\
+         Or log in with curl alone (replace PASSWORD):\n\n  \
+         curl {url}/token -d grant_type=password -d username={name} --data-urlencode 'password=PASSWORD'\n\n\
          All routes in the browser: {url}/docs\n"
     )
 }

@@ -1,6 +1,6 @@
 //! `grantd session`: where users are logged in.
 
-use clap::Subcommand;
+use clap::{ArgGroup, Subcommand};
 
 use super::{
     Outcome,
@@ -28,12 +28,12 @@ pub(super) enum Command {
         user: String,
     },
     /// End a session, or all sessions of a user, and revoke their tokens
+    #[command(group = ArgGroup::new("sessions").required(true).args(["id", "user"]))]
     End {
         /// Id of the session, from `grantd session list`
-        #[arg(required_unless_present = "user")]
         id: Option<String>,
         /// End all sessions of this user: name, e-mail address or id
-        #[arg(long, conflicts_with = "id")]
+        #[arg(long)]
         user: Option<String>,
     },
 }

@@ -21,6 +21,9 @@ Print an access token from a running server; log in if needed
 The session is cached in $XDG_CACHE_HOME/grantd or ~/.cache/grantd, readable by this user
 alone. The password is needed again when the session has ended. Needs no database.
 
+A token from the cache is not checked with the server: if it was revoked meanwhile, get
+another with --login.
+
 Example:
 
   curl -H \"$(grantd token get --username maria --header)\" http://127.0.0.1:8080/users/me";
@@ -169,7 +172,7 @@ impl Explained {
             lines.push("Refused:".to_owned());
             lines.extend(self.refused.iter().map(|reason| format!("  - {reason}")));
         }
-        lines.iter().map(|line| plain(line)).collect::<Vec<_>>().join("\n")
+        lines.iter().map(|line| output::harmless(line)).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -187,11 +190,6 @@ fn kid(header: Option<&Value>) -> &str {
 fn part(text: &str) -> Option<Value> {
     let json = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
     serde_json::from_slice(&json).ok().filter(Value::is_object)
-}
-
-/// Escapes control characters: the claims of a forged token must not steer the terminal.
-fn plain(line: &str) -> String {
-    line.chars().map(|c| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() }).collect()
 }
 
 fn line(name: &str, value: &Value, now: DateTime<Utc>) -> String {

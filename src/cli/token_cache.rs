@@ -76,7 +76,7 @@ impl CacheEntry {
     }
 }
 
-/// Under the lock: nobody else has this draft, and one that is there was left by a crash.
+/// Requires the lock: no other process uses this draft, and an existing one was left by a crash.
 fn replace(draft: &Path, path: &Path, text: &[u8]) -> io::Result<()> {
     match fs::remove_file(draft) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -3,11 +3,15 @@
 use std::{error::Error as _, net::IpAddr, time::Duration};
 
 use reqwest::{Client, Response, Url, redirect};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::output::harmless;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A login waits for its turn while many passwords are hashed.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// The largest response body that is read: a response of grantd is far smaller.
+const BODY_LIMIT: usize = 64 * 1024;
 
 /// A successful response of `/token` (RFC 6749 §5.1), as far as it is used.
 #[derive(Deserialize)]
@@ -38,6 +42,8 @@ pub(super) enum RequestError {
     Plain { url: String },
     #[error("cannot reach a server at {url}: {reason}. Start it with `grantd serve`, or name another with --url")]
     Unreachable { url: String, reason: String },
+    #[error("the server at {url} does not speak TLS; try http://, which is allowed for a server on this machine")]
+    NotTls { url: String },
     #[error("{error}: {description}{}", hint(error))]
     Refused { error: String, description: String },
     #[error("{url} answered {status}, and not as grantd does: is --url the URL of the server?")]
@@ -104,7 +110,7 @@ impl Server {
     pub(super) async fn token(&self, form: &[(&str, &str)]) -> Result<TokenResponse, RequestError> {
         let response = self.post("/token", form).await?;
         let not_grantd = || RequestError::NotGrantd { url: self.url.clone(), status: 200 };
-        let response: TokenResponse = response.json().await.map_err(|_| not_grantd())?;
+        let response: TokenResponse = body(response).await.ok_or_else(not_grantd)?;
         // Tokens go to a terminal and into a header.
         let tokens = [Some(&response.access_token), response.refresh_token.as_ref()];
         if tokens.into_iter().flatten().all(|token| is_b64token(token)) { Ok(response) } else { Err(not_grantd()) }
@@ -121,17 +127,27 @@ impl Server {
         if status == 200 {
             return Ok(response);
         }
-        match response.json::<ErrorResponse>().await {
-            Ok(body) => {
+        match body::<ErrorResponse>(response).await {
+            Some(body) => {
                 let description = body.error_description.filter(|text| !text.is_empty());
-                // It goes to a terminal, and the server may be anything: nothing in it moves the cursor.
-                let plain = |text: &str| text.chars().filter(|c| !c.is_control()).collect::<String>();
                 let description = description.unwrap_or_else(|| format!("the server answered {status}"));
-                Err(RequestError::Refused { error: plain(&body.error), description: plain(&description) })
+                Err(RequestError::Refused { error: harmless(&body.error), description: harmless(&description) })
             }
-            Err(_) => Err(RequestError::NotGrantd { url: self.url.clone(), status }),
+            None => Err(RequestError::NotGrantd { url: self.url.clone(), status }),
         }
     }
+}
+
+/// Reads a JSON body of at most [`BODY_LIMIT`].
+async fn body<T: DeserializeOwned>(mut response: Response) -> Option<T> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.ok()? {
+        body.extend_from_slice(&chunk);
+        if body.len() > BODY_LIMIT {
+            return None;
+        }
+    }
+    serde_json::from_slice(&body).ok()
 }
 
 /// The characters of a bearer token (RFC 6750 §2.1).
@@ -147,8 +163,11 @@ fn unreachable(url: &str, error: &reqwest::Error) -> RequestError {
         reason = error.to_string();
         cause = error.source();
     }
-    let reason = reason.split(" (os error").next().unwrap_or_default().to_lowercase();
-    RequestError::Unreachable { url: url.to_owned(), reason }
+    // rustls says what it received, not what that means.
+    if reason.contains("InvalidContentType") {
+        return RequestError::NotTls { url: url.to_owned() };
+    }
+    RequestError::Unreachable { url: url.to_owned(), reason: reason.to_lowercase() }
 }
 
 fn is_loopback(url: &Url) -> bool {

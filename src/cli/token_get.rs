@@ -8,7 +8,7 @@ use std::{
 use chrono::TimeDelta;
 use clap::Args;
 use grantd_guard::{Scope, Scopes};
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
     Outcome,
@@ -106,18 +106,29 @@ impl Request {
         self.server.revoke(&self.form(&[("token", token)], false)).await
     }
 
-    async fn log_in(&self, password: &PasswordArgs) -> Result<CachedSession, Box<dyn Error>> {
+    /// Asks for what the arguments do not say.
+    fn ask(&self, password: &PasswordArgs) -> Result<Login, Box<dyn Error>> {
         let username = match &self.username {
             Some(username) => username.clone(),
             None => ask_for_username()?,
         };
         let password = password.read_current(&format!("{username} at {}", self.server.url()))?;
+        Ok(Login { username, password })
+    }
+
+    async fn log_in(&self, Login { username, password }: &Login) -> Result<CachedSession, RequestError> {
         let parameters =
             [("grant_type", "password"), ("username", username.as_str()), ("password", password.expose_secret())];
         let now = Clock::system().now();
         let response = self.server.token(&self.form(&parameters, true)).await?;
-        Ok(session(&username, response, now))
+        Ok(session(username, response, now))
     }
+}
+
+/// A user name and its password.
+struct Login {
+    username: String,
+    password: SecretString,
 }
 
 /// `now` is taken before the request, so that the token is never taken to live longer than it does.
@@ -147,26 +158,36 @@ fn ask_for_username() -> Result<String, Box<dyn Error>> {
 /// Prints an access token: from the cache, by a refresh, or by a login.
 pub(super) async fn get(arguments: &GetArguments, issuer: &str, output: Output) -> Outcome {
     let request = Request::new(&arguments.session, issuer)?;
-    let entry = request.cache_entry()?;
-    let before = if arguments.login { entry.read() } else { None };
-    let cached = if arguments.login { None } else { current(&request, &entry).await? };
-    let token = if let Some(session) = cached {
-        session.access_token
-    } else {
-        let session = request.log_in(&arguments.password).await?;
-        entry.write(&session)?;
-        session.access_token
+    // Unlocked at the end of the statement: other processes do not wait for a person.
+    let cached = if arguments.login { None } else { current(&request, &request.cache_entry()?).await? };
+    let session = match cached {
+        Some(session) => session,
+        None => log_in(&request, &request.ask(&arguments.password)?, arguments.login).await?,
     };
-    // After the login: a wrong password must not end the session. It may be one of an earlier server at this URL: a failure to
-    // end it is no failure of the command.
-    if let Some(before) = before {
-        let _ = request.revoke(&before).await;
-    }
+    let token = session.access_token;
     if arguments.header {
         output.value("header", &format!("Authorization: Bearer {token}"))
     } else {
         output.value("access_token", &token)
     }
+}
+
+/// Logs in, and caches the session. Without `again`, uses the session of another process that was faster.
+async fn log_in(request: &Request, login: &Login, again: bool) -> Result<CachedSession, Box<dyn Error>> {
+    let entry = request.cache_entry()?;
+    let before = if again { entry.read() } else { None };
+    let cached = if again { None } else { current(request, &entry).await? };
+    if let Some(session) = cached.filter(|session| session.username == login.username) {
+        return Ok(session);
+    }
+    let session = request.log_in(login).await?;
+    entry.write(&session)?;
+    // After the login: a wrong password must not end the session. It may be one of an earlier server at this URL: a failure to
+    // end it is no failure of the command.
+    if let Some(before) = before {
+        let _ = request.revoke(&before).await;
+    }
+    Ok(session)
 }
 
 /// Returns the cached session with an access token that still lives. `None`: a login is needed.

@@ -17,7 +17,7 @@ use crate::{
     names::{DisplayName, Email, RoleName, Username},
     passwords::Personal,
     patch::Patch,
-    sessions,
+    roles, sessions,
     store::{
         Transaction,
         pages::{PAGE, every},
@@ -185,6 +185,11 @@ fn given<T: FromStr>(text: Option<&str>) -> Result<Patch<T>, T::Err> {
 
 async fn list(app: &App, filter: &Filter, output: Output) -> Outcome {
     let conn = &mut app.store.read().await?;
+    if let Some(role) = &filter.role
+        && !roles::all_roles(conn).await?.contains(role)
+    {
+        return Err(format!("role {role} does not exist").into());
+    }
     let all: Vec<User> =
         every(async |after| users::list(conn, filter, after, PAGE).await, |user| filter.after(user)).await?;
     let rows = all.iter().map(|user| {

@@ -94,6 +94,16 @@ pub struct Client {
     pub updated_at: DateTime<Utc>,
 }
 
+impl Client {
+    /// Checks that the client is not the client `default`.
+    pub(crate) fn check_deletable(&self) -> Result<(), Error> {
+        if self.client_id == ClientId::default_client() {
+            return Err(Error::RuleViolation("cannot delete the client default; disable it instead"));
+        }
+        Ok(())
+    }
+}
+
 /// Serializes a duration in the format of the settings (`15m`), or null.
 #[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
 pub(crate) fn duration_text<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {

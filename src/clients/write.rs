@@ -266,9 +266,7 @@ fn changed_fields(before: &Client, after: &Client) -> Vec<&'static str> {
 /// Deletes a client and its sessions, and revokes its tokens.
 pub async fn delete(tx: &mut Transaction, id: &ClientId, by: &Authority, now: DateTime<Utc>) -> Result<(), Error> {
     let client = lock(tx, id).await?;
-    if client.client_id == ClientId::default_client() {
-        return Err(Error::RuleViolation("cannot delete the client default; disable it instead"));
-    }
+    client.check_deletable()?;
     may_change(&client, by)?;
     // Deletes the sessions, too (foreign key). Access tokens stay valid without their rows, hence the revocation below.
     conn::execute!(tx, sql::DELETE, id.as_str())?;

@@ -38,6 +38,14 @@ pub struct BootstrapConfig {
     pub generate_password: bool,
 }
 
+impl BootstrapConfig {
+    /// Returns the name of the administrator that a first start creates. `None`: it creates none.
+    #[must_use]
+    pub fn administrator(&self) -> Option<&Username> {
+        (self.admin_password.is_some() || self.generate_password).then_some(&self.admin_username)
+    }
+}
+
 impl BootstrapSettings {
     /// Removes the password: none is given.
     pub(super) fn remove_password(&mut self) {

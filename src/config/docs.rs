@@ -71,8 +71,8 @@ fn written(matches: &ArgMatches, arg: &Arg) -> String {
 /// Returns the value in force of a setting that is not set and has no constant as its default.
 fn computed(name: &str, config: &Config) -> Option<String> {
     match name {
-        "GRANTD_ISSUER" => Some(issuer(config)),
-        "GRANTD_AUDIENCE" => Some(config.tokens.audience.clone().unwrap_or_else(|| issuer(config))),
+        "GRANTD_ISSUER" => Some(shown_issuer(config)),
+        "GRANTD_AUDIENCE" => Some(config.tokens.audience.clone().unwrap_or_else(|| shown_issuer(config))),
         "GRANTD_HASH_THREADS" => Some(config.hash.threads.to_string()),
         "GRANTD_LOG_FORMAT" => Some(config.log.format_in_force().as_str().to_owned()),
         "GRANTD_MASTER_KEY_FILE" => match &config.master_key {
@@ -83,15 +83,10 @@ fn computed(name: &str, config: &Config) -> Option<String> {
     }
 }
 
-/// Returns the issuer in force.
-pub(crate) fn issuer(config: &Config) -> String {
-    let scheme = if config.tls.files.is_some() { "https" } else { "http" };
-    let of_address = || match config.http.listen.first() {
-        Some(address) if address.port() == 0 => format!("{scheme}://{}:PORT", address.ip()),
-        Some(address) => format!("{scheme}://{address}"),
-        None => String::new(),
-    };
-    config.http.issuer.clone().unwrap_or_else(of_address)
+/// Returns the issuer in force. A port that is chosen when the server listens is shown as `PORT`.
+fn shown_issuer(config: &Config) -> String {
+    let issuer = config.issuer();
+    if let Some(host) = issuer.strip_suffix(":0") { format!("{host}:PORT") } else { issuer }
 }
 
 fn shown_url(url: &DatabaseUrl) -> String {

@@ -41,7 +41,7 @@ pub(super) struct HttpSettings {
 /// Addresses, public URL and CORS.
 #[derive(Clone, Debug)]
 pub struct HttpConfig {
-    /// All addresses.
+    /// All addresses. Once the server listens, each has its real port in the place of 0.
     pub listen: Vec<SocketAddr>,
     /// The public URL, without a slash at its end. `None`: that of the first address, known once it is bound.
     pub issuer: Option<String>,
@@ -58,8 +58,10 @@ fn address(text: &str) -> Result<SocketAddr, String> {
         Some(port) => port.ok().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
         None => text.parse().ok(),
     };
-    parsed.ok_or_else(|| {
-        "allowed is ADDRESS:PORT, such as 127.0.0.1:8080, localhost:8080, :8080 (loopback) or 0.0.0.0:8080".to_owned()
+    let allowed = "allowed is ADDRESS:PORT, such as 127.0.0.1:8080, localhost:8080, :8080 (loopback) or 0.0.0.0:8080";
+    parsed.ok_or_else(|| match text.parse::<u16>() {
+        Ok(port) => format!("write :{port} for a port of the loopback address; {allowed}"),
+        Err(_) => allowed.to_owned(),
     })
 }
 
@@ -99,7 +101,7 @@ impl HttpSettings {
         let cors_origins = check.list("GRANTD_CORS_ORIGINS", &self.cors_origins, origin);
         let issuer = check.optional("GRANTD_ISSUER", self.issuer.as_ref(), issuer);
         let insecure = check.value("GRANTD_ALLOW_INSECURE", &self.allow_insecure, parse::boolean);
-        if listen.is_empty() {
+        if self.listen.iter().all(|text| text.trim().is_empty()) {
             check.problem("GRANTD_LISTEN", "at least one address is needed");
         }
         if let Some(public) = listen.iter().find(|address| !address.ip().is_loopback()) {
@@ -140,6 +142,10 @@ mod tests {
         }
         for text in ["localhost", ":", "localhost:http", ":65536", "127.0.0.1", "example.com:80"] {
             assert!(address(text).is_err(), "{text}");
+        }
+        assert!(address("8080").unwrap_err().starts_with("write :8080 for a port"));
+        for text in ["", "65536", "80a"] {
+            assert!(address(text).unwrap_err().starts_with("allowed is"), "{text}");
         }
     }
 }

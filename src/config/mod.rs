@@ -30,7 +30,6 @@ use std::{
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 
-pub(crate) use self::docs::issuer;
 pub(crate) use self::master_key::{only_ours, read_master_key};
 use self::{
     apply::ApplySettings, audit::AuditSettings, bootstrap::BootstrapSettings, check::Check, credentials::CredentialSettings, database::DatabaseSettings,
@@ -216,6 +215,18 @@ pub(crate) fn as_global(command: clap::Command) -> clap::Command {
 }
 
 impl Config {
+    /// Returns the issuer: the setting, or the URL of the first address.
+    #[must_use]
+    pub fn issuer(&self) -> String {
+        self.http.issuer.clone().or_else(|| self.urls().next()).unwrap_or_default()
+    }
+
+    /// Returns the URLs of all addresses.
+    pub(crate) fn urls(&self) -> impl Iterator<Item = String> {
+        let scheme = if self.tls.files.is_some() { "https" } else { "http" };
+        self.http.listen.iter().map(move |address| format!("{scheme}://{address}"))
+    }
+
     /// Of flags (`["--listen", "127.0.0.1:0"]`), as the command line reads them: what they do not say comes from the
     /// environment.
     pub fn from_flags<I, S>(flags: I) -> Result<Self, ConfigErrors>

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix_web::{HttpRequest, HttpResponse, http::header::HeaderValue};
 use utoipa_swagger_ui::{Config, SwaggerFile};
 
-use super::problem::Problem;
+use super::{nothing_at, problem::Problem};
 use crate::error::Error;
 
 /// The content security policy for Swagger UI: own files, inline styles, `data:` images in styles, and requests to this server.
@@ -22,6 +22,10 @@ pub(super) fn is_docs(path: &str) -> bool {
 pub(super) async fn docs(req: HttpRequest) -> Result<HttpResponse, Problem> {
     let nothing = || Problem::not_found("there is nothing at this path");
     let name = req.match_info().get("file");
+    // `/docs//`: Swagger UI would serve its own page, with the definition of another API.
+    if name == Some("/") {
+        return Err(nothing_at(&req));
+    }
     let found = file(name.unwrap_or_default())?.ok_or_else(nothing)?;
     Ok(answer(match name {
         None => page(found, "docs/", "favicon.ico"),

@@ -2,7 +2,10 @@
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header::{ACCEPT, Accept, CACHE_CONTROL, Header as _, LOCATION, Quality, VARY},
+    http::{
+        Uri,
+        header::{ACCEPT, Accept, CACHE_CONTROL, Header as _, LOCATION, Quality, VARY},
+    },
     web,
 };
 use serde::Serialize;
@@ -24,8 +27,12 @@ struct Links<'a> {
 /// Redirects a browser to `/docs`, and answers other callers with links.
 pub(super) async fn root(app: web::Data<App>, req: HttpRequest) -> HttpResponse {
     if accepts_html(&req) {
+        // A proxy that serves an issuer with a path removes the path. The issuer's URL, not a relative one: `docs` would lead
+        // from `https://example.com/auth` to `https://example.com/docs`.
+        let has_path = app.issuer.parse::<Uri>().is_ok_and(|issuer| issuer.path() != "/");
+        let base = if has_path { &app.issuer } else { "" };
         return HttpResponse::SeeOther()
-            .insert_header((LOCATION, "/docs"))
+            .insert_header((LOCATION, format!("{base}/docs")))
             .insert_header((VARY, ACCEPT.as_str()))
             .finish();
     }

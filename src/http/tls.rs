@@ -15,7 +15,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use crate::config::only_ours;
+use crate::{config::only_ours, error::without_os_codes};
 
 /// The certificate that is shown to clients now.
 #[derive(Debug)]
@@ -74,7 +74,8 @@ fn changed_at(chain: &Path, key: &Path) -> [Option<SystemTime>; 2] {
 
 fn certified(chain: &Path, key: &Path) -> Result<CertifiedKey, String> {
     only_ours(key)?;
-    let named = |path: &Path, problem: &dyn ToString| format!("{}: {}", path.display(), problem.to_string());
+    let named =
+        |path: &Path, problem: &dyn ToString| format!("{}: {}", path.display(), without_os_codes(&problem.to_string()));
     let certificates: Vec<_> =
         CertificateDer::pem_file_iter(chain).and_then(Iterator::collect).map_err(|error| named(chain, &error))?;
     if certificates.is_empty() {

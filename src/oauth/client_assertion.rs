@@ -60,7 +60,7 @@ pub(super) async fn proves(
     };
     let Some(expires_at) = DateTime::from_timestamp(claims.exp, 0) else { return Ok(false) };
     if let Some(claim) = wrong_claim(&claims, client_id, &app.issuer, expires_at, now) {
-        // The client signed it: its operator wants to know, and nobody else learns anything.
+        // The client signed it, so the reason helps its operator and reveals nothing to others.
         tracing::info!(client = client_id, claim, "an assertion of a client was refused for this claim");
         return Ok(false);
     }

@@ -31,8 +31,10 @@ pub(super) const INTROSPECTION_METHODS: [&str; 4] =
 struct Claimed {
     client_id: ClientId,
     proof: Proof,
-    /// Whether it came by HTTP Basic, whose challenge a failure then carries.
+    /// Whether a failure carries the challenge of HTTP Basic: it was used, or nothing was where it could be.
     basic: bool,
+    /// Whether the client was to authenticate and did not try to.
+    lacks_authentication: bool,
 }
 
 enum Proof {
@@ -61,12 +63,15 @@ pub(super) async fn authenticate_reader(
     form: &Form,
     now: DateTime<Utc>,
 ) -> Result<Arc<Client>, OAuthError> {
-    let claimed = claimed(req, form)?;
+    let mut claimed = claimed(req, form)?;
+    // Whether it names a client or not: otherwise the response would tell a public client from an unknown one.
+    claimed.lacks_authentication = matches!(claimed.proof, Proof::Word);
+    claimed.basic |= claimed.lacks_authentication;
     let found = app.clients.cached(&claimed.client_id).await?;
     let client = proven(app, req, found, &claimed, now).await?;
     match client.kind {
         ClientKind::Confidential => Ok(client),
-        ClientKind::Public => Err(OAuthError::invalid_client(true).logged("public client")),
+        ClientKind::Public => Err(OAuthError::lacks_client_authentication(claimed.basic).logged("public client")),
     }
 }
 
@@ -83,7 +88,14 @@ async fn proven(
     now: DateTime<Utc>,
 ) -> Result<Arc<Client>, OAuthError> {
     // The caller gets the same response for an unknown client and wrong credentials.
-    let refused = |reason| OAuthError::invalid_client(claimed.basic).logged(reason);
+    let refused = |reason| {
+        let error = if claimed.lacks_authentication {
+            OAuthError::lacks_client_authentication(claimed.basic)
+        } else {
+            OAuthError::invalid_client(claimed.basic)
+        };
+        error.logged(reason)
+    };
     let found = found.ok_or_else(|| refused("unknown client"))?;
     let proven = match &claimed.proof {
         Proof::Word => found.secret_hash.is_none(),
@@ -121,6 +133,7 @@ fn claimed(req: &HttpRequest, form: &Form) -> Result<Claimed, OAuthError> {
     let secret = form.optional("client_secret")?;
     let assertion = assertion(form)?;
     let basic = basic(req)?;
+    let lacks_authentication = in_form.is_none() && secret.is_none() && assertion.is_none() && basic.is_none();
     if usize::from(secret.is_some()) + usize::from(assertion.is_some()) + usize::from(basic.is_some()) > 1 {
         return Err(OAuthError::invalid_request("use one method of client authentication, not several"));
     }
@@ -139,7 +152,7 @@ fn claimed(req: &HttpRequest, form: &Form) -> Result<Claimed, OAuthError> {
     }
     // Before the database is asked: no client has a malformed id.
     let client_id = client_id.parse().map_err(|_| OAuthError::invalid_client(basic).logged("unknown client"))?;
-    Ok(Claimed { client_id, proof, basic })
+    Ok(Claimed { client_id, proof, basic, lacks_authentication })
 }
 
 fn assertion(form: &Form) -> Result<Option<&str>, OAuthError> {

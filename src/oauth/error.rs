@@ -74,6 +74,11 @@ impl OAuthError {
         error
     }
 
+    /// The request has no client authentication, and needs it.
+    pub(crate) fn lacks_client_authentication(basic: bool) -> Self {
+        Self { description: "client authentication is required".into(), ..Self::invalid_client(basic) }
+    }
+
     /// A client sent an `Authorization` header of another scheme. Only a well-known one is named: the rest may be a token.
     pub(crate) fn wrong_scheme(found: Option<&'static str>) -> Self {
         let mut error = Self::invalid_client(true).logged("Authorization scheme is not Basic");

@@ -77,7 +77,7 @@ fn leeway(request: &TokenRequest<'_>) -> Option<std::time::Duration> {
     }
 }
 
-/// Ends the session of a token that was reused: two have it, and nobody can say which of them is the thief.
+/// Ends the session of a reused token: two parties have it, and either may be the thief.
 async fn end_reused(request: &TokenRequest<'_>, session: &Session) -> Result<(), OAuthError> {
     let TokenRequest { app, origin, now, .. } = request;
     let origin = Origin { actor: Some(session.user_id.to_string()), ..origin.clone() };

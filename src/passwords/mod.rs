@@ -51,7 +51,7 @@ pub struct Passwords {
     pool: Pool,
     policy: Arc<Policy>,
     /// A dummy hash with the parameters in force, for users that do not exist.
-    nobodys: String,
+    dummy_hash: String,
     concurrency: usize,
 }
 
@@ -59,10 +59,10 @@ impl Passwords {
     /// Reads the blocklist, and starts the hash threads.
     pub fn start(config: &HashConfig, rules: &PasswordConfig, issuer: &str) -> Result<Self, PasswordsError> {
         let recipe = Recipe::new(config.memory_kib, config.iterations).map_err(|error| error.to_string())?;
-        let nobodys = recipe.phc(&secret::random::<16>()?, &secret::random::<32>()?);
+        let dummy_hash = recipe.phc(&secret::random::<16>()?, &secret::random::<32>()?);
         let policy = Arc::new(Policy::new(rules, issuer)?);
         let pool = Pool::start(config).map_err(|error| error.to_string())?;
-        Ok(Self { recipe, pool, policy, nobodys, concurrency: config.threads.min(config.queue) })
+        Ok(Self { recipe, pool, policy, dummy_hash, concurrency: config.threads.min(config.queue) })
     }
 
     /// Accepts a new password of a body or file if it is long enough. `field` has the password.
@@ -119,7 +119,7 @@ impl Passwords {
     /// that the response time does not reveal it.
     pub async fn verify(&self, password: &Password, user: Option<(UserId, &str)>) -> Result<Verdict, Error> {
         let phc = user.map(|(_, phc)| phc);
-        let stored = hash::Stored::parse(phc.unwrap_or(&self.nobodys)).map_err(|UnusableHash| {
+        let stored = hash::Stored::parse(phc.unwrap_or(&self.dummy_hash)).map_err(|UnusableHash| {
             let id = user.map(|(id, _)| id.to_string()).unwrap_or_default();
             StoreError::impossible("users", &id, "the password hash is not usable")
         })?;

@@ -52,6 +52,13 @@ pub struct ScopeInfo {
     pub created_at: DateTime<Utc>,
 }
 
+impl ScopeInfo {
+    /// Checks that the scope is not built in.
+    pub(crate) fn check_deletable(&self) -> Result<(), Error> {
+        if self.built_in { Err(Error::RuleViolation("cannot delete a built-in scope")) } else { Ok(()) }
+    }
+}
+
 /// A role.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Role {
@@ -68,6 +75,13 @@ pub struct Role {
     pub built_in: bool,
     /// When the role was created.
     pub created_at: DateTime<Utc>,
+}
+
+impl Role {
+    /// Checks that the role is not built in.
+    pub(crate) fn check_deletable(&self) -> Result<(), Error> {
+        if self.built_in { Err(Error::RuleViolation("cannot delete a built-in role")) } else { Ok(()) }
+    }
 }
 
 /// Serializes scopes as an array of names, the form of JSON bodies outside OAuth.

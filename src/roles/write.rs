@@ -45,10 +45,8 @@ pub async fn put_scope(
 pub async fn delete_scope(tx: &mut Transaction, name: &str, by: &Authority, now: DateTime<Utc>) -> Result<(), Error> {
     lock(tx).await?;
     let scope = super::find_scope(tx, name).await?;
-    if scope.built_in {
-        return Err(Error::RuleViolation("cannot delete a built-in scope"));
-    }
-    // All in one transaction: a role that kept the name would grant the scope again if it is created anew.
+    scope.check_deletable()?;
+    // All in one transaction: a role that kept the name would grant the scope if it is created again later.
     conn::execute!(tx, sql::DELETE_SCOPE, name)?;
     conn::execute!(tx, sql::REMOVE_SCOPE_FROM_ROLES, name)?;
     conn::execute!(tx, sql::REMOVE_SCOPE_FROM_API_KEYS, name)?;
@@ -115,9 +113,7 @@ fn check_built_in(name: &RoleName, before: Option<&Role>, scopes: &Scopes) -> Re
 pub async fn delete_role(tx: &mut Transaction, name: &str, by: &Authority, now: DateTime<Utc>) -> Result<(), Error> {
     keep_an_administrator(tx, async |tx| {
         let role = super::find_role(tx, name).await?;
-        if role.built_in {
-            return Err(Error::RuleViolation("cannot delete a built-in role"));
-        }
+        role.check_deletable()?;
         // Deleting the role removes its scopes from users, so the caller needs all of them.
         by.must_have(&role.scopes)?;
         conn::execute!(tx, sql::DELETE_ROLE, name)?;

@@ -63,6 +63,8 @@ impl MasterKey {
     /// must be the same in [`MasterKey::open`]: a sealed secret cannot be swapped for another one in the database.
     pub fn seal(&self, plain: &[u8], context: &str) -> Result<Vec<u8>, NoRandomness> {
         let mut sealed = plain.to_vec();
+        // Random nonces are safe for 2^32 messages under one key (NIST SP 800-38D §8.3). A database has a few keys: not for
+        // data that is sealed at each request.
         let nonce = self
             .cipher()
             .and_then(|key| key.seal_in_place_append_tag(Aad::from(context.as_bytes()), &mut sealed).ok())
@@ -112,6 +114,7 @@ pub(crate) fn checksum(text: &str) -> String {
 /// Returns the text without its checksum. `None`: the checksum is wrong.
 pub(crate) fn without_checksum(text: &str) -> Option<&str> {
     let (body, sum) = text.split_at_checked(text.len().checked_sub(CHECKSUM_LEN)?)?;
+    // Not in constant time: anybody can compute a checksum. The secret itself is compared by its hash.
     (checksum(body) == sum).then_some(body)
 }
 

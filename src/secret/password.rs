@@ -18,6 +18,7 @@ impl Password {
         if text.is_empty() {
             return Err(FieldError::new(field, Code::Required, "is required"));
         }
+        // Before NFC and hashing, whose time grows with the length.
         if text.len() > MAX_BYTES {
             return Err(FieldError::new(field, Code::Length, "must have at most 1,024 bytes"));
         }

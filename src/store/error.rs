@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use sqlx::{error::DatabaseError, migrate::MigrateError};
 
-use crate::config::DatabaseUrl;
+use crate::{config::DatabaseUrl, error::without_os_codes};
 
 /// The error of a statement, by what the caller can do about it.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +97,7 @@ impl StoreError {
 fn reason(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(error) => error.message().to_owned(),
-        sqlx::Error::Io(error) => error.to_string(),
+        sqlx::Error::Io(error) => without_os_codes(&error.to_string()),
         sqlx::Error::PoolTimedOut => "no connection within GRANTD_DATABASE_TIMEOUT".to_owned(),
         error => error.to_string(),
     }

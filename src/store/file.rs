@@ -1,8 +1,9 @@
-//! The file of a SQLite database: the lock of the server that uses it, and whether it is still the file that was opened.
+//! The file of a SQLite database: the lock of the server that uses it, whether it is still the file that was opened, and
+//! whether the write-ahead log (WAL) beside it belongs to it.
 
 use std::{
     fs::{self, File, Metadata, TryLockError},
-    io::{self, Read as _, Write as _},
+    io::{self, Read as _, Seek as _, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
@@ -11,6 +12,10 @@ use std::{
 use rustix::fs::OFlags;
 
 use super::StoreError;
+
+const PID: &str = ".pid";
+const WAL: &str = "-wal";
+const SHM: &str = "-shm";
 
 /// Why a server may not use a SQLite file.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +42,35 @@ pub enum LockError {
     },
 }
 
+/// Why a SQLite file must not be opened with the write-ahead log beside it.
+#[derive(Debug, thiserror::Error)]
+pub enum WalError {
+    /// The log belongs to another file, which a server opened at this path.
+    #[error(
+        "the file {0} was deleted or replaced while a grantd server ({process}) used it, and {0}-wal has changes of the file \
+         before, which would corrupt any other. Stop that server if it still runs. Then delete {0}-wal and {0}-shm, and put \
+         the right database file in place; or, to undo the change, move the file before back and leave these as they are",
+        .database.display(), process = process_text(*.process)
+    )]
+    Foreign {
+        /// The database file.
+        database: PathBuf,
+        /// The process id of the server, where it could be read.
+        process: Option<u32>,
+    },
+    /// The database file is missing or empty.
+    #[error(
+        "the file {0} is missing or empty, but {0}-wal has changes of a database, which would be lost. Move the database file \
+         back beside it; or, for a new database or one from a backup, stop the server if it still runs, and delete {0}-wal \
+         and {0}-shm",
+        .database.display()
+    )]
+    Orphaned {
+        /// The database file.
+        database: PathBuf,
+    },
+}
+
 fn process_text(id: Option<u32>) -> String {
     id.map_or_else(|| "process unknown".to_owned(), |id| format!("process {id}"))
 }
@@ -45,8 +79,9 @@ fn process_text(id: Option<u32>) -> String {
 #[derive(Debug)]
 #[must_use = "the lock is released when this is dropped"]
 pub struct ServerLock {
-    /// Open for the lock alone.
-    _file: File,
+    /// Holds the lock.
+    file: File,
+    database: PathBuf,
 }
 
 impl ServerLock {
@@ -57,9 +92,7 @@ impl ServerLock {
     /// closed. The file stays when the lock is released: if it were deleted, two servers could lock two files of one name.
     pub fn acquire(database: &Path) -> Result<Self, LockError> {
         let database = resolve(database).map_err(|error| LockError::File { path: database.to_owned(), error })?;
-        let mut path = database.as_os_str().to_owned();
-        path.push(".pid");
-        let path = PathBuf::from(path);
+        let path = beside(&database, PID);
         let failed = |error| LockError::File { path: path.clone(), error };
         let mut options = File::options();
         // Not truncated: until the lock is held, the contents are those of another server.
@@ -67,18 +100,103 @@ impl ServerLock {
         let flags = OFlags::NOFOLLOW.bits().cast_signed();
         options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
         let mut file = options.open(&path).map_err(failed)?;
-        match file.try_lock() {
+        let locked = file.try_lock();
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(failed)?;
+        let before = LockFile::parse(&String::from_utf8_lossy(&text));
+        match locked {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                let process = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
-                return Err(LockError::InUse { database, process });
-            }
+            Err(TryLockError::WouldBlock) => return Err(LockError::InUse { database, process: before.process }),
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
-        Ok(Self { _file: file })
+        // What the last server noted stays until this one has opened the database: if the start fails before, the next one
+        // must still see that a log belongs to another file.
+        before.write(&mut file).map_err(failed)?;
+        Ok(Self { file, database })
     }
+
+    /// Notes in the lock file which files the server has open, for [`check_wal`]. The database was opened just now.
+    pub fn note_files(&mut self) -> Result<(), LockError> {
+        let found = LockFile::of(&self.database);
+        found.write(&mut self.file).map_err(|error| LockError::File { path: beside(&self.database, PID), error })
+    }
+}
+
+impl Drop for ServerLock {
+    fn drop(&mut self) {
+        // A clean end leaves no log. Without this, a later log could have the inode number of the deleted one, and be taken
+        // for that of a replaced file.
+        if !beside(&self.database, WAL).exists() {
+            let _ = self.file.set_len(0);
+        }
+    }
+}
+
+/// The contents of a lock file: the process id, and then which files the server has open.
+#[derive(Default)]
+struct LockFile {
+    process: Option<u32>,
+    database: String,
+    /// The log and its index in shared memory. Both are of use only with the database that was opened with them.
+    wal: String,
+    shm: String,
+}
+
+impl LockFile {
+    /// Returns the contents for the files that are there now.
+    fn of(database: &Path) -> Self {
+        let identity = |path: &Path| identity_text(path).unwrap_or_default();
+        let [wal, shm] = [WAL, SHM].map(|ending| identity(&beside(database, ending)));
+        Self { process: None, database: identity(database), wal, shm }
+    }
+
+    fn parse(text: &str) -> Self {
+        let mut lines = text.lines();
+        let process = lines.next().and_then(|line| line.parse().ok());
+        let [database, wal, shm] = [(); 3].map(|()| lines.next().unwrap_or_default().to_owned());
+        Self { process, database, wal, shm }
+    }
+
+    /// Replaces the contents, with the id of this process.
+    fn write(&self, file: &mut File) -> io::Result<()> {
+        let Self { database, wal, shm, .. } = self;
+        let text = format!("{}\n{database}\n{wal}\n{shm}\n", std::process::id());
+        // Not emptied first: a command may read it at any time.
+        file.rewind()?;
+        file.write_all(text.as_bytes())?;
+        file.set_len(text.len() as u64)
+    }
+}
+
+/// Checks that the write-ahead log beside a SQLite file belongs to it. Called before the file is opened: SQLite writes any
+/// log that it finds into the database, which corrupts one that was put in the place of another.
+pub(crate) fn check_wal(database: &Path) -> Result<(), WalError> {
+    // A directory that does not exist has no log.
+    let Ok(database) = resolve(database) else { return Ok(()) };
+    let size = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
+    let wal = beside(&database, WAL);
+    // SQLite would delete the log. It writes the first page of a database before it creates one, so no start that was
+    // interrupted leaves this.
+    if size(&database) == 0 && size(&wal) > 0 {
+        return Err(WalError::Orphaned { database });
+    }
+    let opened = LockFile::parse(&fs::read_to_string(beside(&database, PID)).unwrap_or_default());
+    let found = LockFile::of(&database);
+    // With a log of another identity too, the whole directory was copied, or its device has another number since a reboot:
+    // that log belongs to the database.
+    let is_left = |opened: &str, found: &str| !opened.is_empty() && opened == found;
+    let wal_is_left = is_left(&opened.wal, &found.wal) || is_left(&opened.shm, &found.shm);
+    if wal_is_left && opened.database != found.database {
+        return Err(WalError::Foreign { database, process: opened.process });
+    }
+    Ok(())
+}
+
+/// Returns the path of a file beside the database, such as `grantd.db-wal`.
+fn beside(database: &Path, ending: &str) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(ending);
+    path.into()
 }
 
 /// Returns the absolute path without symbolic links, also of a file that does not exist yet: all ways to name a database
@@ -137,4 +255,10 @@ impl OpenFile {
 /// Device and inode. Migrations and `VACUUM` keep them.
 fn identity(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
+}
+
+/// The identity of a file as text. `None`: it cannot be read, or does not exist.
+fn identity_text(path: &Path) -> Option<String> {
+    let (device, inode) = identity(&fs::metadata(path).ok()?);
+    Some(format!("{device}:{inode}"))
 }

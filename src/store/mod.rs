@@ -28,7 +28,8 @@ use std::{
 pub use conn::Conn;
 pub use error::StoreError;
 pub(crate) use existing::exists;
-pub use file::{LockError, ServerLock};
+pub(crate) use file::check_wal;
+pub use file::{LockError, ServerLock, WalError};
 use sqlx::{
     ConnectOptions, SqlitePool,
     postgres::PgConnectOptions,

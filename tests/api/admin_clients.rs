@@ -1,4 +1,4 @@
-//! `/admin/clients`: what it takes and what it answers, to the last member.
+//! `/admin/clients`: requests, responses with all members, and validation errors.
 
 use chrono::Duration;
 use serde_json::{Value, json};
@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 use crate::harness::{Admin, Database, Form, PASSWORD, on_both_engines};
 
 on_both_engines!(
-    a_client_is_made_changed_and_deleted,
+    clients_can_be_created_changed_and_deleted,
     a_public_client_has_no_secret,
-    all_wrong_fields_are_told_at_once,
-    what_is_no_body_is_refused,
-    a_patch_takes_null_and_absent_for_two_things,
-    a_secret_is_rotated,
-    the_default_client_can_be_disabled_and_not_deleted,
-    an_unknown_id_is_not_found,
+    all_invalid_fields_are_reported_together,
+    malformed_bodies_are_refused,
+    a_patch_distinguishes_null_from_absent,
+    secrets_can_be_rotated,
+    the_default_client_can_be_disabled_but_not_deleted,
+    unknown_ids_are_not_found,
 );
 
 const EC_KEY: &str = r#"{"kty": "EC", "crv": "P-256", "kid": "k", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
@@ -30,7 +30,7 @@ fn credentials() -> Form {
     Form::of(&[("grant_type", "client_credentials")])
 }
 
-async fn a_client_is_made_changed_and_deleted(database: Database) {
+async fn clients_can_be_created_changed_and_deleted(database: Database) {
     let admin = Admin::start(database).await;
     let key: Value = serde_json::from_str(EC_KEY).unwrap();
     let mut client = json!({
@@ -39,15 +39,15 @@ async fn a_client_is_made_changed_and_deleted(database: Database) {
         "audiences": ["https://api.example.com", "orders"], "access_token_ttl": "5m", "jwks": {"keys": [key]},
     });
     let answer = admin.ask("POST", "/admin/clients", &client).await;
-    let mut made = answer.json_with(201);
+    let mut created = answer.json_with(201);
     assert_eq!((answer.header("location"), answer.header("cache-control")), ("/admin/clients/shop", "no-store"));
-    let secret = made.as_object_mut().unwrap().remove("client_secret").unwrap();
+    let secret = created.as_object_mut().unwrap().remove("client_secret").unwrap();
     let secret = secret.as_str().unwrap();
     assert!(secret.starts_with("grs_"));
     (client["disabled"], client["created_at"]) = (json!(false), json!("2026-01-31T12:00:00Z"));
     client["updated_at"] = json!("2026-01-31T12:00:00Z");
-    assert_eq!(made, client);
-    // Shown once.
+    assert_eq!(created, client);
+    // The secret is shown only once.
     let answer = admin.get("/admin/clients/shop").await;
     assert_eq!(answer.json_with(200), client);
     let list = admin.get("/admin/clients").await;
@@ -70,8 +70,8 @@ async fn a_client_is_made_changed_and_deleted(database: Database) {
     assert_eq!((gone.status, gone.body.len()), (204, 0));
     admin.get("/admin/clients/shop").await.problem(404, "not-found");
     admin.server.token(&credentials()).basic("shop", secret).send().await.oauth_error(401, "invalid_client");
-    // Another one of this name has nothing of it.
-    admin.make_in("/admin/clients", &shop()).await;
+    // A new client with this id does not accept the old secret.
+    admin.create_in("/admin/clients", &shop()).await;
     admin.ask("POST", "/admin/clients", &shop()).await.problem(409, "conflict");
     admin.server.token(&credentials()).basic("shop", secret).send().await.oauth_error(401, "invalid_client");
 }
@@ -80,11 +80,11 @@ async fn a_public_client_has_no_secret(database: Database) {
     let admin = Admin::start(database).await;
     let body = json!({"name": "App", "type": "public", "grant_types": ["password"], "scopes": [], "audiences": null});
     let answer = admin.ask("POST", "/admin/clients", &body).await;
-    let made = answer.json_with(201);
-    let id = made["client_id"].as_str().unwrap();
+    let created = answer.json_with(201);
+    let id = created["client_id"].as_str().unwrap();
     assert_eq!(answer.header("location"), format!("/admin/clients/{id}"));
     assert_eq!(
-        made,
+        created,
         json!({
             "client_id": id, "name": "App", "type": "public", "grant_types": ["password"], "scopes": [],
             "audiences": [], "access_token_ttl": null, "jwks": null, "disabled": false,
@@ -97,10 +97,10 @@ async fn a_public_client_has_no_secret(database: Database) {
     let wrong = json!({"grant_types": ["client_credentials"], "jwks": {"keys": [key]}});
     admin.ask("PATCH", &path, &wrong).await.wrong_fields(&[("grant_types", "format"), ("jwks", "format")]);
     admin.ask("PATCH", &path, &json!({"type": "confidential"})).await.problem(400, "malformed-body");
-    assert_eq!(admin.get(&path).await.json_with(200), made);
+    assert_eq!(admin.get(&path).await.json_with(200), created);
 }
 
-async fn all_wrong_fields_are_told_at_once(database: Database) {
+async fn all_invalid_fields_are_reported_together(database: Database) {
     let admin = Admin::start(database).await;
     let before = admin.everything().await;
     let mut private: Value = serde_json::from_str(EC_KEY).unwrap();
@@ -159,7 +159,7 @@ async fn all_wrong_fields_are_told_at_once(database: Database) {
         admin.ask("POST", "/admin/clients", &body).await.wrong_fields(wrong);
     }
     assert_eq!(admin.everything().await, before);
-    let path = admin.make_in("/admin/clients", &shop()).await;
+    let path = admin.create_in("/admin/clients", &shop()).await;
     let before = admin.everything().await;
     let all_null = json!({"name": null, "grant_types": null, "scopes": null, "disabled": null});
     let wrong = [("name", "required"), ("grant_types", "required"), ("scopes", "required"), ("disabled", "required")];
@@ -185,9 +185,9 @@ async fn all_wrong_fields_are_told_at_once(database: Database) {
     assert_eq!(admin.everything().await, before);
 }
 
-async fn what_is_no_body_is_refused(database: Database) {
+async fn malformed_bodies_are_refused(database: Database) {
     let admin = Admin::start(database).await;
-    let path = admin.make_in("/admin/clients", &shop()).await;
+    let path = admin.create_in("/admin/clients", &shop()).await;
     let before = admin.everything().await;
     for (method, path) in [("POST", "/admin/clients"), ("PATCH", &path), ("POST", &format!("{path}/secret"))] {
         for (content_type, body, status, kind) in [
@@ -206,11 +206,11 @@ async fn what_is_no_body_is_refused(database: Database) {
     assert_eq!(admin.everything().await, before);
 }
 
-async fn a_patch_takes_null_and_absent_for_two_things(database: Database) {
+async fn a_patch_distinguishes_null_from_absent(database: Database) {
     let admin = Admin::start(database).await;
     let mut body = shop();
     (body["audiences"], body["access_token_ttl"]) = (json!(["x"]), json!("1m"));
-    let path = admin.make_in("/admin/clients", &body).await;
+    let path = admin.create_in("/admin/clients", &body).await;
     let before = admin.get(&path).await.json_with(200);
     admin.server.advance(Duration::seconds(1));
     assert_eq!(admin.ask("PATCH", &path, &json!({})).await.json_with(200), before);
@@ -222,10 +222,10 @@ async fn a_patch_takes_null_and_absent_for_two_things(database: Database) {
     assert_eq!(patched["audiences"], json!([]));
 }
 
-async fn a_secret_is_rotated(database: Database) {
+async fn secrets_can_be_rotated(database: Database) {
     let admin = Admin::start(database).await;
-    let made = admin.ask("POST", "/admin/clients", &shop()).await.json_with(201);
-    let first = made["client_secret"].as_str().unwrap().to_owned();
+    let created = admin.ask("POST", "/admin/clients", &shop()).await.json_with(201);
+    let first = created["client_secret"].as_str().unwrap().to_owned();
     let works = async |secret: &str| {
         let status = admin.server.token(&credentials()).basic("shop", secret).send().await.status;
         assert!([200, 401].contains(&status));
@@ -251,17 +251,17 @@ async fn a_secret_is_rotated(database: Database) {
     assert!(!works(third["client_secret"].as_str().unwrap()).await);
 }
 
-async fn the_default_client_can_be_disabled_and_not_deleted(database: Database) {
+async fn the_default_client_can_be_disabled_but_not_deleted(database: Database) {
     let admin = Admin::start(database).await;
     let path = "/admin/clients/default";
     admin.delete(path).await.problem(409, "conflict");
     assert_eq!(admin.ask("PATCH", path, &json!({"disabled": true})).await.json_with(200)["disabled"], true);
     admin.server.token(&Form::admin()).send().await.oauth_error(401, "invalid_client");
-    // What it had given is good for nothing, this token too.
+    // Its tokens are revoked, including the one of this request.
     admin.get(path).await.problem(401, "invalid-token");
 }
 
-async fn an_unknown_id_is_not_found(database: Database) {
+async fn unknown_ids_are_not_found(database: Database) {
     let admin = Admin::start(database).await;
     admin.user("maria", &[]).await;
     for id in ["nobodys", "A", "%00", "019c0000-0000-7000-8000-000000000000", "%F0%9F%A6%80"] {

@@ -1,4 +1,4 @@
-//! Lists of users, roles, scopes and clients: searched, and page by page. And that somebody is left who can change users.
+//! Lists of users, roles, scopes and clients: filters and pagination. And the protection of the last administrator.
 
 use std::collections::BTreeSet;
 
@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use crate::harness::{Admin, Database, PASSWORD, on_both_engines};
 
 on_both_engines!(
-    users_are_searched,
-    all_lists_are_paged,
-    wrong_queries_are_told,
-    the_last_administrator_stays,
-    an_administrator_by_another_role_counts_too,
+    users_can_be_filtered,
+    all_lists_are_paginated,
+    invalid_queries_are_refused,
+    the_last_administrator_cannot_be_removed,
+    any_role_with_users_write_makes_an_administrator,
 );
 
-/// The user names of a list.
+/// Returns the usernames of a list that has one page.
 async fn names(admin: &Admin, query: &str) -> Vec<String> {
     let list = admin.get(&format!("/admin/users?{query}")).await.json_with(200);
     assert_eq!(list.as_object().unwrap().len(), 2, "items and next_cursor");
@@ -23,7 +23,7 @@ async fn names(admin: &Admin, query: &str) -> Vec<String> {
     items.iter().map(|user| user["username"].as_str().unwrap().to_owned()).collect()
 }
 
-async fn users_are_searched(database: Database) {
+async fn users_can_be_filtered(database: Database) {
     let admin = Admin::start(database).await;
     admin.role("reader", &["users:read"]).await;
     for (name, email, roles) in [
@@ -33,17 +33,17 @@ async fn users_are_searched(database: Database) {
         ("mar.ia", None, &[]),
         ("peter@example.com", Some("Peter@example.com"), &["admin"]),
     ] {
-        admin.make(&json!({"username": name, "email": email, "password": PASSWORD, "roles": roles})).await;
+        admin.create(&json!({"username": name, "email": email, "password": PASSWORD, "roles": roles})).await;
     }
     let mario = admin.get("/admin/users?q=mario").await.json_with(200)["items"][0]["id"].as_str().unwrap().to_owned();
     admin.ask("PATCH", &format!("/admin/users/{mario}"), &json!({"disabled": true})).await.json_with(200);
     for (query, found) in [
-        // A prefix, without regard to case.
+        // A prefix, case-insensitive.
         ("q=mari", &["Maria", "mario"][..]),
         ("q=MARI", &["Maria", "mario"]),
         ("q=aria", &[]),
         ("q=maria", &["Maria"]),
-        // Taken literally.
+        // Wildcards and quotes are literal.
         ("q=mar_", &["mar_ia"]),
         ("q=mar.", &["mar.ia"]),
         ("q=mar%25", &[]),
@@ -53,7 +53,7 @@ async fn users_are_searched(database: Database) {
         ("q=mar*", &[]),
         ("q=%27%20OR%201%3D1", &[]),
         ("q=M%C3%A1", &[]),
-        // With an @ it is the e-mail.
+        // With an @, the filter applies to the email.
         ("q=mario_b@", &["mario"]),
         ("q=m%25x@EXAMPLE", &["Maria"]),
         ("q=m%25%25@", &[]),
@@ -62,7 +62,7 @@ async fn users_are_searched(database: Database) {
         ("q=@", &[]),
         ("q=peter", &["peter@example.com"]),
         ("q=mario_", &[]),
-        // What else is asked for must be true too.
+        // All filters must match.
         ("role=reader", &["Maria", "mar_ia"]),
         ("role=admin", &["admin", "peter@example.com"]),
         ("role=nobodys", &[]),
@@ -72,16 +72,16 @@ async fn users_are_searched(database: Database) {
         ("q=mar&role=reader&disabled=true", &[]),
         ("role=member&disabled=true", &["mario"]),
         ("q=m%25x@&role=reader&disabled=false", &["Maria"]),
-        // What is not known is no reason to refuse.
+        // Unknown parameters are ignored.
         ("q=maria&sort=name", &["Maria"]),
     ] {
         let names: BTreeSet<_> = names(&admin, query).await.into_iter().collect();
         assert_eq!(names, found.iter().map(|name| (*name).to_owned()).collect(), "{query}");
     }
-    assert_eq!(names(&admin, "q=").await.len(), 6, "an empty beginning is everybody's");
+    assert_eq!(names(&admin, "q=").await.len(), 6, "an empty prefix matches every user");
 }
 
-/// The names in a list, read page by page, and in how many pages.
+/// Reads a list page by page. Returns the names of its items, and the number of pages.
 async fn pages(admin: &Admin, path: &str, name: &str) -> (Vec<String>, usize) {
     let (mut found, mut cursor, mut count) = (Vec::new(), String::new(), 0);
     loop {
@@ -96,17 +96,17 @@ async fn pages(admin: &Admin, path: &str, name: &str) -> (Vec<String>, usize) {
     }
 }
 
-async fn all_lists_are_paged(database: Database) {
+async fn all_lists_are_paginated(database: Database) {
     let admin = Admin::start(database).await;
     for at in 0..7 {
         let body = json!({"username": format!("u-{at}"), "email": format!("u-{at}@example.com"), "password": PASSWORD});
-        admin.make(&body).await;
+        admin.create(&body).await;
         admin.role(&format!("r-{at}"), &[]).await;
         admin.ask("PUT", &format!("/admin/scopes/s:{at}"), &json!({})).await.json_with(201);
         let client = json!({
             "client_id": format!("c-{at}"), "name": "C", "type": "public", "grant_types": ["password"], "scopes": [],
         });
-        admin.make_in("/admin/clients", &client).await;
+        admin.create_in("/admin/clients", &client).await;
     }
     for (path, name, total) in [
         ("/admin/users?", "username", 8),
@@ -127,7 +127,7 @@ async fn all_lists_are_paged(database: Database) {
             assert_eq!((&found, count), (&whole, total.div_ceil(limit)), "{path} by {limit}");
         }
     }
-    // One that is deleted between two pages is not missed by the cursor.
+    // A cursor stays valid if its item is deleted between two pages.
     let first = admin.get("/admin/roles?limit=3").await.json_with(200);
     let last = first["items"][2]["name"].as_str().unwrap();
     assert_eq!(admin.delete(&format!("/admin/roles/{last}")).await.status, 204);
@@ -136,7 +136,7 @@ async fn all_lists_are_paged(database: Database) {
     assert_eq!(second["items"].as_array().unwrap().len(), 6);
 }
 
-async fn wrong_queries_are_told(database: Database) {
+async fn invalid_queries_are_refused(database: Database) {
     let admin = Admin::start(database).await;
     for list in ["users", "roles", "scopes", "clients"] {
         for (query, wrong) in [
@@ -169,30 +169,30 @@ async fn wrong_queries_are_told(database: Database) {
     }
 }
 
-async fn the_last_administrator_stays(database: Database) {
+async fn the_last_administrator_cannot_be_removed(database: Database) {
     let admin = Admin::start(database).await;
     let list = admin.get("/admin/users?q=admin").await.json_with(200);
     let first = format!("/admin/users/{}", list["items"][0]["id"].as_str().unwrap());
     let second = admin.user("second", &["admin"]).await;
     admin.ask("PATCH", &second, &json!({"disabled": true})).await.json_with(200);
     let before = admin.everything().await;
-    // One who is disabled does not count.
+    // A disabled administrator does not count.
     admin.delete(&first).await.problem(409, "conflict");
     admin.ask("PATCH", &first, &json!({"disabled": true})).await.problem(409, "conflict");
     admin.ask("PUT", &format!("{first}/roles"), &json!({"roles": []})).await.problem(409, "conflict");
     assert_eq!(admin.everything().await, before);
     admin.get("/users/me").await.json_with(200);
-    // With another one it may be any of them.
+    // With a second enabled administrator, either can be removed.
     admin.ask("PATCH", &second, &json!({"disabled": false})).await.json_with(200);
     admin.ask("PUT", &format!("{first}/roles"), &json!({"roles": []})).await.json_with(200);
-    // What was taken counts no more, with the token that still names it.
+    // The removed scopes no longer count, although the token still has them.
     admin.get("/admin/users").await.lacks("users:read");
     let token = admin.server.login("second", PASSWORD).await;
     let answer = admin.server.request("DELETE", &second).bearer(&token).send().await;
     answer.problem(409, "conflict");
 }
 
-async fn an_administrator_by_another_role_counts_too(database: Database) {
+async fn any_role_with_users_write_makes_an_administrator(database: Database) {
     let admin = Admin::start(database).await;
     let list = admin.get("/admin/users?q=admin").await.json_with(200);
     let first = format!("/admin/users/{}", list["items"][0]["id"].as_str().unwrap());
@@ -201,7 +201,7 @@ async fn an_administrator_by_another_role_counts_too(database: Database) {
     assert_eq!(admin.delete(&first).await.status, 204);
     let helper = admin.server.login("helper", PASSWORD).await;
     let ask = |method: &str, path: &str| admin.server.request(method, path).bearer(&helper);
-    // The role that makes the last one what they are stays, and what it gives.
+    // This role of the last administrator cannot be deleted, and must keep `users:write`.
     ask("DELETE", "/admin/roles/helper").send().await.problem(409, "conflict");
     let less = ask("PUT", "/admin/roles/helper").json(&json!({"scopes": ["users:read", "roles:write"]}));
     less.send().await.problem(409, "conflict");

@@ -1,4 +1,4 @@
-//! `/admin/roles` and `/admin/scopes`: what they take and what they answer, to the last member.
+//! `/admin/roles` and `/admin/scopes`: requests, responses with all members, and validation errors.
 
 use chrono::Duration;
 use serde_json::{Value, json};
@@ -6,32 +6,32 @@ use serde_json::{Value, json};
 use crate::harness::{Admin, Database, Form, PASSWORD, on_both_engines};
 
 on_both_engines!(
-    a_scope_is_made_described_and_deleted,
-    a_role_is_made_changed_and_deleted,
-    what_is_built_in_stays,
-    wrong_names_and_bodies_are_told,
-    what_is_deleted_is_taken_from_all_that_have_it,
+    scopes_can_be_created_changed_and_deleted,
+    roles_can_be_created_changed_and_deleted,
+    built_in_roles_and_scopes_cannot_be_deleted,
+    invalid_names_and_bodies_are_refused,
+    deletion_removes_scopes_and_roles_from_their_holders,
 );
 
-async fn a_scope_is_made_described_and_deleted(database: Database) {
+async fn scopes_can_be_created_changed_and_deleted(database: Database) {
     let admin = Admin::start(database).await;
     let path = "/admin/scopes/items:read";
-    let made = admin.ask("PUT", path, &json!({"description": "See items"})).await;
+    let created = admin.ask("PUT", path, &json!({"description": "See items"})).await;
     let mut scope = json!({
         "name": "items:read", "description": "See items", "built_in": false, "created_at": "2026-01-31T12:00:00Z",
     });
-    assert_eq!(made.json_with(201), scope);
-    assert_eq!((made.header("location"), made.header("cache-control")), (path, "no-store"));
+    assert_eq!(created.json_with(201), scope);
+    assert_eq!((created.header("location"), created.header("cache-control")), (path, "no-store"));
     admin.server.advance(Duration::seconds(1));
     let same = admin.ask("PUT", path, &json!({})).await;
-    assert_eq!(same.json_with(200), scope, "an absent description stays");
+    assert_eq!(same.json_with(200), scope, "an absent description is unchanged");
     assert!(same.header("location").is_empty());
     scope["description"] = json!("");
     assert_eq!(admin.ask("PUT", path, &json!({"description": ""})).await.json_with(200), scope);
     assert_eq!(admin.get(path).await.json_with(200), scope);
     let list = admin.get("/admin/scopes").await.json_with(200);
     assert!(list["items"].as_array().unwrap().contains(&scope), "{list}");
-    // It goes to `admin`, whose tokens have it from the next login on.
+    // It is added to the role `admin`, whose tokens have it from the next login on.
     let of_admin = admin.get("/admin/roles/admin").await.json_with(200);
     assert!(of_admin["scopes"].as_array().unwrap().contains(&json!("items:read")));
     let login = admin.server.token(&Form::admin()).send().await.json_with(200);
@@ -44,21 +44,21 @@ async fn a_scope_is_made_described_and_deleted(database: Database) {
     admin.delete(path).await.problem(404, "not-found");
 }
 
-async fn a_role_is_made_changed_and_deleted(database: Database) {
+async fn roles_can_be_created_changed_and_deleted(database: Database) {
     let admin = Admin::start(database).await;
     let path = "/admin/roles/reader";
     let body = json!({"description": "Reads", "scopes": ["users:read", "account", "users:read"]});
-    let made = admin.ask("PUT", path, &body).await;
+    let created = admin.ask("PUT", path, &body).await;
     let mut role = json!({
         "name": "reader", "description": "Reads", "scopes": ["account", "users:read"], "built_in": false,
         "created_at": "2026-01-31T12:00:00Z",
     });
-    assert_eq!(made.json_with(201), role);
-    assert_eq!((made.header("location"), made.header("cache-control")), (path, "no-store"));
+    assert_eq!(created.json_with(201), role);
+    assert_eq!((created.header("location"), created.header("cache-control")), (path, "no-store"));
     admin.server.advance(Duration::seconds(1));
     role["scopes"] = json!(["roles:read"]);
     let put = admin.ask("PUT", path, &json!({"scopes": ["roles:read"]})).await;
-    assert_eq!(put.json_with(200), role, "an absent description stays");
+    assert_eq!(put.json_with(200), role, "an absent description is unchanged");
     assert!(put.header("location").is_empty());
     (role["scopes"], role["description"]) = (json!([]), json!("Nothing"));
     let put = admin.ask("PUT", path, &json!({"scopes": [], "description": "Nothing"})).await;
@@ -72,7 +72,7 @@ async fn a_role_is_made_changed_and_deleted(database: Database) {
     admin.delete(path).await.problem(404, "not-found");
 }
 
-async fn what_is_built_in_stays(database: Database) {
+async fn built_in_roles_and_scopes_cannot_be_deleted(database: Database) {
     let admin = Admin::start(database).await;
     let before = admin.everything().await;
     for path in ["/admin/roles/admin", "/admin/roles/member", "/admin/scopes/account", "/admin/scopes/users:write"] {
@@ -82,7 +82,7 @@ async fn what_is_built_in_stays(database: Database) {
     admin.ask("PUT", "/admin/roles/admin", &json!({"scopes": ["account"]})).await.problem(409, "conflict");
     admin.ask("PUT", "/admin/roles/member", &json!({"scopes": ["users:read"]})).await.problem(409, "conflict");
     assert_eq!(admin.everything().await, before);
-    // What is said of them may change, and what everybody has may grow.
+    // Their descriptions can be changed, and scopes can be added to `member`.
     let all = admin.get("/admin/roles/admin").await.json_with(200)["scopes"].clone();
     let put = admin.ask("PUT", "/admin/roles/admin", &json!({"scopes": all, "description": "Us"})).await;
     assert_eq!(put.json_with(200)["description"], "Us");
@@ -95,7 +95,7 @@ async fn what_is_built_in_stays(database: Database) {
     assert_eq!(admin.server.get("/admin/roles").bearer(&maria).send().await.status, 200);
 }
 
-async fn wrong_names_and_bodies_are_told(database: Database) {
+async fn invalid_names_and_bodies_are_refused(database: Database) {
     let admin = Admin::start(database).await;
     let before = admin.everything().await;
     let (long_role, long_scope) = ("a".repeat(64), "a".repeat(129));
@@ -157,23 +157,23 @@ async fn wrong_names_and_bodies_are_told(database: Database) {
         assert_eq!(answer.header("allow"), "GET, HEAD, PUT, DELETE");
     }
     assert_eq!(admin.everything().await, before);
-    // What is allowed, to its ends.
+    // All allowed characters, and the maximum lengths.
     for name in ["a!%23$%25&'()*+,-.:;<=>%3F@[]%5E_%60{|}~", &long_scope[1..]] {
         let path = format!("/admin/scopes/{name}");
-        let made = admin.ask("PUT", &path, &json!({})).await;
-        let scope = made.json_with(201);
-        assert_eq!(admin.get(made.header("location")).await.json_with(200), scope);
+        let created = admin.ask("PUT", &path, &json!({})).await;
+        let scope = created.json_with(201);
+        assert_eq!(admin.get(created.header("location")).await.json_with(200), scope);
         assert_eq!(admin.delete(&path).await.status, 204);
     }
     admin.ask("PUT", &format!("/admin/roles/{}", &long_role[1..]), &json!({"scopes": []})).await.json_with(201);
 }
 
-async fn what_is_deleted_is_taken_from_all_that_have_it(database: Database) {
+async fn deletion_removes_scopes_and_roles_from_their_holders(database: Database) {
     let mut admin = Admin::start(database).await;
     for scope in ["items", "items:read", "items:write"] {
         admin.ask("PUT", &format!("/admin/scopes/{scope}"), &json!({})).await.json_with(201);
     }
-    // Those are in no token from before.
+    // Tokens that were issued earlier do not have these scopes.
     admin.token = admin.server.admin().await;
     admin.role("keeper", &["items", "items:read", "items:write"]).await;
     let maria = admin.user("maria", &["keeper"]).await;
@@ -181,7 +181,7 @@ async fn what_is_deleted_is_taken_from_all_that_have_it(database: Database) {
         "client_id": "shop", "name": "Shop", "type": "confidential", "grant_types": ["client_credentials"],
         "scopes": ["items", "items:read", "items:write"],
     });
-    let client = admin.make_in("/admin/clients", &client).await;
+    let client = admin.create_in("/admin/clients", &client).await;
     assert_eq!(admin.delete("/admin/scopes/items").await.status, 204);
     let left = json!(["items:read", "items:write"]);
     let scopes = async |path: &str| -> Value { admin.get(path).await.json_with(200)["scopes"].clone() };
@@ -190,7 +190,7 @@ async fn what_is_deleted_is_taken_from_all_that_have_it(database: Database) {
     assert!(!scopes("/admin/roles/admin").await.as_array().unwrap().contains(&json!("items")));
     let gone = Form::password("maria", PASSWORD).and("scope", "items");
     admin.server.token(&gone).send().await.oauth_error(400, "invalid_scope");
-    // Made anew it is nobody's but those who have all.
+    // A new scope with this name is granted only to holders of every scope.
     admin.ask("PUT", "/admin/scopes/items", &json!({})).await.json_with(201);
     assert_eq!(scopes(&maria).await, json!(["account", "items:read", "items:write"]));
 

@@ -1,4 +1,4 @@
-//! `/admin/users`: what it takes and what it answers, to the last member.
+//! `/admin/users`: requests, responses with all members, and validation errors.
 
 use chrono::Duration;
 use serde_json::{Value, json};
@@ -6,31 +6,31 @@ use serde_json::{Value, json};
 use crate::harness::{Admin, Answer, Database, Form, PASSWORD, on_both_engines};
 
 on_both_engines!(
-    a_user_is_made_changed_and_deleted,
-    all_wrong_fields_are_told_at_once,
-    what_is_no_body_is_refused,
-    a_patch_takes_null_and_absent_for_two_things,
-    a_name_with_an_at_is_the_own_address,
-    what_is_taken_stays_with_whom_it_has,
-    an_unknown_id_is_not_found,
+    users_can_be_created_changed_and_deleted,
+    all_invalid_fields_are_reported_together,
+    malformed_bodies_are_refused,
+    a_patch_distinguishes_null_from_absent,
+    a_username_with_an_at_must_equal_the_email,
+    usernames_and_emails_are_unique,
+    unknown_ids_are_not_found,
 );
 
-async fn a_user_is_made_changed_and_deleted(database: Database) {
+async fn users_can_be_created_changed_and_deleted(database: Database) {
     let admin = Admin::start(database).await;
     let body =
         json!({"username": "Maria", "email": "Maria@example.com", "password": PASSWORD, "display_name": "Mária"});
     let answer = admin.ask("POST", "/admin/users", &body).await;
-    let made = answer.json_with(201);
-    let path = format!("/admin/users/{}", made["id"].as_str().unwrap());
+    let created = answer.json_with(201);
+    let path = format!("/admin/users/{}", created["id"].as_str().unwrap());
     assert_eq!((answer.header("location"), answer.header("cache-control")), (path.as_str(), "no-store"));
     let mut user = json!({
-        "id": made["id"], "username": "Maria", "email": "Maria@example.com", "display_name": "Mária",
+        "id": created["id"], "username": "Maria", "email": "Maria@example.com", "display_name": "Mária",
         "roles": ["member"], "scopes": ["account"], "disabled": false, "created_at": "2026-01-31T12:00:00Z",
         "updated_at": "2026-01-31T12:00:00Z", "last_login_at": null,
     });
-    assert_eq!(made, user);
+    assert_eq!(created, user);
     assert_eq!(admin.get(&path).await.json_with(200), user);
-    // What an answer shows, a list shows too.
+    // The list has the same representation.
     let list = admin.get("/admin/users").await.json_with(200);
     assert!(list["items"].as_array().unwrap().contains(&user), "{list}");
     assert_eq!(list["next_cursor"], Value::Null);
@@ -42,7 +42,7 @@ async fn a_user_is_made_changed_and_deleted(database: Database) {
     assert_eq!(answer.json_with(200), user);
     let answer = admin.ask("PUT", &format!("{path}/roles"), &json!({"roles": ["admin", "admin"]})).await;
     let changed = answer.json_with(200);
-    assert_eq!(changed["roles"], json!(["admin", "member"]), "member is kept, and each stands there once");
+    assert_eq!(changed["roles"], json!(["admin", "member"]), "member is kept, and duplicates are removed");
     assert_eq!(changed["scopes"].as_array().unwrap().len(), 11);
     let answer = admin.ask("PUT", &format!("{path}/roles"), &json!({"roles": []})).await;
     assert_eq!(answer.json_with(200), user);
@@ -57,7 +57,7 @@ async fn a_user_is_made_changed_and_deleted(database: Database) {
     let shown = admin.get(&path).await.json_with(200);
     assert_eq!(shown["last_login_at"], "2026-01-31T12:00:05Z");
 
-    // Nothing secret is told, to those who read the log neither.
+    // Neither the responses nor the audit log contain secrets.
     let events = admin.get("/admin/audit-events?limit=200").await;
     assert!(events.json_with(200)["items"].as_array().unwrap().len() > 5);
     for secret in [PASSWORD, "the next password", "argon2"] {
@@ -68,11 +68,11 @@ async fn a_user_is_made_changed_and_deleted(database: Database) {
     assert_eq!((answer.status, answer.body.len()), (204, 0));
     admin.get(&path).await.problem(404, "not-found");
     admin.delete(&path).await.problem(404, "not-found");
-    // With the name somebody else can be made.
-    admin.make(&json!({"username": "MARY", "password": PASSWORD, "email": null, "roles": ["member"]})).await;
+    // The username can be reused.
+    admin.create(&json!({"username": "MARY", "password": PASSWORD, "email": null, "roles": ["member"]})).await;
 }
 
-async fn all_wrong_fields_are_told_at_once(database: Database) {
+async fn all_invalid_fields_are_reported_together(database: Database) {
     let admin = Admin::start(database).await;
     let before = admin.server.database().row_counts().await;
     let long = "a".repeat(1025);
@@ -98,12 +98,12 @@ async fn all_wrong_fields_are_told_at_once(database: Database) {
             &[("username", "format"), ("password", "format"), ("display_name", "format")],
         ),
         (json!({"username": "019c0000-0000-7000-8000-000000000000", "password": PASSWORD}), &[("username", "format")]),
-        // What does not exist stands beside what cannot be.
+        // Unknown roles are reported together with invalid fields.
         (
             json!({"username": "m", "email": "x", "password": PASSWORD, "roles": ["member", "nobodys"]}),
             &[("email", "email"), ("roles", "unknown")],
         ),
-        // Rules that look at two fields stand beside those that look at one.
+        // Rules on two fields are reported together with rules on one field.
         (
             json!({"username": "b@example.com", "email": "a@example.com", "password": "short"}),
             &[("username", "format"), ("password", "length")],
@@ -115,7 +115,7 @@ async fn all_wrong_fields_are_told_at_once(database: Database) {
         answer.wrong_fields(wrong);
         assert!(!answer.text().contains(PASSWORD), "{}", answer.text());
     }
-    let path = admin.make(&json!({"username": "maria", "password": PASSWORD})).await;
+    let path = admin.create(&json!({"username": "maria", "password": PASSWORD})).await;
     let all_null = json!({"username": null, "disabled": null, "email": "x", "display_name": "a".repeat(201)});
     let wrong = [("username", "required"), ("disabled", "required"), ("email", "email"), ("display_name", "length")];
     admin.ask("PATCH", &path, &all_null).await.wrong_fields(&wrong);
@@ -138,8 +138,8 @@ async fn all_wrong_fields_are_told_at_once(database: Database) {
     }
     assert_eq!(admin.delete(&path).await.status, 204);
     assert_eq!(admin.server.database().row_counts().await, before);
-    // Eight characters, not bytes, and the same in either form of Unicode.
-    let path = admin.make(&json!({"username": "maria", "password": "ñüçßåø\u{301}éx"})).await;
+    // The minimum is 8 characters, not bytes. Composed and decomposed characters are equal.
+    let path = admin.create(&json!({"username": "maria", "password": "ñüçßåø\u{301}éx"})).await;
     admin.server.login("maria", "n\u{303}üçßåø\u{301}e\u{301}x").await;
     assert_eq!(
         admin.ask("PUT", &format!("{path}/password"), &json!({"password": "ñandú açaí ".repeat(64)})).await.status,
@@ -147,9 +147,9 @@ async fn all_wrong_fields_are_told_at_once(database: Database) {
     );
 }
 
-async fn what_is_no_body_is_refused(database: Database) {
+async fn malformed_bodies_are_refused(database: Database) {
     let admin = Admin::start(database).await;
-    let path = admin.make(&json!({"username": "maria", "password": PASSWORD})).await;
+    let path = admin.create(&json!({"username": "maria", "password": PASSWORD})).await;
     let before = admin.get(&path).await.json_with(200);
     for (method, path) in [
         ("POST", "/admin/users".to_owned()),
@@ -187,14 +187,14 @@ async fn what_is_no_body_is_refused(database: Database) {
     assert_eq!(admin.get(&path).await.json_with(200), before);
 }
 
-async fn a_patch_takes_null_and_absent_for_two_things(database: Database) {
+async fn a_patch_distinguishes_null_from_absent(database: Database) {
     let admin = Admin::start(database).await;
     let body = json!({"username": "maria", "email": "maria@example.com", "display_name": "M", "password": PASSWORD});
-    let path = admin.make(&body).await;
+    let path = admin.create(&body).await;
     let before = admin.get(&path).await.json_with(200);
     admin.server.advance(Duration::seconds(1));
     let nothing = admin.ask("PATCH", &path, &json!({})).await.json_with(200);
-    assert_eq!(nothing, before, "not even its time changed");
+    assert_eq!(nothing, before, "not even updated_at changes");
     let request = admin.server.request("PATCH", &path).bearer(&admin.token);
     let patched =
         request.body("application/merge-patch+json; charset=utf-8", r#"{"email": null}"#).send().await.json_with(200);
@@ -205,14 +205,14 @@ async fn a_patch_takes_null_and_absent_for_two_things(database: Database) {
     assert_eq!(patched["display_name"], "  ", "never trimmed");
 }
 
-async fn a_name_with_an_at_is_the_own_address(database: Database) {
+async fn a_username_with_an_at_must_equal_the_email(database: Database) {
     let admin = Admin::start(database).await;
     for email in [json!(null), json!("other@example.com")] {
         let body = json!({"username": "maria@example.com", "email": email, "password": PASSWORD});
         admin.ask("POST", "/admin/users", &body).await.wrong_fields(&[("username", "format")]);
     }
     let body = json!({"username": "maria@example.com", "email": "Maria@Example.com", "password": PASSWORD});
-    let path = admin.make(&body).await;
+    let path = admin.create(&body).await;
     for body in [json!({"email": null}), json!({"email": "x@example.com"}), json!({"username": "x@example.com"})] {
         admin.ask("PATCH", &path, &body).await.wrong_fields(&[("username", "format")]);
     }
@@ -221,25 +221,25 @@ async fn a_name_with_an_at_is_the_own_address(database: Database) {
     assert_eq!(admin.ask("PATCH", &path, &json!({"username": "m", "email": null})).await.status, 200);
 }
 
-async fn what_is_taken_stays_with_whom_it_has(database: Database) {
+async fn usernames_and_emails_are_unique(database: Database) {
     let admin = Admin::start(database).await;
-    admin.make(&json!({"username": "maria", "email": "maria@example.com", "password": PASSWORD})).await;
-    let path = admin.make(&json!({"username": "peter", "password": PASSWORD})).await;
-    let taken = |answer: &Answer, what: &str| {
+    admin.create(&json!({"username": "maria", "email": "maria@example.com", "password": PASSWORD})).await;
+    let path = admin.create(&json!({"username": "peter", "password": PASSWORD})).await;
+    let is_conflict = |answer: &Answer, what: &str| {
         let body = answer.problem(409, "conflict");
         assert!(body["detail"].as_str().unwrap().contains(what), "{body}");
     };
     let body = json!({"username": "MARIA", "password": PASSWORD});
-    taken(&admin.ask("POST", "/admin/users", &body).await, "username");
+    is_conflict(&admin.ask("POST", "/admin/users", &body).await, "username");
     let body = json!({"username": "m", "email": "MARIA@example.com", "password": PASSWORD});
-    taken(&admin.ask("POST", "/admin/users", &body).await, "email");
-    taken(&admin.ask("PATCH", &path, &json!({"username": "Maria"})).await, "username");
-    taken(&admin.ask("PATCH", &path, &json!({"email": "Maria@Example.COM"})).await, "email");
-    // One's own name in other letters is free.
+    is_conflict(&admin.ask("POST", "/admin/users", &body).await, "email");
+    is_conflict(&admin.ask("PATCH", &path, &json!({"username": "Maria"})).await, "username");
+    is_conflict(&admin.ask("PATCH", &path, &json!({"email": "Maria@Example.COM"})).await, "email");
+    // The case of the own username can be changed.
     assert_eq!(admin.ask("PATCH", &path, &json!({"username": "PETER"})).await.json_with(200)["username"], "PETER");
 }
 
-async fn an_unknown_id_is_not_found(database: Database) {
+async fn unknown_ids_are_not_found(database: Database) {
     let admin = Admin::start(database).await;
     for id in ["019c0000-0000-7000-8000-000000000000", "maria", "1", "%00", "%F0%9F%A6%80", "me"] {
         let path = format!("/admin/users/{id}");

@@ -1,5 +1,4 @@
-//! Set-up files: what `grantd apply` makes of them, that it makes all or nothing and nothing twice, and what `grantd export`
-//! writes.
+//! Set-up files: `grantd apply` creates, changes and deletes in one transaction, and is idempotent; and `grantd export`.
 
 use std::{fmt::Write as _, process::Output};
 
@@ -8,25 +7,24 @@ use serde_json::{Value, json};
 use crate::harness::{ADMIN_PASSWORD, Database, Form, Grantd, PASSWORD, TestServer, grantd, on_both_engines};
 
 on_both_engines!(
-    what_a_file_says_is_made_once,
-    a_dry_run_says_what_would_change_and_changes_nothing,
-    what_is_otherwise_is_changed,
-    what_the_file_does_not_name_is_removed_when_asked_for,
-    an_error_in_the_last_entry_leaves_nothing,
-    the_last_administrator_stays,
-    a_secret_comes_from_a_variable_or_a_file,
-    what_is_exported_is_there_already_and_can_be_made_elsewhere,
-    many_clients_and_users_are_made_once,
+    apply_is_idempotent,
+    a_dry_run_reports_changes_without_making_them,
+    differences_are_changed,
+    prune_deletes_what_the_file_does_not_list,
+    the_last_administrator_cannot_be_removed,
+    secrets_come_from_variables_or_files,
+    an_export_can_be_applied_to_this_and_other_databases,
+    apply_is_idempotent_for_many_clients_and_users,
 );
 
 pub(crate) const EXAMPLE: &str = include_str!("../../deploy/grantd.example.toml");
 
-/// Runs `grantd apply` with a file that comes over standard input.
-fn apply(database: &Database, file: &str, flags: &[&str], variables: &[(&str, &str)]) -> Output {
+/// Runs `grantd apply` with a file on standard input.
+pub(crate) fn apply(database: &Database, file: &str, flags: &[&str], variables: &[(&str, &str)]) -> Output {
     grantd(database.url(), &[&["apply", "/dev/stdin", "--json"], flags].concat(), file, variables)
 }
 
-/// The same, which must succeed: what was changed.
+/// Applies a file, which must succeed. Returns the changes.
 #[track_caller]
 fn applied(database: &Database, file: &str, flags: &[&str], variables: &[(&str, &str)]) -> Vec<Value> {
     let output = apply(database, file, flags, variables);
@@ -34,8 +32,8 @@ fn applied(database: &Database, file: &str, flags: &[&str], variables: &[(&str, 
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// `create user maria` and the like, with the names of what changes.
-fn lines(changes: &[Value]) -> Vec<String> {
+/// Returns a line for each change, such as `create user maria` or `change role editor scopes`.
+pub(crate) fn lines(changes: &[Value]) -> Vec<String> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let line = |change: &Value| {
         let fields = change["fields"].as_array().unwrap().iter().map(text);
@@ -44,26 +42,26 @@ fn lines(changes: &[Value]) -> Vec<String> {
     changes.iter().map(|change| line(change).join(" ")).collect()
 }
 
-/// The same, which must be refused: why.
+/// Applies a file, which must be refused. Returns the error message.
 #[track_caller]
-fn refused(database: &Database, file: &str, flags: &[&str], variables: &[(&str, &str)]) -> String {
+pub(crate) fn refused(database: &Database, file: &str, flags: &[&str], variables: &[(&str, &str)]) -> String {
     let output = apply(database, file, flags, variables);
     assert!(output.status.code() == Some(1) && output.stdout.is_empty(), "{output:?}");
     String::from_utf8(output.stderr).unwrap()
 }
 
-fn set_up(database: &Database) {
+pub(crate) fn set_up(database: &Database) {
     let output = grantd(database.url(), &["migrate"], "", &[("GRANTD_ADMIN_PASSWORD", ADMIN_PASSWORD)]);
     assert!(output.status.success(), "{output:?}");
 }
 
-/// A secret of a client.
+/// Generates a client secret.
 pub(crate) fn new_secret() -> String {
     let output = grantd("sqlite://unused", &["keygen", "--client-secret"], "", &[]);
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// All that a write would leave traces in.
+/// Returns numbers of the database, at least one of which changes with any write.
 pub(crate) async fn traces(database: &Database) -> Vec<(String, i64)> {
     let mut traces: Vec<_> =
         database.row_counts().await.into_iter().map(|(table, count)| (table.to_owned(), count)).collect();
@@ -79,7 +77,7 @@ pub(crate) async fn traces(database: &Database) -> Vec<(String, i64)> {
     traces
 }
 
-/// A server of this process on a database that commands have set up.
+/// Starts a server in this process on a database that commands have set up.
 async fn server(database: Database) -> TestServer {
     if database.is_postgres() {
         return TestServer::start(database).await;
@@ -88,11 +86,11 @@ async fn server(database: Database) -> TestServer {
     TestServer::with(database, &["--master-key-file", &key]).await
 }
 
-async fn what_a_file_says_is_made_once(database: Database) {
+async fn apply_is_idempotent(database: Database) {
     set_up(&database);
     let secret = new_secret();
     let variables = [("NIGHTLY_SECRET", secret.as_str()), ("MARIAS_PASSWORD", PASSWORD)];
-    let made = applied(&database, EXAMPLE, &[], &variables);
+    let created = applied(&database, EXAMPLE, &[], &variables);
     let all = [
         "create scope items:read",
         "create scope items:write",
@@ -101,11 +99,11 @@ async fn what_a_file_says_is_made_once(database: Database) {
         "create client nightly",
         "create user maria",
     ];
-    assert_eq!(lines(&made), all);
-    // A secret that was given is not printed.
-    assert!(made.iter().all(|change| change.get("client_secret").is_none()), "{made:?}");
+    assert_eq!(lines(&created), all);
+    // Given secrets are not printed.
+    assert!(created.iter().all(|change| change.get("client_secret").is_none()), "{created:?}");
     let before = traces(&database).await;
-    // The password is needed no more.
+    // An existing user needs no password.
     assert_eq!(applied(&database, EXAMPLE, &[], &variables[..1]), [] as [Value; 0]);
     let output = grantd(database.url(), &["apply", "/dev/stdin", "--prune"], EXAMPLE, &variables);
     assert!(!output.status.success(), "the administrator is not in the file");
@@ -117,13 +115,13 @@ async fn what_a_file_says_is_made_once(database: Database) {
     let login = Form::password("maria", PASSWORD).and("client_id", "shop");
     let answer = server.token(&login).send().await.json_with(200);
     assert_eq!((&answer["scope"], &answer["expires_in"]), (&json!("account items:read items:write"), &json!(600)));
-    let of_itself = Form::of(&[("grant_type", "client_credentials")]);
-    assert_eq!(server.token(&of_itself).basic("nightly", &secret).send().await.status, 200);
+    let credentials = Form::of(&[("grant_type", "client_credentials")]);
+    assert_eq!(server.token(&credentials).basic("nightly", &secret).send().await.status, 200);
     let role = server.get("/admin/roles/editor").bearer(&server.admin().await).send().await.json_with(200);
     assert_eq!(role["description"], "Works on items");
 }
 
-async fn a_dry_run_says_what_would_change_and_changes_nothing(database: Database) {
+async fn a_dry_run_reports_changes_without_making_them(database: Database) {
     set_up(&database);
     let before = traces(&database).await;
     let file = "[[scopes]]\nname = 'a'\n[[clients]]\nclient_id = 'shop'\nname = 'S'\ntype = 'confidential'\n\
@@ -132,22 +130,22 @@ async fn a_dry_run_says_what_would_change_and_changes_nothing(database: Database
     let would = applied(&database, file, &["--dry-run"], &variables);
     assert_eq!(lines(&would), ["create scope a", "create client shop", "create user maria"]);
     assert!(would.iter().all(|change| change.get("client_secret").is_none()), "{would:?}");
-    // It finds what only the database knows, too.
+    // It also reports errors that depend on the database.
     let why = refused(&database, &file.replace("['a']", "['b']"), &["--dry-run"], &variables);
     assert!(why.contains("clients[0].scopes: scope b does not exist"), "{why}");
     let why = refused(&database, "users = []", &["--dry-run", "--prune"], &variables);
     assert!(why.contains("users:write"), "{why}");
     assert_eq!(traces(&database).await, before);
-    let made = applied(&database, file, &[], &variables);
-    assert_eq!(lines(&made), lines(&would));
-    let secret = made[1]["client_secret"].as_str().unwrap().to_owned();
+    let created = applied(&database, file, &[], &variables);
+    assert_eq!(lines(&created), lines(&would));
+    let secret = created[1]["client_secret"].as_str().unwrap().to_owned();
     assert!(applied(&database, file, &["--dry-run"], &[]).is_empty());
     let server = server(database).await;
-    let of_itself = Form::of(&[("grant_type", "client_credentials")]);
-    assert_eq!(server.token(&of_itself).basic("shop", &secret).send().await.status, 200);
+    let credentials = Form::of(&[("grant_type", "client_credentials")]);
+    assert_eq!(server.token(&credentials).basic("shop", &secret).send().await.status, 200);
 }
 
-async fn what_is_otherwise_is_changed(database: Database) {
+async fn differences_are_changed(database: Database) {
     set_up(&database);
     let secret = new_secret();
     let variables = [("NIGHTLY_SECRET", secret.as_str()), ("MARIAS_PASSWORD", PASSWORD)];
@@ -170,24 +168,24 @@ async fn what_is_otherwise_is_changed(database: Database) {
     ];
     assert_eq!(changed, all);
     assert!(applied(&database, &other, &[], &variables).is_empty());
-    // What the file does not say of `disabled` is left to who said it.
+    // Without `disabled` in the file, the client stays disabled.
     assert!(applied(&database, &other.replace("disabled = true\n", ""), &[], &variables).is_empty());
     let on = other.replace("disabled = true\n", "disabled = false\n");
     assert_eq!(lines(&applied(&database, &on, &[], &variables)), ["change client shop disabled"]);
 
     let server = server(database).await;
-    // The password is the one from before.
+    // The password is unchanged.
     server.login("maria", PASSWORD).await;
     let member = server.get("/admin/roles/member").bearer(&server.admin().await).send().await.json_with(200);
-    assert_eq!(member["description"], "What every user has");
+    assert_eq!(member["description"], "Every user");
 }
 
-async fn what_the_file_does_not_name_is_removed_when_asked_for(database: Database) {
+async fn prune_deletes_what_the_file_does_not_list(database: Database) {
     set_up(&database);
     let variables = [("NIGHTLY_SECRET", new_secret()), ("MARIAS_PASSWORD", PASSWORD.to_owned())];
     let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
     applied(&database, EXAMPLE, &[], &variables);
-    // Of a kind that has no section nothing goes; who comes may have the address of who goes.
+    // Kinds without a section are not pruned. A new user can have the email of a deleted one.
     let users = "[[users]]\nusername = 'admin'\nroles = ['admin']\n[[users]]\nusername = 'mary'\n\
                  email = 'maria@example.com'\npassword_env = 'MARIAS_PASSWORD'\n";
     assert_eq!(lines(&applied(&database, users, &["--prune"], &variables)), ["delete user maria", "create user mary"]);
@@ -200,7 +198,7 @@ async fn what_the_file_does_not_name_is_removed_when_asked_for(database: Databas
     assert!(applied(&database, &rest, &["--prune"], &[]).is_empty());
     let count = |table: &str| before.iter().find(|(name, _)| name == table).unwrap().1;
     assert_eq!([count("scopes"), count("roles"), count("clients"), count("users")], [12, 2, 1, 2]);
-    // What would go cannot be given.
+    // Scopes and roles that would be deleted cannot be granted.
     applied(&database, "[[scopes]]\nname = 'b'\n[[roles]]\nname = 'r'\nscopes = ['b']\n", &[], &[]);
     let named = "[[scopes]]\nname = 'c'\n[[roles]]\nname = 'x'\nscopes = ['b', 'c']\n[[users]]\nusername = 'admin'\n\
                  roles = ['admin', 'r']\n";
@@ -209,49 +207,7 @@ async fn what_the_file_does_not_name_is_removed_when_asked_for(database: Databas
     assert!(why.contains("users[0].roles: the file has no role r"), "{why}");
 }
 
-async fn an_error_in_the_last_entry_leaves_nothing(database: Database) {
-    set_up(&database);
-    let before = traces(&database).await;
-    let variables = [("NIGHTLY_SECRET", new_secret()), ("MARIAS_PASSWORD", PASSWORD.to_owned())];
-    let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
-    let last = |entry: &str| format!("{EXAMPLE}[[users]]\npassword_env = 'MARIAS_PASSWORD'\n{entry}\n");
-    for (entry, problem) in [
-        ("username = 'joe'\nroles = ['nobody']", "users[1].roles: role nobody does not exist"),
-        ("username = 'joe'\nemail = 'MARIA@example.com'", "users[1].email: is already taken"),
-        ("username = 'joe@example.com'", "users[1].username: a username with @"),
-        ("username = 'joe'\ndisplay_name = ''", "users[1].display_name: must have"),
-        ("username = 'MARIA'", "users[1].username: maria is there twice"),
-        ("username = 'joe'\npassword_file = '/x'", "users[1].password_file: only one of"),
-        ("username = 'joe'\nemail = 'nowhere'", "users[1].email: must be an email address"),
-        ("username = 'joe'\npassword = 'a secret at a wrong place'", "line 46, users[1].password: unknown field"),
-        ("username = 'joe'\nroles = 'a secret at a wrong place", "line 46: "),
-        ("username = 'joe'\n[[roles]]\nname = 'admin'\nscopes = []", "roles[1].name: the role admin"),
-        ("username = 'joe'\n[[roles]]\nname = 'member'\nscopes = []", "roles[1]: cannot remove the scope account"),
-        ("username = 'joe'\n[[scopes]]\nname = 'a/b'", "scopes[2].name: must not contain a slash"),
-        ("username = 'joe'\n[[clients]]\nclient_id = 'x1'", "clients[2]: missing field `name`"),
-    ] {
-        let why = refused(&database, &last(entry), &[], &variables);
-        assert!(why.contains(problem) && !why.contains("wrong place"), "{entry}: {why}");
-    }
-    // All at once.
-    let why = refused(&database, &last("username = 'joe'"), &[], &[("NIGHTLY_SECRET", "grs_x")]);
-    assert!(why.contains("clients[1].secret_env: does not hold"), "{why}");
-    let why = refused(&database, &last("username = 'joe'"), &[], &variables[..1]);
-    for index in [0, 1] {
-        assert!(
-            why.contains(&format!("users[{index}].password_env: the variable MARIAS_PASSWORD is not set")),
-            "{why}"
-        );
-    }
-    let kind = "[[clients]]\nclient_id = 'default'\nname = 'D'\ntype = 'confidential'\ngrant_types = ['password']\nscopes = []\n";
-    let why = refused(&database, kind, &[], &[]);
-    assert!(why.contains("clients[0].type: default is public"), "{why}");
-    let output = grantd(database.url(), &["apply", "/nowhere/grantd.toml"], "", &[]);
-    assert!(String::from_utf8(output.stderr).unwrap().contains("/nowhere/grantd.toml cannot be read"));
-    assert_eq!(traces(&database).await, before);
-}
-
-async fn the_last_administrator_stays(database: Database) {
+async fn the_last_administrator_cannot_be_removed(database: Database) {
     set_up(&database);
     let before = traces(&database).await;
     for (file, flags) in [
@@ -263,19 +219,19 @@ async fn the_last_administrator_stays(database: Database) {
         assert!(why.contains("the last enabled user with the scope users:write"), "{why}");
     }
     assert_eq!(traces(&database).await, before);
-    // Another one may take the place.
+    // The last administrator can be replaced by another one.
     let other = "[[users]]\nusername = 'maria'\nroles = ['admin']\npassword_env = 'P'\n";
     let changed = lines(&applied(&database, other, &["--prune"], &[("P", PASSWORD)]));
     assert_eq!(changed, ["delete user admin", "create user maria"]);
 }
 
-async fn a_secret_comes_from_a_variable_or_a_file(database: Database) {
+async fn secrets_come_from_variables_or_files(database: Database) {
     set_up(&database);
     let directory = tempfile::tempdir().unwrap();
     let (first, second) = (new_secret(), new_secret());
     std::fs::write(directory.path().join("secret"), format!("{first}\n")).unwrap();
     std::fs::write(directory.path().join("password"), format!("{PASSWORD}\r\n")).unwrap();
-    // Paths begin where the file is.
+    // Paths are relative to the directory of the file.
     let text = "[[clients]]\nclient_id = 'shop'\nname = 'S'\ntype = 'confidential'\ngrant_types = ['client_credentials']\n\
                 scopes = ['account']\nsecret_file = 'secret'\n[[users]]\nusername = 'maria'\npassword_file = 'password'\n";
     let file = directory.path().join("grantd.toml");
@@ -283,7 +239,7 @@ async fn a_secret_comes_from_a_variable_or_a_file(database: Database) {
     let path = file.display().to_string();
     let output = grantd(database.url(), &["apply", &path, "--json"], "", &[]);
     assert!(output.status.success(), "{output:?}");
-    // Only a secret that is another one changes anything.
+    // Only a different secret is a change.
     let of_variable = text.replace("secret_file = 'secret'", "secret_env = 'S'");
     assert!(applied(&database, &of_variable, &[], &[("S", &first)]).is_empty());
     let without = text.replace("secret_file = 'secret'\n", "");
@@ -301,16 +257,16 @@ async fn a_secret_comes_from_a_variable_or_a_file(database: Database) {
     let why = refused(&database, &of_variable.replace("confidential", "public"), &[], &[("S", &second)]);
     assert!(why.contains("clients[0].secret_env: a public client has no secret"), "{why}");
 
-    // In the time of the commands.
+    // A process with the system clock, as the commands.
     let server = Grantd::start(database.url(), &[]);
     let token = |form: &Form| server.request("POST", "/token").form(form);
     assert_eq!(token(&Form::password("maria", PASSWORD)).send().await.status, 200);
-    let of_itself = Form::of(&[("grant_type", "client_credentials")]);
-    assert_eq!(token(&of_itself).basic("shop", &second).send().await.status, 200);
-    assert_eq!(token(&of_itself).basic("shop", &first).send().await.status, 401);
+    let credentials = Form::of(&[("grant_type", "client_credentials")]);
+    assert_eq!(token(&credentials).basic("shop", &second).send().await.status, 200);
+    assert_eq!(token(&credentials).basic("shop", &first).send().await.status, 401);
 }
 
-async fn what_is_exported_is_there_already_and_can_be_made_elsewhere(database: Database) {
+async fn an_export_can_be_applied_to_this_and_other_databases(database: Database) {
     set_up(&database);
     let key = r#"[{kty = "OKP", crv = "Ed25519", x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]"#;
     let more = format!(
@@ -338,13 +294,13 @@ async fn what_is_exported_is_there_already_and_can_be_made_elsewhere(database: D
     let why = refused(&other, &exported, &[], &[]);
     assert!(why.contains("users[1].password_env: is required for a new user"), "{why}");
     let with_password = exported.replace("username = \"maria\"", "username = \"maria\"\npassword_env = \"P\"");
-    let made = applied(&other, &with_password, &["--prune"], &[("P", PASSWORD)]);
-    let secrets = made.iter().filter(|change| change.get("client_secret").is_some());
+    let created = applied(&other, &with_password, &["--prune"], &[("P", PASSWORD)]);
+    let secrets = created.iter().filter(|change| change.get("client_secret").is_some());
     assert_eq!(secrets.map(|change| &change["name"]).collect::<Vec<_>>(), ["nightly", "signs"]);
     assert_eq!(export(&other), exported);
 }
 
-async fn many_clients_and_users_are_made_once(database: Database) {
+async fn apply_is_idempotent_for_many_clients_and_users(database: Database) {
     set_up(&database);
     let mut file =
         String::from("[[scopes]]\nname = 'items:read'\n[[roles]]\nname = 'reader'\nscopes = ['items:read']\n");

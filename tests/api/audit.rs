@@ -1,4 +1,4 @@
-//! The audit log: what is left behind of what happens.
+//! Audit events of logins, refresh token reuse, revocations and key changes.
 
 use chrono::Duration;
 use grantd::audit::Origin;
@@ -9,21 +9,21 @@ use crate::harness::{
 };
 
 on_both_engines!(
-    logins_leave_who_on_whom_and_from_where,
-    theft_revocation_and_keys_leave_an_event,
-    no_secret_is_in_any_row,
+    login_events_have_actor_subject_client_and_address,
+    reuse_revocations_and_key_changes_are_recorded,
+    no_event_contains_a_secret,
 );
 
 pub(crate) const EVENTS: &str = "/admin/audit-events";
 
-/// A page of events.
+/// Returns a page of events.
 pub(crate) async fn page(server: &TestServer, admin: &str, query: &str) -> Value {
     let answer = server.get(&format!("{EVENTS}?{query}")).bearer(admin).send().await;
     assert_eq!(answer.header("cache-control"), "no-store");
     answer.json_with(200)
 }
 
-/// The newest event, without what differs from run to run.
+/// Returns the newest event, without its id.
 async fn newest(server: &TestServer, admin: &str, query: &str) -> Value {
     let mut event = page(server, admin, &format!("limit=1&{query}")).await["items"][0].clone();
     assert!(event["id"].as_str().is_some_and(|id| id.len() == 36), "{event}");
@@ -31,12 +31,12 @@ async fn newest(server: &TestServer, admin: &str, query: &str) -> Value {
     event
 }
 
-/// As a proxy hands it on.
+/// Adds the headers of a proxy.
 fn from(request: Request, id: &str) -> Request {
     request.header("X-Forwarded-For", "203.0.113.7").header("X-Request-Id", id)
 }
 
-async fn logins_leave_who_on_whom_and_from_where(database: Database) {
+async fn login_events_have_actor_subject_client_and_address(database: Database) {
     let server = TestServer::with(database, &["--trusted-proxies", "127.0.0.1/32"]).await;
     let maria = server.create_user("maria", &[]).await;
     let gone = server.create_user("gone", &[]).await;
@@ -85,7 +85,7 @@ async fn logins_leave_who_on_whom_and_from_where(database: Database) {
     assert_eq!(newest().await, expected);
 }
 
-async fn theft_revocation_and_keys_leave_an_event(database: Database) {
+async fn reuse_revocations_and_key_changes_are_recorded(database: Database) {
     let server = TestServer::start(database).await;
     let maria = server.create_user("maria", &[]).await;
     let secret = server.create_client(NewClient::default()).await;
@@ -147,7 +147,7 @@ async fn theft_revocation_and_keys_leave_an_event(database: Database) {
     assert_eq!(delete.bearer(&admin).header("X-Request-Id", "delete").send().await.status, 204);
     is("signing_key.deleted", "success", administrator, &key["kid"], "default", "delete", json!({})).await;
 
-    // What nobody asked for over HTTP has no actor, and comes from nowhere.
+    // A change without an HTTP request has no actor, client, address or request id.
     server.advance(Duration::seconds(1));
     let origin = Origin::system();
     server.within(async move |app, now| rotate_keys(&app, None, false, &origin, now).await.unwrap()).await;
@@ -157,7 +157,7 @@ async fn theft_revocation_and_keys_leave_an_event(database: Database) {
     }
 }
 
-async fn no_secret_is_in_any_row(database: Database) {
+async fn no_event_contains_a_secret(database: Database) {
     let server = TestServer::start(database).await;
     server.create_user("maria", &[]).await;
     let secret = server.create_client(NewClient::default()).await;
@@ -171,7 +171,7 @@ async fn no_secret_is_in_any_row(database: Database) {
         }
     };
     note(&body);
-    // In the wrong field, and a wrong one.
+    // A password in the field of the username, and a wrong password.
     login(&Form::password("typed in the wrong field", PASSWORD)).await.oauth_error(400, "invalid_grant");
     login(&Form::password("maria", "typed in the right field")).await.oauth_error(400, "invalid_grant");
     let wrong = server.token(&Form::password("maria", PASSWORD)).basic("back-office", "grs_wrong").send().await;
@@ -220,7 +220,7 @@ async fn no_secret_is_in_any_row(database: Database) {
         assert!(rows.contains(&format!("{kind} ")), "{kind}");
     }
     for secret in &secrets {
-        // Of a token neither the whole nor what makes it good.
+        // Neither a whole token nor its signature.
         for part in [secret.as_str(), secret.rsplit('.').next().unwrap()] {
             assert!(!rows.contains(part), "{part} is in the audit log:\n{rows}");
         }

@@ -1,4 +1,4 @@
-//! The audit log as operators read it, over HTTP and on the command line.
+//! Lists of audit events, over HTTP and on the command line.
 
 use std::collections::BTreeSet;
 
@@ -12,14 +12,14 @@ use crate::{
 };
 
 on_both_engines!(
-    pages_have_every_event_once_newest_first,
-    filters_hold_alone_and_together,
-    what_is_wrong_is_told_all_at_once,
-    who_may_see_it,
-    the_command_line_lists_the_same,
+    pages_list_each_event_once_newest_first,
+    filters_can_be_combined,
+    all_invalid_parameters_are_reported_together,
+    the_scope_audit_read_is_required,
+    the_command_line_lists_the_same_events,
 );
 
-/// All events, page by page.
+/// Returns the events of all pages.
 async fn every(server: &TestServer, admin: &str, query: &str) -> Vec<Value> {
     let (mut all, mut cursor) = (Vec::new(), String::new());
     loop {
@@ -31,7 +31,7 @@ async fn every(server: &TestServer, admin: &str, query: &str) -> Vec<Value> {
     }
 }
 
-/// So many events, from the beginning on, several in each millisecond.
+/// Records this many events, several in each millisecond.
 async fn record_many(server: &TestServer, count: i64) {
     server
         .within(async move |app, now| {
@@ -51,7 +51,7 @@ async fn record_many(server: &TestServer, count: i64) {
         .await;
 }
 
-async fn pages_have_every_event_once_newest_first(database: Database) {
+async fn pages_list_each_event_once_newest_first(database: Database) {
     let server = TestServer::start(database).await;
     server.advance(Duration::days(1));
     record_many(&server, 450).await;
@@ -67,11 +67,11 @@ async fn pages_have_every_event_once_newest_first(database: Database) {
         assert!(all.windows(2).all(|two| two[0]["id"].as_str() > two[1]["id"].as_str()), "{limit}");
     }
     assert_eq!(page(&server, &admin, "").await["items"].as_array().unwrap().len(), 50);
-    // A full page at the end has none after it.
+    // A full last page has no next cursor.
     let full = page(&server, &admin, &format!("limit=112&{since}")).await;
     assert_eq!((full["items"].as_array().unwrap().len(), &full["next_cursor"]), (112, &Value::Null));
 
-    // What happens meanwhile moves nothing.
+    // New events do not shift the following page.
     let first = page(&server, &admin, "limit=200").await;
     server.advance(Duration::days(1));
     record_many(&server, 30).await;
@@ -90,14 +90,14 @@ fn parse(event: &Value) -> DateTime<Utc> {
     event["at"].as_str().unwrap().parse().unwrap()
 }
 
-async fn filters_hold_alone_and_together(database: Database) {
+async fn filters_can_be_combined(database: Database) {
     let server = TestServer::start(database).await;
     server.advance(Duration::seconds(1));
     record_many(&server, 120).await;
     server.advance(Duration::seconds(1));
     let admin = server.admin().await;
     let all = every(&server, &admin, "limit=200").await;
-    // In the midst of a millisecond, with others before it.
+    // Within a millisecond that has earlier events.
     let since = all.iter().find(|event| event["details"]["n"] == 42).unwrap();
     let (since, until) = (parse(since), since["at"].as_str().unwrap());
     assert_eq!(until, "2026-01-31T12:00:01.012600Z");
@@ -113,19 +113,19 @@ async fn filters_hold_alone_and_together(database: Database) {
         assert!(!expected.is_empty(), "{query}");
         assert_eq!(every(&server, &admin, &format!("limit=20{query}")).await.iter().collect::<Vec<_>>(), expected);
     }
-    // The same time elsewhere, and times without any event.
+    // The same time in another time zone, and times without events.
     let elsewhere = page(&server, &admin, "since=2026-01-31T13:00:01.012600%2B01:00&actor=actor-2").await;
     assert_eq!(elsewhere, page(&server, &admin, &format!("since={until}&actor=actor-2")).await);
     for late in ["2026-01-31T12:00:02.000001Z", "9999-12-31T23:59:59-23:59"] {
         assert_eq!(page(&server, &admin, &format!("since={late}")).await["items"], json!([]), "{late}");
     }
     assert_eq!(every(&server, &admin, "limit=200&since=0000-01-01T00:00:00%2B01:00").await.len(), all.len());
-    for nobody in ["actor=", "actor=ACTOR-2", "subject=%27", "actor=actor-2%25"] {
-        assert_eq!(page(&server, &admin, nobody).await["items"], json!([]), "{nobody}");
+    for query in ["actor=", "actor=ACTOR-2", "subject=%27", "actor=actor-2%25"] {
+        assert_eq!(page(&server, &admin, query).await["items"], json!([]), "{query}");
     }
 }
 
-async fn what_is_wrong_is_told_all_at_once(database: Database) {
+async fn all_invalid_parameters_are_reported_together(database: Database) {
     let server = TestServer::start(database).await;
     let admin = server.admin().await;
     let errors = async |query: &str| {
@@ -159,11 +159,11 @@ async fn what_is_wrong_is_told_all_at_once(database: Database) {
     let all = errors("limit=0&since=x&kind=x&actor=a&actor=b&subject=a&subject=b").await;
     let fields: Vec<&str> = all.iter().map(|(field, _)| field.as_str()).collect();
     assert_eq!(fields, ["actor", "kind", "limit", "since", "subject"]);
-    // What is not known is ignored.
+    // Unknown parameters are ignored.
     page(&server, &admin, "other=1&limit=200").await;
 }
 
-async fn who_may_see_it(database: Database) {
+async fn the_scope_audit_read_is_required(database: Database) {
     let server = TestServer::start(database).await;
     server.put_role("auditor", "audit:read").await;
     server.create_user("maria", &[]).await;
@@ -196,7 +196,7 @@ async fn who_may_see_it(database: Database) {
     server.get(EVENTS).bearer(&token).send().await.problem(401, "invalid-token");
 }
 
-async fn the_command_line_lists_the_same(database: Database) {
+async fn the_command_line_lists_the_same_events(database: Database) {
     let server = TestServer::start(database).await;
     record_many(&server, 1200).await;
     server.advance(Duration::seconds(1));
@@ -226,6 +226,8 @@ async fn the_command_line_lists_the_same(database: Database) {
     let lines: Vec<&str> = table.lines().collect();
     assert!(lines[0].trim_start().starts_with("at ") && lines[1].contains("2026-01-31T12:00:01Z"), "{table}");
     assert!(lines[1].contains("login") && lines[1].contains("session="), "{table}");
+    let request = json(&["--limit", "1"])[0]["request_id"].as_str().unwrap().to_owned();
+    assert!(lines[1].contains(&format!("request_id={request}")) && !lines[1].contains("command line"), "{table}");
     for wrong in [["--kind", "nothing"], ["--since", "yesterday"], ["--limit", "0"]] {
         let output = run(&wrong);
         assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{wrong:?}");

@@ -1,4 +1,4 @@
-//! What nobody can use any more is removed, and nothing else.
+//! Cleanup deletes expired rows, and no others.
 
 use chrono::Duration;
 use grantd::{
@@ -9,7 +9,7 @@ use grantd::{
 
 use crate::harness::{Database, Form, PASSWORD, TestServer, on_both_engines};
 
-on_both_engines!(old_rows_go_and_live_ones_stay, batches_are_small, old_audit_events_go_and_others_stay);
+on_both_engines!(expired_rows_are_deleted, deletions_are_batched, old_audit_events_are_deleted);
 
 async fn sweep(server: &TestServer) -> bool {
     server
@@ -23,7 +23,7 @@ async fn count(server: &TestServer, table: &str) -> i64 {
     server.database().number(&format!("SELECT count(*) FROM {table}")).await
 }
 
-async fn old_rows_go_and_live_ones_stay(database: Database) {
+async fn expired_rows_are_deleted(database: Database) {
     let server = TestServer::start(database).await;
     server.create_user("maria", &[]).await;
     let login = async || server.token(&Form::password("maria", PASSWORD)).send().await.json_with(200);
@@ -33,7 +33,7 @@ async fn old_rows_go_and_live_ones_stay(database: Database) {
     server.request("POST", "/revoke").form(&form).send().await;
     assert!(!sweep(&server).await);
     assert_eq!((count(&server, "sessions").await, count(&server, "revocations").await), (2, 1));
-    // When the last access token of the ended session has expired.
+    // The last access token of the ended session has expired.
     server.advance(Duration::minutes(16));
     sweep(&server).await;
     assert_eq!((count(&server, "sessions").await, count(&server, "revocations").await), (1, 1));
@@ -48,12 +48,12 @@ async fn old_rows_go_and_live_ones_stay(database: Database) {
         Form::of(&[("grant_type", "refresh_token"), ("refresh_token", body["refresh_token"].as_str().unwrap())])
     };
     server.token(&refresh(&used)).send().await.json_with(200);
-    // Of a session that is gone there is no theft to tell.
+    // The reuse of a token of a deleted session is not reported.
     server.token(&refresh(&idle)).send().await.oauth_error(400, "invalid_grant");
     assert_eq!(count(&server, "audit_events WHERE kind = 'refresh_token.reused'").await, 0);
 }
 
-async fn batches_are_small(database: Database) {
+async fn deletions_are_batched(database: Database) {
     let server = TestServer::start(database).await;
     server.admin().await;
     let id = if server.database().is_postgres() { "gen_random_uuid()" } else { "randomblob(16)" };
@@ -78,8 +78,8 @@ async fn batches_are_small(database: Database) {
     assert_eq!((left, count(&server, "sessions").await), (3, 1));
 }
 
-async fn old_audit_events_go_and_others_stay(database: Database) {
-    // No key is rotated meanwhile, which would be an event.
+async fn old_audit_events_are_deleted(database: Database) {
+    // A scheduled rotation of the signing key would record an event of its own.
     let server = TestServer::with(database, &["--audit-retention", "30d", "--signing-key-ttl", "365d"]).await;
     let before = count(&server, "audit_events").await;
     server
@@ -96,7 +96,7 @@ async fn old_audit_events_go_and_others_stay(database: Database) {
         .await;
     sweep(&server).await;
     assert_eq!(count(&server, "audit_events").await, before + 500);
-    // A few at a time, the oldest first; those of the last thirty days stay.
+    // In batches, the oldest first. Those of the last 30 days are kept.
     server.advance(Duration::days(30) + Duration::milliseconds(450));
     assert!(sweep(&server).await);
     assert_eq!(count(&server, "audit_events").await, before + 300);

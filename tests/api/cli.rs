@@ -1,4 +1,4 @@
-//! The command line: what each command does, prints, and ends with.
+//! The command line: effect, output and exit code of each command.
 
 use std::process::Output;
 
@@ -7,16 +7,16 @@ use serde_json::{Value, json};
 use crate::harness::{ADMIN_PASSWORD, Database, Form, PASSWORD, TestServer, grantd, on_both_engines};
 
 on_both_engines!(
-    users_are_made_shown_and_changed,
-    scopes_and_roles_are_set_and_listed,
-    clients_are_made_shown_and_disabled,
-    what_is_refused_ends_with_one_and_changes_nothing,
-    commands_work_beside_a_running_server,
-    migrate_brings_an_empty_database_up_to_date,
-    keys_are_listed_rotated_and_retired,
+    users_can_be_created_shown_and_changed,
+    scopes_and_roles_can_be_set_and_listed,
+    clients_can_be_created_shown_and_disabled,
+    refused_commands_exit_with_1_and_change_nothing,
+    commands_work_while_a_server_runs,
+    migrate_is_idempotent,
+    keys_can_be_listed_rotated_and_retired,
 );
 
-/// Runs a command with `--json` that must succeed; gives what it printed.
+/// Runs a command with `--json`, which must succeed. Returns its output.
 #[track_caller]
 pub(crate) fn json_of(database: &Database, arguments: &[&str], input: &str) -> Value {
     let output = grantd(database.url(), &[arguments, &["--json"]].concat(), input, &[]);
@@ -25,20 +25,20 @@ pub(crate) fn json_of(database: &Database, arguments: &[&str], input: &str) -> V
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
 }
 
-/// Runs a command; gives the exit code and what it wrote to standard error.
+/// Runs a command, which must print nothing. Returns the exit code and standard error.
 pub(crate) fn failure(database: &Database, arguments: &[&str], input: &str) -> (Option<i32>, String) {
     let Output { status, stderr, stdout } = grantd(database.url(), arguments, input, &[]);
     assert!(stdout.is_empty(), "{}", String::from_utf8_lossy(&stdout));
     (status.code(), String::from_utf8(stderr).unwrap())
 }
 
-/// A database that is set up, with the key beside it where it is a file.
+/// Sets up a database. On SQLite, this creates the key file beside it.
 pub(crate) fn set_up(database: &Database) {
     let output = grantd(database.url(), &["migrate"], "", &[("GRANTD_ADMIN_PASSWORD", ADMIN_PASSWORD)]);
     assert!(output.status.success(), "{output:?}");
 }
 
-async fn users_are_made_shown_and_changed(database: Database) {
+async fn users_can_be_created_shown_and_changed(database: Database) {
     set_up(&database);
     let create =
         ["user", "create", "maria", "--email", "maria@example.com", "--display-name", "María 🌻", "--password-stdin"];
@@ -62,7 +62,7 @@ async fn users_are_made_shown_and_changed(database: Database) {
     assert_eq!(json_of(&database, &["user", "roles", "maria", "member"], "")["roles"], json!(["member"]));
     assert_eq!(json_of(&database, &["user", "disable", "maria"], "")["disabled"], true);
     assert_eq!(json_of(&database, &["user", "enable", "maria"], "")["disabled"], false);
-    // Only one line end is not part of the password.
+    // Only one line ending is removed from the password.
     json_of(&database, &["user", "passwd", "maria", "--password-stdin"], " new password \r\n");
     let users = json_of(&database, &["user", "list"], "");
     let names: Vec<_> = users.as_array().unwrap().iter().map(|user| user["username"].as_str().unwrap()).collect();
@@ -76,14 +76,18 @@ async fn users_are_made_shown_and_changed(database: Database) {
         assert!(table(of).lines().count() > rows, "{}", table(of));
     }
 
-    assert!(table("audit").contains(&format!("maria ({id})")), "{}", table("audit"));
+    let audit = table("audit");
+    let row = audit.lines().find(|line| line.contains("user.password_changed")).unwrap();
+    assert!(row.contains("command line") && row.contains(&format!("maria ({id})")), "{audit}");
+    let of_keys = audit.lines().find(|line| line.contains("signing_key.created")).unwrap();
+    assert!(!of_keys.contains("command line"), "it may be the scheduled rotation: {audit}");
 
     let server = server(database).await;
     server.login("maria", " new password ").await;
     server.token(&Form::password("maria", PASSWORD)).send().await.oauth_error(400, "invalid_grant");
 }
 
-/// A server of this process on a database that commands have set up.
+/// Starts a server in this process on a database that commands have set up.
 async fn server(database: Database) -> TestServer {
     if database.is_postgres() {
         return TestServer::start(database).await;
@@ -92,14 +96,14 @@ async fn server(database: Database) -> TestServer {
     TestServer::with(database, &["--master-key-file", &key]).await
 }
 
-async fn scopes_and_roles_are_set_and_listed(database: Database) {
+async fn scopes_and_roles_can_be_set_and_listed(database: Database) {
     set_up(&database);
     let scope = json_of(&database, &["scope", "set", "items:read", "--description", "See items"], "");
     assert_eq!(
         (&scope["name"], &scope["description"], &scope["built_in"]),
         (&json!("items:read"), &json!("See items"), &json!(false))
     );
-    // What is not said stays as it is.
+    // An omitted description is unchanged.
     assert_eq!(json_of(&database, &["scope", "set", "items:read"], "")["description"], "See items");
     let role = json_of(&database, &["role", "set", "reader", "--description", "Reads", "--scope", "items:read"], "");
     assert_eq!((&role["scopes"], &role["description"]), (&json!(["items:read"]), &json!("Reads")));
@@ -115,10 +119,10 @@ async fn scopes_and_roles_are_set_and_listed(database: Database) {
     assert!(scopes.as_array().unwrap().iter().all(|scope| scope["description"] != ""), "{scopes}");
     let roles = json_of(&database, &["role", "list"], "");
     assert_eq!(names(&roles), ["admin", "member", "reader"]);
-    assert!(roles[0]["scopes"].as_array().unwrap().contains(&json!("items:read")), "the administrator has every scope");
+    assert!(roles[0]["scopes"].as_array().unwrap().contains(&json!("items:read")), "the role admin has every scope");
 }
 
-async fn clients_are_made_shown_and_disabled(database: Database) {
+async fn clients_can_be_created_shown_and_disabled(database: Database) {
     set_up(&database);
     let create = [
         "client",
@@ -176,7 +180,7 @@ async fn clients_are_made_shown_and_disabled(database: Database) {
     server.token(&Form::admin().and("client_id", "app")).send().await.oauth_error(401, "invalid_client");
 }
 
-async fn what_is_refused_ends_with_one_and_changes_nothing(database: Database) {
+async fn refused_commands_exit_with_1_and_change_nothing(database: Database) {
     set_up(&database);
     let maria = ["user", "create", "maria", "--email", "maria@example.com", "--password-stdin"];
     json_of(&database, &maria, PASSWORD);
@@ -194,6 +198,8 @@ async fn what_is_refused_ends_with_one_and_changes_nothing(database: Database) {
         (vec!["user", "passwd", "nobody", "--password-stdin"], PASSWORD, "nobody"),
         (vec!["user", "roles", "maria", "nobody"], "", "nobody"),
         (vec!["user", "disable", "nobody"], "", "nobody"),
+        (vec!["user", "list", "--role", "nope"], "", "error: role nope does not exist\n"),
+        (vec!["user", "list", "--role", "nope", "--json"], "", "error: role nope does not exist\n"),
         (vec!["role", "set", "reader", "--scope", "items:read"], "", "items:read"),
         (vec!["role", "set", "member", "--scope", "users:read"], "", "account"),
         (vec!["role", "set", "admin", "--scope", "account"], "", "admin"),
@@ -216,7 +222,7 @@ async fn what_is_refused_ends_with_one_and_changes_nothing(database: Database) {
     assert_eq!(database.row_counts().await, before);
 }
 
-async fn commands_work_beside_a_running_server(database: Database) {
+async fn commands_work_while_a_server_runs(database: Database) {
     set_up(&database);
     let server = server(database).await;
     json_of(server.database(), &["user", "create", "maria", "--password-stdin"], PASSWORD);
@@ -226,14 +232,14 @@ async fn commands_work_beside_a_running_server(database: Database) {
     server.get("/users/me").bearer(&token).send().await.problem(401, "invalid-token");
 }
 
-async fn migrate_brings_an_empty_database_up_to_date(database: Database) {
+async fn migrate_is_idempotent(database: Database) {
     for _ in 0..2 {
         set_up(&database);
         assert_eq!(database.number("SELECT count(*) FROM users").await, 1);
     }
 }
 
-async fn keys_are_listed_rotated_and_retired(database: Database) {
+async fn keys_can_be_listed_rotated_and_retired(database: Database) {
     set_up(&database);
     let states = |list: &Value| -> Vec<(String, String)> {
         let text = |key: &Value, name: &str| key[name].as_str().unwrap().to_owned();
@@ -258,13 +264,16 @@ async fn keys_are_listed_rotated_and_retired(database: Database) {
         assert_eq!(failure(&database, wrong, "").0, Some(2));
     }
 
-    // A new master key: everything is as before with it, and nothing goes without it.
+    // After a rewrap, commands need the new master key, and the keys are unchanged.
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("new.key");
     std::fs::write(&file, json_of(&database, &["keygen"], "")["master_key"].as_str().unwrap()).unwrap();
     let file = file.to_str().unwrap();
     let (code, said) = failure(&database, &["keys", "rewrap", "--new-master-key-file", file], "");
-    assert!(code == Some(1) && said.contains("--new-master-key-file"), "others may read it: {said}");
+    assert!(
+        code == Some(1) && said.contains("--new-master-key-file"),
+        "a file that others can read is refused: {said}"
+    );
     std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let before = list();
     json_of(&database, &["keys", "rewrap", "--new-master-key-file", file], "");
@@ -276,7 +285,7 @@ async fn keys_are_listed_rotated_and_retired(database: Database) {
 }
 
 #[test]
-fn wrong_usage_ends_with_two() {
+fn usage_errors_exit_with_2() {
     let database = Database::sqlite();
     set_up(&database);
     for arguments in [
@@ -286,7 +295,7 @@ fn wrong_usage_ends_with_two() {
         &["user", "create", "no name", "--password-stdin"],
         &["user", "create", "maria", "--password", "x"],
         &["user", "create", "maria", "--email", "nobody", "--password-stdin"],
-        // No terminal, and nothing said about where the password comes from.
+        // No terminal, and no other source of the password.
         &["user", "create", "maria"],
         &["user", "roles", "maria"],
         &["role", "set", "reader"],
@@ -297,7 +306,7 @@ fn wrong_usage_ends_with_two() {
         &["client", "create", "app", "--type", "secret", "--grant", "password"],
         &["client", "create", "app", "--type", "public", "--grant", "implicit"],
         &["client", "create", "app", "--type", "public", "--grant", "password", "--token-ttl", "0s"],
-        // These are settings of the server.
+        // These flags are settings of the server.
         &["client", "create", "app", "--type", "public", "--grant", "password", "--audience", "a"],
         &["client", "create", "app", "--type", "public", "--grant", "password", "--access-token-ttl", "5m"],
         &["completions", "cmd"],
@@ -309,7 +318,7 @@ fn wrong_usage_ends_with_two() {
 }
 
 #[test]
-fn help_and_completions_know_every_command() {
+fn help_and_completions_list_every_command() {
     let commands = [
         "serve",
         "migrate",
@@ -344,7 +353,7 @@ fn help_and_completions_know_every_command() {
 }
 
 #[test]
-fn keygen_prints_a_key_that_works() {
+fn keygen_prints_a_valid_key() {
     let one = grantd("sqlite:///none/grantd.db", &["keygen"], "", &[]).stdout;
     let two = grantd("sqlite:///none/grantd.db", &["keygen"], "", &[]).stdout;
     let one = String::from_utf8(one).unwrap();

@@ -1,4 +1,4 @@
-//! Commands where there is no database: only `serve`, `migrate` and `apply` create one.
+//! Commands without a database: only `serve`, `migrate` and `apply` create one.
 
 use std::{
     path::{Path, PathBuf},
@@ -10,7 +10,7 @@ use crate::{
     harness::{ADMIN_PASSWORD, Database, GRANTD, PASSWORD, grantd, on_both_engines},
 };
 
-on_both_engines!(an_empty_database_stays_empty);
+on_both_engines!(commands_do_not_initialize_an_empty_database);
 
 /// One command of each kind that reads or changes a database.
 const COMMANDS: [&[&str]; 13] = [
@@ -29,7 +29,7 @@ const COMMANDS: [&[&str]; 13] = [
     &["apply", "/dev/null", "--dry-run"],
 ];
 
-/// Runs a command in a directory with these variables alone; gives its exit code and standard error.
+/// Runs a command in a directory with only these variables. Returns its exit code and standard error.
 fn run_in(directory: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut command = Command::new(GRANTD);
     command.env_clear().envs(variables.iter().copied()).current_dir(directory).args(arguments);
@@ -42,7 +42,7 @@ fn entries(directory: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_command_in_the_wrong_directory_creates_nothing_and_says_what_it_looked_for() {
+fn commands_in_the_wrong_directory_name_the_path_and_create_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().canonicalize().unwrap();
     for arguments in COMMANDS {
@@ -58,7 +58,7 @@ fn a_command_in_the_wrong_directory_creates_nothing_and_says_what_it_looked_for(
 }
 
 #[test]
-fn the_source_of_the_location_is_named() {
+fn errors_name_the_source_of_the_database_url() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().canonicalize().unwrap();
     let list = |flags: &[&str], variables: &[(&str, &str)]| {
@@ -76,7 +76,7 @@ fn the_source_of_the_location_is_named() {
     assert_eq!(entries(&path).len(), 2);
 }
 
-async fn an_empty_database_stays_empty(database: Database) {
+async fn commands_do_not_initialize_an_empty_database(database: Database) {
     let tables = if database.is_postgres() {
         "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'"
     } else {
@@ -94,9 +94,9 @@ async fn an_empty_database_stays_empty(database: Database) {
         let files = entries(database.directory());
         assert!(files.iter().all(|file| file.extension().is_none_or(|name| name != "key")), "{files:?}");
     }
-    // A dry run needs a database, `apply` creates it.
-    let made = grantd(database.url(), &["apply", "/dev/null"], "", &[("GRANTD_ADMIN_PASSWORD", ADMIN_PASSWORD)]);
-    assert!(made.status.success(), "{made:?}");
+    // A dry run needs a database; `apply` creates it.
+    let created = grantd(database.url(), &["apply", "/dev/null"], "", &[("GRANTD_ADMIN_PASSWORD", ADMIN_PASSWORD)]);
+    assert!(created.status.success(), "{created:?}");
     assert!(grantd(database.url(), &["apply", "/dev/null", "--dry-run"], "", &[]).status.success());
     set_up(&database);
     assert_eq!(database.number("SELECT count(*) FROM users").await, 1);

@@ -1,4 +1,4 @@
-//! Commands that delete or retire: they say what ends, ask on a terminal, and need `--yes` elsewhere.
+//! Commands that delete or retire: they show the consequences, ask for confirmation on a terminal, and need `--yes` elsewhere.
 
 use grantd::clock::Clock;
 use serde_json::Value;
@@ -8,9 +8,9 @@ use crate::{
     harness::{Database, PASSWORD, TestServer, grantd, grantd_on_terminal, on_both_engines},
 };
 
-on_both_engines!(a_command_that_deletes_asks_and_says_what_ends, without_an_answer_nothing_is_deleted);
+on_both_engines!(deletions_show_the_consequences_and_ask_for_confirmation, without_a_terminal_yes_is_required);
 
-/// Users, a role, a scope and a client to delete.
+/// Creates users, a role, a scope and a client to delete.
 fn with_entries(database: &Database) {
     set_up(database);
     json_of(database, &["scope", "set", "items:read"], "");
@@ -28,7 +28,7 @@ fn active_key(database: &Database) -> String {
     active["kid"].as_str().unwrap().to_owned()
 }
 
-/// Runs a command that must succeed; gives what it printed.
+/// Runs a command, which must succeed. Returns its output.
 #[track_caller]
 fn done(database: &Database, arguments: &[&str]) -> String {
     let output = grantd(database.url(), arguments, "", &[]);
@@ -36,12 +36,12 @@ fn done(database: &Database, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
 
-async fn a_command_that_deletes_asks_and_says_what_ends(database: Database) {
+async fn deletions_show_the_consequences_and_ask_for_confirmation(database: Database) {
     with_entries(&database);
     let kid = active_key(&database);
     let key = (!database.is_postgres()).then(|| database.directory().join("master.key").display().to_string());
     let flags: Vec<&str> = key.iter().flat_map(|key| ["--master-key-file", key]).collect();
-    // Commands count sessions by the system's clock.
+    // Commands use the system clock, so the server does too.
     let server = TestServer::on(database.url(), &flags, Clock::system()).await.unwrap();
     server.login("maria", PASSWORD).await;
     server.login("maria", PASSWORD).await;
@@ -62,7 +62,7 @@ async fn a_command_that_deletes_asks_and_says_what_ends(database: Database) {
         (["keys", "retire", &kid], "the active signing key", "Retired the signing key"),
     ] {
         let before = database.row_counts().await;
-        // The client `shop` is deleted before the scope: the default client has it then, too.
+        // The client `shop` is deleted before the scope, which only the default client has then.
         for refusal in ["n\n", "\n"] {
             let asked = grantd_on_terminal(database.url(), &arguments, refusal);
             let shown = String::from_utf8(asked.stdout).unwrap();
@@ -78,7 +78,7 @@ async fn a_command_that_deletes_asks_and_says_what_ends(database: Database) {
     assert_ne!(active_key(&database), kid);
 }
 
-async fn without_an_answer_nothing_is_deleted(database: Database) {
+async fn without_a_terminal_yes_is_required(database: Database) {
     with_entries(&database);
     let kid = active_key(&database);
     let before = database.row_counts().await;
@@ -94,6 +94,17 @@ async fn without_an_answer_nothing_is_deleted(database: Database) {
         assert!(code == Some(1) && said.contains("--yes") && said.contains(arguments[2]), "{arguments:?}: {said}");
     }
     assert_eq!(database.row_counts().await, before);
+    // Refused before anything is asked.
+    for (built_in, why) in [
+        (["role", "delete", "admin"], "cannot delete a built-in role"),
+        (["scope", "delete", "account"], "cannot delete a built-in scope"),
+        (["client", "delete", "default"], "cannot delete the client default; disable it instead"),
+    ] {
+        for flags in [&[][..], &["--yes"], &["--json"]] {
+            let refused = failure(&database, &[&built_in[..], flags].concat(), "");
+            assert_eq!(refused, (Some(1), format!("error: {why}\n")), "{built_in:?}");
+        }
+    }
     for arguments in &commands {
         let unknown = [arguments[0], arguments[1], "nothing", "--yes"];
         let (code, said) = failure(&database, &unknown, "");

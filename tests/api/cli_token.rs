@@ -2,15 +2,17 @@
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
+    net::TcpListener,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::Output,
+    process::{Command, Output, Stdio},
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{ADMIN_PASSWORD, Database, TestServer, grantd};
+use crate::harness::{ADMIN_PASSWORD, Database, GRANTD, TestServer, grantd};
 
 /// A user of the machine, with a home directory and a server's URL.
 struct Person {
@@ -23,7 +25,7 @@ impl Person {
         Self { home: tempfile::tempdir().unwrap(), url: url.to_owned() }
     }
 
-    /// The database that a command would make if it wanted one.
+    /// The database that a command would create if it used one.
     fn database(&self) -> PathBuf {
         self.home.path().join("data/grantd.db")
     }
@@ -34,7 +36,7 @@ impl Person {
         grantd(&database, &[&["token"], arguments, &["--url", &self.url]].concat(), input, &[("HOME", home)])
     }
 
-    /// Runs a command that must succeed; gives what it printed.
+    /// Runs a command, which must succeed. Returns its output.
     #[track_caller]
     fn done(&self, arguments: &[&str], input: &str) -> String {
         let output = self.run(arguments, input);
@@ -43,7 +45,7 @@ impl Person {
         String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
     }
 
-    /// Runs a command that must fail; gives its exit code and what it said.
+    /// Runs a command, which must fail. Returns its exit code and standard error.
     #[track_caller]
     fn refused(&self, arguments: &[&str], input: &str) -> (i32, String) {
         let output = self.run(arguments, input);
@@ -81,7 +83,7 @@ async fn status(server: &TestServer, token: &str) -> u16 {
 }
 
 #[actix_web::test]
-async fn a_token_is_printed_and_cached_for_this_user_alone() {
+async fn tokens_are_printed_and_cached_with_private_permissions() {
     let server = TestServer::start(Database::sqlite()).await;
     let person = Person::at(server.url());
     let token = person.done(&LOGIN, &format!("{ADMIN_PASSWORD}\n"));
@@ -96,7 +98,7 @@ async fn a_token_is_printed_and_cached_for_this_user_alone() {
     assert_eq!(claims["scope"], "account users:read");
     assert_eq!(person.entries().len(), 2);
 
-    // From the cache, where no server is needed.
+    // From the cache, without a server.
     drop(server);
     assert_eq!(person.done(&AGAIN, ""), token);
     assert_eq!(person.done(&["get", "--username", "admin", "--header"], ""), format!("Authorization: Bearer {token}"));
@@ -105,7 +107,7 @@ async fn a_token_is_printed_and_cached_for_this_user_alone() {
 }
 
 #[actix_web::test]
-async fn a_session_is_refreshed_by_processes_at_once_and_until_it_ends() {
+async fn concurrent_processes_refresh_one_session_until_it_ends() {
     let server = TestServer::with(Database::sqlite(), &SHORT).await;
     let person = Person::at(server.url());
     let first = person.log_in();
@@ -121,7 +123,7 @@ async fn a_session_is_refreshed_by_processes_at_once_and_until_it_ends() {
     assert_eq!(server.database().number("SELECT count(*) FROM sessions").await, 1);
     assert_eq!(server.database().number("SELECT sum(counter) FROM sessions").await, 4);
 
-    // Ended by somebody else: the password is needed.
+    // The session was ended elsewhere: the password is needed.
     server.request("POST", "/revoke").form(&crate::harness::Form::of(&[("token", &tokens[0])])).send().await;
     let (code, said) = person.refused(&AGAIN, "");
     assert!(code == 2 && said.contains("--password-stdin"), "{said}");
@@ -131,7 +133,7 @@ async fn a_session_is_refreshed_by_processes_at_once_and_until_it_ends() {
 }
 
 #[actix_web::test]
-async fn the_default_url_is_that_of_the_settings() {
+async fn the_default_url_comes_from_the_settings() {
     let server = TestServer::start(Database::sqlite()).await;
     let person = Person::at(server.url());
     let home = person.home.path().to_str().unwrap();
@@ -149,7 +151,7 @@ async fn logout_ends_the_session_and_removes_it_from_the_cache() {
     let server = TestServer::start(Database::sqlite()).await;
     let person = Person::at(server.url());
     let token = person.log_in();
-    // A new login ends the cached session; a wrong password leaves it alone.
+    // A new login ends the cached session; a wrong password does not.
     let before = token;
     assert_eq!(person.log_in(), before);
     let (_, said) = person.refused(&[&LOGIN[..], &["--login"]].concat(), "not the password");
@@ -168,7 +170,45 @@ async fn logout_ends_the_session_and_removes_it_from_the_cache() {
 }
 
 #[actix_web::test]
-async fn refusals_say_what_to_do() {
+async fn other_processes_do_not_wait_for_a_password_to_be_entered() {
+    let server = TestServer::start(Database::sqlite()).await;
+    let person = Person::at(server.url());
+    let mut asking = Command::new(GRANTD)
+        .env_clear()
+        .env("HOME", person.home.path())
+        .current_dir(person.home.path())
+        .args([&["token"], &LOGIN[..], &["--url", &person.url]].concat())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let token = person.log_in();
+    // It may have found the session already, and be gone.
+    let _ = asking.stdin.take().unwrap().write_all(ADMIN_PASSWORD.as_bytes());
+    let output = asking.wait_with_output().unwrap();
+    // It uses the session of the process that was faster.
+    assert_eq!(String::from_utf8(output.stdout).unwrap().trim_end(), token);
+    assert_eq!(server.database().number("SELECT count(*) FROM sessions").await, 1);
+}
+
+#[test]
+fn a_response_without_an_end_is_no_response_of_grantd() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let person = Person::at(&format!("http://{}", listener.local_addr().unwrap()));
+    let endless = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n").unwrap();
+        // Until the other side closes the connection.
+        while stream.write_all(&[b' '; 4096]).is_ok() {}
+    });
+    let (code, said) = person.refused(&LOGIN, ADMIN_PASSWORD);
+    assert!(code == 1 && said.contains("not as grantd does"), "{said}");
+    endless.join().unwrap();
+}
+
+#[actix_web::test]
+async fn errors_say_what_to_do() {
     let server = TestServer::start(Database::sqlite()).await;
     let person = Person::at(server.url());
     let (code, said) = person.refused(&LOGIN, "wrong password");
@@ -182,10 +222,13 @@ async fn refusals_say_what_to_do() {
     let away = Person::at("http://127.0.0.1:1");
     let (code, said) = away.refused(&LOGIN, ADMIN_PASSWORD);
     assert!(code == 1 && said.contains(&away.url) && said.contains("grantd serve"), "{said}");
+    let without_tls = Person::at(&server.url().replace("http://", "https://"));
+    let (code, said) = without_tls.refused(&LOGIN, ADMIN_PASSWORD);
+    assert!(code == 1 && said.contains("does not speak TLS; try http://") && said.contains(&without_tls.url), "{said}");
     let plain = Person::at("http://192.0.2.1:8080");
     let (code, said) = plain.refused(&LOGIN, ADMIN_PASSWORD);
     assert!(code == 1 && said.contains("https"), "{said}");
-    // Another kind of server.
+    // A URL that is not an issuer.
     let other = Person::at(&format!("{}/users", server.url()));
     let (code, said) = other.refused(&LOGIN, ADMIN_PASSWORD);
     assert!(code == 1 && said.contains(&other.url), "{said}");

@@ -1,17 +1,17 @@
-//! How a client says who it is at `POST /token` (RFC 6749 §2.3), and what it gets when that is not so.
+//! Client authentication at `POST /token` (RFC 6749 §2.3).
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 
 use crate::harness::{Answer, Database, Form, NewClient, Request, TestServer, on_both_engines};
 
 on_both_engines!(
-    each_method_works,
+    each_authentication_method_works,
     each_failure_is_invalid_client,
-    two_authentications_at_once_are_refused,
-    a_client_without_the_grant_may_not_use_it,
-    a_disabled_client_gets_nothing,
+    two_authentication_methods_in_one_request_are_refused,
+    a_client_can_use_only_its_grant_types,
+    a_disabled_client_is_refused,
     the_default_client_can_be_disabled,
-    nothing_tells_an_unknown_client_from_a_wrong_secret,
+    unknown_clients_and_wrong_secrets_get_the_same_response,
 );
 
 const PUBLIC: NewClient = NewClient {
@@ -31,7 +31,7 @@ async fn start(database: Database) -> (TestServer, String) {
     (server, secret)
 }
 
-/// With an `Authorization` header of any kind.
+/// Returns a login request with this `Authorization` header.
 fn authorization(server: &TestServer, value: impl AsRef<[u8]>) -> Request {
     server.token(&Form::admin()).header("Authorization", value)
 }
@@ -40,7 +40,7 @@ fn basic(credentials: impl AsRef<[u8]>) -> String {
     format!("Basic {}", BASE64_STANDARD.encode(credentials))
 }
 
-async fn each_method_works(database: Database) {
+async fn each_authentication_method_works(database: Database) {
     let (server, secret) = start(database).await;
     assert!(secret.starts_with("grs_") && secret.len() == 4 + 43 + 6, "{secret}");
     let form = Form::admin;
@@ -62,13 +62,13 @@ async fn each_method_works(database: Database) {
             authorization(&server, basic(format!("back-office:{secret}")).replace("Basic", "bAsIC")),
             "back-office",
         ),
-        // The same client once more in the form is no second authentication.
+        // The id of the same client in the form is not a second authentication.
         (
             "basic and name",
             server.token(&form().and("client_id", "back-office")).basic("back-office", &secret),
             "back-office",
         ),
-        // As Swagger UI sends it where nothing was typed in.
+        // As Swagger UI sends it if its fields are empty.
         ("basic, empty", server.token(&form()).basic("", ""), "default"),
     ];
     for (what, request, client) in requests {
@@ -93,14 +93,14 @@ async fn each_failure_is_invalid_client(database: Database) {
     for (what, form) in [
         ("unknown", form("nobody")),
         ("unknown, with a secret", form("nobody").and("client_secret", &secret)),
-        ("no client's name", form("DEFAULT")),
-        ("a name with a space", form("default ")),
-        ("a confidential one without a secret", form("back-office")),
+        ("an invalid id", form("DEFAULT")),
+        ("an id with a space", form("default ")),
+        ("a confidential client without a secret", form("back-office")),
         ("an empty secret", form("back-office").and("client_secret", "")),
         ("a wrong secret", form("back-office").and("client_secret", "wrong")),
         ("a typo", form("back-office").and("client_secret", &typo)),
-        ("a public one with a secret", form("app").and("client_secret", &secret)),
-        ("a secret and no name", Form::admin().and("client_secret", &secret)),
+        ("a public client with a secret", form("app").and("client_secret", &secret)),
+        ("a secret without an id", Form::admin().and("client_secret", &secret)),
     ] {
         invalid_client(what, &server.token(&form).send().await, false);
     }
@@ -108,15 +108,15 @@ async fn each_failure_is_invalid_client(database: Database) {
         ("unknown", basic(format!("nobody:{secret}"))),
         ("a wrong secret", basic("back-office:wrong")),
         ("no secret", basic("back-office:")),
-        ("a public one with a secret", basic(format!("app:{secret}"))),
+        ("a public client with a secret", basic(format!("app:{secret}"))),
         ("no colon", basic("back-office")),
-        ("no base64", "Basic !!!".to_owned()),
-        ("base64 of a length that cannot be", "Basic YWJjZ".to_owned()),
+        ("not base64", "Basic !!!".to_owned()),
+        ("base64 of an invalid length", "Basic YWJjZ".to_owned()),
         ("nothing", "Basic".to_owned()),
         ("only a space", "Basic ".to_owned()),
-        ("no UTF-8", basic(b"\xff\xfe:x")),
-        ("escapes that are no UTF-8", basic("%ff:x")),
-        ("an escape cut off", basic("app%2:x")),
+        ("not UTF-8", basic(b"\xff\xfe:x")),
+        ("escapes that are not UTF-8", basic("%ff:x")),
+        ("a truncated escape", basic("app%2:x")),
         ("NUL", basic("app\0:x")),
         ("an escaped NUL", basic("app%00:x")),
         ("an access token", "Bearer a.b.c".to_owned()),
@@ -129,7 +129,7 @@ async fn each_failure_is_invalid_client(database: Database) {
     assert_eq!(server.database().row_counts().await, before);
 }
 
-async fn two_authentications_at_once_are_refused(database: Database) {
+async fn two_authentication_methods_in_one_request_are_refused(database: Database) {
     let (server, secret) = start(database).await;
     let by_basic = basic(format!("back-office:{secret}"));
     let form = Form::admin().and("client_id", "back-office").and("client_secret", &secret);
@@ -145,7 +145,7 @@ async fn two_authentications_at_once_are_refused(database: Database) {
     }
 }
 
-async fn a_client_without_the_grant_may_not_use_it(database: Database) {
+async fn a_client_can_use_only_its_grant_types(database: Database) {
     let (server, _) = start(database).await;
     let secret = server
         .create_client(NewClient { id: "machine", grants: &["client_credentials"], ..NewClient::default() })
@@ -153,12 +153,12 @@ async fn a_client_without_the_grant_may_not_use_it(database: Database) {
     let hashes = server.app.passwords.hashes_run();
     let answer = server.token(&Form::admin()).basic("machine", &secret).send().await;
     answer.oauth_error(400, "unauthorized_client");
-    assert_eq!(server.app.passwords.hashes_run(), hashes, "no password is looked at");
-    // Who the client is comes first.
+    assert_eq!(server.app.passwords.hashes_run(), hashes, "the password is not verified");
+    // The client is authenticated first.
     invalid_client("", &server.token(&Form::admin()).basic("machine", "wrong").send().await, true);
 }
 
-async fn a_disabled_client_gets_nothing(database: Database) {
+async fn a_disabled_client_is_refused(database: Database) {
     let (server, secret) = start(database).await;
     for id in ["app", "back-office"] {
         server.set_client_disabled(id, true).await;
@@ -177,7 +177,7 @@ async fn the_default_client_can_be_disabled(database: Database) {
     server.token(&Form::admin()).basic("back-office", &secret).send().await.json_with(200);
 }
 
-async fn nothing_tells_an_unknown_client_from_a_wrong_secret(database: Database) {
+async fn unknown_clients_and_wrong_secrets_get_the_same_response(database: Database) {
     let (server, secret) = start(database).await;
     server.create_client(NewClient { id: "closed", ..NewClient::default() }).await;
     server.set_client_disabled("closed", true).await;

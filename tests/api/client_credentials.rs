@@ -1,4 +1,4 @@
-//! Confidential clients: the grant `client_credentials`, secrets that overlap, and proof by a signed assertion (RFC 7523).
+//! Confidential clients: the grant `client_credentials`, overlapping secrets, and signed assertions (RFC 7523).
 
 use aws_lc_rs::{
     rand::SystemRandom,
@@ -15,14 +15,14 @@ use crate::{
 };
 
 on_both_engines!(
-    a_client_gets_a_token_of_its_own,
-    who_may_not_use_the_grant,
-    scope_and_audience_are_the_clients,
-    secrets_overlap_while_they_rotate,
-    a_client_proves_itself_by_a_signature,
-    an_assertion_that_is_not_good_is_refused,
-    a_disabled_client_gets_and_uses_nothing,
-    the_sessions_of_a_disabled_client_have_ended,
+    the_grant_issues_a_token_without_user_and_session,
+    clients_without_the_grant_type_are_refused,
+    scope_and_audience_come_from_the_client,
+    the_old_secret_stays_valid_for_the_requested_time,
+    clients_can_authenticate_with_an_assertion,
+    invalid_assertions_are_refused,
+    disabling_a_client_revokes_its_tokens,
+    disabling_a_client_ends_its_sessions,
 );
 
 const MACHINE: NewClient = NewClient {
@@ -45,7 +45,7 @@ async fn start(database: Database) -> (TestServer, String) {
     (server, secret)
 }
 
-async fn a_client_gets_a_token_of_its_own(database: Database) {
+async fn the_grant_issues_a_token_without_user_and_session(database: Database) {
     let (server, secret) = start(database).await;
     let body = server.token(&form()).basic("machine", &secret).send().await.json_with(200);
     let members: Vec<&String> = body.as_object().unwrap().keys().collect();
@@ -56,14 +56,14 @@ async fn a_client_gets_a_token_of_its_own(database: Database) {
     let members: Vec<&String> = of_token.as_object().unwrap().keys().collect();
     assert_eq!(members, ["aud", "client_id", "exp", "iat", "iss", "jti", "scope", "sub"], "no session and no user");
     assert_eq!((&of_token["sub"], &of_token["client_id"]), (&json!("machine"), &json!("machine")));
-    // One's own account is a user's.
+    // A client has no account.
     server.get("/users/me").bearer(token).send().await.problem(403, "insufficient-scope");
     let post = form().and("client_id", "machine").and("client_secret", &secret);
     assert_eq!(server.token(&post).send().await.status, 200);
     assert_eq!(server.database().number("SELECT count(*) FROM sessions").await, 0);
 }
 
-async fn who_may_not_use_the_grant(database: Database) {
+async fn clients_without_the_grant_type_are_refused(database: Database) {
     let (server, secret) = start(database).await;
     // The client `default`, and every other public one.
     server.token(&form()).send().await.oauth_error(400, "unauthorized_client");
@@ -72,7 +72,7 @@ async fn who_may_not_use_the_grant(database: Database) {
     other.oauth_error(400, "unauthorized_client");
     server.token(&form()).basic("machine", "grs_wrong").send().await.oauth_error(401, "invalid_client");
     server.token(&form().and("client_id", "machine")).send().await.oauth_error(401, "invalid_client");
-    // And this one has no other grant.
+    // This client has no other grant type.
     for other in [Form::admin(), Form::of(&[("grant_type", "refresh_token"), ("refresh_token", "grt_x")])] {
         let answer = server.token(&other).basic("machine", &secret).send().await;
         answer.oauth_error(400, "unauthorized_client");
@@ -81,7 +81,7 @@ async fn who_may_not_use_the_grant(database: Database) {
     assert!(server.try_create_client(public).await.is_err());
 }
 
-async fn scope_and_audience_are_the_clients(database: Database) {
+async fn scope_and_audience_come_from_the_client(database: Database) {
     let server = TestServer::start(database).await;
     let audiences = &["https://a.example", "https://b.example"];
     let secret = server.create_client(NewClient { audiences, ..MACHINE }).await;
@@ -101,15 +101,15 @@ async fn rotate(server: &TestServer, old_valid_for: u64) -> String {
     use secrecy::ExposeSecret as _;
     let rotated = server.within(async move |app, now| {
         let (id, by) = ("machine".parse().unwrap(), Authority::system());
-        let for_so_long = std::time::Duration::from_secs(old_valid_for);
+        let overlap = std::time::Duration::from_secs(old_valid_for);
         let secret = grantd::secret::generate(grantd::secret::CLIENT_SECRET).unwrap();
-        app.write(async |tx| clients::set_secret(tx, &id, &secret, for_so_long, &by, now).await).await.unwrap();
+        app.write(async |tx| clients::set_secret(tx, &id, &secret, overlap, &by, now).await).await.unwrap();
         secret
     });
     rotated.await.expose_secret().to_owned()
 }
 
-async fn secrets_overlap_while_they_rotate(database: Database) {
+async fn the_old_secret_stays_valid_for_the_requested_time(database: Database) {
     let (server, first) = start(database).await;
     let status = async |secret: &str| server.token(&form()).basic("machine", secret).send().await.status;
     assert_eq!(status(&first).await, 200);
@@ -117,7 +117,7 @@ async fn secrets_overlap_while_they_rotate(database: Database) {
     assert_eq!((status(&first).await, status(&second).await), (200, 200));
     server.advance(Duration::hours(1));
     assert_eq!((status(&first).await, status(&second).await), (401, 200));
-    // At once: the one before goes with the change.
+    // Without an overlap, the previous secret is refused at once.
     let third = rotate(&server, 0).await;
     assert_eq!((status(&first).await, status(&second).await, status(&third).await), (401, 401, 200));
     let events = "SELECT count(*) FROM audit_events WHERE kind = 'client.secret_rotated' AND subject = 'machine'";
@@ -132,7 +132,7 @@ impl Signer {
         Self(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap())
     }
 
-    /// The JWK set with its public key, for a constant of [`NewClient`].
+    /// Returns the JWK set with the public key. [`NewClient`] needs a `'static` text.
     fn jwks(&self) -> &'static str {
         let (x, y) = self.0.public_key().as_ref()[1..].split_at(32);
         let text = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
@@ -148,7 +148,7 @@ impl Signer {
     }
 }
 
-/// A good assertion with some members changed; null takes one away.
+/// Returns the claims of a valid assertion with these changes; null removes a member.
 fn assertion(server: &TestServer, jti: &str, changes: &Value) -> Value {
     let now = server.clock.now().timestamp();
     let mut claims = json!({
@@ -180,12 +180,12 @@ async fn signing(database: Database) -> (TestServer, Signer, String) {
     (server, signer, secret)
 }
 
-async fn a_client_proves_itself_by_a_signature(database: Database) {
+async fn clients_can_authenticate_with_an_assertion(database: Database) {
     let (server, signer, secret) = signing(database).await;
     let good = signer.sign(&header(), &assertion(&server, "1", &json!({})));
     let body = server.token(&with(&good)).send().await.json_with(200);
     assert_eq!(claims(body["access_token"].as_str().unwrap())["sub"], "machine");
-    // Once.
+    // An assertion is accepted only once.
     server.token(&with(&good)).send().await.oauth_error(401, "invalid_client");
     for (jti, changes) in [
         ("2", json!({"iat": null})),
@@ -197,7 +197,7 @@ async fn a_client_proves_itself_by_a_signature(database: Database) {
     }
     let no_kid = signer.sign(&json!({"alg": "ES256"}), &assertion(&server, "5", &json!({})));
     assert_eq!(server.token(&with(&no_kid).and("client_id", "machine")).send().await.status, 200);
-    // Of two keys of one kind either may have signed, whichever comes first.
+    // Of two keys of the same algorithm, each is tried, in either order.
     let (one, two) = (Signer::new(), Signer::new());
     let keys = |signer: &Signer| serde_json::from_str::<Value>(signer.jwks()).unwrap()["keys"][0].clone();
     let (mut first, mut second) = (keys(&one), keys(&two));
@@ -213,14 +213,17 @@ async fn a_client_proves_itself_by_a_signature(database: Database) {
         let claims = assertion(&server, jti, &json!({"iss": "both", "sub": "both"}));
         assert_eq!(server.token(&with(&signer.sign(&header, &claims))).send().await.status, 200, "{jti}");
     }
-    // The secret is still good, and other endpoints take the assertion too.
+    // The secret is still valid, and other endpoints accept assertions too.
     assert_eq!(server.token(&form()).basic("machine", &secret).send().await.status, 200);
     let token = signer.sign(&header(), &assertion(&server, "6", &json!({})));
-    let look = with(&token).and("token", "x");
-    assert_eq!(server.request("POST", "/introspect").form(&look).send().await.json_with(200), json!({"active": false}));
+    let introspect = with(&token).and("token", "x");
+    assert_eq!(
+        server.request("POST", "/introspect").form(&introspect).send().await.json_with(200),
+        json!({"active": false})
+    );
 }
 
-async fn an_assertion_that_is_not_good_is_refused(database: Database) {
+async fn invalid_assertions_are_refused(database: Database) {
     let (server, signer, secret) = signing(database).await;
     let now = server.clock.now().timestamp();
     for (number, changes) in [
@@ -266,9 +269,9 @@ async fn an_assertion_that_is_not_good_is_refused(database: Database) {
     }
     let two = server.token(&with(&token)).basic("machine", &secret).send().await;
     two.oauth_error(400, "invalid_request");
-    // Nothing of that used it up.
+    // None of the refused requests has used the assertion up.
     assert_eq!(server.token(&with(&token)).send().await.status, 200);
-    // Private keys do not belong into the database.
+    // Only JWK sets with usable public keys, and no private ones, are accepted.
     for jwks in ["", "{}", r#"{"keys": []}"#, r#"{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}"#] {
         assert!(clients::Jwks::parse(jwks).is_err(), "{jwks}");
     }
@@ -279,7 +282,7 @@ async fn an_assertion_that_is_not_good_is_refused(database: Database) {
     assert!(clients::Jwks::parse(&private).is_err() && clients::Jwks::parse(signer.jwks()).is_ok());
 }
 
-async fn the_sessions_of_a_disabled_client_have_ended(database: Database) {
+async fn disabling_a_client_ends_its_sessions(database: Database) {
     let server = TestServer::start(database).await;
     let secret = server.create_client(NewClient::default()).await;
     let login = async || server.token(&Form::admin()).basic("back-office", &secret).send().await.json_with(200);
@@ -297,11 +300,11 @@ async fn the_sessions_of_a_disabled_client_have_ended(database: Database) {
     let after = login().await;
     refresh(&after).await.json_with(200);
     let ask = Form::of(&[("token", before["refresh_token"].as_str().unwrap())]);
-    let looked = server.request("POST", "/introspect").form(&ask).basic("back-office", &secret).send().await;
-    assert_eq!(looked.json_with(200), json!({"active": false}));
+    let introspected = server.request("POST", "/introspect").form(&ask).basic("back-office", &secret).send().await;
+    assert_eq!(introspected.json_with(200), json!({"active": false}));
 }
 
-async fn a_disabled_client_gets_and_uses_nothing(database: Database) {
+async fn disabling_a_client_revokes_its_tokens(database: Database) {
     let (server, secret) = start(database).await;
     let token = server.token(&form()).basic("machine", &secret).send().await.json_with(200)["access_token"].clone();
     let token = token.as_str().unwrap();
@@ -309,7 +312,7 @@ async fn a_disabled_client_gets_and_uses_nothing(database: Database) {
     server.set_client_disabled("machine", true).await;
     server.token(&form()).basic("machine", &secret).send().await.oauth_error(401, "invalid_client");
     server.get("/verify").bearer(token).send().await.problem(401, "invalid-token");
-    // Enabled again it gets new ones; the old ones stay refused.
+    // Once enabled again, it gets new tokens; the old ones stay refused.
     server.advance(Duration::seconds(1));
     server.set_client_disabled("machine", false).await;
     server.get("/verify").bearer(token).send().await.problem(401, "invalid-token");

@@ -1,4 +1,4 @@
-//! The audit log of clients that act for themselves, and of those that cannot prove who they are.
+//! Audit events of the client credentials grant, and of failed client authentication.
 
 use chrono::Duration;
 use serde_json::{Value, json};
@@ -9,9 +9,9 @@ use crate::{
 };
 
 on_both_engines!(
-    the_first_failure_of_a_series_leaves_an_event,
-    failures_at_once_leave_one_event,
-    a_client_that_acts_for_itself_leaves_an_event,
+    the_first_failure_of_a_series_is_recorded,
+    concurrent_failures_are_recorded_once,
+    client_credentials_logins_are_recorded,
 );
 
 const MACHINE: NewClient = NewClient {
@@ -30,18 +30,18 @@ async fn start(database: Database) -> Admin {
     Admin { server, token }
 }
 
-fn alone() -> Form {
+fn credentials() -> Form {
     Form::of(&[("grant_type", "client_credentials")])
 }
 
-/// As a proxy forwards it.
+/// Adds the header of a proxy.
 fn from(address: &str, request: Request) -> Request {
     request.header("X-Forwarded-For", address)
 }
 
-/// The failures, oldest first: client and address.
+/// Returns client and address of each failure, oldest first.
 async fn failures(admin: &Admin) -> Vec<(String, String)> {
-    // A new token: hours pass.
+    // A new token, since tests advance the clock by hours.
     let token = admin.server.admin().await;
     let all = page(&admin.server, &token, "limit=200").await;
     let text = |event: &Value, name: &str| event[name].as_str().unwrap_or_default().to_owned();
@@ -67,7 +67,7 @@ async fn expect_failures(admin: &Admin, expected: &[(String, String)]) {
     assert_eq!(failures(admin).await, expected);
 }
 
-async fn the_first_failure_of_a_series_leaves_an_event(database: Database) {
+async fn the_first_failure_of_a_series_is_recorded(database: Database) {
     let admin = start(database).await;
     let server = &admin.server;
     let secret = server.create_client(NewClient::default()).await;
@@ -79,7 +79,7 @@ async fn the_first_failure_of_a_series_leaves_an_event(database: Database) {
     from(one, login().basic("back-office", "grs_wrong")).send().await.oauth_error(401, "invalid_client");
     let mut expected = vec![pair("back-office", one)];
     expect_failures(&admin, &expected).await;
-    // More of them, in other ways and elsewhere, within the hour.
+    // More failures within the hour, by other methods and at other endpoints.
     server.advance(Duration::minutes(1));
     let post = Form::admin().and("client_id", "back-office").and("client_secret", "grs_wrong_too");
     let token = Form::of(&[("token", "x")]);
@@ -93,28 +93,31 @@ async fn the_first_failure_of_a_series_leaves_an_event(database: Database) {
     }
     server.advance(Duration::minutes(30));
     from(one, login().basic("back-office", "grs_wrong")).send().await.oauth_error(401, "invalid_client");
-    // The right secret is no failure, and ends no series.
+    // A success does not end the series.
     from(one, login().basic("back-office", &secret)).send().await.json_with(200);
     from(one, login().basic("back-office", "grs_wrong")).send().await.oauth_error(401, "invalid_client");
     expect_failures(&admin, &expected).await;
-    // Another client is a series of its own.
+    // Each client has a series of its own.
     server.advance(Duration::seconds(1));
-    from(one, server.token(&alone()).basic("machine", "grs_wrong")).send().await.oauth_error(401, "invalid_client");
+    from(one, server.token(&credentials()).basic("machine", "grs_wrong"))
+        .send()
+        .await
+        .oauth_error(401, "invalid_client");
     expected.push(pair("machine", one));
     expect_failures(&admin, &expected).await;
-    // And so are those of later hours.
+    // A failure hours later begins a new series.
     server.advance(Duration::hours(2));
     from(one, login().basic("back-office", "grs_wrong")).send().await.oauth_error(401, "invalid_client");
     expected.push(pair("back-office", one));
     expect_failures(&admin, &expected).await;
 }
 
-async fn failures_at_once_leave_one_event(database: Database) {
+async fn concurrent_failures_are_recorded_once(database: Database) {
     let admin = start(database).await;
     admin.server.create_client(MACHINE).await;
     let mut requests = tokio::task::JoinSet::new();
     for _ in 0..8 {
-        let request = admin.server.token(&alone()).basic("machine", "grs_wrong");
+        let request = admin.server.token(&credentials()).basic("machine", "grs_wrong");
         requests.spawn(from("203.0.113.7", request).send());
     }
     for answer in requests.join_all().await {
@@ -123,14 +126,14 @@ async fn failures_at_once_leave_one_event(database: Database) {
     expect_failures(&admin, &[("machine".to_owned(), "203.0.113.7".to_owned())]).await;
 }
 
-async fn a_client_that_acts_for_itself_leaves_an_event(database: Database) {
+async fn client_credentials_logins_are_recorded(database: Database) {
     let admin = start(database).await;
     let server = &admin.server;
     let secret = server.create_client(MACHINE).await;
     let events = async || page(server, &admin.token, "limit=200&subject=machine&kind=login").await["items"].clone();
     assert_eq!(events().await, json!([]));
     server.advance(Duration::seconds(1));
-    let request = server.token(&alone()).basic("machine", &secret).header("X-Request-Id", "alone");
+    let request = server.token(&credentials()).basic("machine", &secret).header("X-Request-Id", "alone");
     from("203.0.113.7", request).send().await.json_with(200);
     let mut found = events().await;
     assert_eq!(found.as_array().unwrap().len(), 1, "{found}");
@@ -141,8 +144,8 @@ async fn a_client_that_acts_for_itself_leaves_an_event(database: Database) {
         "address": "203.0.113.7", "outcome": "success", "details": {"grant": "client_credentials"}, "request_id": "alone",
     });
     assert_eq!(found, json!([expected]));
-    // What is refused gets no token and leaves no login.
-    for form in [alone().and("scope", "users:read"), alone().and("resource", "https://elsewhere.example")] {
+    // Refused requests are not recorded as logins.
+    for form in [credentials().and("scope", "users:read"), credentials().and("resource", "https://elsewhere.example")] {
         assert_eq!(server.token(&form).basic("machine", &secret).send().await.status, 400);
     }
     assert_eq!(events().await.as_array().unwrap().len(), 1);

@@ -1,4 +1,4 @@
-//! Client ids that no client has: what cannot be one costs no statement, and those that could be share statements.
+//! Invalid and unknown client ids: invalid ones cause no statement, and lookups of unknown ones are batched.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::json;
@@ -11,9 +11,9 @@ use crate::harness::{
     Answer, Database, Form, NewClient, Request, TestServer, Transaction, eventually, on_both_engines,
 };
 
-on_both_engines!(what_is_no_client_id_is_refused_without_the_database, an_id_in_the_grant_of_refresh_tokens);
+on_both_engines!(invalid_ids_cause_no_statement, invalid_ids_in_a_refresh_cause_no_statement);
 
-/// None of them is `[a-z][a-z0-9-]{1,62}`.
+/// Returns ids that do not match `[a-z][a-z0-9-]{1,62}`.
 fn malformed() -> Vec<String> {
     let mut ids: Vec<String> =
         ["A", "Default", "DEFAULT", "default ", "a/b", "../default", "a_b", "1st", "-a", "a", "é-client", "a\nb"]
@@ -23,7 +23,7 @@ fn malformed() -> Vec<String> {
     ids
 }
 
-/// A JWT that nobody signed.
+/// Returns a JWT with an invalid signature.
 fn assertion(id: &str) -> String {
     let part = |json: serde_json::Value| BASE64_URL_SAFE_NO_PAD.encode(json.to_string());
     let claims = json!({"iss": id, "sub": id, "aud": "http://id.example", "jti": "1", "exp": 1_769_860_860});
@@ -35,7 +35,7 @@ fn by_assertion(form: Form, id: &str) -> Form {
     form.and("client_assertion_type", kind).and("client_assertion", &assertion(id))
 }
 
-/// All ways in which a request says which client it is of, with whether the answer has a challenge.
+/// Returns a request for each client authentication method, and whether its refusal has a challenge.
 fn ways(server: &TestServer, path: &str, form: &Form, id: &str) -> [(&'static str, Request, bool); 5] {
     let post = |form: Form| server.request("POST", path).form(&form);
     [
@@ -55,7 +55,7 @@ fn is_invalid_client(what: &str, answer: &Answer, challenged: bool) {
     assert_eq!(answer.header("www-authenticate"), challenge, "{what}");
 }
 
-async fn what_is_no_client_id_is_refused_without_the_database(database: Database) {
+async fn invalid_ids_cause_no_statement(database: Database) {
     let server = TestServer::start(database).await;
     let endpoints = [
         ("/token", Form::admin()),
@@ -73,7 +73,7 @@ async fn what_is_no_client_id_is_refused_without_the_database(database: Database
         let feed = server.get("/revocations").basic(&id, "grs_secret").send().await;
         assert_eq!(feed.status, 401, "{id:?} at /revocations: {}", feed.text());
     }
-    // U+0000, which Postgres takes in no text. In a form it is a malformed request, whatever the parameter.
+    // U+0000, which Postgres text cannot contain. A form with it is malformed, whatever the parameter.
     for id in ["\0", "a\0b", "default\0"] {
         for (path, form) in &endpoints {
             for (way, request, challenged) in ways(&server, path, form, id) {
@@ -90,8 +90,8 @@ async fn what_is_no_client_id_is_refused_without_the_database(database: Database
     assert_eq!(server.app.store.statements_run() - before, 0, "statements");
 }
 
-/// Which looks at what this server has in memory first.
-async fn an_id_in_the_grant_of_refresh_tokens(database: Database) {
+/// Also with a valid refresh token, which stays valid.
+async fn invalid_ids_in_a_refresh_cause_no_statement(database: Database) {
     let server = TestServer::start(database).await;
     let login = server.token(&Form::admin()).send().await.json_with(200);
     let token = login["refresh_token"].as_str().unwrap();
@@ -106,9 +106,9 @@ async fn an_id_in_the_grant_of_refresh_tokens(database: Database) {
     server.token(&form).send().await.json_with(200);
 }
 
-const INVENTED: usize = 64;
+const UNKNOWN: usize = 64;
 
-/// Sends a request over a connection of its own; the answer is for later.
+/// Sends a request over a connection of its own, without reading the response.
 async fn begin(server: &TestServer, form: &Form) -> TcpStream {
     let body = form.encode();
     let head = format!(
@@ -122,7 +122,7 @@ async fn begin(server: &TestServer, form: &Form) -> TcpStream {
 }
 
 #[actix_web::test]
-async fn invented_ids_share_statements() {
+async fn lookups_of_unknown_ids_are_batched() {
     let Some(database) = Database::postgres().await else { return };
     let server = TestServer::with(database, &["--database-timeout", "30s"]).await;
     let secret = server.create_client(NewClient::default()).await;
@@ -130,11 +130,11 @@ async fn invented_ids_share_statements() {
     lock.run("LOCK TABLE clients IN ACCESS EXCLUSIVE MODE").await;
     let before = server.app.store.statements_run();
     let mut streams = Vec::new();
-    for number in 0..INVENTED {
+    for number in 0..UNKNOWN {
         streams.push(begin(&server, &Form::admin().and("client_id", &format!("invented-{number}"))).await);
     }
     eventually("a statement waits", async || server.database().waiting_for_locks().await > 0).await;
-    // One worker answers all in the order in which they came: when this is answered, all of them were looked at.
+    // The only worker handles requests in order: after these responses, it has begun all requests above.
     for _ in 0..3 {
         assert_eq!(server.get("/healthz").send().await.status, 200);
     }
@@ -145,7 +145,7 @@ async fn invented_ids_share_statements() {
         assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("invalid_client"), "{answer}");
     }
     let run = server.app.store.statements_run() - before;
-    assert!(run <= INVENTED as u64 / 2, "{run} statements for {INVENTED} requests");
-    // Each gets its own answer.
+    assert!(run <= UNKNOWN as u64 / 2, "{run} statements for {UNKNOWN} requests");
+    // A known client is accepted.
     server.token(&Form::admin()).basic("back-office", &secret).send().await.json_with(200);
 }

@@ -1,4 +1,4 @@
-//! Servers whose clocks differ by two seconds: what one revokes is refused at both, also what the other issued a moment ago.
+//! Servers whose clocks differ by two seconds: a revocation on one covers tokens that the other has just issued.
 
 use chrono::Duration;
 use grantd::clock::Clock;
@@ -6,13 +6,16 @@ use serde_json::json;
 
 use crate::{
     harness::{Database, Form, PASSWORD, TestServer, eventually, on_both_engines},
-    revocation_time::{ISSUER, MANY, Scene, Tokens, endings, is_enabled_again},
+    revocation_time::{ISSUER, MANY, Scene, Tokens, enable_again, revoking_changes},
     token::claims,
 };
 
-on_both_engines!(a_user_of_a_server_that_is_ahead, a_client_of_a_server_that_is_ahead);
+on_both_engines!(
+    user_revocations_cover_tokens_of_a_server_that_is_ahead,
+    client_revocations_cover_tokens_of_a_server_that_is_ahead
+);
 
-/// Another server on the same database, whose clock is two seconds ahead.
+/// Starts another server on the same database, whose clock is two seconds ahead.
 async fn ahead(scene: &Scene) -> TestServer {
     let clock = Clock::manual(scene.admin.server.clock.now() + Duration::seconds(2));
     TestServer::on(scene.admin.server.database().url(), &ISSUER, clock).await.unwrap()
@@ -22,16 +25,14 @@ async fn are_refused_at_both(scene: &Scene, ahead: &TestServer, what: &str, toke
     for token in tokens {
         let status = scene.admin.server.get("/verify").bearer(token).send().await.status;
         assert_eq!(status, 401, "{what}: {}", claims(token)["iat"]);
-        eventually("the other server hears of it", async || {
-            ahead.get("/verify").bearer(token).send().await.status == 401
-        })
-        .await;
+        eventually("the other server syncs", async || ahead.get("/verify").bearer(token).send().await.status == 401)
+            .await;
     }
 }
 
-async fn a_user_of_a_server_that_is_ahead(database: Database) {
+async fn user_revocations_cover_tokens_of_a_server_that_is_ahead(database: Database) {
     let scene = Scene::set(database).await;
-    for (number, (method, path, body)) in endings().into_iter().enumerate() {
+    for (number, (method, path, body)) in revoking_changes().into_iter().enumerate() {
         let name = format!("maria-{number}");
         let user = scene.admin.user(&name, &[]).await;
         let ahead = ahead(&scene).await;
@@ -44,7 +45,7 @@ async fn a_user_of_a_server_that_is_ahead(database: Database) {
     }
 }
 
-async fn a_client_of_a_server_that_is_ahead(database: Database) {
+async fn client_revocations_cover_tokens_of_a_server_that_is_ahead(database: Database) {
     let scene = Scene::set(database).await;
     scene.admin.user("maria", &[]).await;
     for (method, body) in [("PATCH", json!({"disabled": true})), ("DELETE", json!({}))] {
@@ -60,7 +61,7 @@ async fn a_client_of_a_server_that_is_ahead(database: Database) {
         let access: Vec<_> = tokens.iter().map(|token| token.access.clone()).collect();
         are_refused_at_both(&scene, &ahead, method, &access).await;
         if method == "PATCH" {
-            is_enabled_again(&scene, &tokens[1..]).await;
+            enable_again(&scene, &tokens[1..]).await;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Each unique constraint, provoked on both engines: the code knows it by the same name on both.
+//! Violations of each unique constraint: errors have the name of the constraint on both engines.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -7,9 +7,9 @@ use grantd::{clients, error::Error, store::StoreError};
 use crate::harness::{Database, Form, NewClient, PASSWORD, TestServer, on_both_engines, rotate_keys};
 
 on_both_engines!(
-    each_constraint_is_known_by_its_name,
-    callers_are_told_which_value_is_taken,
-    impossible_rows_are_errors_and_no_panics,
+    each_violation_has_the_name_of_its_constraint,
+    conflicts_name_the_field,
+    impossible_rows_are_errors_not_panics,
 );
 
 /// Each constraint, and a change that violates it in a database with two users, two clients, a session, an API key, two signing
@@ -89,12 +89,12 @@ async fn set_up(database: Database) -> TestServer {
     server
 }
 
-async fn each_constraint_is_known_by_its_name(database: Database) {
+async fn each_violation_has_the_name_of_its_constraint(database: Database) {
     let server = set_up(database).await;
     for (name, change) in VIOLATIONS {
         let error = server.database().execute(change).await.expect_err(name);
         match StoreError::from(error) {
-            // SQLite says of a foreign key that it was one.
+            // SQLite does not name the foreign key.
             StoreError::Constraint(found) if found.ends_with("_fkey") && !server.database().is_postgres() => {
                 assert!(name.ends_with("_fkey"), "{name}");
             }
@@ -104,9 +104,9 @@ async fn each_constraint_is_known_by_its_name(database: Database) {
     }
 }
 
-/// The migrations name every unique constraint; one that is new must be provoked above.
+/// Each unique constraint of the migrations needs a violation above.
 #[test]
-fn no_constraint_is_forgotten() {
+fn every_constraint_has_a_violation() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/sqlite");
     let mut named = BTreeSet::new();
     for file in std::fs::read_dir(directory).unwrap() {
@@ -119,12 +119,12 @@ fn no_constraint_is_forgotten() {
             }
         }
     }
-    let provoked: BTreeSet<String> =
+    let violated: BTreeSet<String> =
         VIOLATIONS.iter().map(|(name, _)| (*name).to_owned()).filter(|name| !name.ends_with("_fkey")).collect();
-    assert_eq!(named, provoked);
+    assert_eq!(named, violated);
 }
 
-async fn callers_are_told_which_value_is_taken(database: Database) {
+async fn conflicts_name_the_field(database: Database) {
     let server = set_up(database).await;
     let before = server.database().row_counts().await;
     let taken = |result: Result<_, Error>| match result {
@@ -136,7 +136,7 @@ async fn callers_are_told_which_value_is_taken(database: Database) {
     assert_eq!(taken(server.try_create_user("other", email, PASSWORD, &[]).await.map(drop)), "email");
     let app = NewClient { id: "app", ..NewClient::default() };
     assert_eq!(taken(server.try_create_client(app).await.map(drop)), "client_id");
-    // And which does not exist.
+    // Unknown names are reported by field.
     let unknown = |result: Result<_, Error>| match result {
         Err(Error::Invalid(errors)) => errors.into_iter().map(|error| error.field).collect::<Vec<_>>(),
         other => panic!("{other:?}"),
@@ -146,7 +146,7 @@ async fn callers_are_told_which_value_is_taken(database: Database) {
     assert_eq!(unknown(server.try_create_client(other).await.map(drop)), ["scopes", "scopes"]);
     assert_eq!(server.database().row_counts().await, before);
 
-    // Of many that want one name at once, one gets it.
+    // Of concurrent requests for one username, one succeeds.
     let mut attempts = tokio::task::JoinSet::new();
     let server = std::sync::Arc::new(server);
     for _ in 0..8 {
@@ -161,7 +161,7 @@ async fn callers_are_told_which_value_is_taken(database: Database) {
     );
 }
 
-async fn impossible_rows_are_errors_and_no_panics(database: Database) {
+async fn impossible_rows_are_errors_not_panics(database: Database) {
     let server = set_up(database).await;
     let (maria, admin) = (server.login("maria", PASSWORD).await, server.admin().await);
     let me = async |token: &str| server.get("/users/me").bearer(token).send().await;
@@ -177,7 +177,7 @@ async fn impossible_rows_are_errors_and_no_panics(database: Database) {
     ] {
         assert_eq!(server.database().execute(change).await.unwrap(), 1);
         me(&maria).await.problem(500, "internal");
-        // Beside others in one statement, too.
+        // Also if a batch reads it together with a valid row.
         let (bad, good) = tokio::join!(me(&maria), me(&admin));
         assert_eq!((bad.status, good.status), (500, 200));
         server.database().execute(back).await.unwrap();
@@ -188,6 +188,6 @@ async fn impossible_rows_are_errors_and_no_panics(database: Database) {
         let answer = server.token(&Form::admin()).send().await;
         let body = answer.oauth_error(500, "server_error");
         let id = answer.header("x-request-id");
-        assert!(body["error_description"].as_str().unwrap().contains(id), "it names the request: {body}");
+        assert!(body["error_description"].as_str().unwrap().contains(id), "it has the request id: {body}");
     }
 }

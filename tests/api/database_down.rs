@@ -1,8 +1,8 @@
-//! A database that is away, mute or locked: 503, never 401, and all is well as soon as it is back.
+//! A database that is unreachable, silent or locked: requests get 503, never 401, and succeed as soon as it is back.
 
 use crate::harness::{ADMIN_PASSWORD, Database, Form, Proxy, TestServer, eventually};
 
-/// A server whose line to Postgres can be cut; none where there is no Postgres.
+/// Starts a server with a proxy to Postgres. `None`: there is no Postgres.
 async fn start(flags: &[&str]) -> Option<(TestServer, Proxy, Database)> {
     let database = Database::postgres().await?;
     let proxy = Proxy::before(database.url());
@@ -11,7 +11,7 @@ async fn start(flags: &[&str]) -> Option<(TestServer, Proxy, Database)> {
     Some((server, proxy, database))
 }
 
-/// Everything that needs the database says so, and the rest goes on.
+/// Checks that requests get 503 if they need the database, and succeed otherwise.
 async fn is_down(server: &TestServer, token: &str) {
     for _ in 0..3 {
         let me = server.get("/users/me").bearer(token).send().await;
@@ -26,7 +26,7 @@ async fn is_down(server: &TestServer, token: &str) {
             assert!(answer.header("retry-after").parse::<u32>().is_ok_and(|seconds| seconds >= 1));
             assert_eq!(answer.header("www-authenticate"), "");
         }
-        // What the database has no part in.
+        // These need no database.
         assert_eq!(server.get("/healthz").send().await.status, 200);
         assert_eq!(server.get("/.well-known/jwks.json").send().await.status, 200);
         server.get("/users/me").bearer("a.b.c").send().await.problem(401, "invalid-token");
@@ -36,11 +36,11 @@ async fn is_down(server: &TestServer, token: &str) {
 async fn is_back(server: &TestServer, token: &str) {
     eventually("the database is back", async || server.get("/readyz").send().await.status == 200).await;
     eventually("accounts are read", async || server.get("/users/me").bearer(token).send().await.status == 200).await;
-    eventually("tokens are made", async || server.token(&Form::admin()).send().await.status == 200).await;
+    eventually("tokens are issued", async || server.token(&Form::admin()).send().await.status == 200).await;
 }
 
 #[actix_web::test]
-async fn a_line_that_is_cut_and_restored() {
+async fn connections_that_are_cut_and_restored() {
     let Some((server, proxy, _database)) = start(&[]).await else { return };
     let token = server.admin().await;
     for _ in 0..2 {
@@ -52,7 +52,7 @@ async fn a_line_that_is_cut_and_restored() {
 }
 
 #[actix_web::test]
-async fn a_line_that_swallows_everything() {
+async fn connections_that_are_silent() {
     let Some((server, proxy, _database)) = start(&["--database-connections", "2"]).await else { return };
     let token = server.admin().await;
     proxy.silence();
@@ -62,25 +62,25 @@ async fn a_line_that_swallows_everything() {
 }
 
 #[actix_web::test]
-async fn a_database_that_moved_and_ended_no_connection() {
+async fn a_failover_that_leaves_connections_open() {
     let Some((server, proxy, _database)) = start(&["--database-connections", "2"]).await else { return };
     let token = server.admin().await;
     proxy.silence();
     is_down(&server, &token).await;
-    // The connections that are there will never answer, and never end.
+    // The old connections never get a response, and are never closed.
     proxy.abandon();
     is_back(&server, &token).await;
 }
 
 #[actix_web::test]
-async fn connections_that_the_database_ends() {
+async fn connections_that_the_database_terminates() {
     let Some((server, _proxy, database)) = start(&[]).await else { return };
     let token = server.admin().await;
     let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
                WHERE datname = current_database() AND pid <> pg_backend_pid()";
     assert!(database.number(end).await > 0);
-    // One request for each connection that was open may fail, and then with 503.
-    eventually("new connections are made", async || {
+    // One request for each old connection may fail, with 503.
+    eventually("new connections are opened", async || {
         let status = server.get("/users/me").bearer(&token).send().await.status;
         assert!([200, 503].contains(&status), "{status}");
         status == 200
@@ -90,7 +90,7 @@ async fn connections_that_the_database_ends() {
 }
 
 #[actix_web::test]
-async fn a_login_that_lost_the_database_half_way_leaves_nothing() {
+async fn a_login_that_loses_the_database_creates_no_session() {
     let Some((server, proxy, database)) = start(&["--hash-memory", "64MiB", "--hash-iterations", "5"]).await else {
         return;
     };
@@ -100,8 +100,8 @@ async fn a_login_that_lost_the_database_half_way_leaves_nothing() {
     for cut in [Proxy::cut, Proxy::silence] {
         let hashes = server.app.passwords.hashes_run();
         let login = tokio::spawn(server.token(&Form::password("admin", ADMIN_PASSWORD)).send());
-        // The password is being hashed: the user was read, and the session is not yet written.
-        eventually("it hashes", async || server.app.passwords.hashes_run() > hashes).await;
+        // At this point, the user was read, and the session is not yet written.
+        eventually("the password is being hashed", async || server.app.passwords.hashes_run() > hashes).await;
         cut(&proxy);
         login.await.unwrap().oauth_error(503, "temporarily_unavailable");
         assert_eq!(database.number(sessions).await, before);
@@ -112,7 +112,7 @@ async fn a_login_that_lost_the_database_half_way_leaves_nothing() {
 }
 
 #[actix_web::test]
-async fn a_sqlite_file_that_somebody_else_writes_to() {
+async fn a_sqlite_file_that_another_process_has_locked() {
     use sqlx::{Connection as _, SqliteConnection};
     let server = TestServer::with(Database::sqlite(), &["--database-timeout", "1s"]).await;
     let token = server.admin().await;
@@ -123,7 +123,7 @@ async fn a_sqlite_file_that_somebody_else_writes_to() {
         answer.oauth_error(503, "temporarily_unavailable");
         assert!(!answer.header("retry-after").is_empty());
     }
-    // Reading goes on beside it.
+    // Reads still succeed.
     assert_eq!(server.get("/users/me").bearer(&token).send().await.status, 200);
     sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
     server.admin().await;

@@ -1,4 +1,4 @@
-//! A database that hangs: each request is answered within about the time that a statement may take, however many they are.
+//! A database that hangs: each request is answered within about the timeout of a statement, however many there are.
 
 use std::time::Duration;
 
@@ -6,17 +6,17 @@ use serde_json::json;
 
 use crate::harness::{Answer, Database, Form, PASSWORD, Proxy, Request, TestServer, beginning};
 
-/// So many that batches of them, one after the other, would take several times as long.
+/// Enough users that batches of them, one after the other, would take several times the timeout.
 const USERS: usize = 600;
-/// What `--database-timeout` says.
+/// The value of `--database-timeout`.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// An access token and a refresh token of each of many users.
+/// Creates users and logs them in. Returns the access token and the refresh token of each.
 async fn logins(server: &TestServer, database: &Database) -> Vec<(String, String)> {
     let token = server.admin().await;
     let proxied = json!({"username": "maria", "password": PASSWORD});
-    let made = server.request("POST", "/admin/users").bearer(&token).json(&proxied).send().await;
-    made.json_with(201);
+    let created = server.request("POST", "/admin/users").bearer(&token).json(&proxied).send().await;
+    created.json_with(201);
     let changed = [("id", "gen_random_uuid()"), ("username", "'maria-' || n.i")];
     database.copy_row("users", "r.username = 'maria'", USERS, &changed).await;
     let roles = "INSERT INTO user_roles (user_id, role) SELECT id, 'member' FROM users WHERE username LIKE 'maria-%'";
@@ -31,7 +31,7 @@ async fn logins(server: &TestServer, database: &Database) -> Vec<(String, String
     logins
 }
 
-/// Sends all at once; gives the answers, which must all be there when so many timeouts and two seconds have passed.
+/// Sends all requests at once. Returns the responses, which must arrive within this many timeouts plus two seconds.
 async fn all_within(timeouts: u32, requests: Vec<Request>) -> Vec<Answer> {
     let mut sent = tokio::task::JoinSet::new();
     for request in requests {
@@ -48,8 +48,8 @@ async fn all_within(timeouts: u32, requests: Vec<Request>) -> Vec<Answer> {
     answers
 }
 
-/// A server, its users, and the line between it and Postgres, which swallows everything.
-async fn hung() -> Option<(TestServer, Vec<(String, String)>, Proxy, Database)> {
+/// Starts a server, logs users in, and silences the proxy to Postgres.
+async fn hanging() -> Option<(TestServer, Vec<(String, String)>, Proxy, Database)> {
     let database = Database::postgres().await?;
     let proxy = Proxy::before(database.url());
     let clock = grantd::clock::Clock::manual(beginning());
@@ -60,8 +60,8 @@ async fn hung() -> Option<(TestServer, Vec<(String, String)>, Proxy, Database)> 
 }
 
 #[actix_web::test]
-async fn accounts_are_answered_in_time() {
-    let Some((server, logins, _proxy, _database)) = hung().await else { return };
+async fn account_requests_are_answered_in_time() {
+    let Some((server, logins, _proxy, _database)) = hanging().await else { return };
     let requests = logins.iter().map(|(access, _)| server.get("/users/me").bearer(access)).collect();
     for answer in all_within(3, requests).await {
         answer.problem(503, "unavailable");
@@ -71,7 +71,7 @@ async fn accounts_are_answered_in_time() {
 
 #[actix_web::test]
 async fn refreshes_are_answered_in_time() {
-    let Some((server, logins, _proxy, _database)) = hung().await else { return };
+    let Some((server, logins, _proxy, _database)) = hanging().await else { return };
     let form = |token: &str| Form::of(&[("grant_type", "refresh_token"), ("refresh_token", token)]);
     let requests = logins.iter().map(|(_, refresh)| server.token(&form(refresh))).collect();
     for answer in all_within(3, requests).await {
@@ -81,8 +81,8 @@ async fn refreshes_are_answered_in_time() {
 }
 
 #[actix_web::test]
-async fn everything_at_once_is_answered_in_time_and_goes_on_afterwards() {
-    let Some((server, logins, proxy, _database)) = hung().await else { return };
+async fn mixed_requests_are_answered_in_time_and_succeed_afterwards() {
+    let Some((server, logins, proxy, _database)) = hanging().await else { return };
     let form = |token: &str| Form::of(&[("grant_type", "refresh_token"), ("refresh_token", token)]);
     let mut requests = Vec::new();
     for (number, (access, refresh)) in logins.iter().take(USERS / 2).enumerate() {

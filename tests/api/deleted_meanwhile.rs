@@ -1,4 +1,4 @@
-//! Logins and refreshes whose client or user is deleted while they are under way: a refusal as of one that never was.
+//! Logins and refreshes whose client or user is deleted concurrently: refused as if it had never existed.
 
 use serde_json::Value;
 
@@ -25,7 +25,7 @@ async fn set_up(database: Database) -> TestServer {
     server
 }
 
-/// Has something deleted in the midst of each login, as if another server did so.
+/// Deletes a row during each login, by a trigger, as another server might.
 async fn delete_at_login(database: &Database, what: &str) {
     if database.is_postgres() {
         let function = "CREATE OR REPLACE FUNCTION race() RETURNS trigger LANGUAGE plpgsql AS";
@@ -46,7 +46,7 @@ async fn a_login_is_refused(database: Database) {
         delete_at_login(database, what).await;
         let refused = server.token(&maria().and("client_id", "app")).send().await;
         refused.oauth_error(400, "invalid_grant");
-        // All of it was undone, the deletion too, and the login was noted as a bad one.
+        // Everything was rolled back, including the deletion, and the login is recorded as failed.
         assert_eq!(database.row_counts().await, before, "{what}");
         let on_users = if database.is_postgres() { " ON users" } else { "" };
         database.execute(&format!("DROP TRIGGER race{on_users}")).await.unwrap();
@@ -61,7 +61,7 @@ async fn a_refresh_is_refused(database: Database) {
     let server = set_up(database).await;
     let of_app = refresh_token(&server.token(&maria().and("client_id", "app")).send().await.json_with(200));
     let of_default = refresh_token(&server.token(&maria()).send().await.json_with(200));
-    // Past the server, which remembers them.
+    // Directly in the database, so that the server's caches still have them.
     server.database().execute("DELETE FROM clients WHERE client_id = 'app'").await.unwrap();
     let form = refresh(&of_app).and("client_id", "app");
     server.token(&form).send().await.oauth_error(401, "invalid_client");

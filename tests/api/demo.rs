@@ -1,4 +1,4 @@
-//! `grantd serve --demo`: users, clients and scopes in a database that is gone at the end.
+//! `grantd serve --demo`: users, clients and scopes in a temporary database.
 
 use std::{fs, path::Path};
 
@@ -27,7 +27,7 @@ async fn token(server: &Grantd, form: &Form) -> String {
 }
 
 #[actix_web::test]
-async fn users_and_clients_are_printed_and_work() {
+async fn printed_users_and_clients_get_tokens() {
     let directory = tempfile::tempdir().unwrap();
     let temporary = directory.path().to_str().unwrap();
     // Settings of the user's own server, which are ignored.
@@ -59,7 +59,7 @@ async fn users_and_clients_are_printed_and_work() {
         let form = Form::of(&[("grant_type", "client_credentials"), ("client_id", id), ("client_secret", secret)]);
         assert_eq!(claims(&token(&server, &form).await)["scope"], "items items:read items:write me");
     }
-    // The rules for passwords hold for everybody else, and for the next password of these two.
+    // The password rules apply to other users, and to new passwords of these two.
     let change = serde_json::json!({"current_password": "admin", "new_password": "admin"});
     let refused = server.request("PUT", "/users/me/password").bearer(&admin).json(&change).send().await;
     assert_eq!(refused.status, 422, "{}", refused.text());
@@ -68,7 +68,7 @@ async fn users_and_clients_are_printed_and_work() {
 }
 
 #[actix_web::test]
-async fn the_database_is_removed_at_the_end() {
+async fn the_database_is_removed_when_the_server_stops() {
     for signal in ["TERM", "INT"] {
         let directory = tempfile::tempdir().unwrap();
         let variables = [("TMPDIR", directory.path().to_str().unwrap()), ("GRANTD_MASTER_KEY", MASTER_KEY)];

@@ -1,12 +1,12 @@
-//! An unknown user costs what a wrong password does: statements and hashes are counted, not seconds.
+//! A login of an unknown user causes the same statements and hashes as a wrong password.
 
 use std::collections::BTreeMap;
 
 use crate::harness::{Database, Form, NewClient, PASSWORD, TestServer, on_both_engines};
 
-on_both_engines!(an_unknown_user_costs_what_a_wrong_password_does, no_work_is_done_for_what_is_refused_anyway);
+on_both_engines!(unknown_users_and_wrong_passwords_cost_the_same, requests_that_are_refused_early_cause_no_hash);
 
-/// Statements and hashes of one request.
+/// Returns the number of statements and hashes of one request.
 async fn work(server: &TestServer, form: &Form) -> (u64, u64) {
     let app = &server.app;
     let before = (app.store.statements_run(), app.passwords.hashes_run());
@@ -14,19 +14,19 @@ async fn work(server: &TestServer, form: &Form) -> (u64, u64) {
     (app.store.statements_run() - before.0, app.passwords.hashes_run() - before.1)
 }
 
-/// How often each amount of work was done.
+/// How often each pair of these numbers occurred.
 type Distribution = BTreeMap<(u64, u64), usize>;
 
-async fn an_unknown_user_costs_what_a_wrong_password_does(database: Database) {
+async fn unknown_users_and_wrong_passwords_cost_the_same(database: Database) {
     let server = TestServer::start(database).await;
     server.try_create_user("maria", Some("maria@example.com"), PASSWORD, &["admin"]).await.unwrap();
     let disabled = server.create_user("otto", &[]).await;
     server.set_disabled(&disabled, true).await;
     let names = ["maria", "nobody", "maria@example.com", "nobody@example.com", "otto", "not a name"];
     let mut work_of: BTreeMap<&str, Distribution> = BTreeMap::new();
-    // The client is read once.
+    // Warms up: the first request may cause more statements.
     work(&server, &Form::password("maria", "wrong")).await;
-    // In turns, so that whatever else happens happens to all.
+    // In turns, so that background work affects all names alike.
     for round in 0..20 {
         for name in names {
             let done = work(&server, &Form::password(name, &format!("wrong {round}"))).await;
@@ -39,7 +39,7 @@ async fn an_unknown_user_costs_what_a_wrong_password_does(database: Database) {
         assert_eq!(*distribution, expected, "{name}");
     }
 
-    // Also where the hash in the database was made with other parameters: only the right password has it replaced.
+    // Also if the stored hash has other parameters: only the right password replaces it.
     let database = server.stop();
     let server = TestServer::with(database, &["--hash-memory", "16KiB"]).await;
     work(&server, &Form::password("maria", "wrong")).await;
@@ -49,7 +49,7 @@ async fn an_unknown_user_costs_what_a_wrong_password_does(database: Database) {
     assert_eq!(work(&server, &Form::password("maria", PASSWORD)).await.1, 1);
 }
 
-async fn no_work_is_done_for_what_is_refused_anyway(database: Database) {
+async fn requests_that_are_refused_early_cause_no_hash(database: Database) {
     let server = TestServer::start(database).await;
     server.create_client(NewClient::default()).await;
     for form in [

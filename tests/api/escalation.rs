@@ -1,4 +1,4 @@
-//! Nobody gives what they lack, and nobody changes who has what they lack: neither by a role, nor by a user, nor by a client.
+//! Privilege escalation: a caller cannot grant scopes that they lack, nor change users and clients that have such scopes.
 
 use serde_json::{Value, json};
 use tokio::{
@@ -9,19 +9,19 @@ use tokio::{
 use crate::harness::{Admin, Database, Form, NewClient, PASSWORD, on_both_engines};
 
 on_both_engines!(
-    nobody_gives_what_they_lack,
-    nobody_changes_who_has_what_they_lack,
-    what_does_not_exist_is_told_first,
-    a_narrowed_token_counts_with_its_own_scopes,
-    a_client_for_itself_is_held_to_the_same,
-    what_members_have_is_no_gift_to_clients,
-    who_is_disabled_while_the_body_comes_is_refused,
+    scopes_that_the_caller_lacks_cannot_be_granted,
+    users_and_clients_with_more_scopes_cannot_be_changed,
+    unknown_names_are_reported_before_missing_scopes,
+    a_narrowed_token_counts_with_its_scopes_only,
+    the_same_rules_apply_to_clients,
+    scopes_of_member_can_be_granted_only_by_callers_who_have_them,
+    a_caller_disabled_during_the_body_is_refused,
 );
 
-/// All that it takes to administer, but for the keys and the audit log.
+/// All scopes of administration, except those for keys and the audit log.
 const HELPERS: &str = "users:read users:write roles:read roles:write clients:read clients:write";
 
-/// Somebody with nearly all scopes, among those who have more and those who have less.
+/// The user `helper` with nearly all scopes, and users and clients with more or fewer.
 struct Scene {
     admin: Admin,
     /// The token of `helper`.
@@ -53,14 +53,14 @@ impl Scene {
         Self { admin, helper, holder, maria, boss, vault }
     }
 
-    /// Everything, with what no answer shows.
+    /// Returns all administered objects, and the number of audit events.
     async fn everything(&self) -> (Vec<Value>, i64) {
         let database = self.admin.server.database();
         let events = "SELECT count(*) FROM audit_events WHERE kind NOT LIKE 'login%'";
         (self.admin.everything().await, database.number(events).await)
     }
 
-    /// All of these are refused for want of scopes, and nothing changes.
+    /// Checks that all requests are refused for lack of these scopes, and change nothing.
     async fn refuses(&self, token: &str, lacking: &str, requests: &[(&str, &str, Value)]) {
         let before = self.everything().await;
         for (method, path, body) in requests {
@@ -76,7 +76,7 @@ fn client(kind: &str, scopes: &[&str]) -> Value {
     json!({"client_id": "new", "name": "New", "type": kind, "grant_types": ["password"], "scopes": scopes})
 }
 
-async fn nobody_gives_what_they_lack(database: Database) {
+async fn scopes_that_the_caller_lacks_cannot_be_granted(database: Database) {
     let scene = Scene::set(database).await;
     let (maria, new) = (&scene.maria, json!({"username": "new", "password": PASSWORD, "roles": ["keyholder"]}));
     let requests = [
@@ -86,7 +86,7 @@ async fn nobody_gives_what_they_lack(database: Database) {
         ("PUT", "/admin/roles/reader", json!({"scopes": ["keys:write"]})),
         ("PUT", "/admin/roles/helper", json!({"scopes": ["users:write", "keys:write"]})),
         ("PUT", "/admin/roles/member", json!({"scopes": ["account", "keys:write"]})),
-        // What it has already is given anew.
+        // Also scopes that the role has already: the request would grant them again.
         ("PUT", "/admin/roles/keyholder", json!({"scopes": ["keys:write"]})),
         ("POST", "/admin/clients", client("confidential", &["account", "keys:write"])),
         ("POST", "/admin/clients", client("public", &["keys:write"])),
@@ -96,7 +96,7 @@ async fn nobody_gives_what_they_lack(database: Database) {
     scene.refuses(&scene.helper, "keys:write", &requests).await;
     let all = [("PUT", &*format!("{maria}/roles"), json!({"roles": ["admin"]}))];
     scene.refuses(&scene.helper, "audit:read keys:read keys:write tokens:introspect", &all).await;
-    // What they have they give.
+    // Scopes that the caller has can be granted.
     let ask = async |method: &str, path: &str, body: Value| {
         let answer = scene.admin.ask_as(&scene.helper, method, path, &body).await;
         assert!([200, 201].contains(&answer.status), "{method} {path}: {}", answer.text());
@@ -104,11 +104,11 @@ async fn nobody_gives_what_they_lack(database: Database) {
     ask("PUT", &format!("{maria}/roles"), json!({"roles": ["reader", "helper"]})).await;
     ask("PUT", "/admin/roles/reader", json!({"scopes": ["users:read", "users:write", "account"]})).await;
     ask("POST", "/admin/clients", client("confidential", &["account", "users:write"])).await;
-    // A public client is no power of its own: whoever logs in with it has their own scopes.
+    // A public client has no authority of its own: tokens have at most the scopes of the user.
     ask("PATCH", "/admin/clients/page", json!({"name": "Another page"})).await;
 }
 
-async fn nobody_changes_who_has_what_they_lack(database: Database) {
+async fn users_and_clients_with_more_scopes_cannot_be_changed(database: Database) {
     let scene = Scene::set(database).await;
     let requests = |user: &str| {
         [
@@ -139,11 +139,11 @@ async fn nobody_changes_who_has_what_they_lack(database: Database) {
         ("DELETE", vault, json!({})),
     ];
     scene.refuses(&scene.helper, "keys:write", &requests).await;
-    // All of them are who they were.
+    // Their passwords and the secret are unchanged.
     scene.admin.server.login("holder", PASSWORD).await;
     scene.admin.server.login("boss", PASSWORD).await;
     scene.admin.server.machine("vault", &scene.vault, "keys:write").await;
-    // Those who have no more are changed, oneself too.
+    // Users without further scopes can be changed, including the caller.
     for user in [&scene.maria, "helper"] {
         let list = scene.admin.get("/admin/users?q=helper").await.json_with(200);
         let own = format!("/admin/users/{}", list["items"][0]["id"].as_str().unwrap());
@@ -153,7 +153,7 @@ async fn nobody_changes_who_has_what_they_lack(database: Database) {
     }
 }
 
-async fn what_does_not_exist_is_told_first(database: Database) {
+async fn unknown_names_are_reported_before_missing_scopes(database: Database) {
     let scene = Scene::set(database).await;
     let maria = format!("{}/roles", scene.maria);
     let new = json!({"username": "new", "password": PASSWORD, "roles": ["keyholder", "nobodys"]});
@@ -170,12 +170,12 @@ async fn what_does_not_exist_is_told_first(database: Database) {
         let answer = scene.admin.ask_as(&scene.helper, method, path, &body).await;
         answer.wrong_fields(&[(field, "unknown")]);
     }
-    let nobody = "/admin/users/019c0000-0000-7000-8000-000000000000";
+    let unknown = "/admin/users/019c0000-0000-7000-8000-000000000000";
     let roles = json!({"roles": ["keyholder"]});
-    scene.admin.ask_as(&scene.helper, "PUT", &format!("{nobody}/roles"), &roles).await.problem(404, "not-found");
+    scene.admin.ask_as(&scene.helper, "PUT", &format!("{unknown}/roles"), &roles).await.problem(404, "not-found");
 }
 
-async fn a_narrowed_token_counts_with_its_own_scopes(database: Database) {
+async fn a_narrowed_token_counts_with_its_scopes_only(database: Database) {
     let scene = Scene::set(database).await;
     let narrowed = scene.admin.server.login_for("boss", PASSWORD, "roles:write users:write").await;
     let reader = [
@@ -185,21 +185,21 @@ async fn a_narrowed_token_counts_with_its_own_scopes(database: Database) {
     scene.refuses(&narrowed, "users:read", &reader).await;
     let holder = [("PUT", &*format!("{}/password", scene.holder), json!({"password": "another password"}))];
     scene.refuses(&narrowed, "keys:write", &holder).await;
-    // It has no scope `account`, which everybody has anyway.
+    // The token lacks `account`, but every user has that scope anyway.
     let ask = |method: &str, path: &str| scene.admin.server.request(method, path).bearer(&narrowed);
     let body = json!({"username": "new", "password": PASSWORD});
     ask("POST", "/admin/users").json(&body).send().await.json_with(201);
     let password = json!({"password": "another password"});
     let answer = ask("PUT", &format!("{}/password", scene.maria)).json(&password).send().await;
     assert_eq!(answer.status, 204);
-    // The whole of it, and then less: what was taken from the user counts no more in the token that names it.
+    // A full token of a user who then loses scopes: these no longer count, although the token has them.
     let whole = scene.admin.server.login("boss", PASSWORD).await;
     let roles = json!({"roles": ["helper"]});
     scene.admin.ask("PUT", &format!("{}/roles", scene.boss), &roles).await.json_with(200);
     scene.refuses(&whole, "keys:write", &holder).await;
 }
 
-async fn a_client_for_itself_is_held_to_the_same(database: Database) {
+async fn the_same_rules_apply_to_clients(database: Database) {
     let scene = Scene::set(database).await;
     let machine = NewClient {
         id: "machine",
@@ -222,8 +222,8 @@ async fn a_client_for_itself_is_held_to_the_same(database: Database) {
     scene.admin.ask_as(&token, "PUT", "/admin/roles/new", &roles).await.json_with(201);
 }
 
-/// Each new user has what the role `member` gives; a role or a client has it from somebody.
-async fn what_members_have_is_no_gift_to_clients(database: Database) {
+/// Every new user has the scopes of the role `member`; a role or a client gets them from the caller.
+async fn scopes_of_member_can_be_granted_only_by_callers_who_have_them(database: Database) {
     let scene = Scene::set(database).await;
     scene.admin.server.create_scopes(&["items:read"]).await;
     scene.admin.server.put_role("member", "account items:read").await;
@@ -239,8 +239,8 @@ async fn what_members_have_is_no_gift_to_clients(database: Database) {
     scene.admin.ask_as(narrowed, "POST", "/admin/users", &body).await.json_with(201);
 }
 
-/// A body may take its time; what counts is who sends it when it has come.
-async fn who_is_disabled_while_the_body_comes_is_refused(database: Database) {
+/// A body may be slow, so the permission is checked again after it.
+async fn a_caller_disabled_during_the_body_is_refused(database: Database) {
     let scene = Scene::set(database).await;
     let boss = scene.admin.server.login("boss", PASSWORD).await;
     let body = json!({"username": "backdoor", "password": PASSWORD, "roles": ["admin"]}).to_string();

@@ -1,4 +1,4 @@
-//! How long a revocation is listed: until the tokens that it concerns have expired, and no longer for the sake of others.
+//! How long a revocation is listed: until the tokens that it covers have expired, whatever the lifetime of other tokens.
 
 use chrono::{DateTime, Duration, Utc};
 use serde_json::{Value, json};
@@ -11,15 +11,15 @@ use crate::{
 on_both_engines!(
     a_session_is_listed_until_its_last_token_has_expired,
     a_token_is_listed_until_it_has_expired,
-    users_and_clients_are_listed_as_long_as_their_own_tokens_live,
-    a_lost_response_that_was_sent_again_is_covered,
-    a_lifetime_that_was_shortened_is_covered,
-    a_setting_that_was_shortened_is_covered,
+    users_and_clients_are_listed_until_their_own_tokens_have_expired,
+    a_retried_refresh_is_covered,
+    a_shortened_lifetime_of_a_client_is_covered,
+    a_shortened_lifetime_of_the_server_is_covered,
 );
 
 const YEAR: u64 = 365 * 24 * 3600;
 
-/// A server on which one client's tokens live for a year, and other clients'.
+/// A server with the client `year`, whose tokens live for a year, and clients with the default lifetime.
 struct Scene {
     admin: Admin,
     shop: String,
@@ -64,7 +64,7 @@ impl Scene {
         assert_eq!(request.send().await.status, 200);
     }
 
-    /// When the revocation of this id is no longer listed.
+    /// Returns the time until which the revocation of this id is listed.
     async fn listed_until(&self, kind: &str, id: &str) -> DateTime<Utc> {
         listed_until(&self.admin.server, ("shop", &self.shop), kind, id).await
     }
@@ -77,7 +77,7 @@ impl Scene {
 async fn listed_until(server: &TestServer, client: (&str, &str), kind: &str, id: &str) -> DateTime<Utc> {
     let feed = server.get("/revocations?limit=200").basic(client.0, client.1).send().await.json_with(200);
     let mut items = feed["items"].as_array().unwrap().iter();
-    // The newest, where there are several.
+    // The newest, if there are several.
     let item = items.rfind(|item| item["kind"] == kind && item["id"] == id);
     let item = item.unwrap_or_else(|| panic!("no {kind} {id} in {feed}"));
     item["expires_at"].as_str().unwrap().parse().unwrap()
@@ -96,7 +96,7 @@ fn exp(body: &Value) -> DateTime<Utc> {
     DateTime::from_timestamp(exp, 0).unwrap()
 }
 
-/// One minute more than the tokens live, and some seconds for the clocks of servers.
+/// Checks that a revocation is listed for a minute longer than its tokens live, plus some seconds of clock skew.
 #[track_caller]
 fn is_about(what: &str, listed_until: DateTime<Utc>, last_exp: DateTime<Utc>) {
     let after = listed_until - last_exp;
@@ -131,7 +131,7 @@ async fn a_token_is_listed_until_it_has_expired(database: Database) {
     is_about("token", scene.listed_until("token", &claim(&token, "jti")).await, exp(&token));
 }
 
-async fn users_and_clients_are_listed_as_long_as_their_own_tokens_live(database: Database) {
+async fn users_and_clients_are_listed_until_their_own_tokens_have_expired(database: Database) {
     let scene = Scene::set(database).await;
     let server = &scene.admin.server;
     let quarter = Duration::minutes(15);
@@ -172,8 +172,8 @@ async fn users_and_clients_are_listed_as_long_as_their_own_tokens_live(database:
     }
 }
 
-/// Which gives an access token without a rotation of the refresh token.
-async fn a_lost_response_that_was_sent_again_is_covered(database: Database) {
+/// A retry issues an access token without a rotation of the refresh token.
+async fn a_retried_refresh_is_covered(database: Database) {
     let scene = Scene::set(database).await;
     let first = scene.login("maria", "shop").await;
     scene.admin.server.advance(Duration::minutes(1));
@@ -186,7 +186,7 @@ async fn a_lost_response_that_was_sent_again_is_covered(database: Database) {
     assert!(listed >= exp(&again), "listed until {listed}, and the token expires at {}", exp(&again));
 }
 
-async fn a_lifetime_that_was_shortened_is_covered(database: Database) {
+async fn a_shortened_lifetime_of_a_client_is_covered(database: Database) {
     let scene = Scene::set(database).await;
     let server = &scene.admin.server;
     let user = scene.admin.user("peter", &[]).await;
@@ -219,7 +219,7 @@ async fn a_lifetime_that_was_shortened_is_covered(database: Database) {
     }
 }
 
-async fn a_setting_that_was_shortened_is_covered(database: Database) {
+async fn a_shortened_lifetime_of_the_server_is_covered(database: Database) {
     let issuer = ["--issuer", "http://id.example"];
     let server = TestServer::with(database, &[&issuer[..], &["--access-token-ttl", "2h"]].concat()).await;
     let secret = server.create_client(NewClient::default()).await;

@@ -1,4 +1,4 @@
-//! The first start of an empty database, and those after it.
+//! The first start on an empty database, and later starts.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -7,13 +7,13 @@ use serde_json::json;
 use crate::harness::{ADMIN_PASSWORD, Database, Form, Grantd, MASTER_KEY, TestServer, grantd, on_both_engines};
 
 on_both_engines!(
-    it_makes_what_every_database_needs,
-    a_second_start_makes_nothing,
-    servers_that_start_together_make_one_of_each,
+    the_first_start_creates_the_built_in_objects,
+    later_starts_create_nothing,
+    concurrent_first_starts_create_one_of_each,
 );
 
-/// The rows that a first start leaves.
-const MADE: [(&str, i64); 7] = [
+/// The number of rows after a first start.
+const CREATED: [(&str, i64); 7] = [
     ("clients", 1),
     ("roles", 2),
     ("scopes", 11),
@@ -23,9 +23,9 @@ const MADE: [(&str, i64); 7] = [
     ("users", 1),
 ];
 
-async fn it_makes_what_every_database_needs(database: Database) {
+async fn the_first_start_creates_the_built_in_objects(database: Database) {
     let server = TestServer::start(database).await;
-    assert_eq!(server.database().row_counts().await, MADE);
+    assert_eq!(server.database().row_counts().await, CREATED);
     let metadata = server.get("/.well-known/oauth-authorization-server").send().await.json_with(200);
     let names: Vec<_> = grantd::roles::BUILT_IN_SCOPES.iter().map(|(name, _)| *name).collect();
     let mut sorted = names.clone();
@@ -35,7 +35,7 @@ async fn it_makes_what_every_database_needs(database: Database) {
     assert_eq!((&me["username"], &me["roles"]), (&json!("admin"), &json!(["admin", "member"])));
 }
 
-async fn a_second_start_makes_nothing(database: Database) {
+async fn later_starts_create_nothing(database: Database) {
     let server = TestServer::start(database).await;
     let before = server.database().row_counts().await;
     let database = server.stop();
@@ -46,9 +46,9 @@ async fn a_second_start_makes_nothing(database: Database) {
     server.login("admin", ADMIN_PASSWORD).await;
 }
 
-async fn servers_that_start_together_make_one_of_each(database: Database) {
-    // As processes, which on SQLite make the key file between them, too. Only one server may use a SQLite file: beside it
-    // are commands, which open the database as a server does.
+async fn concurrent_first_starts_create_one_of_each(database: Database) {
+    // As processes, which on SQLite also race for the key file. Only one server can use a SQLite file, so the others are
+    // commands there, which open the database as a server does.
     let variables = [("GRANTD_ADMIN_PASSWORD", ADMIN_PASSWORD), ("GRANTD_ISSUER", "http://id.example")];
     let start = || Grantd::start(database.url(), &variables);
     let migrate = || {
@@ -64,8 +64,8 @@ async fn servers_that_start_together_make_one_of_each(database: Database) {
         }
         starts.into_iter().map(|start| start.join().unwrap()).collect()
     });
-    assert_eq!(database.row_counts().await, MADE);
-    // Each takes the tokens of the others.
+    assert_eq!(database.row_counts().await, CREATED);
+    // Each accepts the tokens of the others.
     for issuing in &servers {
         let token = issuing.login(ADMIN_PASSWORD).await;
         for server in &servers {
@@ -75,14 +75,14 @@ async fn servers_that_start_together_make_one_of_each(database: Database) {
 }
 
 #[actix_web::test]
-async fn a_command_that_is_the_first_says_what_it_made() {
+async fn migrate_prints_the_generated_password_once() {
     let database = Database::sqlite();
     let migrate = || {
         let output = grantd(database.url(), &["migrate"], "", &[]);
         assert!(output.status.success(), "{output:?}");
         (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
     };
-    // To standard error, so that what a command prints stays what it prints.
+    // On standard error, so that standard output has only the output of the command.
     let (printed, said) = migrate();
     assert!(!printed.contains("password"), "{printed}");
     let line = said.lines().find(|line| line.contains("password: ")).unwrap();
@@ -91,7 +91,7 @@ async fn a_command_that_is_the_first_says_what_it_made() {
     Grantd::start(database.url(), &[]).login(password(line)).await;
 }
 
-/// What stands after `password: ` in a line.
+/// Returns the text after `password: ` in a line.
 fn password(line: &str) -> &str {
     line.split_once("password: ").unwrap().1.split(' ').next().unwrap()
 }
@@ -99,7 +99,7 @@ fn password(line: &str) -> &str {
 #[actix_web::test]
 async fn the_password_is_generated_and_printed_once() {
     let database = Database::sqlite();
-    // The directory is made, and nobody else may look into it.
+    // The directory is created, readable only by its owner.
     let directory = database.directory().join("deep/data");
     let url = format!("sqlite://{}/grantd.db", directory.display());
     let mut server = Grantd::start(&url, &[("GRANTD_LOG", "trace")]);
@@ -107,7 +107,10 @@ async fn the_password_is_generated_and_printed_once() {
     let printed = server.line_with("password: ");
     let password = password(&printed);
     assert!(password.len() >= 22 && password.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{password}");
-    server.line_with("curl ");
+    let get = format!("grantd token get --url {} --username admin", server.url());
+    assert_eq!(server.line_with(&get).trim(), get);
+    assert_eq!(server.line_with("curl ").trim(), format!("curl {}/users/me -H \"$({get} --header)\"", server.url()));
+    assert!(server.line_with("'password=PASSWORD'").trim().starts_with("curl "));
     server.line_with("/docs");
     let token = server.login(password).await;
     assert_eq!(server.request("GET", "/users/me").bearer(&token).send().await.status, 200);
@@ -132,20 +135,20 @@ async fn the_password_is_generated_and_printed_once() {
 }
 
 #[actix_web::test]
-async fn the_first_start_on_postgres_says_how_to_make_an_administrator() {
+async fn the_first_start_on_postgres_tells_how_to_create_an_administrator() {
     let Some(database) = Database::postgres().await else { return };
     let server = Grantd::start(database.url(), &[]);
     server.line_with("grantd user create admin --role admin");
     server.kill();
     let admin = ["user", "create", "admin", "--role", "admin", "--password-stdin"];
-    let made = grantd(database.url(), &admin, ADMIN_PASSWORD, &[]);
-    assert!(made.status.success(), "{made:?}");
+    let created = grantd(database.url(), &admin, ADMIN_PASSWORD, &[]);
+    assert!(created.status.success(), "{created:?}");
     let server = Grantd::start(database.url(), &[]);
     server.login(ADMIN_PASSWORD).await;
 }
 
 #[actix_web::test]
-async fn a_password_that_was_given_is_not_printed() {
+async fn a_given_password_is_not_printed() {
     let database = Database::sqlite();
     let variables = [
         ("GRANTD_ADMIN_USERNAME", "root"),
@@ -160,6 +163,6 @@ async fn a_password_that_was_given_is_not_printed() {
     for secret in [ADMIN_PASSWORD, MASTER_KEY] {
         assert!(!rest.contains(secret) && !log.contains(secret), "{rest}{log}");
     }
-    // A key that was given is not written beside the database.
+    // A given key is not written to a file.
     assert!(!database.directory().join("master.key").exists());
 }

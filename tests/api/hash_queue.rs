@@ -1,17 +1,17 @@
-//! A flood of logins: what does not fit into the queue is refused at once, and who goes away is not hashed for.
+//! Overload by logins: requests beyond the queue are refused at once, and those of disconnected clients are not hashed.
 
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, task::JoinHandle};
 
 use crate::harness::{Answer, Database, Form, PASSWORD, TestServer, eventually, on_both_engines};
 
 on_both_engines!(
-    a_full_queue_is_answered_at_once,
-    a_wait_that_is_too_long_is_answered,
-    a_client_that_goes_away_takes_its_job_with_it,
+    a_full_queue_refuses_logins_at_once,
+    logins_that_wait_too_long_are_refused,
+    jobs_of_disconnected_clients_are_skipped,
 );
 
-/// A server whose one thread is busy for some seconds: with the login of a user whose hash is an expensive one. All
-/// others are as cheap as ever.
+/// Starts a server whose only hash thread is busy for some seconds, with the login of a user who has an expensive hash.
+/// All other hashes are cheap.
 async fn busy(database: Database, flags: &[&str]) -> (TestServer, JoinHandle<Answer>) {
     let server = TestServer::with(database, flags).await;
     server.create_user("slow", &[]).await;
@@ -29,7 +29,7 @@ fn login(server: &TestServer) -> JoinHandle<Answer> {
 }
 
 async fn waiting(server: &TestServer, jobs: usize) {
-    eventually("as many jobs wait", async || server.app.passwords.waiting() == jobs).await;
+    eventually("this many jobs wait", async || server.app.passwords.waiting() == jobs).await;
 }
 
 #[track_caller]
@@ -38,7 +38,7 @@ fn is_refused(answer: &Answer) {
     assert!(answer.header("retry-after").parse::<u32>().is_ok_and(|seconds| seconds >= 1));
 }
 
-async fn a_full_queue_is_answered_at_once(database: Database) {
+async fn a_full_queue_refuses_logins_at_once(database: Database) {
     let (server, slow) = busy(database, &["--hash-queue", "2", "--hash-wait", "60s"]).await;
     let hashes = server.app.passwords.hashes_run();
     let fit = [login(&server), login(&server)];
@@ -46,10 +46,10 @@ async fn a_full_queue_is_answered_at_once(database: Database) {
     for _ in 0..8 {
         is_refused(&login(&server).await.unwrap());
     }
-    // The right password changes nothing about that.
+    // Also with the right password.
     is_refused(&server.token(&Form::admin()).send().await);
-    assert!(!slow.is_finished() && server.app.passwords.waiting() == 2, "nobody had to wait for the thread");
-    // Those that were there first are served, and then everybody is.
+    assert!(!slow.is_finished() && server.app.passwords.waiting() == 2, "the refusals did not wait for the thread");
+    // The queued requests are answered, and later ones again.
     slow.await.unwrap().oauth_error(400, "invalid_grant");
     for login in fit {
         login.await.unwrap().oauth_error(400, "invalid_grant");
@@ -58,18 +58,18 @@ async fn a_full_queue_is_answered_at_once(database: Database) {
     server.admin().await;
 }
 
-async fn a_wait_that_is_too_long_is_answered(database: Database) {
+async fn logins_that_wait_too_long_are_refused(database: Database) {
     let (server, slow) = busy(database, &["--hash-queue", "8", "--hash-wait", "1s"]).await;
     let hashes = server.app.passwords.hashes_run();
     is_refused(&login(&server).await.unwrap());
     assert!(!slow.is_finished());
     slow.await.unwrap().oauth_error(400, "invalid_grant");
     waiting(&server, 0).await;
-    assert_eq!(server.app.passwords.hashes_run(), hashes, "nobody waited for it any more");
+    assert_eq!(server.app.passwords.hashes_run(), hashes, "the job of the refused login is skipped");
     server.admin().await;
 }
 
-async fn a_client_that_goes_away_takes_its_job_with_it(database: Database) {
+async fn jobs_of_disconnected_clients_are_skipped(database: Database) {
     let (server, slow) = busy(database, &["--hash-queue", "8", "--hash-wait", "60s"]).await;
     let hashes = server.app.passwords.hashes_run();
     let body = Form::password("nobody", "wrong").encode();
@@ -80,13 +80,13 @@ async fn a_client_that_goes_away_takes_its_job_with_it(database: Database) {
     let mut gone = TcpStream::connect(server.url().trim_start_matches("http://")).await.unwrap();
     gone.write_all(request.as_bytes()).await.unwrap();
     waiting(&server, 1).await;
-    // As when a client is interrupted: its system closes the connection.
+    // The client closes the connection.
     drop(gone);
     let last = login(&server);
     waiting(&server, 2).await;
     assert!(!slow.is_finished());
     slow.await.unwrap().oauth_error(400, "invalid_grant");
-    // The queue is in order: the job of the one that went away would have been hashed before this.
+    // The queue is first in, first out: the job of the closed connection would have been hashed before this one.
     last.await.unwrap().oauth_error(400, "invalid_grant");
     assert_eq!(server.app.passwords.hashes_run(), hashes + 1);
 }

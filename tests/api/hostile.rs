@@ -1,5 +1,4 @@
-//! Whatever is sent, the answer is one of the contract's and never a 500. (The parsers themselves have their property
-//! tests beside them.)
+//! Generated input gets a documented error, never a 500. (The parsers have property tests of their own.)
 
 use proptest::{
     prelude::*,
@@ -9,7 +8,7 @@ use tokio::runtime::Runtime;
 
 use crate::harness::{ADMIN_PASSWORD, Answer, Database, Form, Request, TestServer};
 
-/// Sends what a strategy makes to a server on each engine, and checks each answer; nothing may have changed at the end.
+/// Sends generated requests to a server on each engine, and checks each response. At the end, nothing may have changed.
 fn each<T: std::fmt::Debug>(
     strategy: &impl Strategy<Value = T>,
     request: impl Fn(&TestServer, &T) -> Request,
@@ -30,7 +29,7 @@ fn each<T: std::fmt::Debug>(
     }
 }
 
-/// An error of the OAuth endpoints, whichever; the whole form of it is checked.
+/// Checks that the response is any well-formed error of the OAuth endpoints.
 fn is_oauth_error(answer: &Answer) -> Result<(), TestCaseError> {
     prop_assert!([400, 401, 413].contains(&answer.status), "{} {}", answer.status, answer.text());
     let error = answer.json_with(answer.status)["error"].as_str().unwrap().to_owned();
@@ -69,7 +68,7 @@ fn any_text_in_any_parameter() {
         prop::sample::select(vec!["grant_type", "username", "password", "scope", "client_id", "resource", "more"]);
     let values = prop_oneof!["\\PC{0,40}", "[\\x00-\\x7f]{0,20}", "(account|users:read| |\"|\\\\){0,5}"];
     let request = |server: &TestServer, (name, value): &(&str, String)| {
-        // The password is wrong, so that nothing may come of any of them.
+        // The password is wrong, so that none of them may succeed.
         server.token(&Form::admin().set("password", "wrong").set(name, value))
     };
     each(&(names, values), request, |(name, value), answer| {

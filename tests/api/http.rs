@@ -1,20 +1,20 @@
-//! What every answer has, whatever the route: an id, the security headers, one of the two error languages.
+//! What all responses have: a request id, the security headers, and one of the two error formats.
 
 use serde_json::json;
 
 use crate::harness::{Answer, Database, Form, TestServer, on_both_engines, raw};
 
 on_both_engines!(
-    every_answer_has_the_headers,
-    the_request_id_is_the_callers_where_it_is_plain,
-    every_failure_is_a_problem,
-    a_body_where_none_is_expected_changes_nothing,
-    heads_have_a_limit,
-    requests_that_are_no_http_get_an_answer,
-    browsers_of_the_origins_may_call,
-    without_origins_no_browser_may,
-    the_server_says_how_it_is,
-    the_documentation_comes_from_the_binary,
+    every_response_has_the_security_headers,
+    valid_request_ids_of_the_caller_are_used,
+    unknown_paths_and_methods_are_problems,
+    unexpected_bodies_are_ignored_or_refused,
+    request_heads_have_a_size_limit,
+    malformed_http_gets_a_response,
+    allowed_origins_can_call,
+    without_allowed_origins_there_are_no_cors_headers,
+    health_checks_report_the_state,
+    the_documentation_needs_no_other_host,
 );
 
 #[track_caller]
@@ -32,11 +32,11 @@ fn has_the_headers(what: &str, answer: &Answer) {
     assert_eq!(answer.header("server"), "", "{what}");
 }
 
-async fn every_answer_has_the_headers(database: Database) {
+async fn every_response_has_the_security_headers(database: Database) {
     let server = TestServer::with(database, &["--cors-origins", "https://app.example"]).await;
     let token = server.admin().await;
     let preflight = server.request("OPTIONS", "/token").header("Origin", "https://app.example");
-    let stranger = server.request("OPTIONS", "/token").header("Origin", "https://elsewhere.example");
+    let other = server.request("OPTIONS", "/token").header("Origin", "https://elsewhere.example");
     for (what, request) in [
         ("a page", server.get("/docs/")),
         ("a redirect", server.get("/docs")),
@@ -48,13 +48,13 @@ async fn every_answer_has_the_headers(database: Database) {
         ("a wrong method", server.request("DELETE", "/healthz")),
         ("not modified", server.get("/openapi.json").header("If-None-Match", "*")),
         ("a preflight", preflight.header("Access-Control-Request-Method", "POST")),
-        ("a stranger's preflight", stranger.header("Access-Control-Request-Method", "POST")),
+        ("a preflight of another origin", other.header("Access-Control-Request-Method", "POST")),
     ] {
         has_the_headers(what, &request.send().await);
     }
 }
 
-async fn the_request_id_is_the_callers_where_it_is_plain(database: Database) {
+async fn valid_request_ids_of_the_caller_are_used(database: Database) {
     let server = TestServer::start(database).await;
     let sent = async |id: &str| {
         let answer = server.get("/nothing").header("X-Request-Id", id).send().await;
@@ -71,7 +71,7 @@ async fn the_request_id_is_the_callers_where_it_is_plain(database: Database) {
     assert_ne!(sent("").await, sent("").await);
 }
 
-async fn every_failure_is_a_problem(database: Database) {
+async fn unknown_paths_and_methods_are_problems(database: Database) {
     let server = TestServer::start(database).await;
     for path in [
         "/nothing",
@@ -115,14 +115,14 @@ async fn every_failure_is_a_problem(database: Database) {
     }
 }
 
-async fn a_body_where_none_is_expected_changes_nothing(database: Database) {
+async fn unexpected_bodies_are_ignored_or_refused(database: Database) {
     let server = TestServer::start(database).await;
     let body = vec![b'x'; 2_000_000];
     let answer = server.get("/healthz").body("text/plain", body).send().await;
     assert!([200, 413].contains(&answer.status), "{}", answer.status);
 }
 
-async fn heads_have_a_limit(database: Database) {
+async fn request_heads_have_a_size_limit(database: Database) {
     let server = TestServer::start(database).await;
     let fits = server.get("/healthz").header("X-Filler", "x".repeat(15 * 1024)).send().await;
     assert_eq!(fits.status, 200);
@@ -130,19 +130,19 @@ async fn heads_have_a_limit(database: Database) {
         let answer = server.get(&path).header("X-Filler", "x".repeat(header)).send().await;
         answer.problem(431, "head-too-large");
     }
-    // Far more than that need not get more than a status.
+    // A much larger head gets at least a status.
     let head =
         format!("GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Filler: {}\r\n\r\n", "x".repeat(300_000));
     let (status, _) = raw(server.url(), head).await;
     assert!([400, 431].contains(&status), "{status}");
 }
 
-async fn requests_that_are_no_http_get_an_answer(database: Database) {
+async fn malformed_http_gets_a_response(database: Database) {
     let server = TestServer::start(database).await;
     let head = "Host: a\r\nConnection: close\r\n";
     let chunked = "Content-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n";
     for (what, request, expected) in [
-        ("no HTTP", "\x16\x03\x01\r\n\r\n".to_owned(), 400),
+        ("not HTTP", "\x16\x03\x01\r\n\r\n".to_owned(), 400),
         ("no version", format!("GET /\r\n{head}\r\n"), 400),
         ("a header without a colon", format!("GET /healthz HTTP/1.1\r\n{head}x\r\n\r\n"), 400),
         ("NUL in a header", format!("GET /healthz HTTP/1.1\r\n{head}X: a\0b\r\n\r\n"), 400),
@@ -152,23 +152,23 @@ async fn requests_that_are_no_http_get_an_answer(database: Database) {
             format!("POST /token HTTP/1.1\r\n{head}{chunked}Content-Length: 1\r\n\r\n0\r\n\r\n"),
             400,
         ),
-        ("a length that is none", format!("POST /token HTTP/1.1\r\n{head}Content-Length: x\r\n\r\n"), 400),
-        ("a chunk that is none", format!("POST /token HTTP/1.1\r\n{head}{chunked}\r\nx\r\n"), 400),
+        ("an invalid length", format!("POST /token HTTP/1.1\r\n{head}Content-Length: x\r\n\r\n"), 400),
+        ("an invalid chunk", format!("POST /token HTTP/1.1\r\n{head}{chunked}\r\nx\r\n"), 400),
         ("a path with a raw space", format!("GET /a b HTTP/1.1\r\n{head}\r\n"), 400),
-        ("a path with an escape cut off", format!("GET /%4 HTTP/1.1\r\n{head}\r\n"), 404),
-        ("a path that is no UTF-8", format!("GET /%ff HTTP/1.1\r\n{head}\r\n"), 404),
-        ("a file that is no UTF-8", format!("GET /docs/%ff HTTP/1.1\r\n{head}\r\n"), 404),
-        ("a file above", format!("GET /docs/..%2f..%2fetc/passwd HTTP/1.1\r\n{head}\r\n"), 404),
+        ("a path with a truncated escape", format!("GET /%4 HTTP/1.1\r\n{head}\r\n"), 404),
+        ("a path that is not UTF-8", format!("GET /%ff HTTP/1.1\r\n{head}\r\n"), 404),
+        ("a file name that is not UTF-8", format!("GET /docs/%ff HTTP/1.1\r\n{head}\r\n"), 404),
+        ("a file outside of the directory", format!("GET /docs/..%2f..%2fetc/passwd HTTP/1.1\r\n{head}\r\n"), 404),
         ("an absolute URI", format!("GET http://a/healthz HTTP/1.1\r\n{head}\r\n"), 200),
     ] {
         let (status, answer) = raw(server.url(), request).await;
         assert!(status == expected, "{what}: {answer}");
     }
-    // All that was sent of it may have been waited for; the server goes on.
+    // The server still responds.
     assert_eq!(server.get("/healthz").send().await.status, 200);
 }
 
-async fn browsers_of_the_origins_may_call(database: Database) {
+async fn allowed_origins_can_call(database: Database) {
     let origins = "https://app.example,http://127.0.0.1:8000";
     let server = TestServer::with(database, &["--cors-origins", origins]).await;
     for origin in origins.split(',') {
@@ -184,8 +184,8 @@ async fn browsers_of_the_origins_may_call(database: Database) {
         assert!(preflight.header("access-control-allow-methods").contains("POST"));
         let allowed = preflight.header("access-control-allow-headers").to_ascii_lowercase();
         assert!(allowed.contains("authorization") && allowed.contains("content-type"), "{allowed}");
-        assert_eq!(preflight.header("access-control-allow-credentials"), "", "tokens are no cookies");
-        // Errors too, so that the page can read them.
+        assert_eq!(preflight.header("access-control-allow-credentials"), "", "tokens are not cookies");
+        // Also errors, so that the page can read them.
         for answer in [
             server.token(&Form::admin()).header("Origin", origin).send().await,
             server.token(&Form::default()).header("Origin", origin).send().await,
@@ -198,32 +198,32 @@ async fn browsers_of_the_origins_may_call(database: Database) {
             assert!(exposed.contains("www-authenticate") && exposed.contains("retry-after"), "{exposed}");
         }
     }
-    // Requests without a browser behind them are as ever.
+    // Requests without an origin are not affected.
     assert_eq!(server.token(&Form::admin()).send().await.status, 200);
     let before = server.database().row_counts().await;
-    for (path, stranger) in
+    for (path, other) in
         [("/token", "https://evil.example"), ("/users/me", "null"), ("/healthz", "https://app.example.evil")]
     {
-        let request = server.request(if path == "/token" { "POST" } else { "GET" }, path).header("Origin", stranger);
+        let request = server.request(if path == "/token" { "POST" } else { "GET" }, path).header("Origin", other);
         let answer = if path == "/token" { request.form(&Form::admin()) } else { request }.send().await;
         assert_eq!(answer.header("access-control-allow-origin"), "", "{path}");
         match (path, answer.status) {
             ("/token", 400) => drop(answer.oauth_error(400, "invalid_request")),
             (_, 400) => drop(answer.problem(400, "invalid-request")),
-            // A server may as well answer; the browser then keeps it from the page.
+            // The server may also respond without CORS headers: the browser then hides the response from the page.
             (_, status) => assert!(status < 500, "{status}"),
         }
     }
     assert!(server.database().row_counts().await.len() == before.len());
 }
 
-async fn without_origins_no_browser_may(database: Database) {
+async fn without_allowed_origins_there_are_no_cors_headers(database: Database) {
     let server = TestServer::start(database).await;
     let answer = server.token(&Form::admin()).header("Origin", "https://app.example").send().await;
     assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, ""));
 }
 
-async fn the_server_says_how_it_is(database: Database) {
+async fn health_checks_report_the_state(database: Database) {
     let server = TestServer::start(database).await;
     for (path, status) in [("/healthz", "ok"), ("/readyz", "ready")] {
         let answer = server.get(path).send().await;
@@ -232,7 +232,7 @@ async fn the_server_says_how_it_is(database: Database) {
     }
 }
 
-async fn the_documentation_comes_from_the_binary(database: Database) {
+async fn the_documentation_needs_no_other_host(database: Database) {
     let server = TestServer::start(database).await;
     let page = server.get("/docs").send().await;
     assert_eq!(page.status, 200);
@@ -246,7 +246,7 @@ async fn the_documentation_comes_from_the_binary(database: Database) {
         assert_eq!(answer.status, 200, "{file}");
         assert!(!answer.body.is_empty());
     }
-    // No other host, and no script within the page, which its policy would refuse.
+    // No other host, and no inline script, which the policy would block.
     let hosts = ["https://", "http://", "src=\"//", "href=\"//"];
     assert!(hosts.iter().all(|host| !page.text().contains(host)), "{}", page.text());
     let scripts = page.text().split("<script").skip(1).map(|rest| rest.split('>').next().unwrap());

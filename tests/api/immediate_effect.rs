@@ -1,4 +1,4 @@
-//! What administration changes counts at once, here and at every other server, and for good.
+//! Administrative changes take effect immediately on this server, after a sync on the others, and permanently.
 
 use chrono::Duration;
 use serde_json::{Value, json};
@@ -6,19 +6,19 @@ use serde_json::{Value, json};
 use crate::harness::{Admin, Database, Form, NewClient, PASSWORD, TestServer, eventually, on_both_engines};
 
 on_both_engines!(
-    a_new_password_ends_all_sessions,
-    ones_own_new_password_ends_all_other_sessions,
-    a_disabled_user_is_out_and_enabling_brings_nothing_back,
-    a_deleted_user_is_out,
-    sessions_end_by_hand,
-    what_a_role_gave_is_gone,
-    what_a_client_had_is_gone,
-    a_disabled_client_gets_and_uses_nothing,
-    one_changes_ones_own_account,
-    whoever_may_makes_an_account_for_themselves,
+    setting_a_password_ends_all_sessions,
+    changing_the_own_password_ends_all_other_sessions,
+    disabling_a_user_ends_sessions_permanently,
+    deleting_a_user_ends_sessions,
+    administrators_can_end_all_sessions_of_a_user,
+    removed_scopes_of_a_role_no_longer_count,
+    removed_scopes_of_a_client_no_longer_count,
+    disabled_and_deleted_clients_lose_their_tokens,
+    users_can_change_their_own_account,
+    self_registration_creates_users_if_enabled,
 );
 
-/// Two servers on one database, and users who are logged in.
+/// Two servers on one database.
 struct Scene {
     admin: Admin,
     other: TestServer,
@@ -46,26 +46,26 @@ impl Scene {
         self.login(&Form::password("maria", PASSWORD)).await
     }
 
-    async fn lives(&self, login: &Login) {
+    async fn is_active(&self, login: &Login) {
         for server in [&self.admin.server, &self.other] {
             assert_eq!(server.get("/users/me").bearer(&login.0).send().await.status, 200);
         }
     }
 
-    /// At once here, and at the other server when it has caught up; and no refresh brings it back.
-    async fn ended(&self, login: &Login) {
+    /// Checks that a session has ended: on this server at once, on the other one after its sync, and for refreshes on both.
+    async fn has_ended(&self, login: &Login) {
         let answer = self.admin.server.get("/users/me").bearer(&login.0).send().await;
         answer.problem(401, "invalid-token");
         let refresh = Form::of(&[("grant_type", "refresh_token"), ("refresh_token", &login.1)]);
         for server in [&self.admin.server, &self.other] {
             server.token(&refresh).send().await.oauth_error(400, "invalid_grant");
         }
-        eventually("the other server hears of it", async || {
+        eventually("the other server syncs", async || {
             self.other.get("/users/me").bearer(&login.0).send().await.status == 401
         })
         .await;
-        let theft = "SELECT count(*) FROM audit_events WHERE kind = 'refresh_token.reused'";
-        assert_eq!(self.admin.server.database().number(theft).await, 0, "that is no theft");
+        let reuses = "SELECT count(*) FROM audit_events WHERE kind = 'refresh_token.reused'";
+        assert_eq!(self.admin.server.database().number(reuses).await, 0, "it is not reported as reuse");
     }
 
     async fn disable(&self, path: &str, disabled: bool) {
@@ -73,22 +73,22 @@ impl Scene {
     }
 }
 
-async fn a_new_password_ends_all_sessions(database: Database) {
+async fn setting_a_password_ends_all_sessions(database: Database) {
     let scene = Scene::start(database).await;
     let maria = scene.admin.user("maria", &[]).await;
     let logins = [scene.maria().await, scene.maria().await];
-    scene.lives(&logins[0]).await;
+    scene.is_active(&logins[0]).await;
     let body = json!({"password": "another password"});
     assert_eq!(scene.admin.ask("PUT", &format!("{maria}/password"), &body).await.status, 204);
     for login in &logins {
-        scene.ended(login).await;
+        scene.has_ended(login).await;
     }
     scene.other.token(&Form::password("maria", PASSWORD)).send().await.oauth_error(400, "invalid_grant");
     scene.admin.server.advance(Duration::seconds(1));
-    scene.lives(&scene.login(&Form::password("maria", "another password")).await).await;
+    scene.is_active(&scene.login(&Form::password("maria", "another password")).await).await;
 }
 
-async fn ones_own_new_password_ends_all_other_sessions(database: Database) {
+async fn changing_the_own_password_ends_all_other_sessions(database: Database) {
     let scene = Scene::start(database).await;
     scene.admin.user("maria", &[]).await;
     let (own, another) = (scene.maria().await, scene.maria().await);
@@ -98,90 +98,90 @@ async fn ones_own_new_password_ends_all_other_sessions(database: Database) {
     put(body(PASSWORD, "short")).await.wrong_fields(&[("new_password", "length")]);
     put(json!({})).await.wrong_fields(&[("current_password", "required"), ("new_password", "required")]);
     put(json!({"password": "another password"})).await.problem(400, "malformed-body");
-    scene.lives(&another).await;
+    scene.is_active(&another).await;
     let done = put(body(PASSWORD, "another password")).await;
     assert_eq!((done.status, done.body.len()), (204, 0));
-    scene.ended(&another).await;
-    scene.lives(&own).await;
+    scene.has_ended(&another).await;
+    scene.is_active(&own).await;
     let refresh = Form::of(&[("grant_type", "refresh_token"), ("refresh_token", &own.1)]);
     scene.other.token(&refresh).send().await.json_with(200);
     put(body(PASSWORD, "a third password")).await.wrong_fields(&[("current_password", "format")]);
     scene.login(&Form::password("maria", "another password")).await;
 }
 
-async fn a_disabled_user_is_out_and_enabling_brings_nothing_back(database: Database) {
+async fn disabling_a_user_ends_sessions_permanently(database: Database) {
     let scene = Scene::start(database).await;
     let maria = scene.admin.user("maria", &["admin"]).await;
     let login = scene.maria().await;
-    scene.lives(&login).await;
+    scene.is_active(&login).await;
     scene.disable(&maria, true).await;
-    scene.ended(&login).await;
+    scene.has_ended(&login).await;
     let refused = scene.admin.server.token(&Form::password("maria", PASSWORD)).send().await;
     assert_eq!(refused.oauth_error(400, "invalid_grant")["reason"], "account_disabled");
     scene.admin.server.get("/admin/users").bearer(&login.0).send().await.problem(401, "invalid-token");
     scene.admin.server.advance(Duration::seconds(1));
     scene.disable(&maria, false).await;
-    scene.ended(&login).await;
-    scene.lives(&scene.maria().await).await;
+    scene.has_ended(&login).await;
+    scene.is_active(&scene.maria().await).await;
 }
 
-async fn a_deleted_user_is_out(database: Database) {
+async fn deleting_a_user_ends_sessions(database: Database) {
     let scene = Scene::start(database).await;
     let maria = scene.admin.user("maria", &["admin"]).await;
     let login = scene.maria().await;
-    scene.lives(&login).await;
+    scene.is_active(&login).await;
     assert_eq!(scene.admin.delete(&maria).await.status, 204);
-    scene.ended(&login).await;
+    scene.has_ended(&login).await;
     scene.admin.server.get("/admin/users").bearer(&login.0).send().await.problem(401, "invalid-token");
-    // Another one of this name is another one.
+    // A new user with this username is another user.
     scene.admin.server.advance(Duration::seconds(1));
     assert_ne!(scene.admin.user("maria", &[]).await, maria);
-    scene.ended(&login).await;
+    scene.has_ended(&login).await;
 }
 
-async fn sessions_end_by_hand(database: Database) {
+async fn administrators_can_end_all_sessions_of_a_user(database: Database) {
     let scene = Scene::start(database).await;
     let maria = scene.admin.user("maria", &[]).await;
     let logins = [scene.maria().await, scene.maria().await];
     assert_eq!(scene.admin.delete(&format!("{maria}/sessions")).await.status, 204);
     for login in &logins {
-        scene.ended(login).await;
+        scene.has_ended(login).await;
     }
-    scene.lives(&scene.maria().await).await;
-    // There is nothing to end the second time but this one.
+    scene.is_active(&scene.maria().await).await;
+    // Repeating the request succeeds.
     assert_eq!(scene.admin.delete(&format!("{maria}/sessions")).await.status, 204);
     assert_eq!(scene.admin.delete(&format!("{maria}/sessions")).await.status, 204);
 }
 
-async fn what_a_role_gave_is_gone(database: Database) {
+async fn removed_scopes_of_a_role_no_longer_count(database: Database) {
     let scene = Scene::start(database).await;
     scene.admin.role("reader", &["users:read", "roles:read"]).await;
     let maria = scene.admin.user("maria", &["reader"]).await;
     let login = scene.maria().await;
-    let sees = async |path: &str| {
+    let read = async |path: &str| {
         let mut statuses = Vec::new();
         for server in [&scene.admin.server, &scene.other] {
             statuses.push(server.get(path).bearer(&login.0).send().await.status);
         }
         statuses
     };
-    assert_eq!((sees("/admin/users").await, sees("/admin/roles").await), (vec![200, 200], vec![200, 200]));
+    assert_eq!((read("/admin/users").await, read("/admin/roles").await), (vec![200, 200], vec![200, 200]));
     scene.admin.role("reader", &["roles:read"]).await;
-    assert_eq!((sees("/admin/users").await[0], sees("/admin/roles").await), (403, vec![200, 200]));
-    eventually("the other server hears of it", async || sees("/admin/users").await[1] == 403).await;
+    assert_eq!((read("/admin/users").await[0], read("/admin/roles").await), (403, vec![200, 200]));
+    eventually("the other server syncs", async || read("/admin/users").await[1] == 403).await;
     let refresh = Form::of(&[("grant_type", "refresh_token"), ("refresh_token", &login.1)]);
     let next = scene.other.token(&refresh).send().await.json_with(200);
     assert_eq!(next["scope"], "account roles:read");
     scene.admin.ask("PUT", &format!("{maria}/roles"), &json!({"roles": []})).await.json_with(200);
-    assert_eq!(sees("/admin/roles").await[0], 403);
-    eventually("the other server hears of it", async || sees("/admin/roles").await[1] == 403).await;
+    assert_eq!(read("/admin/roles").await[0], 403);
+    eventually("the other server syncs", async || read("/admin/roles").await[1] == 403).await;
     let refresh = refresh.set("refresh_token", next["refresh_token"].as_str().unwrap());
     assert_eq!(scene.admin.server.token(&refresh).send().await.json_with(200)["scope"], "account");
-    // The session goes on with what is left.
-    scene.lives(&login).await;
+    // The session continues with the remaining scope.
+    scene.is_active(&login).await;
 }
 
-async fn what_a_client_had_is_gone(database: Database) {
+async fn removed_scopes_of_a_client_no_longer_count(database: Database) {
     let scene = Scene::start(database).await;
     scene.admin.role("reader", &["users:read", "roles:read"]).await;
     scene.admin.user("maria", &["reader"]).await;
@@ -194,15 +194,15 @@ async fn what_a_client_had_is_gone(database: Database) {
     let secret = scene.admin.server.create_client(shop).await;
     let form = Form::password("maria", PASSWORD).and("client_id", "shop").and("client_secret", &secret);
     let (login, machine) = (scene.login(&form).await, scene.admin.server.machine("shop", &secret, "users:read").await);
-    let sees = async |server: &TestServer, token: &str| server.get("/admin/users").bearer(token).send().await.status;
+    let read = async |server: &TestServer, token: &str| server.get("/admin/users").bearer(token).send().await.status;
     for token in [&login.0, &machine] {
-        assert_eq!((sees(&scene.admin.server, token).await, sees(&scene.other, token).await), (200, 200));
+        assert_eq!((read(&scene.admin.server, token).await, read(&scene.other, token).await), (200, 200));
     }
-    let less = json!({"scopes": ["account", "roles:read"]});
-    scene.admin.ask("PATCH", "/admin/clients/shop", &less).await.json_with(200);
+    let fewer = json!({"scopes": ["account", "roles:read"]});
+    scene.admin.ask("PATCH", "/admin/clients/shop", &fewer).await.json_with(200);
     for token in [&login.0, &machine] {
         scene.admin.server.get("/admin/users").bearer(token).send().await.lacks("users:read");
-        eventually("the other server hears of it", async || sees(&scene.other, token).await == 403).await;
+        eventually("the other server syncs", async || read(&scene.other, token).await == 403).await;
     }
     assert_eq!(scene.admin.server.get("/admin/roles").bearer(&login.0).send().await.status, 200);
     let refresh = Form::of(&[("grant_type", "refresh_token"), ("refresh_token", &login.1)]);
@@ -210,7 +210,7 @@ async fn what_a_client_had_is_gone(database: Database) {
     assert_eq!(next.json_with(200)["scope"], "account roles:read");
 }
 
-async fn a_disabled_client_gets_and_uses_nothing(database: Database) {
+async fn disabled_and_deleted_clients_lose_their_tokens(database: Database) {
     let scene = Scene::start(database).await;
     scene.admin.user("maria", &[]).await;
     let grants = &["client_credentials", "password", "refresh_token"];
@@ -227,18 +227,18 @@ async fn a_disabled_client_gets_and_uses_nothing(database: Database) {
     };
     for change in ["disable", "delete"] {
         let (login, token) = (scene.login(&form).await, machine().await);
-        scene.lives(&login).await;
+        scene.is_active(&login).await;
         assert_eq!(scene.admin.server.get("/admin/roles").bearer(&token).send().await.status, 200);
         match change {
             "disable" => scene.disable("/admin/clients/shop", true).await,
             _ => assert_eq!(scene.admin.delete("/admin/clients/shop").await.status, 204),
         }
-        for dead in [&login.0, &token] {
+        for revoked in [&login.0, &token] {
             for path in ["/users/me", "/admin/roles"] {
-                scene.admin.server.get(path).bearer(dead).send().await.problem(401, "invalid-token");
+                scene.admin.server.get(path).bearer(revoked).send().await.problem(401, "invalid-token");
             }
-            eventually("the other server hears of it", async || {
-                scene.other.get("/verify").bearer(dead).send().await.status == 401
+            eventually("the other server syncs", async || {
+                scene.other.get("/verify").bearer(revoked).send().await.status == 401
             })
             .await;
         }
@@ -261,9 +261,9 @@ async fn a_disabled_client_gets_and_uses_nothing(database: Database) {
     }
 }
 
-async fn one_changes_ones_own_account(database: Database) {
+async fn users_can_change_their_own_account(database: Database) {
     let admin = Admin::start(database).await;
-    admin.make(&json!({"username": "peter", "email": "peter@example.com", "password": PASSWORD})).await;
+    admin.create(&json!({"username": "peter", "email": "peter@example.com", "password": PASSWORD})).await;
     admin.user("maria", &[]).await;
     let token = admin.server.login("maria", PASSWORD).await;
     let patch = async |body: Value| admin.ask_as(&token, "PATCH", "/users/me", &body).await;
@@ -284,14 +284,14 @@ async fn one_changes_ones_own_account(database: Database) {
     let request = admin.server.request("PATCH", "/users/me").bearer(&token);
     let merged = request.body("application/merge-patch+json", r#"{"display_name": null}"#).send().await.json_with(200);
     assert_eq!((&merged["email"], &merged["display_name"]), (&json!("Maria@example.com"), &Value::Null));
-    // With the address one logs in too, until it is gone.
+    // The email works at a login, until it is removed.
     admin.server.login("maria@EXAMPLE.com", PASSWORD).await;
     patch(json!({"email": null})).await.json_with(200);
     let gone = admin.server.token(&Form::password("maria@example.com", PASSWORD)).send().await;
     gone.oauth_error(400, "invalid_grant");
 }
 
-async fn whoever_may_makes_an_account_for_themselves(database: Database) {
+async fn self_registration_creates_users_if_enabled(database: Database) {
     let server = TestServer::start(database).await;
     let register = async |server: &TestServer, body: &Value| server.request("POST", "/users").json(body).send().await;
     let body = json!({"username": "maria", "email": "maria@example.com", "password": PASSWORD, "display_name": "M"});
@@ -299,11 +299,11 @@ async fn whoever_may_makes_an_account_for_themselves(database: Database) {
     server.request("POST", "/users").body("text/plain", "{").send().await.problem(404, "not-found");
     let server = TestServer::with(server.stop(), &["--registration"]).await;
     let answer = register(&server, &body).await;
-    let made = answer.json_with(201);
+    let created = answer.json_with(201);
     assert_eq!(
-        made,
+        created,
         json!({
-            "id": made["id"], "username": "maria", "email": "maria@example.com", "display_name": "M",
+            "id": created["id"], "username": "maria", "email": "maria@example.com", "display_name": "M",
             "roles": ["member"], "scopes": ["account"], "disabled": false, "created_at": "2026-01-31T12:00:00Z",
             "updated_at": "2026-01-31T12:00:00Z", "last_login_at": null,
         })
@@ -320,9 +320,9 @@ async fn whoever_may_makes_an_account_for_themselves(database: Database) {
         body[member] = json!(null);
         register(&server, &body).await.problem(400, "malformed-body");
     }
-    // With a token of the administrator's it is no other account.
+    // The token of an administrator does not change the roles of the new user.
     let admin = server.admin().await;
     let body = json!({"username": "peter", "password": PASSWORD});
-    let made = server.request("POST", "/users").bearer(&admin).json(&body).send().await.json_with(201);
-    assert_eq!(made["roles"], json!(["member"]));
+    let created = server.request("POST", "/users").bearer(&admin).json(&body).send().await.json_with(201);
+    assert_eq!(created["roles"], json!(["member"]));
 }

@@ -1,4 +1,4 @@
-//! `POST /introspect`: what is true of a token, for those who may know.
+//! `POST /introspect`: the description of a token, and who can request it.
 
 use chrono::Duration;
 use serde_json::{Value, json};
@@ -9,12 +9,12 @@ use crate::{
 };
 
 on_both_engines!(
-    an_access_token_is_described,
-    a_refresh_token_is_described,
-    a_client_sees_what_concerns_it,
-    whoever_has_the_scope_sees_all,
-    who_may_not_ask,
-    what_is_not_good_is_not_active,
+    access_tokens_are_described,
+    refresh_tokens_are_described,
+    clients_can_introspect_tokens_issued_to_them_or_for_them,
+    the_scope_tokens_introspect_allows_all_tokens,
+    unauthorized_callers_are_refused,
+    invalid_tokens_are_inactive,
 );
 
 const WATCHER: NewClient = NewClient {
@@ -27,10 +27,10 @@ const WATCHER: NewClient = NewClient {
     jwks: None,
 };
 
-/// Whoever asks: a client and its secret.
+/// The calling client and its secret.
 struct Caller(&'static str, String);
 
-async fn ask(server: &TestServer, caller: &Caller, token: &str) -> Value {
+async fn introspect(server: &TestServer, caller: &Caller, token: &str) -> Value {
     let form = Form::of(&[("token", token)]);
     let answer = server.request("POST", "/introspect").form(&form).basic(caller.0, &caller.1).send().await;
     assert_eq!((answer.header("cache-control"), answer.header("pragma")), ("no-store", "no-cache"));
@@ -53,14 +53,14 @@ async fn login(server: &TestServer) -> (String, String) {
     (text("access_token"), text("refresh_token"))
 }
 
-async fn an_access_token_is_described(database: Database) {
+async fn access_tokens_are_described(database: Database) {
     let (server, watcher) = start(database).await;
     let user = server.create_user("maria", &[]).await;
     let (access, _) = login(&server).await;
     let of_token = claims(&access);
     let now = beginning().timestamp();
     assert_eq!(
-        ask(&server, &watcher, &access).await,
+        introspect(&server, &watcher, &access).await,
         json!({
             "active": true, "scope": "account", "client_id": "default", "username": "maria", "token_type": "Bearer",
             "exp": now + 900, "iat": now, "sub": user.id.to_string(), "aud": server.url(), "iss": server.url(),
@@ -69,19 +69,19 @@ async fn an_access_token_is_described(database: Database) {
     );
     let form = Form::of(&[("grant_type", "client_credentials")]);
     let body = server.token(&form).basic(watcher.0, &watcher.1).send().await.json_with(200);
-    let own = ask(&server, &watcher, body["access_token"].as_str().unwrap()).await;
+    let own = introspect(&server, &watcher, body["access_token"].as_str().unwrap()).await;
     assert_eq!((&own["sub"], &own["active"]), (&json!("watcher"), &json!(true)));
     assert!(own.get("username").is_none() && own.get("sid").is_none(), "{own}");
     server.advance(Duration::seconds(900));
-    assert_eq!(ask(&server, &watcher, &access).await, inactive());
+    assert_eq!(introspect(&server, &watcher, &access).await, inactive());
 }
 
-async fn a_refresh_token_is_described(database: Database) {
+async fn refresh_tokens_are_described(database: Database) {
     let (server, watcher) = start(database).await;
     let user = server.create_user("maria", &[]).await;
     let (access, first) = login(&server).await;
     let now = beginning().timestamp();
-    let described = ask(&server, &watcher, &first).await;
+    let described = introspect(&server, &watcher, &first).await;
     let jti = described["jti"].clone();
     assert_eq!(
         described,
@@ -91,18 +91,18 @@ async fn a_refresh_token_is_described(database: Database) {
             "jti": jti, "sid": claims(&access)["sid"],
         })
     );
-    // Looking at it does not use it. Once it is used, it is active for as long as a lost answer would be given again.
+    // Introspection does not use the token. After a refresh, it is active as long as the refresh can be retried.
     let form = Form::of(&[("grant_type", "refresh_token"), ("refresh_token", &first)]);
     let second = server.token(&form).send().await.json_with(200)["refresh_token"].clone();
-    assert_eq!(ask(&server, &watcher, &first).await["active"], true);
+    assert_eq!(introspect(&server, &watcher, &first).await["active"], true);
     server.advance(Duration::seconds(30));
-    assert_eq!(ask(&server, &watcher, &first).await, inactive());
-    assert_eq!(ask(&server, &watcher, second.as_str().unwrap()).await["active"], true);
+    assert_eq!(introspect(&server, &watcher, &first).await, inactive());
+    assert_eq!(introspect(&server, &watcher, second.as_str().unwrap()).await["active"], true);
     server.set_disabled(&user, true).await;
-    assert_eq!(ask(&server, &watcher, second.as_str().unwrap()).await, inactive());
+    assert_eq!(introspect(&server, &watcher, second.as_str().unwrap()).await, inactive());
 }
 
-async fn a_client_sees_what_concerns_it(database: Database) {
+async fn clients_can_introspect_tokens_issued_to_them_or_for_them(database: Database) {
     let server = TestServer::start(database).await;
     server.create_user("maria", &[]).await;
     let items: &[&str] = &["https://items.example"];
@@ -110,7 +110,7 @@ async fn a_client_sees_what_concerns_it(database: Database) {
     server.create_client(shop).await;
     let service = NewClient { id: "items", audiences: items, ..NewClient::default() };
     let service = Caller("items", server.create_client(service).await);
-    let stranger = Caller("back-office", server.create_client(NewClient::default()).await);
+    let other = Caller("back-office", server.create_client(NewClient::default()).await);
     let of = async |answer: Answer| {
         let body = answer.json_with(200);
         [body["access_token"].as_str().unwrap().to_owned(), body["refresh_token"].as_str().unwrap().to_owned()]
@@ -118,24 +118,24 @@ async fn a_client_sees_what_concerns_it(database: Database) {
     let form = Form::password("maria", PASSWORD);
     let of_shop = of(server.token(&form.clone().and("client_id", "shop")).send().await).await;
     let of_default = of(server.token(&form).send().await).await;
-    let of_stranger = of(server.token(&form).basic(stranger.0, &stranger.1).send().await).await;
+    let of_other = of(server.token(&form).basic(other.0, &other.1).send().await).await;
     for token in &of_shop {
-        // It is for the service, and not the stranger's.
-        assert_eq!(ask(&server, &service, token).await["active"], true);
-        assert_eq!(ask(&server, &stranger, token).await, inactive());
+        // The tokens are for the service, and were not issued to the other client.
+        assert_eq!(introspect(&server, &service, token).await["active"], true);
+        assert_eq!(introspect(&server, &other, token).await, inactive());
     }
     for token in &of_default {
-        // A client without audiences has none here: the server's own is not its.
-        assert_eq!(ask(&server, &service, token).await, inactive());
-        assert_eq!(ask(&server, &stranger, token).await, inactive());
+        // A client without audiences does not receive tokens for the server's own audience.
+        assert_eq!(introspect(&server, &service, token).await, inactive());
+        assert_eq!(introspect(&server, &other, token).await, inactive());
     }
-    for token in &of_stranger {
-        assert_eq!(ask(&server, &stranger, token).await["active"], true);
-        assert_eq!(ask(&server, &service, token).await, inactive());
+    for token in &of_other {
+        assert_eq!(introspect(&server, &other, token).await["active"], true);
+        assert_eq!(introspect(&server, &service, token).await, inactive());
     }
 }
 
-async fn whoever_has_the_scope_sees_all(database: Database) {
+async fn the_scope_tokens_introspect_allows_all_tokens(database: Database) {
     let (server, watcher) = start(database).await;
     server.create_user("maria", &[]).await;
     let (access, refresh) = login(&server).await;
@@ -151,7 +151,7 @@ async fn whoever_has_the_scope_sees_all(database: Database) {
     }
 }
 
-async fn who_may_not_ask(database: Database) {
+async fn unauthorized_callers_are_refused(database: Database) {
     let (server, watcher) = start(database).await;
     server.create_user("maria", &[]).await;
     let public = NewClient { id: "page", confidential: false, ..NewClient::default() };
@@ -159,12 +159,18 @@ async fn who_may_not_ask(database: Database) {
     let (access, _) = login(&server).await;
     let form = Form::of(&[("token", &access)]);
     let post = |form: &Form| server.request("POST", "/introspect").form(form);
-    post(&form).send().await.oauth_error(401, "invalid_client");
-    post(&form.clone().and("client_id", "page")).send().await.oauth_error(401, "invalid_client");
+    // Without credentials, whichever client is named.
+    let unnamed = post(&form).send().await;
+    let named = ["page", "nobody", "watcher"].map(|id| form.clone().and("client_id", id));
+    for form in named {
+        assert_eq!(post(&form).send().await.to_the_byte(), unnamed.to_the_byte());
+    }
+    let description = unnamed.oauth_error(401, "invalid_client")["error_description"].clone();
+    assert_eq!(description, "client authentication is required");
     let wrong = post(&form).basic("watcher", "grs_wrong").send().await;
-    wrong.oauth_error(401, "invalid_client");
+    assert_ne!(wrong.oauth_error(401, "invalid_client")["error_description"], description);
     assert_eq!(wrong.header("www-authenticate"), "Basic realm=\"grantd\"");
-    // A user's password is no client's secret.
+    // A user cannot authenticate as a client.
     post(&form).basic("maria", PASSWORD).send().await.oauth_error(401, "invalid_client");
     let lacks = post(&form).bearer(&access).send().await;
     lacks.oauth_error(403, "insufficient_scope");
@@ -179,7 +185,7 @@ async fn who_may_not_ask(database: Database) {
     server.request("GET", "/introspect").send().await.oauth_error(405, "invalid_request");
 }
 
-async fn what_is_not_good_is_not_active(database: Database) {
+async fn invalid_tokens_are_inactive(database: Database) {
     let (server, watcher) = start(database).await;
     let user = server.create_user("maria", &[]).await;
     let (access, refresh) = login(&server).await;
@@ -187,10 +193,10 @@ async fn what_is_not_good_is_not_active(database: Database) {
     let forged = format!("{head}.{}", signature.chars().rev().collect::<String>());
     let typo = format!("{}x", &refresh[..refresh.len() - 1]);
     for token in ["x", "a.b.c", "grt_", "grk_x", "grs_x", &forged, &typo, " ", "\u{fffd}"] {
-        assert_eq!(ask(&server, &watcher, token).await, inactive(), "{token}");
+        assert_eq!(introspect(&server, &watcher, token).await, inactive(), "{token}");
     }
     server.set_password(&user, "another password").await;
     for token in [&access, &refresh] {
-        assert_eq!(ask(&server, &watcher, token).await, inactive());
+        assert_eq!(introspect(&server, &watcher, token).await, inactive());
     }
 }

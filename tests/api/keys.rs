@@ -1,4 +1,4 @@
-//! What others need to check tokens: the metadata, the keys, and tokens that `grantd-guard` takes with them.
+//! What services need to verify tokens: the metadata and the keys; and verification by `grantd-guard`.
 
 use std::sync::Arc;
 
@@ -12,15 +12,15 @@ use crate::{
 };
 
 on_both_engines!(
-    the_metadata_names_what_is_there,
-    the_keys_are_public_and_named_by_their_thumbprint,
-    both_may_be_cached,
-    a_guard_of_another_service_verifies_each_algorithm,
-    a_guard_refuses_a_token_for_somebody_else,
-    keys_stay_after_a_restart_and_private_ones_are_sealed,
+    the_metadata_lists_endpoints_scopes_and_methods,
+    published_keys_have_public_members_and_a_thumbprint_as_kid,
+    metadata_keys_and_openapi_can_be_cached,
+    the_guard_verifies_each_algorithm,
+    the_guard_refuses_other_audiences,
+    keys_survive_a_restart_and_are_stored_encrypted,
 );
 
-async fn the_metadata_names_what_is_there(database: Database) {
+async fn the_metadata_lists_endpoints_scopes_and_methods(database: Database) {
     let server = TestServer::with(database, &["--issuer", "https://id.example/grantd/"]).await;
     server.create_scopes(&["items:read"]).await;
     let metadata = server.get("/.well-known/oauth-authorization-server").send().await.json_with(200);
@@ -59,7 +59,7 @@ async fn the_metadata_names_what_is_there(database: Database) {
     server.get("/.well-known/oauth-authorization-server/other").send().await.problem(404, "not-found");
 }
 
-/// A server that signs with this from the beginning on.
+/// Starts a server that signs with this algorithm.
 async fn signing_with(database: Database, algorithm: &'static str) -> TestServer {
     let server = TestServer::with(database, &["--signing-algorithm", algorithm]).await;
     let algorithm = algorithm.parse::<grantd::config::Algorithm>().ok();
@@ -70,7 +70,7 @@ async fn signing_with(database: Database, algorithm: &'static str) -> TestServer
     server
 }
 
-async fn the_keys_are_public_and_named_by_their_thumbprint(mut database: Database) {
+async fn published_keys_have_public_members_and_a_thumbprint_as_kid(mut database: Database) {
     for (algorithm, members, required) in [
         ("ES256", vec!["alg", "crv", "kid", "kty", "use", "x", "y"], vec!["crv", "kty", "x", "y"]),
         ("RS256", vec!["alg", "e", "kid", "kty", "n", "use"], vec!["e", "kty", "n"]),
@@ -91,7 +91,7 @@ async fn the_keys_are_public_and_named_by_their_thumbprint(mut database: Databas
     }
 }
 
-async fn both_may_be_cached(database: Database) {
+async fn metadata_keys_and_openapi_can_be_cached(database: Database) {
     let server = TestServer::start(database).await;
     for path in ["/.well-known/oauth-authorization-server", "/.well-known/jwks.json", "/openapi.json"] {
         let whole = server.get(path).send().await;
@@ -109,13 +109,13 @@ async fn both_may_be_cached(database: Database) {
     }
 }
 
-/// As another service has it, with the clock of the test.
+/// Returns the guard of another service, with the clock of the test.
 fn guard(server: &TestServer, audience: &str) -> Guard {
     let clock = server.clock.clone();
     Guard::from_issuer(server.url()).audience(audience).clock(move || clock.now().timestamp()).build().unwrap()
 }
 
-async fn a_guard_of_another_service_verifies_each_algorithm(mut database: Database) {
+async fn the_guard_verifies_each_algorithm(mut database: Database) {
     for algorithm in ["ES256", "RS256", "EdDSA"] {
         let server = signing_with(database, algorithm).await;
         let token = server.admin().await;
@@ -131,7 +131,7 @@ async fn a_guard_of_another_service_verifies_each_algorithm(mut database: Databa
     }
 }
 
-async fn a_guard_refuses_a_token_for_somebody_else(database: Database) {
+async fn the_guard_refuses_other_audiences(database: Database) {
     let server = TestServer::start(database).await;
     let audiences = &["https://items.example", "https://reports.example"];
     server.create_client(NewClient { id: "shop", confidential: false, audiences, ..NewClient::default() }).await;
@@ -142,12 +142,12 @@ async fn a_guard_refuses_a_token_for_somebody_else(database: Database) {
     }
     let other = guard(&server, "https://else.example").authenticate(token).await;
     assert_eq!(other.unwrap_err(), AuthenticateError::Token(TokenError::WrongAudience));
-    // grantd's own routes are somebody else, too.
+    // grantd's own routes have another audience, too.
     let answer = server.get("/users/me").bearer(token).send().await;
     answer.problem(401, "invalid-token");
 }
 
-async fn keys_stay_after_a_restart_and_private_ones_are_sealed(database: Database) {
+async fn keys_survive_a_restart_and_are_stored_encrypted(database: Database) {
     let server = TestServer::with(database, &["--issuer", "http://id.example"]).await;
     let token = server.admin().await;
     let before = server.get("/.well-known/jwks.json").send().await.body;
@@ -155,7 +155,7 @@ async fn keys_stay_after_a_restart_and_private_ones_are_sealed(database: Databas
     let server = TestServer::with(database, &["--issuer", "http://id.example"]).await;
     assert_eq!(server.get("/.well-known/jwks.json").send().await.body, before);
     assert_eq!(server.get("/users/me").bearer(&token).send().await.status, 200);
-    // The object identifier of P-256, which every private key in the clear has in it.
+    // The object identifier of P-256, which every unencrypted private key contains.
     let hex = if server.database().is_postgres() { "encode(private_key, 'hex')" } else { "lower(hex(private_key))" };
     let sealed = server.database().text(&format!("SELECT {hex} FROM signing_keys")).await;
     assert!(sealed.len() > 200 && !sealed.contains("2a8648ce3d030107"), "{sealed}");

@@ -1,4 +1,4 @@
-//! SIGKILL: what was answered is not lost, and tokens stay good after the restart.
+//! SIGKILL: changes with a response are not lost, and tokens stay valid after the restart.
 
 use std::collections::BTreeSet;
 
@@ -7,13 +7,13 @@ use crate::{
     token::claims,
 };
 
-on_both_engines!(no_user_and_no_session_is_lost, a_refresh_that_was_cut_short_is_done_again);
+on_both_engines!(users_and_sessions_are_not_lost, an_interrupted_refresh_can_be_retried);
 
-/// The same at each start, so that tokens of one process are good for the next.
+/// The same at each start, so that tokens of one process are valid for the next.
 const VARIABLES: [(&str, &str); 2] =
     [("GRANTD_ISSUER", "http://id.example"), ("GRANTD_ADMIN_PASSWORD", ADMIN_PASSWORD)];
 
-async fn no_user_and_no_session_is_lost(database: Database) {
+async fn users_and_sessions_are_not_lost(database: Database) {
     let mut tokens: Vec<String> = Vec::new();
     for round in 0..4 {
         let server = Grantd::start(database.url(), &VARIABLES);
@@ -21,9 +21,9 @@ async fn no_user_and_no_session_is_lost(database: Database) {
             assert_eq!(server.request("GET", "/users/me").bearer(token).send().await.status, 200);
         }
         let name = format!("user-{round}");
-        let made = grantd(database.url(), &["user", "create", &name, "--password-stdin"], PASSWORD, &VARIABLES);
-        assert!(made.status.success(), "{made:?}");
-        // Logins without a pause, and the kill in their midst.
+        let created = grantd(database.url(), &["user", "create", &name, "--password-stdin"], PASSWORD, &VARIABLES);
+        assert!(created.status.success(), "{created:?}");
+        // Logins without a pause, during which the server is killed.
         let mut logins = tokio::task::JoinSet::new();
         for _ in 0..4 {
             let request = |form: &Form| server.request("POST", "/token").form(form);
@@ -66,9 +66,9 @@ async fn no_user_and_no_session_is_lost(database: Database) {
     }
 }
 
-/// The client never knows whether its refresh was done when the server died. It comes again with the token that it has, and
-/// its session goes on.
-async fn a_refresh_that_was_cut_short_is_done_again(database: Database) {
+/// The client does not know whether its refresh was committed before the server was killed. It retries with the token that it
+/// has, and its session continues.
+async fn an_interrupted_refresh_can_be_retried(database: Database) {
     let mut token: Option<String> = None;
     for _ in 0..5 {
         let server = Grantd::start(database.url(), &VARIABLES);

@@ -1,17 +1,17 @@
-//! What the log says of the start, and of refused logins and token requests.
+//! The log lines of the start, and of refused token requests.
 
 use serde_json::Value;
 
 use crate::harness::{ADMIN_PASSWORD, Database, Form, Grantd, on_both_engines};
 
-on_both_engines!(the_log_has_the_start_and_why_a_token_was_refused);
+on_both_engines!(the_log_has_the_start_and_the_reasons_of_refusals, a_start_on_an_existing_database_logs_one_line);
 
 /// Lines of a log in JSON.
 fn lines(log: &str) -> Vec<Value> {
     log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
-async fn the_log_has_the_start_and_why_a_token_was_refused(database: Database) {
+async fn the_log_has_the_start_and_the_reasons_of_refusals(database: Database) {
     let is_postgres = database.url().starts_with("postgres");
     let mut server =
         Grantd::start(database.url(), &[("GRANTD_ADMIN_PASSWORD", ADMIN_PASSWORD), ("GRANTD_LOG_FORMAT", "json")]);
@@ -59,6 +59,16 @@ async fn the_log_has_the_start_and_why_a_token_was_refused(database: Database) {
         let line = lines.iter().find(is_it).expect(&log);
         assert_eq!((&line["reason"], &line["status"]), (&Value::from(*reason), &Value::from(*status)), "{line}");
     }
-    // A successful request has none.
+    // Successful requests have no reason.
     assert!(lines.iter().all(|line| line["status"] != 200 || line["reason"] == Value::Null), "{log}");
+}
+
+async fn a_start_on_an_existing_database_logs_one_line(database: Database) {
+    drop(Grantd::start(database.url(), &[]));
+    let mut server = Grantd::start(database.url(), &[]);
+    server.signal("TERM");
+    assert!(server.wait().success());
+    let log = server.kill().1;
+    let messages: Vec<_> = lines(&log).into_iter().map(|line| line["message"].clone()).collect();
+    assert_eq!(messages, ["server started", "shutting down: waiting for requests in progress"], "{log}");
 }

@@ -1,12 +1,12 @@
-//! The server as its callers and its operators see it: through HTTP and the command line, on SQLite and on Postgres.
+//! Tests of the server over HTTP and on the command line, with SQLite and Postgres.
 //!
-//! Each test has its own database, its own server on a free port and a clock that it moves; see `harness`.
+//! Each test has its own database, its own server on a free port and a manual clock; see `harness`.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where something is not as it should be")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation ends the test")]
 
 mod harness;
 
-// What callers see.
+// For callers: the HTTP API.
 mod admin_clients;
 mod admin_lists;
 mod admin_roles;
@@ -42,9 +42,10 @@ mod token_refused;
 mod users_me;
 mod verify;
 
-// What operators see.
+// For operators: the command line, the settings and the start.
 mod apply;
 mod apply_at_start;
+mod apply_errors;
 mod cli;
 mod cli_database;
 mod cli_delete;
@@ -58,7 +59,7 @@ mod start;
 mod tls;
 mod token_explain;
 
-// What holds whatever happens.
+// Guarantees under concurrency, failures and load.
 mod after_commit;
 mod audit_seals;
 mod cleanup;
@@ -79,11 +80,11 @@ mod plans;
 mod races;
 mod restored;
 mod revocation_time;
-mod scopes_taken;
+mod scope_removal;
 mod unknown_keys;
 
-/// Where there is no Postgres, this says so even if no other test wants one.
+/// Reports if there is no Postgres, even if no other test needs it.
 #[test]
-fn postgres_is_there() {
-    harness::postgres_is_there();
+fn postgres_is_available() {
+    harness::postgres_is_available();
 }

@@ -1,5 +1,5 @@
-//! Servers that run with the old master key after `grantd keys rewrap`: they verify and administer as before, and issue
-//! nothing once they cannot open the key that signs.
+//! Servers that still run with the old master key after `grantd keys rewrap`: they verify and administer as before, and issue
+//! no tokens once they cannot decrypt the signing key.
 
 use std::{collections::BTreeSet, os::unix::fs::PermissionsExt as _};
 
@@ -10,8 +10,8 @@ use crate::harness::{
 };
 
 on_both_engines!(
-    administration_goes_on_after_a_rewrap,
-    a_key_that_is_retired_after_a_rewrap_counts_nowhere,
+    administration_works_after_a_rewrap,
+    a_key_retired_after_a_rewrap_is_refused_everywhere,
     no_token_is_issued_without_the_signing_key,
 );
 
@@ -19,7 +19,7 @@ const ISSUER: [&str; 2] = ["--issuer", "http://id.example"];
 /// 32 bytes of `n`.
 pub(crate) const NEW_KEY: &str = "bm5ubm5ubm5ubm5ubm5ubm5ubm5ubm5ubm5ubm5ubm4";
 
-/// Seals the database under [`NEW_KEY`], as an operator does.
+/// Encrypts the keys of the database with [`NEW_KEY`], as an operator does.
 pub(crate) fn rewrap(database: &Database) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("new.key");
@@ -48,7 +48,7 @@ impl Two {
         Self { old, new: Admin { server, token } }
     }
 
-    /// Has the new server retire the active key, with the token that it signed; gives a token of the next key.
+    /// Retires the active key on the new server. Returns a token of the next key.
     async fn retire_active_key(&self) -> String {
         let keys = self.new.get("/admin/signing-keys").await.json_with(200);
         let active = keys["items"].as_array().unwrap().iter().find(|key| key["state"] == "active").unwrap();
@@ -70,7 +70,7 @@ async fn published(server: &TestServer) -> BTreeSet<String> {
     set["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Everything but issuing tokens and making keys.
+/// Checks all kinds of changes except issuing tokens and creating keys.
 async fn administers(admin: &Admin, round: &str) {
     let user = admin.user(&format!("maria-{round}"), &[]).await;
     admin.ask("PATCH", &user, &json!({"display_name": "Maria"})).await.json_with(200);
@@ -80,8 +80,8 @@ async fn administers(admin: &Admin, round: &str) {
         "client_id": id, "name": "Shop", "type": "confidential", "grant_types": ["client_credentials"],
         "scopes": ["account"],
     });
-    let made = admin.ask("POST", "/admin/clients", &client).await.json_with(201);
-    assert!(made["client_secret"].as_str().is_some_and(|secret| secret.starts_with("grs_")), "{made}");
+    let created = admin.ask("POST", "/admin/clients", &client).await.json_with(201);
+    assert!(created["client_secret"].as_str().is_some_and(|secret| secret.starts_with("grs_")), "{created}");
     admin.ask("PATCH", &format!("/admin/clients/{id}"), &json!({"disabled": true})).await.json_with(200);
     let role = format!("/admin/roles/reader-{round}");
     admin.ask("PUT", &role, &json!({"scopes": ["users:read"]})).await.json_with(201);
@@ -89,13 +89,13 @@ async fn administers(admin: &Admin, round: &str) {
     assert_eq!(admin.delete(&user).await.status, 204);
 }
 
-async fn administration_goes_on_after_a_rewrap(database: Database) {
+async fn administration_works_after_a_rewrap(database: Database) {
     let two = Two::start(database).await;
     administers(&two.old, "one").await;
     administers(&two.new, "two").await;
     let Two { old, new } = &two;
     assert_eq!(old.server.get("/users/me").bearer(&new.token).send().await.status, 200);
-    // Each hears what the other revokes.
+    // Each syncs the revocations of the other.
     new.user("peter", &[]).await;
     let peter = new.server.login("peter", PASSWORD).await;
     assert_eq!(old.server.get("/verify").bearer(&peter).send().await.status, 204);
@@ -109,7 +109,7 @@ async fn administration_goes_on_after_a_rewrap(database: Database) {
     old.server.get("/verify").bearer(&peter).send().await.problem(401, "invalid-token");
 }
 
-async fn a_key_that_is_retired_after_a_rewrap_counts_nowhere(database: Database) {
+async fn a_key_retired_after_a_rewrap_is_refused_everywhere(database: Database) {
     let two = Two::start(database).await;
     let Two { old, new } = &two;
     for server in [&old.server, &new.server] {
@@ -122,7 +122,7 @@ async fn a_key_that_is_retired_after_a_rewrap_counts_nowhere(database: Database)
         let answer = old.server.get(path).bearer(&old.token).send().await;
         answer.problem(401, "invalid-token");
     }
-    // And the one in its place counts.
+    // Its replacement is accepted.
     for path in ["/users/me", "/admin/users"] {
         assert_eq!(old.server.get(path).bearer(&next).send().await.status, 200, "{path}");
     }
@@ -143,17 +143,17 @@ async fn no_token_is_issued_without_the_signing_key(database: Database) {
         answer.oauth_error(503, "temporarily_unavailable");
         assert!(!answer.header("retry-after").is_empty());
     }
-    // The refresh token was not used up: the other server takes it.
+    // The refresh token was not rotated: the other server accepts it.
     let refreshed: Value = two.new.server.token(&refresh).send().await.json_with(200);
     let access = refreshed["access_token"].as_str().unwrap();
     assert_eq!(two.old.server.get("/users/me").bearer(access).send().await.status, 200);
-    // Everything else goes on.
+    // Everything else works.
     two.old.token.clone_from(&next);
     two.new.token = next;
     administers(&two.old, "one").await;
     let patched = two.old.ask("PATCH", "/users/me", &json!({"display_name": "Admin"})).await;
     assert_eq!(patched.json_with(200)["display_name"], "Admin");
-    // A restart with the new master key is the cure.
+    // After a restart with the new master key, tokens are issued again.
     let Two { old, new } = two;
     drop(new);
     let database = old.server.stop();
@@ -162,7 +162,7 @@ async fn no_token_is_issued_without_the_signing_key(database: Database) {
     server.login("admin", ADMIN_PASSWORD).await;
 }
 
-async fn a_refresh_token_is_not_used_where_nothing_can_be_signed(database: Database) {
+async fn a_refresh_token_is_not_rotated_if_signing_is_impossible(database: Database) {
     let two = Two::start(database).await;
     let login = two.old.server.token(&Form::admin()).send().await.json_with(200);
     let refresh =
@@ -175,8 +175,8 @@ async fn a_refresh_token_is_not_used_where_nothing_can_be_signed(database: Datab
     two.old.server.token(&refresh).send().await.oauth_error(503, "temporarily_unavailable");
     two.old.server.token(&Form::admin()).send().await.oauth_error(503, "temporarily_unavailable");
     assert_eq!(two.old.server.database().number(logins).await, before);
-    // Past the leeway for retries: a token that had been used would now be taken for a stolen one.
+    // After the leeway for retries: a rotated token would now be reported as reused.
     two.old.server.advance(chrono::Duration::seconds(31));
     two.new.server.token(&refresh).send().await.json_with(200);
 }
-on_both_engines!(a_refresh_token_is_not_used_where_nothing_can_be_signed);
+on_both_engines!(a_refresh_token_is_not_rotated_if_signing_is_impossible);

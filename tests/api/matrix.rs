@@ -1,6 +1,6 @@
-//! Who may do what: each route for each kind of caller, cell by cell.
+//! Authorization: the status of each route for each kind of caller.
 //!
-//! A route without its row here fails, and so does a row without its route.
+//! A route without a row fails the test, and so does a row without a route.
 
 use std::{
     cell::Cell,
@@ -14,7 +14,7 @@ use crate::{
     token::claims,
 };
 
-on_both_engines!(each_cell_is_as_it_must_be, who_may_not_is_told_before_the_body_is_read);
+on_both_engines!(each_caller_gets_the_expected_status, authorization_is_checked_before_the_body_is_read);
 
 const SCOPES: [&str; 11] = [
     "account",
@@ -30,12 +30,12 @@ const SCOPES: [&str; 11] = [
     "users:write",
 ];
 
-/// What a route needs.
+/// The credentials that a route requires.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Needs {
-    /// No credentials, and it does not look at any.
+    /// No credentials; any are ignored.
     Nothing,
-    /// A client, by its id or its secret, or none for `default`; a bearer token says of no client that it is one.
+    /// A client, by its id or its secret, or none for `default`. A bearer token does not authenticate a client.
     Client,
     /// Any token.
     Token,
@@ -46,7 +46,7 @@ enum Needs {
 }
 use Needs::{Account, Client, Nothing, Scope, Token};
 
-/// Method, path, what is needed, and then: the body, and the status of the answer. `{n}` is another number each time.
+/// Method, path, required credentials, body, and status of a successful response. `{n}` is another number each time.
 type Row = (&'static str, &'static str, Needs, &'static str, u16);
 
 const USER: &str = r#"{"username": "new-{n}", "email": "new-{n}@example.com", "password": "a password of theirs"}"#;
@@ -57,7 +57,7 @@ const LOGIN: &str = "grant_type=password&username=nobody-{n}&password=wrong";
 
 #[rustfmt::skip]
 const ROWS: &[Row] = &[
-    // OAuth. A login with a wrong password is an answer of the route itself.
+    // OAuth. The refusal of a wrong password shows that the route itself responded.
     ("POST", "/token", Client, LOGIN, 400),
     ("POST", "/revoke", Client, "token=x", 200),
     ("POST", "/introspect", Scope("tokens:introspect"), "token=x", 200),
@@ -95,7 +95,7 @@ const ROWS: &[Row] = &[
     ("POST", "/admin/signing-keys", Scope("keys:write"), "{}", 201),
     ("DELETE", "/admin/signing-keys/{kid}", Scope("keys:write"), "", 204),
     ("GET", "/admin/audit-events", Scope("audit:read"), "", 200),
-    // One's own account.
+    // The current user.
     ("POST", "/users", Nothing, USER, 201),
     ("GET", "/users/me", Account, "", 200),
     ("PATCH", "/users/me", Account, r#"{"display_name": "Another {n}"}"#, 200),
@@ -106,24 +106,24 @@ const ROWS: &[Row] = &[
     ("GET", "/users/me/api-keys", Account, "", 200),
     ("POST", "/users/me/api-keys", Account, KEY, 201),
     ("DELETE", "/users/me/api-keys/{id}", Account, "", 204),
-    // For those who run the server.
+    // Health checks.
     ("GET", "/healthz", Nothing, "", 200),
     ("GET", "/readyz", Nothing, "", 200),
 ];
 
-/// Who asks.
+/// A kind of caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Caller {
-    Nobody,
+    Anonymous,
     Member,
     /// A token of an administrator, narrowed to this scope.
     Narrowed(&'static str),
     Administrator,
     /// An administrator who was disabled after the login.
     Disabled,
-    /// A client for itself, with the scope that is needed.
+    /// A client with a token of its own that has the required scope.
     MachineWith(&'static str),
-    /// A client for itself, with all scopes but that.
+    /// A client with a token of its own that has all scopes but the required one.
     MachineWithout(&'static str),
     /// An API key of an administrator, with this scope.
     Key(&'static str),
@@ -145,7 +145,7 @@ const NOT_BY_KEY: [(&str, &str); 6] = [
 /// Where Basic has the id and secret of a client.
 const BASIC_OF_CLIENTS: [&str; 4] = ["/token", "/revoke", "/introspect", "/revocations"];
 
-/// What the contract says.
+/// Returns the expected status.
 fn expected(caller: Caller, (method, path, needs, _, good): Row) -> u16 {
     let status = |may: bool, refused: u16| if may { good } else { refused };
     let is_basic = matches!(caller, Caller::BasicMember | Caller::BasicAdministrator);
@@ -158,8 +158,8 @@ fn expected(caller: Caller, (method, path, needs, _, good): Row) -> u16 {
     match (needs, caller) {
         // The header of keys means nothing there.
         (Client, Caller::Key(_)) => good,
-        (Client, _) => status(caller == Caller::Nobody, 401),
-        (Token | Account | Scope(_), Caller::Nobody | Caller::Disabled) => 401,
+        (Client, _) => status(caller == Caller::Anonymous, 401),
+        (Token | Account | Scope(_), Caller::Anonymous | Caller::Disabled) => 401,
         (Nothing | Token, _) | (_, Caller::Administrator | Caller::BasicAdministrator) => good,
         // A client has no account, whatever its scope.
         (Account, _) => status(matches!(caller, Caller::Member | Caller::BasicMember | Caller::Narrowed("account") | Caller::Key("account")), 403),
@@ -174,7 +174,7 @@ fn callers(needs: Needs) -> Vec<Caller> {
         Nothing | Client | Token | Account => "account",
     };
     let some = [
-        Caller::Nobody,
+        Caller::Anonymous,
         Caller::Member,
         Caller::Administrator,
         Caller::Disabled,
@@ -186,7 +186,7 @@ fn callers(needs: Needs) -> Vec<Caller> {
     some.into_iter().chain(SCOPES.map(Caller::Narrowed)).chain(SCOPES.map(Caller::Key)).collect()
 }
 
-/// A server, and what cells need on it.
+/// A server, and the credentials that create callers and objects on it.
 struct Cells {
     server: TestServer,
     admin: String,
@@ -211,15 +211,16 @@ impl Cells {
         self.number.get()
     }
 
-    /// Something is made by the administrator.
-    async fn make(&self, method: &str, path: &str, body: Value) -> Value {
+    /// Creates an object as the administrator.
+    async fn create(&self, method: &str, path: &str, body: Value) -> Value {
         self.server.request(method, path).bearer(&self.admin).json(&body).send().await.json_with(201)
     }
 
-    /// The name of a user of whom no other cell knows, and the value of the header that authenticates it.
+    /// Returns the username of a new caller, and its token, API key or username for Basic. The username is empty unless the caller
+    /// can log in again.
     async fn token(&self, caller: Caller) -> Option<(String, String)> {
         let role = match caller {
-            Caller::Nobody => return None,
+            Caller::Anonymous => return None,
             Caller::MachineWith(scope) => return Some((String::new(), self.machine(scope).await)),
             Caller::MachineWithout(scope) => {
                 let others: Vec<_> = SCOPES.into_iter().filter(|other| *other != scope).collect();
@@ -242,7 +243,7 @@ impl Cells {
         };
         if caller == Caller::Disabled {
             self.server.set_disabled(&user, true).await;
-            // Who cannot log in again has no other session to end.
+            // A disabled user cannot log in again.
             return Some((String::new(), token));
         }
         Some((name, token))
@@ -258,7 +259,7 @@ impl Cells {
         self.server.machine("machine", &self.secret, scope).await
     }
 
-    /// A path with the name of something that was made for it; `caller`: whose session.
+    /// Fills in the parameter of a path, with a new object. `caller`: the user of a new session.
     async fn fresh(&self, path: &str, caller: &str) -> String {
         let name = format!("fresh-{}", self.next());
         if path == "/admin/users/{id}/api-keys/{key_id}" {
@@ -271,7 +272,7 @@ impl Cells {
             "/admin/users/" => self.server.create_user(&name, &[]).await.id.to_string(),
             "/admin/roles/" | "/admin/scopes/" => {
                 let body = if collection == "/admin/roles/" { json!({"scopes": []}) } else { json!({}) };
-                self.make("PUT", &format!("{collection}{name}"), body).await;
+                self.create("PUT", &format!("{collection}{name}"), body).await;
                 name
             }
             "/admin/clients/" => {
@@ -279,11 +280,11 @@ impl Cells {
                     "client_id": name, "name": "Fresh", "type": "confidential", "grant_types": ["password"],
                     "scopes": ["account"],
                 });
-                self.make("POST", "/admin/clients", body).await;
+                self.create("POST", "/admin/clients", body).await;
                 name
             }
             "/admin/signing-keys/" => {
-                self.make("POST", "/admin/signing-keys", json!({})).await["kid"].as_str().unwrap().to_owned()
+                self.create("POST", "/admin/signing-keys", json!({})).await["kid"].as_str().unwrap().to_owned()
             }
             "/users/me/api-keys/" if !caller.is_empty() => {
                 self.key(caller, "account").await["id"].as_str().unwrap().to_owned()
@@ -293,7 +294,7 @@ impl Cells {
                 claims(&self.server.login(caller, PASSWORD).await)["sid"].as_str().unwrap().to_owned()
             }
             whole if whole == path => String::new(),
-            other => panic!("a cell does not know how to make one of {other}"),
+            other => panic!("add the creation of an object in {other}"),
         };
         format!("{collection}{id}{}", &path[end..])
     }
@@ -309,14 +310,14 @@ impl Cells {
     }
 }
 
-/// Whoever is refused is told by the challenge why.
+/// Checks that the challenge of a refusal has the reason.
 #[track_caller]
 fn refusal_is_well_formed(answer: &Answer, caller: Caller, needs: Needs, cell: &str) {
     let challenges = answer.headers_named("www-authenticate");
     let first = challenges.first().copied().unwrap_or_default();
     match (answer.status, caller, needs) {
-        // OAuth's own: who asks there is a client before anything else.
-        (401, Caller::Nobody, _) if cell.starts_with("POST /introspect") => {
+        // An OAuth endpoint, which asks for client credentials first.
+        (401, Caller::Anonymous, _) if cell.starts_with("POST /introspect") => {
             assert_eq!(first, "Basic realm=\"grantd\"", "{cell}");
         }
         // A client that does not exist.
@@ -327,10 +328,10 @@ fn refusal_is_well_formed(answer: &Answer, caller: Caller, needs: Needs, cell: &
         (403, Caller::Key(_), _) if challenges.is_empty() => {
             assert!(NOT_BY_KEY.iter().any(|(method, path)| cell.starts_with(&format!("{method} {path} "))), "{cell}");
         }
-        (401, Caller::Nobody, _) => assert_eq!(first, "Bearer realm=\"grantd\"", "{cell}"),
+        (401, Caller::Anonymous, _) => assert_eq!(first, "Bearer realm=\"grantd\"", "{cell}"),
         (401, _, Client) => assert_eq!(challenges, ["Basic realm=\"grantd\""], "{cell}"),
         (401, ..) => assert!(first.starts_with("Bearer realm=\"grantd\", error=\"invalid_token\""), "{cell}: {first}"),
-        // It has the scope: that it is no user is no matter of scopes.
+        // The token has the scope, but it is not a user's.
         (403, Caller::MachineWith(_), Account) => {}
         (403, _, Scope(scope)) => {
             assert!(first.contains(&format!("error=\"insufficient_scope\", scope=\"{scope}\"")), "{cell}: {first}");
@@ -340,14 +341,14 @@ fn refusal_is_well_formed(answer: &Answer, caller: Caller, needs: Needs, cell: &
     }
 }
 
-async fn each_cell_is_as_it_must_be(database: Database) {
+async fn each_caller_gets_the_expected_status(database: Database) {
     let cells = Cells::start(database).await;
     let document = cells.server.get("/openapi.json").send().await.json_with(200);
     let described = document["paths"].as_object().unwrap().iter().flat_map(|(path, methods)| {
         methods.as_object().unwrap().keys().map(move |method| (method.to_uppercase(), path.clone()))
     });
     let rows = ROWS.iter().map(|(method, path, ..)| ((*method).to_owned(), (*path).to_owned()));
-    assert_eq!(described.collect::<BTreeSet<_>>(), rows.collect(), "each route has its row here");
+    assert_eq!(described.collect::<BTreeSet<_>>(), rows.collect(), "each route has a row");
 
     let mut shared = BTreeMap::<Caller, Option<(String, String)>>::new();
     let mut wrong = Vec::new();
@@ -375,15 +376,15 @@ async fn each_cell_is_as_it_must_be(database: Database) {
             if answer.status == must_be {
                 refusal_is_well_formed(&answer, caller, *needs, &cell);
             } else {
-                wrong.push(format!("{cell}: {} and not {must_be}: {}", answer.status, answer.text()));
+                wrong.push(format!("{cell}: {} instead of {must_be}: {}", answer.status, answer.text()));
             }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What is in a body is nobody's business who may not send it.
-async fn who_may_not_is_told_before_the_body_is_read(database: Database) {
+/// An unauthorized caller gets the same refusal for any body.
+async fn authorization_is_checked_before_the_body_is_read(database: Database) {
     let cells = Cells::start(database).await;
     let million = "x".repeat(1_000_000);
     let bodies = [("application/json", "{broken"), ("text/plain", "{}"), ("application/json", &million)];
@@ -392,19 +393,19 @@ async fn who_may_not_is_told_before_the_body_is_read(database: Database) {
     let before = cells.server.database().row_counts().await;
     for (method, path, needs, ..) in ROWS.iter().filter(|(_, _, needs, ..)| !matches!(needs, Nothing | Client | Token))
     {
-        // Nobody who is refused hears whether there is such a thing.
+        // A refusal does not reveal whether the object exists.
         let path = path.replace("{id}", "none").replace("{key_id}", "none").replace("{name}", "none").replace("{kid}", "none");
         if *path == *"/introspect" {
-            // A client may be named in its form, which is read first.
+            // The form may have client credentials, so it is read first.
             continue;
         }
         let lacks = if *needs == Scope("audit:read") { &reader } else { &auditor };
         for (content_type, body) in bodies {
             let ask = || cells.server.request(method, &path).body(content_type, body);
             let cell = format!("{method} {path} ({needs:?}) with {} bytes of {content_type}", body.len());
-            let (nobody, without) = (ask().send().await, ask().bearer(lacks).send().await);
-            assert_eq!((nobody.status, without.status), (401, 403), "{cell}: {}", nobody.text());
-            nobody.problem(401, "unauthorized");
+            let (anonymous, without) = (ask().send().await, ask().bearer(lacks).send().await);
+            assert_eq!((anonymous.status, without.status), (401, 403), "{cell}: {}", anonymous.text());
+            anonymous.problem(401, "unauthorized");
             without.problem(403, "insufficient-scope");
         }
     }

@@ -1,4 +1,4 @@
-//! `GET /openapi.json`, and the copy of it that the repository keeps.
+//! `GET /openapi.json`, and its copy in the repository.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::harness::{Database, TestServer};
 
 #[actix_web::test]
-async fn the_copy_in_the_repository_is_what_the_server_says() {
+async fn the_copy_in_the_repository_is_up_to_date() {
     let server = TestServer::start(Database::sqlite()).await;
     let served: Value = server.get("/openapi.json").send().await.json_with(200);
     let text = serde_json::to_string_pretty(&served).unwrap() + "\n";
@@ -16,20 +16,17 @@ async fn the_copy_in_the_repository_is_what_the_server_says() {
         std::fs::write(&path, &text).unwrap();
     }
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        kept == text,
-        "openapi.json is not what the handlers say: `UPDATE=1 cargo test --test api openapi` renews it"
-    );
+    assert!(kept == text, "openapi.json is out of date: `UPDATE=1 cargo test --test api openapi` renews it");
 }
 
 #[actix_web::test]
-async fn it_describes_what_there_is() {
+async fn every_route_is_described() {
     let server = TestServer::with(Database::sqlite(), &["--registration"]).await;
     let document = server.get("/openapi.json").send().await.json_with(200);
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1."));
     assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
     let schemes = &document["components"]["securitySchemes"];
-    // What the Authorize button of Swagger UI logs in with.
+    // For the Authorize button of Swagger UI.
     assert_eq!(schemes["oauth2"]["flows"]["password"]["tokenUrl"], "/token");
     assert!(schemes["oauth2"]["flows"]["password"]["scopes"]["account"].is_string());
     assert_eq!((&schemes["bearer"]["type"], &schemes["bearer"]["scheme"]), (&json!("http"), &json!("bearer")));
@@ -39,7 +36,7 @@ async fn it_describes_what_there_is() {
     for (path, methods) in paths {
         for (method, operation) in methods.as_object().unwrap() {
             let answer = server.request(&method.to_uppercase(), path).send().await;
-            assert!(![404, 405].contains(&answer.status), "{method} {path} is described and not there");
+            assert!(![404, 405].contains(&answer.status), "{method} {path} is described but does not exist");
             let described = operation["responses"].as_object().unwrap();
             assert!(described.contains_key(&answer.status.to_string()), "{method} {path} answers {}", answer.status);
             assert!(operation["summary"].as_str().is_some_and(|summary| !summary.is_empty()), "{method} {path}");
@@ -91,16 +88,16 @@ async fn it_describes_what_there_is() {
             "/verify",
         ]
     );
-    // Every schema and response that is named is there.
+    // Every reference resolves.
     let text = document.to_string();
     for name in text.split("\"#").skip(1).map(|rest| rest.split('"').next().unwrap()) {
         assert!(document.pointer(name).is_some_and(Value::is_object), "{name}");
     }
 }
 
-/// What a route for operators or accounts refuses is described, although its handler does not name it.
+/// Error responses that many routes share are described, although the handlers do not list them.
 #[actix_web::test]
-async fn refusals_are_described() {
+async fn shared_error_responses_are_described() {
     let document = serde_json::to_value(grantd::openapi()).unwrap();
     for (method, path, refusals) in [
         ("get", "/users/me", &["400", "401", "403", "503"][..]),
@@ -125,7 +122,7 @@ async fn refusals_are_described() {
 
 /// Swagger UI shows tags, operations and security schemes in the order of the text.
 #[actix_web::test]
-async fn tags_operations_and_logins_are_in_the_order_of_use() {
+async fn tags_operations_and_security_schemes_are_in_order() {
     let server = TestServer::start(Database::sqlite()).await;
     let answer = server.get("/openapi.json").send().await;
     let document = answer.json_with(200);
@@ -149,9 +146,9 @@ async fn tags_operations_and_logins_are_in_the_order_of_use() {
     assert!(login.contains("Leave `client_id` and `client_secret` empty"), "{login}");
 }
 
-/// What Swagger UI fills in can be executed on a new database. Deletions are left out, and requests that need a user's input.
+/// The examples that Swagger UI fills in work on a new database, except deletions and requests that need a user's input.
 #[actix_web::test]
-async fn examples_work_on_a_first_start() {
+async fn examples_work_on_a_new_database() {
     let server = TestServer::start(Database::sqlite()).await;
     let token = server.admin().await;
     let document = server.get("/openapi.json").send().await.json_with(200);
@@ -162,7 +159,7 @@ async fn examples_work_on_a_first_start() {
             let mut url = path.clone();
             for parameter in operation["parameters"].as_array().into_iter().flatten() {
                 let example = &parameter["example"];
-                // An optional filter that is filled in would hide what there is.
+                // An optional filter with an example would hide objects.
                 assert!(parameter["in"] != "query" || example.is_null(), "{method} {path}: {parameter}");
                 if let Some(example) = example.as_str() {
                     url = url.replace(&format!("{{{}}}", parameter["name"].as_str().unwrap()), example);

@@ -8,7 +8,7 @@ on_both_engines!(
     a_request_may_name_ten_different_resources,
 );
 
-/// What is malformed as a value, in a form and in a query.
+/// Malformed values, in a form and in a query.
 const MALFORMED: [&str; 6] = ["%", "%4", "%zz", "%ff", "%c3", "a%+b"];
 /// The audiences of a client: more than a request may name.
 const AUDIENCES: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];

@@ -1,4 +1,4 @@
-//! Statements of the hot paths use an index, whatever the planner knows of their parameters.
+//! Statements of the hot paths use an index, in generic and in custom plans.
 
 use std::fmt::Write as _;
 
@@ -7,14 +7,14 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 
 use crate::harness::{Database, TestServer};
 
-/// Tables that grow with the number of users. The others are small and may be read whole.
+/// Tables that grow with the number of users. The others are small and may be scanned.
 const LARGE: [&str; 8] =
     ["api_keys", "users", "user_roles", "sessions", "audit_events", "audit_seals", "revocations", "client_assertions"];
-/// Pages that a statement may touch. None below needs more than ten pages for each of 16 rows; `sessions` has 1600.
+/// The maximum number of pages that a statement may read. None below needs more than ten pages for each of 16 rows; `sessions` has 1600.
 const PAGES: u64 = 200;
 
 /// Fills the tables, with enough rows that an index pays.
-const FILL: [&str; 11] = [
+const FILL: [&str; 12] = [
     "INSERT INTO roles SELECT 'role-' || i, '', 'account', FALSE, FALSE, timestamptz '2026-01-01' FROM generate_series(1, 20) i",
     "INSERT INTO users SELECT lpad(to_hex(i), 32, '0')::uuid, 'user-' || i, 'user-' || i || '@example.com', NULL, \
      repeat('h', 100), i % 100 = 0, timestamptz '2026-01-01', timestamptz '2026-01-01', NULL FROM generate_series(1, 20000) i",
@@ -44,7 +44,7 @@ const FILL: [&str; 11] = [
      timestamptz '2026-01-01' + i * interval '1 second' FROM generate_series(1, 10000) i",
 ];
 
-/// The parameters of a statement: types and values.
+/// Returns types and values of the parameters of a statement.
 fn parameters(name: &str) -> Vec<(&'static str, String)> {
     let text = |text: &str| ("text", format!("'{text}'"));
     let uuid = |number: u32| ("uuid", format!("'{number:032x}'"));
@@ -124,7 +124,7 @@ fn parameters(name: &str) -> Vec<(&'static str, String)> {
         "audit::sql::NEWEST_SEAL" | "audit::sql::NEWEST_SEALED" | "audit::sql::OLDEST_SEAL" => vec![],
         "audit::sql::SEALS" => vec![int(777), int(10)],
         "audit::sql::SEAL" => vec![int(9999), int(5), hash.clone(), hash.clone(), hash, time("10 12:00:00")],
-        _ => panic!("{name} has no parameters here"),
+        _ => panic!("add the parameters of {name}"),
     }
 }
 
@@ -153,7 +153,7 @@ async fn postgres() {
             .execute(&mut conn)
             .await
             .unwrap_or_else(|error| panic!("{name}: {error}"));
-        // Generic plans are what connections use that live for long.
+        // Long-lived connections use generic plans.
         for mode in ["force_generic_plan", "force_custom_plan"] {
             let mut transaction = conn.begin().await.unwrap();
             let set = format!("SET LOCAL plan_cache_mode = {mode}");
@@ -191,13 +191,13 @@ async fn sqlite() {
     for (name, sql) in hot_statements() {
         let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
         let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(explain).fetch_all(&mut conn).await.unwrap();
-        // Roles, and what a part of the statement found.
+        // The small table of roles, and intermediate results.
         let whole = plan.iter().any(|(.., step)| {
             step.strip_prefix("SCAN ").is_some_and(|rest| {
                 !["r", "v", "of_role", "oldest", "CONSTANT ROW", "8 CONSTANT ROWS", "8-ROW VALUES CLAUSE"]
                     .contains(&rest)
             })
         });
-        assert!(!whole, "{name} reads a table whole: {plan:#?}");
+        assert!(!whole, "{name} scans a table: {plan:#?}");
     }
 }

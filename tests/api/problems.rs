@@ -1,4 +1,4 @@
-//! `GET /problems/{type}`: what the errors of this server mean.
+//! `GET /problems/{type}`: the pages of the error types.
 
 use crate::harness::{ADMIN_PASSWORD, Database, TestServer};
 
@@ -19,7 +19,7 @@ async fn every_type_has_a_page() {
         for part in [&format!("<code>{path}</code>"), "<h2>What it means</h2>", "<h2>What to do</h2>", "<p>"] {
             assert!(html.contains(part), "{path} lacks {part}");
         }
-        // The policy of all answers would stop them.
+        // The content security policy would block them.
         assert!(!html.contains("<script") && !html.contains("style"), "{path}");
         assert!(list.text().contains(&format!("<a href=\"{}\">", &path[1..])), "{path} is not in the list");
         let known = server.get(path).header("If-None-Match", page.header("etag")).send().await;
@@ -27,9 +27,8 @@ async fn every_type_has_a_page() {
     }
 }
 
-/// Whoever follows the `type` of an answer comes to its page.
 #[actix_web::test]
-async fn an_answer_leads_to_its_page() {
+async fn the_type_of_an_error_is_the_path_of_its_page() {
     let server = TestServer::start(Database::sqlite()).await;
     let problem = server.get("/users/me").send().await.problem(401, "unauthorized");
     let page = server.get(problem["type"].as_str().unwrap()).send().await;
@@ -37,7 +36,7 @@ async fn an_answer_leads_to_its_page() {
 }
 
 #[actix_web::test]
-async fn other_pages_are_not_there() {
+async fn unknown_types_are_not_found() {
     let server = TestServer::start(Database::sqlite()).await;
     for path in ["/problems/other", "/problems/%3Cscript%3E", "/problems/", "/problems/not-found/more"] {
         let answer = server.get(path).send().await;
@@ -58,7 +57,7 @@ async fn a_malformed_body_names_the_member() {
     assert!(detail(r#"{"username": "maria", "is_admin": true}"#).await.contains("unknown member is_admin"));
     assert!(detail(r#"{"username": "a", "username": "b"}"#).await.contains("the member username is repeated"));
     assert!(detail("{\n  \"username\": maria}").await.contains("line 2, column 15"));
-    // A name that does not look like one is not repeated: it may be a secret.
+    // A text that does not look like a name is not repeated, since it may be a secret.
     let long = "hunter2".repeat(10);
     for name in ["hunter2 ", "hunter2`, expected `x", "hunter2.x", "<hunter2>", "hunter2ü", long.as_str()] {
         let detail = detail(&serde_json::json!({ name: 1 }).to_string()).await;
@@ -85,7 +84,7 @@ async fn a_missing_token_names_the_scheme_that_was_sent() {
     let none = server.get("/users/me").send().await.problem(401, "unauthorized");
     assert!(none["detail"].as_str().unwrap().contains("Authorization: Bearer"), "{none}");
 
-    // A client that authenticates by another scheme than Basic learns it too.
+    // The same at `/token`, for a scheme other than Basic.
     let form = crate::harness::Form::admin();
     let token = server.request("POST", "/token").header("Authorization", "Digest c2VjcmV0").form(&form).send().await;
     let body = token.oauth_error(401, "invalid_client");

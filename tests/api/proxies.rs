@@ -1,13 +1,10 @@
-//! The address of a caller behind trusted proxies, as the audit log has it, whatever the caller sends.
+//! The address of a caller behind trusted proxies, in the audit log, with forged and malformed headers.
 
 use chrono::Duration;
 
 use crate::harness::{Database, Form, TestServer, on_both_engines};
 
-on_both_engines!(
-    x_forwarded_for_is_believed_whatever_the_client_sends,
-    forwarded_is_believed_whatever_the_client_sends,
-);
+on_both_engines!(x_forwarded_for_cannot_be_forged, forwarded_cannot_be_forged,);
 
 /// Header fields in their order.
 type Fields<'a> = &'a [(&'a str, &'a [u8])];
@@ -30,25 +27,25 @@ async fn each(database: Database, flags: &[&str], cases: &[(Fields<'_>, &str)]) 
     }
 }
 
-async fn x_forwarded_for_is_believed_whatever_the_client_sends(database: Database) {
+async fn x_forwarded_for_cannot_be_forged(database: Database) {
     let cases: [(Fields<'_>, &str); 8] = [
-        // As proxies send it: one, two of them, and on a line of its own.
+        // From one proxy, from two, and on a line of its own.
         (&[("X-Forwarded-For", b"203.0.113.7")], "203.0.113.7"),
         (&[("X-Forwarded-For", b"2001:db8::7, 10.0.0.1")], "2001:db8::7"),
         (&[("X-Forwarded-For", b"6.6.6.6"), ("X-Forwarded-For", b"203.0.113.7")], "203.0.113.7"),
-        // `Forwarded` is the client's own: the proxy hands it on as it came.
+        // `Forwarded` comes from the client: the proxy passes it on unchanged.
         (&[("Forwarded", b"for=6.6.6.6"), ("X-Forwarded-For", b"203.0.113.7")], "203.0.113.7"),
         // A byte that is not ASCII, on the proxy's line and on another.
         (&[("X-Forwarded-For", b"\xff, 203.0.113.7")], "203.0.113.7"),
         (&[("X-Forwarded-For", b"\xff"), ("X-Forwarded-For", "é, 203.0.113.7, 10.0.0.1".as_bytes())], "203.0.113.7"),
-        // It spoils its own hop, and what stands left of that was written by somebody unknown.
+        // It invalidates its own hop, and everything to the left of it is not trusted.
         (&[("X-Forwarded-For", b"203.0.113.7, \xff, 10.0.0.1")], "10.0.0.1"),
         (&[("X-Forwarded-For", b"\xff")], "127.0.0.1"),
     ];
     each(database, &[], &cases).await;
 }
 
-async fn forwarded_is_believed_whatever_the_client_sends(database: Database) {
+async fn forwarded_cannot_be_forged(database: Database) {
     let cases: [(Fields<'_>, &str); 8] = [
         (&[("Forwarded", b"for=203.0.113.7;proto=https")], "203.0.113.7"),
         (&[("Forwarded", b"for=\"[2001:db8::7]:4711\";host=\"a,b;c=\\\"\", For=10.0.0.1")], "2001:db8::7"),
@@ -56,7 +53,7 @@ async fn forwarded_is_believed_whatever_the_client_sends(database: Database) {
         (&[("X-Forwarded-For", b"6.6.6.6"), ("Forwarded", b"for=203.0.113.7")], "203.0.113.7"),
         (&[("X-Forwarded-For", b"6.6.6.6")], "127.0.0.1"),
         (&[("Forwarded", b"for=\xff, for=203.0.113.7")], "203.0.113.7"),
-        // A quotation mark that is left open swallows nothing of what the proxy appends.
+        // An unterminated quote does not hide what the proxy appends.
         (&[("Forwarded", b"for=\"6.6.6.6, for=203.0.113.7")], "203.0.113.7"),
         (&[("Forwarded", b"for=6.6.6.6;host=\"\\, for=203.0.113.7;host=\"shop.example.com\"")], "203.0.113.7"),
     ];

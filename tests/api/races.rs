@@ -1,18 +1,17 @@
-//! Administration by two people at once, each at a server of their own: whoever comes second hears so, and what is left is
-//! as one of them after the other would have left it.
+//! Concurrent administration on two servers: of conflicting requests one fails, and the result is that of some sequence.
 
 use serde_json::{Value, json};
 
 use crate::harness::{Admin, Answer, Database, PASSWORD, TestServer, on_both_engines};
 
 on_both_engines!(
-    administrators_demote_each_other,
-    administrators_delete_each_other,
-    the_same_name_is_taken_once,
-    a_role_is_deleted_once,
-    a_role_is_deleted_while_it_is_given,
-    a_scope_is_deleted_while_it_is_given,
-    one_is_changed_while_it_is_deleted,
+    administrators_who_demote_each_other_leave_one,
+    administrators_who_delete_each_other_leave_one,
+    concurrent_creations_of_a_name_succeed_once,
+    concurrent_deletions_succeed_once,
+    a_role_is_deleted_while_it_is_granted,
+    a_scope_is_deleted_while_it_is_granted,
+    objects_are_changed_while_they_are_deleted,
 );
 
 const ROUNDS: usize = 12;
@@ -32,7 +31,7 @@ impl Two {
         Self { admin: Admin { server, token }, other }
     }
 
-    /// Both at once, each with a token; gives the statuses, of which none is a failure of the server's.
+    /// Sends a request to each server, at once. Returns the statuses, none of which may be 5xx.
     async fn both(&self, one: (&str, &str, &str, &Value), another: (&str, &str, &str, &Value)) -> (u16, u16) {
         let send = async |server: &TestServer, (token, method, path, body): (&str, &str, &str, &Value)| -> Answer {
             server.request(method, path).bearer(token).json(body).send().await
@@ -44,23 +43,23 @@ impl Two {
         (first.status, second.status)
     }
 
-    /// The same by the administrator.
+    /// The same with the token of the administrator.
     async fn both_by_admin(&self, one: (&str, &str, &Value), another: (&str, &str, &Value)) -> (u16, u16) {
         let token = &*self.admin.token;
         self.both((token, one.0, one.1, one.2), (token, another.0, another.1, another.2)).await
     }
 
-    /// Two administrators and no others: their paths and tokens.
+    /// Creates two administrators, and removes all others. Returns their paths and tokens.
     async fn two_administrators(&self, round: usize) -> [(String, String); 2] {
         let database = self.admin.server.database();
         database.execute("DELETE FROM user_roles WHERE role = 'admin'").await.unwrap();
-        let mut made = Vec::new();
+        let mut created = Vec::new();
         for name in ["one", "another"] {
             let name = format!("{name}-{round}");
             let user = self.admin.server.create_user(&name, &["admin"]).await;
-            made.push((format!("/admin/users/{}", user.id), self.admin.server.login(&name, PASSWORD).await));
+            created.push((format!("/admin/users/{}", user.id), self.admin.server.login(&name, PASSWORD).await));
         }
-        made.try_into().unwrap()
+        created.try_into().unwrap()
     }
 
     async fn administrators(&self) -> i64 {
@@ -68,27 +67,27 @@ impl Two {
     }
 }
 
-/// Exactly one of two was the first.
+/// Checks that exactly one request has the status `first`, and the other one of `second`.
 #[track_caller]
 fn one_was_first(statuses: (u16, u16), first: u16, second: &[u16]) {
     let in_order = |one, other| one == first && second.contains(&other);
     assert!(in_order(statuses.0, statuses.1) || in_order(statuses.1, statuses.0), "{statuses:?}");
 }
 
-async fn administrators_demote_each_other(database: Database) {
+async fn administrators_who_demote_each_other_leave_one(database: Database) {
     let two = Two::start(database).await;
     let nothing = json!({"roles": []});
     for round in 0..ROUNDS {
         let [(one, of_one), (another, of_another)] = two.two_administrators(round).await;
         let (one, another) = (format!("{one}/roles"), format!("{another}/roles"));
         let statuses = two.both((&of_one, "PUT", &another, &nothing), (&of_another, "PUT", &one, &nothing)).await;
-        // Whoever comes second is no administrator any more, or would be the last one.
+        // The second caller is no longer an administrator, or would remove the last one.
         one_was_first(statuses, 200, &[403, 409]);
         assert_eq!(two.administrators().await, 1);
     }
 }
 
-async fn administrators_delete_each_other(database: Database) {
+async fn administrators_who_delete_each_other_leave_one(database: Database) {
     let two = Two::start(database).await;
     for round in 0..ROUNDS {
         let [(one, of_one), (another, of_another)] = two.two_administrators(round).await;
@@ -108,7 +107,7 @@ async fn administrators_delete_each_other(database: Database) {
     }
 }
 
-async fn the_same_name_is_taken_once(database: Database) {
+async fn concurrent_creations_of_a_name_succeed_once(database: Database) {
     let two = Two::start(database).await;
     for round in 0..ROUNDS {
         let user = |name: &str, email: &str| json!({"username": name, "email": email, "password": PASSWORD});
@@ -136,12 +135,12 @@ async fn the_same_name_is_taken_once(database: Database) {
         one_was_first(two.both_by_admin(("PUT", scope.0, &scope.1), ("PUT", scope.0, &scope.1)).await, 201, &[200]);
         two.admin.server.database().execute("UPDATE users SET email = NULL").await.unwrap();
     }
-    // A scope goes once to all that have every one.
+    // Each scope was added once to the role with every scope.
     let all = two.admin.get("/admin/roles/admin").await.json_with(200);
     assert_eq!(all["scopes"].as_array().unwrap().len(), 11 + ROUNDS);
 }
 
-async fn a_role_is_deleted_once(database: Database) {
+async fn concurrent_deletions_succeed_once(database: Database) {
     let two = Two::start(database).await;
     let nothing = json!({});
     for _ in 0..ROUNDS {
@@ -155,18 +154,18 @@ async fn a_role_is_deleted_once(database: Database) {
     }
 }
 
-async fn a_role_is_deleted_while_it_is_given(database: Database) {
+async fn a_role_is_deleted_while_it_is_granted(database: Database) {
     let two = Two::start(database).await;
     let maria = two.admin.user("maria", &[]).await;
     let (roles, nothing) = (json!({"roles": ["passing"]}), json!({}));
     for round in 0..ROUNDS {
         two.admin.role("passing", &["users:read"]).await;
-        let give = if round % 2 == 0 { maria.clone() + "/roles" } else { "/admin/users".to_owned() };
+        let grant = if round % 2 == 0 { maria.clone() + "/roles" } else { "/admin/users".to_owned() };
         let new = json!({"username": format!("new-{round}"), "password": PASSWORD, "roles": ["passing", "admin"]});
         let (method, body) = if round % 2 == 0 { ("PUT", &roles) } else { ("POST", &new) };
-        let (given, deleted) =
-            two.both_by_admin((method, &give, body), ("DELETE", "/admin/roles/passing", &nothing)).await;
-        assert!([200, 201, 422].contains(&given) && deleted == 204, "{given} {deleted}");
+        let (granted, deleted) =
+            two.both_by_admin((method, &grant, body), ("DELETE", "/admin/roles/passing", &nothing)).await;
+        assert!([200, 201, 422].contains(&granted) && deleted == 204, "{granted} {deleted}");
         let user = two.admin.get(&maria).await.json_with(200);
         assert_eq!((&user["roles"], &user["scopes"]), (&json!(["member"]), &json!(["account"])));
         let left = "SELECT count(*) FROM user_roles WHERE role = 'passing'";
@@ -174,7 +173,7 @@ async fn a_role_is_deleted_while_it_is_given(database: Database) {
     }
 }
 
-async fn a_scope_is_deleted_while_it_is_given(database: Database) {
+async fn a_scope_is_deleted_while_it_is_granted(database: Database) {
     let two = Two::start(database).await;
     let nothing = json!({});
     for round in 0..ROUNDS * 2 {
@@ -190,9 +189,9 @@ async fn a_scope_is_deleted_while_it_is_given(database: Database) {
             ("PUT", format!("/admin/roles/{id}"), json!({"scopes": scopes}))
         };
         let delete = (&*token, "DELETE", "/admin/scopes/passing", &nothing);
-        let (given, deleted) = two.both((&token, method, &path, &body), delete).await;
-        assert!([201, 422].contains(&given) && deleted == 204, "{given} {deleted}");
-        // Nobody keeps a name that somebody may give another meaning later.
+        let (granted, deleted) = two.both((&token, method, &path, &body), delete).await;
+        assert!([201, 422].contains(&granted) && deleted == 204, "{granted} {deleted}");
+        // No client or role keeps the name: a later scope with this name may mean something else.
         for table in ["clients", "roles"] {
             let left = format!("SELECT count(*) FROM {table} WHERE scopes LIKE '%passing%'");
             assert_eq!(two.admin.server.database().number(&left).await, 0, "{table}");
@@ -200,13 +199,13 @@ async fn a_scope_is_deleted_while_it_is_given(database: Database) {
     }
 }
 
-async fn one_is_changed_while_it_is_deleted(database: Database) {
+async fn objects_are_changed_while_they_are_deleted(database: Database) {
     let two = Two::start(database).await;
     let nothing = json!({});
     for round in 0..ROUNDS {
         let user = two.admin.user(&format!("u-{round}"), &[]).await;
         let body = json!({"client_id": format!("c-{round}"), "name": "C", "type": "confidential", "grant_types": ["password"], "scopes": []});
-        let client = two.admin.make_in("/admin/clients", &body).await;
+        let client = two.admin.create_in("/admin/clients", &body).await;
         for (method, path, body, deleted) in [
             ("PATCH", &*user, json!({"disabled": true}), &user),
             ("POST", &*format!("{client}/secret"), nothing.clone(), &client),
@@ -214,7 +213,7 @@ async fn one_is_changed_while_it_is_deleted(database: Database) {
             let (changed, deleted) = two.both_by_admin((method, path, &body), ("DELETE", deleted, &nothing)).await;
             assert!([200, 404].contains(&changed) && deleted == 204, "{method} {path}: {changed} {deleted}");
         }
-        // Two changes at once leave both.
+        // Concurrent changes of different members are both kept.
         let user = two.admin.user(&format!("v-{round}"), &[]).await;
         let (one, other) = (json!({"display_name": "V"}), json!({"email": format!("v-{round}@example.com")}));
         assert_eq!(two.both_by_admin(("PATCH", &user, &one), ("PATCH", &user, &other)).await, (200, 200));

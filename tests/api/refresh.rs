@@ -1,4 +1,4 @@
-//! `POST /token` with the grant `refresh_token`: the life of a session, the lost answer, the stolen token.
+//! `POST /token` with the grant `refresh_token`: rotation, retries after a lost response, and reuse detection.
 
 use chrono::Duration;
 use serde_json::{Value, json};
@@ -9,19 +9,19 @@ use crate::{
 };
 
 on_both_engines!(
-    each_use_gives_the_next_token,
-    a_lost_answer_is_given_again_for_a_while,
-    a_confidential_client_may_come_again_until_the_next_is_used,
-    a_stolen_token_ends_the_session,
-    the_scope_may_be_narrowed_and_is_that_of_now,
-    the_audience_may_be_narrowed,
+    each_use_rotates_the_token,
+    a_refresh_can_be_retried_within_the_leeway,
+    a_confidential_client_can_retry_until_the_next_token_is_used,
+    reuse_ends_the_session,
+    the_scope_can_be_narrowed_and_is_recomputed,
+    the_audience_can_be_narrowed,
     a_token_belongs_to_its_client,
-    what_ends_a_session_is_no_theft,
+    tokens_of_ended_sessions_are_not_reported_as_reused,
     sessions_expire,
-    what_is_no_refresh_token_is_refused,
-    many_at_once_leave_one_lineage,
-    what_another_server_changes_counts_at_once,
-    what_was_taken_is_in_no_answer_however_many_ask,
+    invalid_refresh_tokens_are_refused,
+    concurrent_refreshes_rotate_once,
+    changes_on_another_server_take_effect_immediately,
+    removed_scopes_are_in_no_concurrent_response,
 );
 
 fn refresh(token: &str) -> Form {
@@ -40,26 +40,26 @@ async fn logged_in(database: Database) -> (TestServer, String) {
     (server, refresh_token(&body))
 }
 
-async fn good(server: &TestServer, token: &str) -> Value {
+async fn refreshed(server: &TestServer, token: &str) -> Value {
     server.token(&refresh(token)).send().await.json_with(200)
 }
 
-async fn bad(server: &TestServer, token: &str) {
+async fn is_refused(server: &TestServer, token: &str) {
     let answer: Answer = server.token(&refresh(token)).send().await;
     answer.oauth_error(400, "invalid_grant");
 }
 
-async fn thefts(server: &TestServer) -> i64 {
+async fn reuses(server: &TestServer) -> i64 {
     server.database().number("SELECT count(*) FROM audit_events WHERE kind = 'refresh_token.reused'").await
 }
 
-async fn each_use_gives_the_next_token(database: Database) {
+async fn each_use_rotates_the_token(database: Database) {
     let (server, first) = logged_in(database).await;
     let rows = server.database().row_counts().await;
     let mut token = first.clone();
     for use_number in 1..=5 {
         server.advance(Duration::minutes(10));
-        let body = good(&server, &token).await;
+        let body = refreshed(&server, &token).await;
         let next = refresh_token(&body);
         assert_ne!(next, token);
         let of_token = claims(body["access_token"].as_str().unwrap());
@@ -74,22 +74,22 @@ async fn each_use_gives_the_next_token(database: Database) {
     assert!(metadata["grant_types_supported"].as_array().unwrap().contains(&json!("refresh_token")));
 }
 
-async fn a_lost_answer_is_given_again_for_a_while(database: Database) {
+async fn a_refresh_can_be_retried_within_the_leeway(database: Database) {
     let (server, first) = logged_in(database).await;
-    let second = refresh_token(&good(&server, &first).await);
+    let second = refresh_token(&refreshed(&server, &first).await);
     for _ in 0..3 {
         server.advance(Duration::seconds(9));
-        assert_eq!(refresh_token(&good(&server, &first).await), second, "the same to the byte");
+        assert_eq!(refresh_token(&refreshed(&server, &first).await), second, "the same token");
     }
     // The leeway counts from the rotation; a retry does not renew it.
     server.advance(Duration::seconds(3));
-    bad(&server, &first).await;
-    assert_eq!(thefts(&server).await, 1);
-    bad(&server, &second).await;
-    assert_eq!(thefts(&server).await, 1, "a session ends once");
+    is_refused(&server, &first).await;
+    assert_eq!(reuses(&server).await, 1);
+    is_refused(&server, &second).await;
+    assert_eq!(reuses(&server).await, 1, "a session ends once");
 }
 
-async fn a_confidential_client_may_come_again_until_the_next_is_used(database: Database) {
+async fn a_confidential_client_can_retry_until_the_next_token_is_used(database: Database) {
     let server = TestServer::start(database).await;
     let secret = server.create_client(NewClient::default()).await;
     let ask = async |form: Form| server.token(&form).basic("back-office", &secret).send().await;
@@ -101,24 +101,24 @@ async fn a_confidential_client_may_come_again_until_the_next_is_used(database: D
     assert_eq!(refresh_token(&ask(refresh(&second)).await.json_with(200)), third);
     ask(refresh(&first)).await.oauth_error(400, "invalid_grant");
     ask(refresh(&third)).await.oauth_error(400, "invalid_grant");
-    assert_eq!(thefts(&server).await, 1);
+    assert_eq!(reuses(&server).await, 1);
 }
 
-async fn a_stolen_token_ends_the_session(database: Database) {
+async fn reuse_ends_the_session(database: Database) {
     let (server, first) = logged_in(database).await;
     let other = refresh_token(&server.token(&Form::password("maria", PASSWORD)).send().await.json_with(200));
-    let second = refresh_token(&good(&server, &first).await);
-    let third = refresh_token(&good(&server, &second).await);
-    bad(&server, &first).await;
+    let second = refresh_token(&refreshed(&server, &first).await);
+    let third = refresh_token(&refreshed(&server, &second).await);
+    is_refused(&server, &first).await;
     for token in [&first, &second, &third] {
-        bad(&server, token).await;
+        is_refused(&server, token).await;
     }
-    assert_eq!(thefts(&server).await, 1);
-    // Another session of the same user goes on.
-    good(&server, &other).await;
+    assert_eq!(reuses(&server).await, 1);
+    // Another session of the same user is not affected.
+    refreshed(&server, &other).await;
 }
 
-async fn the_scope_may_be_narrowed_and_is_that_of_now(database: Database) {
+async fn the_scope_can_be_narrowed_and_is_recomputed(database: Database) {
     let server = TestServer::start(database).await;
     server.create_scopes(&["items:read", "items:write"]).await;
     server.put_role("shop", "items:read items:write").await;
@@ -130,21 +130,21 @@ async fn the_scope_may_be_narrowed_and_is_that_of_now(database: Database) {
     let body = server.token(&narrow).send().await.json_with(200);
     assert_eq!(body["scope"], "items:read");
     let second = refresh_token(&body);
-    let body = good(&server, &second).await;
+    let body = refreshed(&server, &second).await;
     assert_eq!(body["scope"], "account items:read", "the refresh token was not narrowed");
     let third = refresh_token(&body);
-    // More than was asked for at login, or nothing that is left: refused, and the token is not used up.
+    // A scope that was not requested at the login, or that the user has lost: refused, and the token is not rotated.
     let more = refresh(&third).and("scope", "items:read items:write");
     server.token(&more).send().await.oauth_error(400, "invalid_scope");
     server.set_roles(&user, &[]).await;
     let gone = refresh(&third).and("scope", "items:read");
     server.token(&gone).send().await.oauth_error(400, "invalid_scope");
-    let body = good(&server, &third).await;
+    let body = refreshed(&server, &third).await;
     assert_eq!(body["scope"], "account");
     assert_eq!(claims(body["access_token"].as_str().unwrap())["roles"], json!(["member"]));
 }
 
-async fn the_audience_may_be_narrowed(database: Database) {
+async fn the_audience_can_be_narrowed(database: Database) {
     let server = TestServer::start(database).await;
     let audiences = &["https://a.example", "https://b.example", "https://c.example"];
     server.create_client(NewClient { id: "app", confidential: false, audiences, ..NewClient::default() }).await;
@@ -172,54 +172,54 @@ async fn a_token_belongs_to_its_client(database: Database) {
     other.oauth_error(400, "invalid_grant");
     let form = refresh(&first).and("client_id", "no-refresh");
     server.token(&form).send().await.oauth_error(400, "unauthorized_client");
-    good(&server, &first).await;
-    assert_eq!(thefts(&server).await, 0);
+    refreshed(&server, &first).await;
+    assert_eq!(reuses(&server).await, 0);
     server.set_client_disabled("default", true).await;
     server.token(&refresh(&first)).send().await.oauth_error(401, "invalid_client");
 }
 
-async fn what_ends_a_session_is_no_theft(database: Database) {
+async fn tokens_of_ended_sessions_are_not_reported_as_reused(database: Database) {
     let (server, first) = logged_in(database).await;
     let user = server
         .within(async |app, _| grantd::users::find(&mut app.store.read().await.unwrap(), "maria").await.unwrap())
         .await;
-    let second = refresh_token(&good(&server, &first).await);
+    let second = refresh_token(&refreshed(&server, &first).await);
     server.set_password(&user, "another password").await;
-    bad(&server, &first).await;
-    bad(&server, &second).await;
+    is_refused(&server, &first).await;
+    is_refused(&server, &second).await;
     let login = server.token(&Form::password("maria", "another password")).send().await.json_with(200);
     let third = refresh_token(&login);
     server.set_disabled(&user, true).await;
-    bad(&server, &third).await;
-    // Enabling brings no session back.
+    is_refused(&server, &third).await;
+    // Enabling does not restore sessions.
     server.set_disabled(&user, false).await;
-    bad(&server, &third).await;
-    assert_eq!(thefts(&server).await, 0);
+    is_refused(&server, &third).await;
+    assert_eq!(reuses(&server).await, 0);
 }
 
 async fn sessions_expire(database: Database) {
     let (server, first) = logged_in(database).await;
     server.advance(Duration::days(30) - Duration::seconds(1));
-    let mut token = refresh_token(&good(&server, &first).await);
+    let mut token = refresh_token(&refreshed(&server, &first).await);
     for _ in 0..2 {
         server.advance(Duration::days(29));
-        token = refresh_token(&good(&server, &token).await);
+        token = refresh_token(&refreshed(&server, &token).await);
     }
-    // 88 days: each use moved the idle end, but nothing moves the other one.
+    // After 88 days: each use has moved the idle expiry, but not the end of the maximum lifetime.
     server.advance(Duration::days(2) + Duration::seconds(1));
-    bad(&server, &token).await;
+    is_refused(&server, &token).await;
     let login = server.token(&Form::password("maria", PASSWORD)).send().await.json_with(200);
     server.advance(Duration::days(30));
-    bad(&server, &refresh_token(&login)).await;
-    assert_eq!(thefts(&server).await, 0);
+    is_refused(&server, &refresh_token(&login)).await;
+    assert_eq!(reuses(&server).await, 0);
 }
 
-async fn what_is_no_refresh_token_is_refused(database: Database) {
+async fn invalid_refresh_tokens_are_refused(database: Database) {
     let (server, first) = logged_in(database).await;
     let access = server.login("maria", PASSWORD).await;
     let typo = format!("{}{}", &first[..40], &first[41..]);
     for token in [&access, &typo, "grt_", "x", &first.to_uppercase(), &format!("{first} ")] {
-        bad(&server, token).await;
+        is_refused(&server, token).await;
     }
     for (form, error) in [
         (Form::of(&[("grant_type", "refresh_token")]), "invalid_request"),
@@ -228,15 +228,15 @@ async fn what_is_no_refresh_token_is_refused(database: Database) {
     ] {
         server.token(&form).send().await.oauth_error(400, error);
     }
-    // A database that was put back knows a smaller number: refused, but no theft.
-    let second = refresh_token(&good(&server, &first).await);
+    // After a restored backup, the counter is lower: refused, but not reported as reuse.
+    let second = refresh_token(&refreshed(&server, &first).await);
     server.database().execute("UPDATE sessions SET counter = 0").await.unwrap();
-    bad(&server, &second).await;
-    assert_eq!(thefts(&server).await, 0);
-    good(&server, &first).await;
+    is_refused(&server, &second).await;
+    assert_eq!(reuses(&server).await, 0);
+    refreshed(&server, &first).await;
 }
 
-async fn many_at_once_leave_one_lineage(database: Database) {
+async fn concurrent_refreshes_rotate_once(database: Database) {
     let issuer = ["--issuer", "https://id.example"];
     let server = TestServer::with(database, &issuer).await;
     let replica = TestServer::on(server.database().url(), &issuer, server.clock.clone()).await.unwrap();
@@ -254,10 +254,10 @@ async fn many_at_once_leave_one_lineage(database: Database) {
         assert_eq!(server.database().number("SELECT counter FROM sessions").await, round);
         token.clone_from(&answers[0]);
     }
-    assert_eq!(thefts(&server).await, 0);
+    assert_eq!(reuses(&server).await, 0);
 }
 
-/// What the rules of a session come to, without a server.
+/// A model of the rotation of one session.
 #[derive(Default)]
 struct Model {
     counter: usize,
@@ -266,7 +266,7 @@ struct Model {
 }
 
 impl Model {
-    /// The number of the token that is given, or none.
+    /// Returns the number of the token in the response. `None`: the request is refused.
     fn present(&mut self, number: usize, now: i64) -> Option<usize> {
         if self.ended {
             return None;
@@ -283,7 +283,7 @@ impl Model {
 }
 
 #[actix_web::test]
-async fn whatever_comes_in_whatever_order_a_session_keeps_its_rules() {
+async fn random_sequences_of_uses_match_the_model() {
     use proptest::strategy::{Strategy as _, ValueTree as _};
 
     let (server, _) = logged_in(Database::sqlite()).await;
@@ -300,10 +300,10 @@ async fn whatever_comes_in_whatever_order_a_session_keeps_its_rules() {
             let answer = server.token(&refresh(&tokens[number])).send().await;
             match model.present(number, now) {
                 Some(next) => {
-                    let given = refresh_token(&answer.json_with(200));
+                    let received = refresh_token(&answer.json_with(200));
                     match tokens.get(next) {
-                        Some(known) => assert_eq!(given, *known),
-                        None => tokens.push(given),
+                        Some(known) => assert_eq!(received, *known),
+                        None => tokens.push(received),
                     }
                 }
                 None => drop(answer.oauth_error(400, "invalid_grant")),
@@ -312,8 +312,8 @@ async fn whatever_comes_in_whatever_order_a_session_keeps_its_rules() {
     }
 }
 
-/// What a server remembers of a session, its user and its client is no older than the statement that rotates the token.
-async fn what_another_server_changes_counts_at_once(database: Database) {
+/// A refresh never uses data of the session, its user or its client that is older than the request.
+async fn changes_on_another_server_take_effect_immediately(database: Database) {
     let server = TestServer::start(database).await;
     let other = TestServer::on(server.database().url(), &[], server.clock.clone()).await.unwrap();
     server.create_scopes(&["items:read", "items:write"]).await;
@@ -348,8 +348,8 @@ async fn what_another_server_changes_counts_at_once(database: Database) {
     server.token(&of_app(refresh(&token))).send().await.oauth_error(401, "invalid_client");
 }
 
-/// Those who ask at once share statements, and never what they know.
-async fn what_was_taken_is_in_no_answer_however_many_ask(database: Database) {
+/// Concurrent requests share statements, but never results from before their start.
+async fn removed_scopes_are_in_no_concurrent_response(database: Database) {
     let server = TestServer::start(database).await;
     let other = TestServer::on(server.database().url(), &[], server.clock.clone()).await.unwrap();
     server.create_scopes(&["items:read"]).await;
@@ -358,10 +358,10 @@ async fn what_was_taken_is_in_no_answer_however_many_ask(database: Database) {
     for _ in 0..10 {
         other.set_roles(&maria, &["clerk"]).await;
         let body = server.token(&Form::password("maria", PASSWORD)).send().await.json_with(200);
-        let token = refresh_token(&good(&server, &refresh_token(&body)).await);
+        let token = refresh_token(&refreshed(&server, &refresh_token(&body)).await);
         other.set_roles(&maria, &[]).await;
         let (server, token) = (&server, token.as_str());
-        let asked = (0..30).map(async |_| good(server, token).await["scope"].clone());
+        let asked = (0..30).map(async |_| refreshed(server, token).await["scope"].clone());
         for scope in futures_util::future::join_all(asked).await {
             assert_eq!(scope, "account");
         }

@@ -1,5 +1,5 @@
-//! A database that was restored from a backup under running servers: its history has other marks, and everything is read
-//! anew, whatever its numbers are.
+//! A database that is restored from a backup under running servers: its revocations have other marks, so everything is read
+//! again, whatever the numbers are.
 
 use std::collections::BTreeSet;
 
@@ -12,15 +12,15 @@ use crate::{
 
 on_both_engines!(revocations_of_another_history_are_read, clients_and_keys_of_another_history_are_read);
 
-/// Replaces what happened since the revocation `base` by revocations of these sessions, as if a backup of then had been restored
-/// and another server had revoked them. In one transaction: the server sees the head before and the head after.
+/// Replaces the revocations after `base` by revocations of these sessions, as if a backup had been restored and another server
+/// had revoked them. In one transaction: the server reads either the old head or the new one.
 async fn restore(database: &Database, base: i64, mark: &str, sessions: &[String]) {
     let mut restored = Transaction::begin(database).await;
     restored.run(&format!("DELETE FROM revocations WHERE number > {base}")).await;
     let mut head = base;
     for session in sessions {
         head += 1;
-        // Any times; a session has some.
+        // Any times, such as those of a session.
         let item = format!(
             "INSERT INTO revocations (number, mark, kind, id, revoked_at, expires_at) \
              SELECT {head}, '{mark}{head}', 'session', '{session}', created_at, expires_at FROM sessions LIMIT 1"
@@ -47,7 +47,7 @@ fn sid(token: &str) -> String {
     claims(token)["sid"].as_str().unwrap().to_owned()
 }
 
-/// Revokes a session, which this server knows from then on.
+/// Revokes a session on this server.
 async fn revoke(admin: &Admin, token: &str) {
     let form = crate::harness::Form::of(&[("token", token)]);
     assert_eq!(admin.server.request("POST", "/revoke").form(&form).send().await.status, 200);
@@ -60,7 +60,7 @@ async fn revocations_of_another_history_are_read(database: Database) {
     for token in logins(&admin, 2).await {
         revoke(&admin, &token).await;
     }
-    // Of two revocations that are lost; fewer, as many and more are made afterwards.
+    // Two revocations are lost; fewer, as many and more follow.
     for (round, made) in [1, 2, 3, 6].into_iter().enumerate() {
         let base = head(database).await;
         for token in logins(&admin, 2).await {
@@ -70,7 +70,7 @@ async fn revocations_of_another_history_are_read(database: Database) {
         let (sessions, kept): (Vec<_>, _) = (tokens.iter().map(|token| sid(token)).collect(), logins(&admin, 1).await);
         restore(database, base, &format!("round{round}x"), &sessions).await;
         for (number, token) in tokens.iter().enumerate() {
-            eventually(&format!("revocation {number} of {made} is heard"), async || {
+            eventually(&format!("revocation {number} of {made} is synced"), async || {
                 admin.server.get("/verify").bearer(token).send().await.status == 401
             })
             .await;
@@ -79,23 +79,23 @@ async fn revocations_of_another_history_are_read(database: Database) {
     }
 }
 
-/// The tables that say what servers keep in memory.
-const KEPT: [&str; 3] = ["changes", "revocations", "signing_keys"];
+/// The tables that are restored as a whole.
+const RESTORED: [&str; 3] = ["changes", "revocations", "signing_keys"];
 
-/// Keeps a copy of what there is.
+/// Saves a copy of the tables.
 async fn save(database: &Database, name: &str) {
-    for table in KEPT.into_iter().chain(["clients"]) {
+    for table in RESTORED.into_iter().chain(["clients"]) {
         database.execute(&format!("CREATE TABLE {name}_{table} AS SELECT * FROM {table}")).await.unwrap();
     }
 }
 
-/// Puts a copy in the place of what there is, in one transaction.
+/// Restores a copy, in one transaction.
 async fn switch_to(database: &Database, name: &str) {
     let mut restored = Transaction::begin(database).await;
-    for table in KEPT {
+    for table in RESTORED {
         restored.run(&format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM {name}_{table}")).await;
     }
-    // Sessions refer to clients: they stay, and have other scopes.
+    // Sessions reference clients, so the clients stay, and get the scopes of the copy.
     let scopes = format!(
         "UPDATE clients SET scopes = (SELECT c.scopes FROM {name}_clients c WHERE c.client_id = clients.client_id)"
     );
@@ -103,7 +103,7 @@ async fn switch_to(database: &Database, name: &str) {
     restored.commit().await;
 }
 
-/// Of two histories that part after a backup, each has one change of a client, of the keys and of what is revoked.
+/// Two histories diverge after a backup: each has one change of a client, of the keys and of the revocations.
 async fn clients_and_keys_of_another_history_are_read(database: Database) {
     let admin = Admin::start(database).await;
     let (server, database) = (&admin.server, admin.server.database());
@@ -138,10 +138,10 @@ async fn clients_and_keys_of_another_history_are_read(database: Database) {
     change(json!({"name": "Another name"})).await;
     assert_eq!((reads().await, keys().await.len()), (200, 2));
     switch_to(database, "other").await;
-    eventually("the revocation is read anew", async || {
+    eventually("the revocation is read again", async || {
         server.get("/verify").bearer(&revoked).send().await.status == 401
     })
     .await;
-    eventually("the client is read anew", async || reads().await == 403).await;
-    eventually("the keys are read anew", async || keys().await == other_keys).await;
+    eventually("the client is read again", async || reads().await == 403).await;
+    eventually("the keys are read again", async || keys().await == other_keys).await;
 }

@@ -10,14 +10,14 @@ use crate::{
     token::claims,
 };
 
-on_both_engines!(a_disabled_clients_token_administers_nothing);
+on_both_engines!(tokens_of_a_disabled_client_are_refused);
 
 pub(crate) const ISSUER: [&str; 2] = ["--issuer", "http://id.example"];
-/// With more sessions than that, a user's tokens are revoked by the time at which they were issued.
+/// With this many further sessions, tokens of a user are revoked by the time of issue, and not by session.
 pub(crate) const MANY: usize = 101;
 
-/// The changes that end all sessions of a user: method, what follows the user's path, and the body.
-pub(crate) fn endings() -> [(&'static str, &'static str, Value); 4] {
+/// The changes that end all sessions of a user: method, suffix of the user's path, and body.
+pub(crate) fn revoking_changes() -> [(&'static str, &'static str, Value); 4] {
     [
         ("PATCH", "", json!({"disabled": true})),
         ("PUT", "/password", json!({"password": "another password"})),
@@ -80,7 +80,7 @@ impl Scene {
         self.get(self.admin.server.token(&Form::password(username, PASSWORD))).await
     }
 
-    /// At the client `shop`.
+    /// Returns a token request of the client `shop`.
     fn shop(&self, form: &Form) -> Request {
         self.admin.server.token(form).basic("shop", &self.shop)
     }
@@ -89,7 +89,7 @@ impl Scene {
         self.get(self.shop(&Form::of(&[("grant_type", "client_credentials")]))).await
     }
 
-    /// Begins a change and waits until the database holds it up.
+    /// Begins a change and waits until it is blocked by a lock.
     async fn begin(&self, method: &str, path: &str, body: &Value) -> tokio::task::JoinHandle<u16> {
         let request = self.admin.server.request(method, path).bearer(&self.admin.token).json(body);
         let change = tokio::spawn(async move { request.send().await.status });
@@ -100,7 +100,7 @@ impl Scene {
         change
     }
 
-    /// No access token counts, wherever it is presented, and no refresh token.
+    /// Checks that access tokens and refresh tokens are refused by all endpoints.
     async fn are_refused(&self, what: &str, tokens: &[Tokens]) {
         let server = &self.admin.server;
         for (number, token) in tokens.iter().enumerate() {
@@ -113,16 +113,16 @@ impl Scene {
                 let form = Form::of(&[("token", token)]);
                 if !token.is_empty() {
                     let request = server.request("POST", "/introspect").form(&form);
-                    let looked = request.basic("inspector", &self.inspector).send().await;
-                    assert_eq!(looked.json_with(200), json!({"active": false}), "{what}, at /introspect");
+                    let introspected = request.basic("inspector", &self.inspector).send().await;
+                    assert_eq!(introspected.json_with(200), json!({"active": false}), "{what}, at /introspect");
                 }
             }
         }
     }
 }
 
-/// The sessions of `name`: the first one, and a later one whose refresh token was used once (so that the one before can be
-/// presented again).
+/// Creates sessions of `name`. Returns the tokens of the first one; and those of a later one, before and after a refresh (so
+/// that the refresh can be retried).
 async fn sessions(scene: &Scene, name: &str) -> (Tokens, Tokens, Tokens) {
     let first = scene.login(name).await;
     scene.admin.server.advance(Duration::seconds(1));
@@ -137,7 +137,7 @@ async fn a_user_whose_row_is_locked() {
     let Some(database) = Database::postgres().await else { return };
     let scene = Scene::set(database).await;
     let server = &scene.admin.server;
-    for (number, (method, path, body)) in endings().into_iter().enumerate() {
+    for (number, (method, path, body)) in revoking_changes().into_iter().enumerate() {
         let name = format!("maria-{number}");
         let user = scene.admin.user(&name, &[]).await;
         let (first, _, current) = sessions(&scene, &name).await;
@@ -152,13 +152,13 @@ async fn a_user_whose_row_is_locked() {
     }
 }
 
-/// What a change may need before the user's row.
+/// Locks that a change may need before the user's row.
 #[actix_web::test]
 async fn a_user_while_scopes_and_roles_are_locked() {
     let Some(database) = Database::postgres().await else { return };
     let scene = Scene::set(database).await;
     let server = &scene.admin.server;
-    for (number, (method, path, body)) in endings().into_iter().enumerate() {
+    for (number, (method, path, body)) in revoking_changes().into_iter().enumerate() {
         let name = format!("maria-{number}");
         let user = scene.admin.user(&name, &[]).await;
         let (first, _, current) = sessions(&scene, &name).await;
@@ -178,13 +178,13 @@ async fn a_user_while_scopes_and_roles_are_locked() {
     }
 }
 
-/// The change holds the user already, and sessions that come later are still in use.
+/// The change has already locked the user, while later sessions are still in use.
 #[actix_web::test]
-async fn a_user_one_of_whose_sessions_is_locked() {
+async fn a_user_with_a_locked_session() {
     let Some(database) = Database::postgres().await else { return };
     let scene = Scene::set(database).await;
     let server = &scene.admin.server;
-    for (number, (method, path, body)) in endings().into_iter().enumerate() {
+    for (number, (method, path, body)) in revoking_changes().into_iter().enumerate() {
         let name = format!("maria-{number}");
         let user = scene.admin.user(&name, &[]).await;
         let (first, used, current) = sessions(&scene, &name).await;
@@ -193,7 +193,7 @@ async fn a_user_one_of_whose_sessions_is_locked() {
         lock.run(&format!("SELECT id FROM sessions WHERE id = '{sid}' FOR UPDATE")).await;
         let change = scene.begin(method, &format!("{user}{path}"), &body).await;
         server.advance(Duration::seconds(20));
-        // Writes nothing: the lost response is sent again. Then a rotation.
+        // A retry, which writes nothing. Then a rotation.
         let again = scene.get(server.token(&used.form())).await;
         server.advance(Duration::seconds(1));
         let next = scene.get(server.token(&current.form())).await;
@@ -203,14 +203,13 @@ async fn a_user_one_of_whose_sessions_is_locked() {
     }
 }
 
-/// The change is made but for the revocation, which waits for another one. A lost response that is sent again may wait for
-/// it, or not.
+/// The change is written except for the revocation, which waits for another one. A retried refresh may wait for it, or not.
 #[actix_web::test]
 async fn a_user_while_another_revocation_commits() {
     let Some(database) = Database::postgres().await else { return };
     let scene = Scene::set(database).await;
     let server = &scene.admin.server;
-    for (number, (method, path, body)) in endings().into_iter().enumerate() {
+    for (number, (method, path, body)) in revoking_changes().into_iter().enumerate() {
         let name = format!("maria-{number}");
         let user = scene.admin.user(&name, &[]).await;
         let (first, used, current) = sessions(&scene, &name).await;
@@ -234,8 +233,8 @@ async fn a_user_while_another_revocation_commits() {
     }
 }
 
-/// Enables the client again: what it had before stays refused, and what it gets now counts.
-pub(crate) async fn is_enabled_again(scene: &Scene, tokens: &[Tokens]) {
+/// Enables the client again: its old tokens stay refused, and new ones are accepted.
+pub(crate) async fn enable_again(scene: &Scene, tokens: &[Tokens]) {
     let server = &scene.admin.server;
     server.advance(Duration::minutes(1));
     scene.admin.ask("PATCH", "/admin/clients/shop", &json!({"disabled": false})).await.json_with(200);
@@ -259,7 +258,7 @@ async fn a_client_whose_row_is_locked() {
     for (method, body) in [("PATCH", json!({"disabled": true})), ("DELETE", json!({}))] {
         let login = scene.get(scene.shop(&maria)).await;
         let mut lock = Transaction::begin(server.database()).await;
-        // As an UPDATE of it: sessions that refer to the client are still inserted.
+        // The lock of an `UPDATE`: sessions that reference the client can still be inserted.
         lock.run("SELECT client_id FROM clients WHERE client_id = 'shop' FOR NO KEY UPDATE").await;
         let change = scene.begin(method, "/admin/clients/shop", &body).await;
         server.advance(Duration::seconds(20));
@@ -273,7 +272,7 @@ async fn a_client_whose_row_is_locked() {
         assert!([200, 204].contains(&change.await.unwrap()), "{method}");
         scene.are_refused(method, &tokens).await;
         if method == "PATCH" {
-            is_enabled_again(&scene, &tokens).await;
+            enable_again(&scene, &tokens).await;
         }
     }
 }
@@ -293,19 +292,19 @@ async fn a_client_while_another_revocation_commits() {
         server.advance(Duration::seconds(20));
         tokens.push(scene.machine().await);
         if method == "PATCH" {
-            // A deletion already holds what a login refers to.
+            // A deletion already blocks logins at the client.
             tokens.push(scene.get(scene.shop(&maria)).await);
         }
         lock.commit().await;
         assert!([200, 204].contains(&change.await.unwrap()), "{method}");
         scene.are_refused(method, &tokens).await;
         if method == "PATCH" {
-            is_enabled_again(&scene, &tokens).await;
+            enable_again(&scene, &tokens).await;
         }
     }
 }
 
-/// SQLite has one writer: a change waits for it. A lost response that is sent again may wait for it, or not.
+/// SQLite has one writer: a change waits for it. A retried refresh may wait for it, or not.
 #[actix_web::test]
 async fn changes_that_wait_for_the_writer_of_sqlite() {
     let scene = Scene::set(Database::sqlite()).await;
@@ -323,8 +322,8 @@ async fn changes_that_wait_for_the_writer_of_sqlite() {
         let statements = server.app.store.statements_run();
         let change = server.request(method, path).bearer(&scene.admin.token).json(&body);
         let change = tokio::spawn(async move { change.send().await.status });
-        // It has read who asks for it, and others that came later were answered: it waits for the writer.
-        eventually("the change is under way", async || server.app.store.statements_run() > statements).await;
+        // The change has read its caller, and later requests were answered: now it waits for the writer.
+        eventually("the change has begun", async || server.app.store.statements_run() > statements).await;
         for _ in 0..3 {
             assert_eq!(server.get("/users/me").bearer(&scene.admin.token).send().await.status, 200);
         }
@@ -342,8 +341,8 @@ async fn changes_that_wait_for_the_writer_of_sqlite() {
     }
 }
 
-/// Whether or not its tokens are listed as revoked.
-async fn a_disabled_clients_token_administers_nothing(database: Database) {
+/// Also if its tokens are not listed as revoked.
+async fn tokens_of_a_disabled_client_are_refused(database: Database) {
     let scene = Scene::set(database).await;
     let server = &scene.admin.server;
     scene.admin.role("reader", &["users:read"]).await;
@@ -364,7 +363,7 @@ async fn a_disabled_clients_token_administers_nothing(database: Database) {
     }
 }
 
-async fn a_client_that_is_enabled_at_once_gets_tokens_that_count(database: Database) {
+async fn a_client_that_is_enabled_at_once_gets_valid_tokens(database: Database) {
     let scene = Scene::set(database).await;
     let server = &scene.admin.server;
     scene.admin.user("maria", &[]).await;
@@ -381,4 +380,4 @@ async fn a_client_that_is_enabled_at_once_gets_tokens_that_count(database: Datab
     assert_eq!(server.get("/users/me").bearer(&login.access).send().await.status, 200);
     scene.shop(&login.form()).send().await.json_with(200);
 }
-on_both_engines!(a_client_that_is_enabled_at_once_gets_tokens_that_count);
+on_both_engines!(a_client_that_is_enabled_at_once_gets_valid_tokens);

@@ -1,4 +1,4 @@
-//! `GET /revocations`, and all who follow it: other servers, and the guards of other services.
+//! `GET /revocations`, and its followers: other servers, and the guards of services.
 
 use std::time::{Duration as RealTime, Instant};
 
@@ -13,15 +13,15 @@ use crate::{
 };
 
 on_both_engines!(
-    what_ends_before_its_time_is_listed,
-    pages_follow_each_other,
-    who_may_follow,
+    revocations_are_listed_until_the_tokens_expire,
+    pages_list_each_revocation_once,
+    following_requires_a_confidential_client_or_the_scope,
     a_cursor_of_another_history_is_refused,
-    a_long_poll_is_answered_when_something_happens,
+    a_long_poll_ends_with_a_revocation,
     no_item_is_lost_when_transactions_overlap,
-    another_server_hears_of_it,
-    a_guard_elsewhere_hears_of_it,
-    a_changed_key_wakes_those_who_wait,
+    other_servers_sync_revocations,
+    guards_sync_revocations,
+    a_key_change_ends_long_polls,
 );
 
 const SERVICE: NewClient = NewClient {
@@ -80,7 +80,7 @@ fn sid(token: &str) -> String {
     claims(token)["sid"].as_str().unwrap().to_owned()
 }
 
-async fn what_ends_before_its_time_is_listed(database: Database) {
+async fn revocations_are_listed_until_the_tokens_expire(database: Database) {
     let server = TestServer::start(database).await;
     let user = server.create_user("maria", &[]).await;
     let follower = Follower::of(&server).await;
@@ -90,7 +90,7 @@ async fn what_ends_before_its_time_is_listed(database: Database) {
     revoke(&server, &one).await;
     let page = follower.get("").await;
     assert_eq!(kinds(&page), [("session", sid(&one).as_str())]);
-    // For as long as a token of it may live, and a little longer.
+    // Until its last token expires, and a minute longer.
     assert_eq!(page["items"][0]["revoked_at"], "2026-01-31T12:00:00Z");
     assert_eq!(page["items"][0]["expires_at"], "2026-01-31T12:16:00Z");
     assert_eq!(follower.get(&format!("?after={}", next(&empty))).await["items"], page["items"]);
@@ -103,13 +103,13 @@ async fn what_ends_before_its_time_is_listed(database: Database) {
     assert_eq!(kinds(&news), [("client", "default")]);
     let none = follower.get(&format!("?after={}", next(&news))).await;
     assert_eq!((kinds(&none), next(&none)), (vec![], next(&news)));
-    // What cannot live any more is not listed, and its cursors stay good. (A client's revocation is some seconds later.)
+    // Revocations of expired tokens are not listed, and cursors stay valid. (A client's revocation is some seconds later.)
     server.advance(Duration::minutes(16) + Duration::seconds(5));
     assert_eq!(follower.get("").await["items"], json!([]));
     assert_eq!(follower.get(&format!("?after={}", next(&page))).await["items"], json!([]));
 }
 
-async fn pages_follow_each_other(database: Database) {
+async fn pages_list_each_revocation_once(database: Database) {
     let server = TestServer::start(database).await;
     server.create_user("maria", &[]).await;
     let follower = Follower::of(&server).await;
@@ -139,7 +139,7 @@ async fn pages_follow_each_other(database: Database) {
     }
 }
 
-async fn who_may_follow(database: Database) {
+async fn following_requires_a_confidential_client_or_the_scope(database: Database) {
     let server = TestServer::start(database).await;
     server.create_user("maria", &[]).await;
     let follower = Follower::of(&server).await;
@@ -170,11 +170,11 @@ async fn a_cursor_of_another_history_is_refused(database: Database) {
         let answer = server.get(&path).basic("service", &follower.secret).send().await;
         assert_eq!(answer.problem(422, "validation")["errors"][0]["field"], "after", "{cursor}");
     };
-    // Ahead of all that there was, and of the same number with another mark.
+    // A number that does not exist yet, and an existing number with another mark.
     refused(&cursor.replacen('1', "2", 1)).await;
     let (number, rest) = cursor.split_once('-').unwrap();
     refused(&format!("{number}-0123456789abcdef{}", &rest[16..])).await;
-    // As after the restore of a backup: the number was given to something else.
+    // After a restored backup, the number belongs to another revocation.
     server.database().execute("UPDATE revocations SET mark = 'feedfacefeedface'").await.unwrap();
     let other = login(&server).await;
     revoke(&server, &other).await;
@@ -182,7 +182,7 @@ async fn a_cursor_of_another_history_is_refused(database: Database) {
     assert_eq!(kinds(&follower.get("").await).len(), 2);
 }
 
-async fn a_long_poll_is_answered_when_something_happens(database: Database) {
+async fn a_long_poll_ends_with_a_revocation(database: Database) {
     let server = TestServer::start(database).await;
     server.create_user("maria", &[]).await;
     let follower = Follower::of(&server).await;
@@ -193,20 +193,20 @@ async fn a_long_poll_is_answered_when_something_happens(database: Database) {
     revoke(&server, &token).await;
     let page = waiting.await.unwrap().json_with(200);
     assert_eq!(kinds(&page), [("session", sid(&token).as_str())]);
-    // What is there already is not waited for, and nothing is after the time that was asked for.
+    // Existing revocations are returned at once, and an empty page after the requested time.
     let path = format!("?wait=30&after={cursor}");
     assert_eq!(kinds(&follower.get(&path).await).len(), 1);
     let path = format!("?wait=1&after={}", next(&page));
     assert_eq!(kinds(&follower.get(&path).await), []);
-    // A server that stops lets go of those who wait.
+    // A server that stops answers waiting requests.
     let path = format!("/revocations?wait=30&after={}", next(&page));
     let waiting = tokio::spawn(server.get(&path).basic("service", &follower.secret).send());
-    eventually("it waits", async || server.app.sync.waiting() > 0).await;
+    eventually("the request waits", async || server.app.sync.waiting() > 0).await;
     server.app.stop();
     assert_eq!(kinds(&waiting.await.unwrap().json_with(200)), []);
 }
 
-/// A transaction of somebody else.
+/// A transaction of another process.
 enum Other {
     Sqlite(SqliteConnection),
     Postgres(PgConnection),
@@ -229,7 +229,7 @@ impl Other {
     }
 }
 
-/// The one that began first is committed last; on neither engine can the other come between.
+/// A transaction that began later cannot commit before an earlier one, on either engine.
 async fn no_item_is_lost_when_transactions_overlap(database: Database) {
     let server = TestServer::start(database).await;
     server.create_user("maria", &[]).await;
@@ -240,7 +240,7 @@ async fn no_item_is_lost_when_transactions_overlap(database: Database) {
     first.run(if server.database().is_postgres() { "BEGIN" } else { "BEGIN IMMEDIATE" }).await;
     first.run("UPDATE changes SET revocations = revocations + 1, revocation_mark = 'first'").await;
     first.run("INSERT INTO revocations SELECT 1, 'first', 'token', 'a', created_at, expires_at FROM sessions").await;
-    // The second is under way, and has to wait; meanwhile nobody is told anything.
+    // The second one has to wait. Meanwhile, the feed lists neither.
     let second = tokio::spawn(server.request("POST", "/revoke").form(&Form::of(&[("token", &token)])).send());
     let page = follower.get(&format!("?wait=1&after={before}")).await;
     assert_eq!((kinds(&page), next(&page)), (vec![], before.as_str()));
@@ -251,13 +251,13 @@ async fn no_item_is_lost_when_transactions_overlap(database: Database) {
     assert_eq!(kinds(&page), [("token", "a"), ("session", sid(&token).as_str())]);
 }
 
-/// A second server on the same database, as another replica.
+/// Starts another replica on the same database.
 async fn replica(server: &TestServer, issuer: &str) -> TestServer {
     let flags = ["--issuer", issuer, "--master-key", MASTER_KEY];
     TestServer::on(server.database().url(), &flags, server.clock.clone()).await.unwrap()
 }
 
-async fn another_server_hears_of_it(database: Database) {
+async fn other_servers_sync_revocations(database: Database) {
     let server = TestServer::with(database, &["--issuer", "http://id.example"]).await;
     let user = server.create_user("maria", &[]).await;
     let other = replica(&server, "http://id.example").await;
@@ -274,17 +274,17 @@ async fn another_server_hears_of_it(database: Database) {
         other.get("/verify").bearer(&token).send().await.status == 401
     })
     .await;
-    // One that starts later knows it from the beginning.
+    // A server that starts later refuses the token from its start on.
     let third = replica(&server, "http://id.example").await;
     third.get("/verify").bearer(&token).send().await.problem(401, "invalid-token");
-    // A client that was disabled is known there too, though it was read before.
+    // A disabled client is refused there too, although it was cached.
     let login_there = async || other.token(&Form::admin()).send().await.status;
     assert_eq!(login_there().await, 200);
     server.set_client_disabled("default", true).await;
     eventually("the client is disabled there too", async || login_there().await == 401).await;
 }
 
-async fn a_guard_elsewhere_hears_of_it(database: Database) {
+async fn guards_sync_revocations(database: Database) {
     let server = TestServer::start(database).await;
     server.create_user("maria", &[]).await;
     let follower = Follower::of(&server).await;
@@ -301,19 +301,19 @@ async fn a_guard_elsewhere_hears_of_it(database: Database) {
         guard.authenticate(&token).await.unwrap();
         revoke(&server, &token).await;
         let since = Instant::now();
-        eventually("it is refused elsewhere", async || {
+        eventually("the guard refuses the token", async || {
             guard.authenticate(&token).await == Err(AuthenticateError::Token(TokenError::Revoked))
         })
         .await;
         took.push(since.elapsed());
     }
     took.sort();
-    // For who reads it: how long is for the benchmark to say.
-    println!("refused elsewhere after {:?} at the median, {:?} at most", took[took.len() / 2], took[took.len() - 1]);
+    // For information only: the benchmark measures it.
+    println!("refused by the guard after {:?} at the median, {:?} at most", took[took.len() / 2], took[took.len() - 1]);
     assert!(took[0] < RealTime::from_secs(30));
 }
 
-async fn a_changed_key_wakes_those_who_wait(database: Database) {
+async fn a_key_change_ends_long_polls(database: Database) {
     let server = TestServer::start(database).await;
     let follower = Follower::of(&server).await;
     let before = server.get("/revocations").basic("service", &follower.secret).send().await;

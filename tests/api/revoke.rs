@@ -1,4 +1,4 @@
-//! `POST /revoke`: logging out.
+//! `POST /revoke`: revocation of tokens and their sessions (RFC 7009).
 
 use chrono::Duration;
 use serde_json::json;
@@ -9,10 +9,10 @@ use crate::{
 };
 
 on_both_engines!(
-    either_token_ends_the_session,
-    a_clients_own_token_ends_alone,
-    what_is_unknown_is_no_error,
-    only_the_client_that_it_was_issued_to,
+    access_and_refresh_tokens_end_the_session,
+    tokens_of_client_credentials_are_revoked_one_by_one,
+    unknown_tokens_are_no_error,
+    only_the_client_of_a_token_can_revoke_it,
     the_form_and_the_client_are_checked,
 );
 
@@ -44,7 +44,7 @@ async fn is_over(server: &TestServer, tokens: &Tokens) {
     server.token(&form).send().await.oauth_error(400, "invalid_grant");
 }
 
-async fn either_token_ends_the_session(database: Database) {
+async fn access_and_refresh_tokens_end_the_session(database: Database) {
     let server = TestServer::start(database).await;
     let user = server.create_user("maria", &[]).await;
     let kept = login(&server).await;
@@ -53,7 +53,7 @@ async fn either_token_ends_the_session(database: Database) {
         assert_eq!(server.get("/users/me").bearer(&tokens.access).send().await.status, 200);
         revoke(&server, if by_refresh_token { &tokens.refresh } else { &tokens.access }).await;
         is_over(&server, &tokens).await;
-        // Again it changes nothing, and is no theft.
+        // Repeating it changes nothing, and is not reported as reuse.
         revoke(&server, &tokens.refresh).await;
         revoke(&server, &tokens.access).await;
     }
@@ -61,14 +61,14 @@ async fn either_token_ends_the_session(database: Database) {
     assert_eq!(server.database().number(&format!("{events} 'session.ended' AND subject = '{}'", user.id)).await, 2);
     assert_eq!(server.database().number(&format!("{events} 'refresh_token.reused'")).await, 0);
     assert_eq!(server.get("/users/me").bearer(&kept.access).send().await.status, 200);
-    // A token that was used is still the session's.
+    // A rotated refresh token still identifies its session.
     let refreshed = Form::of(&[("grant_type", "refresh_token"), ("refresh_token", &kept.refresh)]);
     server.token(&refreshed).send().await.json_with(200);
     revoke(&server, &kept.refresh).await;
     is_over(&server, &kept).await;
 }
 
-async fn a_clients_own_token_ends_alone(database: Database) {
+async fn tokens_of_client_credentials_are_revoked_one_by_one(database: Database) {
     let server = TestServer::start(database).await;
     let machine = NewClient { id: "machine", grants: &["client_credentials"], ..NewClient::default() };
     let secret = server.create_client(machine).await;
@@ -86,7 +86,7 @@ async fn a_clients_own_token_ends_alone(database: Database) {
     assert_eq!(serde_json::from_str::<serde_json::Value>(&details).unwrap(), json!({"jti": claims(&one)["jti"]}));
 }
 
-async fn what_is_unknown_is_no_error(database: Database) {
+async fn unknown_tokens_are_no_error(database: Database) {
     let server = TestServer::start(database).await;
     server.create_user("maria", &[]).await;
     let tokens = login(&server).await;
@@ -96,13 +96,13 @@ async fn what_is_unknown_is_no_error(database: Database) {
     }
     assert_eq!(server.get("/users/me").bearer(&tokens.access).send().await.status, 200);
     server.advance(Duration::minutes(15));
-    // Of an expired access token nobody knows any more whether it is genuine: its session goes on.
+    // The signature of an expired access token is not checked, so its session continues.
     revoke(&server, &tokens.access).await;
     let form = Form::of(&[("grant_type", "refresh_token"), ("refresh_token", &tokens.refresh)]);
     server.token(&form).send().await.json_with(200);
 }
 
-async fn only_the_client_that_it_was_issued_to(database: Database) {
+async fn only_the_client_of_a_token_can_revoke_it(database: Database) {
     let server = TestServer::start(database).await;
     server.create_user("maria", &[]).await;
     let secret = server.create_client(NewClient::default()).await;
@@ -119,7 +119,13 @@ async fn the_form_and_the_client_are_checked(database: Database) {
     let post = |form: &Form| server.request("POST", "/revoke").form(form);
     post(&Form::of(&[])).send().await.oauth_error(400, "invalid_request");
     post(&form("x").and("token", "y")).send().await.oauth_error(400, "invalid_request");
-    post(&form("x").and("client_id", "nobody")).send().await.oauth_error(401, "invalid_client");
+    let nobody = post(&form("x").and("client_id", "nobody")).send().await.oauth_error(401, "invalid_client");
+    assert_eq!(nobody["error_description"], "the client is unknown or its credentials are wrong");
+    // A request that names no client is the client `default`.
+    server.set_client_disabled("default", true).await;
+    let unnamed = post(&form("x")).send().await.oauth_error(401, "invalid_client");
+    assert_eq!(unnamed["error_description"], "client authentication is required");
+    server.set_client_disabled("default", false).await;
     let json = server.request("POST", "/revoke").body("application/json", "{}").send().await;
     json.oauth_error(400, "invalid_request");
     let large = server.request("POST", "/revoke").form(&form(&"x".repeat(17_000))).send().await;

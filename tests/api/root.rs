@@ -17,6 +17,24 @@ async fn a_browser_is_redirected_to_the_docs() {
 }
 
 #[actix_web::test]
+async fn a_browser_stays_below_the_path_of_the_issuer() {
+    // A proxy asks for `/`, whether the browser asked for `/auth` or for `/auth/`.
+    for (issuer, asked, expected) in [
+        ("https://example.com", "https://example.com/", "https://example.com/docs"),
+        // Reached by another name, as through a mapped port.
+        ("https://example.com", "http://127.0.0.1:9000", "http://127.0.0.1:9000/docs"),
+        ("https://example.com/auth", "https://example.com/auth", "https://example.com/auth/docs"),
+        ("https://example.com/auth/", "https://example.com/auth/", "https://example.com/auth/docs"),
+    ] {
+        let server = TestServer::with(Database::sqlite(), &["--issuer", issuer]).await;
+        let answer = server.get("/").header("Accept", BROWSER).send().await;
+        assert_eq!(answer.status, 303, "{issuer}");
+        let followed = reqwest::Url::parse(asked).unwrap().join(answer.header("location")).unwrap();
+        assert_eq!(followed.as_str(), expected, "{issuer}, {asked}");
+    }
+}
+
+#[actix_web::test]
 async fn other_callers_get_links() {
     let server = TestServer::with(Database::sqlite(), &["--issuer", "https://auth.example.com/tenant"]).await;
     for accept in ["*/*", "application/json", "text/html;q=0", "text/*", "nonsense"] {
@@ -48,7 +66,7 @@ async fn the_icon_is_an_svg() {
 }
 
 #[actix_web::test]
-async fn a_path_with_a_trailing_slash_names_the_path_that_was_meant() {
+async fn errors_for_a_trailing_slash_suggest_the_path_without_it() {
     let server = TestServer::start(Database::sqlite()).await;
     for path in [
         "/token",
@@ -58,9 +76,12 @@ async fn a_path_with_a_trailing_slash_names_the_path_that_was_meant() {
         "/.well-known/jwks.json",
         "/.well-known/oauth-authorization-server",
         "/openapi.json",
+        // `/docs/` is the page too.
+        "/docs/",
     ] {
         let problem = server.get(&format!("{path}/")).send().await.problem(404, "not-found");
-        let expected = format!("there is nothing at {path}/: did you mean {path}, without the trailing slash?");
+        let meant = path.trim_end_matches('/');
+        let expected = format!("there is nothing at {path}/: did you mean {meant}, without the trailing slash?");
         assert_eq!(problem["detail"], expected);
     }
     for path in ["/nothing/", "/admin/", "/users/me/x/"] {

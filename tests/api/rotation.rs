@@ -1,4 +1,4 @@
-//! Signing keys in the course of time: published before they sign, and until their last token has expired.
+//! Rotation of signing keys: a key is published before it signs, and until its last token has expired.
 
 use std::collections::BTreeSet;
 
@@ -13,17 +13,17 @@ use crate::harness::{
 };
 
 on_both_engines!(
-    keys_take_turns_on_schedule,
-    another_algorithm_is_a_rotation,
-    by_hand_and_at_once,
-    a_compromised_key_goes_with_its_tokens,
-    several_servers_agree,
-    no_token_is_refused_while_keys_change,
-    a_new_master_key_changes_nothing_else,
-    a_key_stays_for_the_longest_of_its_tokens,
-    a_key_knows_how_long_the_tokens_of_all_servers_live,
-    operators_do_it_over_http,
-    who_may_not_and_what_is_refused,
+    keys_rotate_on_schedule,
+    another_algorithm_rotates_the_key,
+    keys_can_be_rotated_manually_and_immediately,
+    retiring_a_key_invalidates_its_tokens,
+    several_servers_agree_on_the_keys,
+    no_token_is_refused_during_rotations,
+    a_rewrap_changes_only_the_master_key,
+    a_key_is_published_until_its_last_token_expires,
+    keys_record_the_longest_lifetime_of_all_servers,
+    keys_can_be_rotated_and_retired_over_http,
+    unauthorized_and_invalid_requests_are_refused,
 );
 
 fn header(token: &str) -> Value {
@@ -40,22 +40,22 @@ async fn published(server: &TestServer) -> BTreeSet<String> {
     set["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
 }
 
-async fn is_good(server: &TestServer, token: &str) {
+async fn is_accepted(server: &TestServer, token: &str) {
     assert_eq!(server.get("/users/me").bearer(token).send().await.status, 200);
 }
 
 async fn eventually_published(server: &TestServer, count: usize) {
-    eventually("the keys were changed", async || published(server).await.len() == count).await;
+    eventually("the number of published keys has changed", async || published(server).await.len() == count).await;
 }
 
 async fn eventually_signs_with(server: &TestServer, expected: &str) {
     eventually("another key signs", async || kid(&server.admin().await) == expected).await;
 }
 
-async fn keys_take_turns_on_schedule(database: Database) {
+async fn keys_rotate_on_schedule(database: Database) {
     let server = TestServer::with(database, &["--signing-key-ttl", "1d"]).await;
     let first = kid(&server.admin().await);
-    // Published for as long as others may keep an older set, and some seconds, before it signs.
+    // Before a key signs, it is published for as long as services may cache an older set, and some seconds longer.
     server.advance(Duration::days(1) - Duration::seconds(311));
     assert_eq!(published(&server).await.len(), 1);
     server.advance(Duration::seconds(2));
@@ -68,8 +68,8 @@ async fn keys_take_turns_on_schedule(database: Database) {
     assert_eq!(kid(&server.admin().await), first);
     server.advance(Duration::seconds(2));
     eventually_signs_with(&server, &second).await;
-    is_good(&server, &old).await;
-    // Until the last token has expired: fifteen minutes, and a minute for the road.
+    is_accepted(&server, &old).await;
+    // Until the last token has expired: 15 minutes, and one minute longer.
     server.advance(Duration::minutes(14));
     assert_eq!(published(&server).await, both);
     server.advance(Duration::minutes(3));
@@ -79,7 +79,7 @@ async fn keys_take_turns_on_schedule(database: Database) {
     assert_eq!(server.database().number(events).await, 2);
 }
 
-async fn another_algorithm_is_a_rotation(database: Database) {
+async fn another_algorithm_rotates_the_key(database: Database) {
     let issuer = ["--issuer", "http://id.example"];
     let server = TestServer::with(database, &issuer).await;
     let old = server.admin().await;
@@ -89,8 +89,8 @@ async fn another_algorithm_is_a_rotation(database: Database) {
     assert_eq!(header(&server.admin().await)["alg"], "ES256");
     server.advance(Duration::seconds(311));
     eventually("the other algorithm signs", async || header(&server.admin().await)["alg"] == "EdDSA").await;
-    is_good(&server, &old).await;
-    is_good(&server, &server.admin().await).await;
+    is_accepted(&server, &old).await;
+    is_accepted(&server, &server.admin().await).await;
 }
 
 async fn rotate(server: &TestServer, immediately: bool) -> String {
@@ -99,47 +99,47 @@ async fn rotate(server: &TestServer, immediately: bool) -> String {
     rotated.await.unwrap().kid
 }
 
-async fn by_hand_and_at_once(database: Database) {
+async fn keys_can_be_rotated_manually_and_immediately(database: Database) {
     let server = TestServer::start(database).await;
     let first = server.admin().await;
     let waiting = rotate(&server, false).await;
     assert_eq!(published(&server).await, BTreeSet::from([kid(&first), waiting.clone()]));
     assert_ne!(kid(&server.admin().await), waiting);
-    // One waits at a time.
+    // At most one key waits.
     let other = rotate(&server, false).await;
     assert_eq!(published(&server).await, BTreeSet::from([kid(&first), other]));
     let now = rotate(&server, true).await;
     let token = server.admin().await;
     assert_eq!(kid(&token), now);
-    is_good(&server, &token).await;
-    is_good(&server, &first).await;
+    is_accepted(&server, &token).await;
+    is_accepted(&server, &first).await;
 }
 
-async fn delete(server: &TestServer, kid: &str) -> Result<(), grantd::error::Error> {
+async fn retire(server: &TestServer, kid: &str) -> Result<(), grantd::error::Error> {
     let kid = kid.to_owned();
     server.within(async move |app, now| retire_key(&app, &kid, now).await).await
 }
 
-async fn a_compromised_key_goes_with_its_tokens(database: Database) {
+async fn retiring_a_key_invalidates_its_tokens(database: Database) {
     let server = TestServer::start(database).await;
     let token = server.admin().await;
     let compromised = kid(&token);
-    delete(&server, &compromised).await.unwrap();
+    retire(&server, &compromised).await.unwrap();
     server.get("/users/me").bearer(&token).send().await.problem(401, "invalid-token");
     let next = server.admin().await;
     assert_ne!(kid(&next), compromised);
-    is_good(&server, &next).await;
+    is_accepted(&server, &next).await;
     assert_eq!(published(&server).await, BTreeSet::from([kid(&next)]));
-    assert!(delete(&server, &compromised).await.is_err(), "it is gone");
-    // One that only waits leaves the others alone.
+    assert!(retire(&server, &compromised).await.is_err(), "it is already retired");
+    // Retiring a waiting key does not affect the others.
     let waiting = rotate(&server, false).await;
-    delete(&server, &waiting).await.unwrap();
+    retire(&server, &waiting).await.unwrap();
     assert_eq!(kid(&server.admin().await), kid(&next));
     let events = "SELECT count(*) FROM audit_events WHERE kind = 'signing_key.deleted'";
     assert_eq!(server.database().number(events).await, 2);
 }
 
-async fn several_servers_agree(database: Database) {
+async fn several_servers_agree_on_the_keys(database: Database) {
     let flags = ["--issuer", "http://id.example", "--signing-key-ttl", "1h"];
     let server = TestServer::with(database, &flags).await;
     let replica = async || {
@@ -159,7 +159,7 @@ async fn several_servers_agree(database: Database) {
         let now = kid(&server.admin().await);
         for other in &others {
             eventually_signs_with(other, &now).await;
-            is_good(other, &server.admin().await).await;
+            is_accepted(other, &server.admin().await).await;
         }
         let active = "SELECT count(*) FROM signing_keys WHERE state = 'active'";
         assert_eq!(server.database().number(active).await, 1);
@@ -168,8 +168,8 @@ async fn several_servers_agree(database: Database) {
     }
 }
 
-/// Logins and uses without a pause, while keys change all the time.
-async fn no_token_is_refused_while_keys_change(database: Database) {
+/// Logins and requests without a pause, during several rotations.
+async fn no_token_is_refused_during_rotations(database: Database) {
     let server = TestServer::start(database).await;
     let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let mut load = tokio::task::JoinSet::new();
@@ -205,7 +205,7 @@ async fn no_token_is_refused_while_keys_change(database: Database) {
     assert!(kids.len() >= 2, "{kids:?}");
 }
 
-async fn a_new_master_key_changes_nothing_else(database: Database) {
+async fn a_rewrap_changes_only_the_master_key(database: Database) {
     let issuer = ["--issuer", "http://id.example"];
     let server = TestServer::with(database, &issuer).await;
     let body = server.token(&Form::admin()).send().await.json_with(200);
@@ -216,8 +216,8 @@ async fn a_new_master_key_changes_nothing_else(database: Database) {
         .within(async move |app, now| app.write(async |tx| app.keys.rewrap(tx, &key, now).await).await)
         .await
         .unwrap();
-    // The server that runs goes on, and changes nothing that only the old key would open.
-    is_good(&server, &server.admin().await).await;
+    // The running server continues, and refuses changes that it would encrypt with the old master key.
+    is_accepted(&server, &server.admin().await).await;
     let refused = server.within(async |app, now| rotate_keys(&app, None, true, &Origin::system(), now).await.map(drop));
     assert!(refused.await.is_err());
     assert_eq!(published(&server).await, before);
@@ -228,28 +228,28 @@ async fn a_new_master_key_changes_nothing_else(database: Database) {
     let text = secrecy::ExposeSecret::expose_secret(&new.to_text()).to_owned();
     let server = TestServer::with(database, &[&issuer[..], &["--master-key", &text]].concat()).await;
     assert_eq!(published(&server).await, before);
-    is_good(&server, body["access_token"].as_str().unwrap()).await;
+    is_accepted(&server, body["access_token"].as_str().unwrap()).await;
     let refresh = [("grant_type", "refresh_token"), ("refresh_token", body["refresh_token"].as_str().unwrap())];
     server.token(&Form::of(&refresh)).send().await.json_with(200);
 }
 
-async fn a_key_stays_for_the_longest_of_its_tokens(database: Database) {
+async fn a_key_is_published_until_its_last_token_expires(database: Database) {
     let server = TestServer::start(database).await;
     let long = NewClient { id: "long", confidential: false, access_token_ttl: Some(7200), ..NewClient::default() };
     server.create_client(long).await;
     let body = server.token(&Form::admin().and("client_id", "long")).send().await.json_with(200);
     let token = body["access_token"].as_str().unwrap();
-    // Also where the client's tokens have become shorter since.
+    // Also if the lifetime of the client's tokens was shortened since.
     server.database().execute("UPDATE clients SET access_token_ttl = 60 WHERE client_id = 'long'").await.unwrap();
     rotate(&server, true).await;
     server.advance(Duration::seconds(7199));
     rotate(&server, false).await;
     assert!(published(&server).await.contains(&kid(token)));
-    is_good(&server, token).await;
+    is_accepted(&server, token).await;
 }
 
-/// As when the command line is used where the server's settings are not.
-async fn a_key_knows_how_long_the_tokens_of_all_servers_live(database: Database) {
+/// As when a command runs without the server's settings.
+async fn keys_record_the_longest_lifetime_of_all_servers(database: Database) {
     let issuer = ["--issuer", "http://id.example"];
     let server = TestServer::with(database, &[&issuer[..], &["--access-token-ttl", "1h"]].concat()).await;
     let other = TestServer::on(server.database().url(), &issuer, server.clock.clone()).await.unwrap();
@@ -257,19 +257,20 @@ async fn a_key_knows_how_long_the_tokens_of_all_servers_live(database: Database)
     rotate(&other, true).await;
     assert_eq!(server.database().number(longest).await, 3600);
     let active = kid(&other.admin().await);
-    delete(&other, &active).await.unwrap();
+    retire(&other, &active).await.unwrap();
     assert_eq!(server.database().number(longest).await, 3600);
 }
 
-async fn operators_do_it_over_http(database: Database) {
+async fn keys_can_be_rotated_and_retired_over_http(database: Database) {
     let server = TestServer::start(database).await;
     let admin = server.admin().await;
     let list = async || server.get("/admin/signing-keys").bearer(&admin).send().await.json_with(200);
     let before = list().await;
     assert_eq!((&before["next_cursor"], &before["items"][0]["state"]), (&Value::Null, &json!("active")));
-    let made = server.request("POST", "/admin/signing-keys").bearer(&admin).body("application/json", "{}").send().await;
-    let next = made.json_with(201);
-    assert_eq!(made.header("location"), format!("/admin/signing-keys/{}", next["kid"].as_str().unwrap()));
+    let created =
+        server.request("POST", "/admin/signing-keys").bearer(&admin).body("application/json", "{}").send().await;
+    let next = created.json_with(201);
+    assert_eq!(created.header("location"), format!("/admin/signing-keys/{}", next["kid"].as_str().unwrap()));
     assert_eq!(
         next,
         json!({
@@ -280,20 +281,21 @@ async fn operators_do_it_over_http(database: Database) {
     let now = list().await["items"].as_array().unwrap().clone();
     assert!(now.len() == 2 && now.contains(&before["items"][0]) && now.contains(&next), "{now:?}");
     let body = r#"{"algorithm": "EdDSA", "immediately": true}"#;
-    let made = server.request("POST", "/admin/signing-keys").bearer(&admin).body("application/json", body).send().await;
-    assert_eq!(made.json_with(201)["state"], "active");
+    let created =
+        server.request("POST", "/admin/signing-keys").bearer(&admin).body("application/json", body).send().await;
+    assert_eq!(created.json_with(201)["state"], "active");
     let token = server.admin().await;
     assert_eq!(header(&token)["alg"], "EdDSA");
     let path = format!("/admin/signing-keys/{}", kid(&token));
     assert_eq!(server.request("DELETE", &path).bearer(&admin).send().await.status, 204);
     server.get("/users/me").bearer(&token).send().await.problem(401, "invalid-token");
     server.request("DELETE", &path).bearer(&admin).send().await.problem(404, "not-found");
-    // Who did it is in the audit log.
+    // The audit log has the actor.
     let deleted = "SELECT count(*) FROM audit_events WHERE kind = 'signing_key.deleted' AND actor IS NOT NULL";
     assert_eq!(server.database().number(deleted).await, 1);
 }
 
-async fn who_may_not_and_what_is_refused(database: Database) {
+async fn unauthorized_and_invalid_requests_are_refused(database: Database) {
     let server = TestServer::start(database).await;
     let user = server.create_user("maria", &[]).await;
     let admin = server.admin().await;
@@ -311,7 +313,7 @@ async fn who_may_not_and_what_is_refused(database: Database) {
         ("POST", "/admin/signing-keys".to_owned(), "keys:write"),
         ("DELETE", format!("/admin/signing-keys/{kid}"), "keys:write"),
     ] {
-        // 401 and 403 come before any look at the body.
+        // The body is not read before 401 and 403.
         let ask = || server.request(method, &path).body("text/plain", "{broken");
         ask().send().await.problem(401, "unauthorized");
         let lacks = ask().bearer(&maria).send().await;

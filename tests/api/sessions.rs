@@ -1,4 +1,4 @@
-//! Sessions as their user and the operator see them: `/users/me/sessions` and `grantd session`.
+//! Listing and ending sessions: `/users/me/sessions` and `grantd session`.
 
 use chrono::Duration;
 use grantd::{clock::Clock, ids::SessionId};
@@ -12,15 +12,15 @@ use crate::{
 };
 
 on_both_engines!(
-    one_sees_where_one_is_logged_in,
-    it_is_shown_from_where_a_session_was_last_used,
-    what_is_over_is_not_shown,
-    pages_follow_each_other,
-    one_ends_sessions_of_ones_own,
-    what_is_not_there_or_somebody_elses_is_not_found,
-    who_has_no_sessions,
-    a_new_password_ends_all_others_however_many_they_are,
-    operators_list_and_end_them_on_the_command_line,
+    users_can_list_their_sessions,
+    sessions_have_address_and_user_agent_of_the_last_use,
+    ended_and_expired_sessions_are_not_listed,
+    pages_list_each_session_once,
+    users_can_end_their_sessions,
+    unknown_sessions_and_those_of_others_are_not_found,
+    unauthorized_callers_are_refused,
+    changing_the_password_ends_more_than_100_other_sessions,
+    operators_can_list_and_end_sessions_on_the_command_line,
 );
 
 /// One login.
@@ -45,8 +45,8 @@ impl Login {
         Self::new(server, &maria()).await
     }
 
-    /// Whether its tokens are good, both of them.
-    async fn lives_at(&self, server: &TestServer) -> bool {
+    /// Returns whether the session is active. Both its tokens must agree.
+    async fn is_active_at(&self, server: &TestServer) -> bool {
         let used = server.get("/users/me").bearer(&self.access).send().await;
         let refreshed = server.token(&refresh(&self.refresh)).send().await;
         if used.status == 200 {
@@ -58,13 +58,13 @@ impl Login {
         used.status == 200
     }
 
-    /// Waits until a server has heard of its end; whoever refreshes hears of it at once.
-    async fn ends_at(&self, server: &TestServer) {
+    /// Waits until a server refuses the access token. A refresh must be refused at once.
+    async fn wait_for_end_at(&self, server: &TestServer) {
         let refreshed = server.token(&refresh(&self.refresh)).send().await;
         refreshed.oauth_error(400, "invalid_grant");
         let over = async || server.get("/users/me").bearer(&self.access).send().await.status == 401;
         eventually("the session has ended", over).await;
-        assert!(!self.lives_at(server).await);
+        assert!(!self.is_active_at(server).await);
     }
 
     async fn list(&self, server: &TestServer) -> Vec<Value> {
@@ -100,7 +100,7 @@ async fn with_maria(database: Database) -> TestServer {
     server
 }
 
-async fn one_sees_where_one_is_logged_in(database: Database) {
+async fn users_can_list_their_sessions(database: Database) {
     let server = with_maria(database).await;
     server.create_client(NewClient { id: "app", confidential: false, ..NewClient::default() }).await;
     server.admin().await;
@@ -114,9 +114,9 @@ async fn one_sees_where_one_is_logged_in(database: Database) {
             "user_agent": user_agent, "current": current,
         })
     };
-    for (asks, current) in [(&first, true), (&second, false)] {
+    for (own, current) in [(&first, true), (&second, false)] {
         assert_eq!(
-            page(&server, &asks.access, "").await,
+            page(&server, &own.access, "").await,
             json!({
                 "items": [
                     shown(&first, "default", "2026-01-31T12:00:00Z", Some("a browser"), current),
@@ -128,7 +128,7 @@ async fn one_sees_where_one_is_logged_in(database: Database) {
     }
 }
 
-async fn it_is_shown_from_where_a_session_was_last_used(database: Database) {
+async fn sessions_have_address_and_user_agent_of_the_last_use(database: Database) {
     let server = TestServer::with(database, &["--trusted-proxies", "127.0.0.1/32"]).await;
     server.create_user("maria", &[]).await;
     let ask = async |form: &Form, address: &str, user_agent: &[u8]| {
@@ -141,7 +141,7 @@ async fn it_is_shown_from_where_a_session_was_last_used(database: Database) {
         ("2001:db8::7", &b"at a refresh"[..], json!("at a refresh")),
         ("203.0.113.8", b"a\ttab, a ' and a \\u0000 \"", json!("a\ttab, a ' and a \\u0000 \"")),
         ("203.0.113.8", long.as_bytes(), json!(&long[..256])),
-        // What is no ASCII says nothing that could be relied on.
+        // A user agent that is not ASCII is not stored.
         ("203.0.113.8", "Bücher/1.0".as_bytes(), Value::Null),
         ("203.0.113.8", b"\xff\xfe\x80", Value::Null),
         ("203.0.113.9", b"", json!("")),
@@ -149,7 +149,7 @@ async fn it_is_shown_from_where_a_session_was_last_used(database: Database) {
         server.advance(Duration::seconds(60));
         let now = server.clock.now();
         login = ask(&refresh(&login.refresh), address, user_agent).await;
-        // To use the access token is no use of the session.
+        // A request with the access token does not count as a use of the session.
         server.advance(Duration::seconds(1));
         let items = login.list(&server).await;
         assert_eq!((&items[0]["address"], &items[0]["user_agent"]), (&json!(address), &shown));
@@ -160,7 +160,7 @@ async fn it_is_shown_from_where_a_session_was_last_used(database: Database) {
     assert_eq!(odd.list(&server).await[1]["user_agent"], Value::Null);
 }
 
-async fn what_is_over_is_not_shown(database: Database) {
+async fn ended_and_expired_sessions_are_not_listed(database: Database) {
     let flags = ["--refresh-token-ttl", "10d", "--session-ttl", "15d"];
     let server = TestServer::with(database, &flags).await;
     server.create_user("maria", &[]).await;
@@ -184,25 +184,25 @@ async fn what_is_over_is_not_shown(database: Database) {
     let kept = Login::new(&server, &refresh(&kept.refresh)).await;
     assert_eq!(ids(&kept.list(&server).await), [&kept.id]);
     kept.end(&server, &idle.id).await.problem(404, "not-found");
-    // However often it is used.
+    // The maximum lifetime ends it, however often it was used.
     server.advance(Duration::days(5));
     let last = Login::maria(&server).await;
     assert_eq!(ids(&last.list(&server).await), [&last.id]);
 }
 
-async fn pages_follow_each_other(database: Database) {
+async fn pages_list_each_session_once(database: Database) {
     let server = with_maria(database).await;
     let mut expected = Vec::new();
     for _ in 0..5 {
         expected.push(Login::maria(&server).await.id);
         server.advance(Duration::seconds(1));
     }
-    let asks = Login::maria(&server).await;
-    expected.push(asks.id.clone());
+    let own = Login::maria(&server).await;
+    expected.push(own.id.clone());
     for limit in [1, 2, 3, 4, 6] {
         let (mut found, mut query, mut pages) = (Vec::new(), format!("?limit={limit}"), 0);
         loop {
-            let page = page(&server, &asks.access, &query).await;
+            let page = page(&server, &own.access, &query).await;
             found.extend(ids(page["items"].as_array().unwrap()).into_iter().map(str::to_owned));
             pages += 1;
             let Some(cursor) = page["next_cursor"].as_str() else { break };
@@ -218,7 +218,7 @@ async fn pages_follow_each_other(database: Database) {
         ("cursor=", &["cursor"]),
         ("cursor=x&limit=x", &["limit", "cursor"]),
     ] {
-        let answer = server.get(&format!("/users/me/sessions?{wrong}")).bearer(&asks.access).send().await;
+        let answer = server.get(&format!("/users/me/sessions?{wrong}")).bearer(&own.access).send().await;
         let errors = answer.problem(422, "validation")["errors"].clone();
         let mut found: Vec<_> = errors.as_array().unwrap().iter().map(|error| error["field"].clone()).collect();
         found.sort_by_key(|field| fields.iter().position(|known| field == known));
@@ -226,35 +226,35 @@ async fn pages_follow_each_other(database: Database) {
     }
 }
 
-async fn one_ends_sessions_of_ones_own(database: Database) {
+async fn users_can_end_their_sessions(database: Database) {
     let issuer = ["--issuer", "http://id.example"];
     let server = TestServer::with(database, &issuer).await;
     let user = server.create_user("maria", &[]).await;
     let replica = TestServer::on(server.database().url(), &issuer, server.clock.clone()).await.unwrap();
-    let (asks, other) = (Login::maria(&server).await, Login::maria(&server).await);
-    assert!(other.lives_at(&server).await && other.lives_at(&replica).await);
-    let answer = asks.end(&server, &other.id).await;
+    let (own, other) = (Login::maria(&server).await, Login::maria(&server).await);
+    assert!(other.is_active_at(&server).await && other.is_active_at(&replica).await);
+    let answer = own.end(&server, &other.id).await;
     assert_eq!((answer.status, answer.body.len()), (204, 0));
-    assert!(!other.lives_at(&server).await);
-    other.ends_at(&replica).await;
-    assert!(asks.lives_at(&server).await && asks.lives_at(&replica).await);
-    assert_eq!(ids(&asks.list(&server).await), [&asks.id]);
-    asks.end(&server, &other.id).await.problem(404, "not-found");
-    // The one that asks: that is to log out.
+    assert!(!other.is_active_at(&server).await);
+    other.wait_for_end_at(&replica).await;
+    assert!(own.is_active_at(&server).await && own.is_active_at(&replica).await);
+    assert_eq!(ids(&own.list(&server).await), [&own.id]);
+    own.end(&server, &other.id).await.problem(404, "not-found");
+    // A user can also end the session of the request itself.
     let event = "SELECT count(*) FROM audit_events WHERE kind = 'session.ended' AND outcome = 'success' \
                  AND client_id = 'default' AND address = '127.0.0.1' AND request_id IS NOT NULL";
     let by_user = format!("{event} AND actor = '{0}' AND subject = '{0}'", user.id);
     assert_eq!(server.database().number(&by_user).await, 1);
     let details = server.database().text("SELECT details FROM audit_events WHERE kind = 'session.ended'").await;
     assert_eq!(serde_json::from_str::<Value>(&details).unwrap(), json!({"session": other.id}));
-    assert_eq!(asks.end(&server, &asks.id).await.status, 204);
-    assert!(!asks.lives_at(&server).await);
-    asks.end(&server, &asks.id).await.problem(401, "invalid-token");
+    assert_eq!(own.end(&server, &own.id).await.status, 204);
+    assert!(!own.is_active_at(&server).await);
+    own.end(&server, &own.id).await.problem(401, "invalid-token");
     assert_eq!(server.database().number(&by_user).await, 2);
     assert_eq!(server.database().number("SELECT count(*) FROM audit_events WHERE kind LIKE '%reused'").await, 0);
 }
 
-async fn what_is_not_there_or_somebody_elses_is_not_found(database: Database) {
+async fn unknown_sessions_and_those_of_others_are_not_found(database: Database) {
     let server = with_maria(database).await;
     let (maria, admin) = (Login::maria(&server).await, Login::new(&server, &Form::admin()).await);
     let unknown = SessionId::new(server.clock.now()).to_string();
@@ -265,13 +265,13 @@ async fn what_is_not_there_or_somebody_elses_is_not_found(database: Database) {
         bodies.push(body);
     }
     assert!(bodies.iter().all(|body| *body == bodies[0]), "{bodies:?}");
-    assert!(admin.lives_at(&server).await && maria.lives_at(&server).await);
-    // Not even an administrator's own account has other people's sessions.
+    assert!(admin.is_active_at(&server).await && maria.is_active_at(&server).await);
+    // This also holds for an administrator.
     admin.end(&server, &maria.id).await.problem(404, "not-found");
     assert_eq!(admin.list(&server).await.len(), 1);
 }
 
-async fn who_has_no_sessions(database: Database) {
+async fn unauthorized_callers_are_refused(database: Database) {
     let server = TestServer::start(database).await;
     server.create_scopes(&["items:read"]).await;
     server.put_role("reader", "items:read").await;
@@ -296,7 +296,7 @@ async fn who_has_no_sessions(database: Database) {
     assert_eq!(server.database().number("SELECT count(*) FROM sessions WHERE ended_at IS NULL").await, 1);
 }
 
-async fn a_new_password_ends_all_others_however_many_they_are(database: Database) {
+async fn changing_the_password_ends_more_than_100_other_sessions(database: Database) {
     let server = with_maria(database).await;
     let (first, kept) = (Login::maria(&server).await, Login::maria(&server).await);
     for _ in 0..100 {
@@ -306,22 +306,22 @@ async fn a_new_password_ends_all_others_however_many_they_are(database: Database
     let body = json!({"current_password": PASSWORD, "new_password": "another one of maria's"}).to_string();
     let change = server.request("PUT", "/users/me/password").bearer(&kept.access).body("application/json", body);
     assert_eq!(change.send().await.status, 204);
-    first.ends_at(&server).await;
-    assert!(kept.lives_at(&server).await && admin.lives_at(&server).await);
+    first.wait_for_end_at(&server).await;
+    assert!(kept.is_active_at(&server).await && admin.is_active_at(&server).await);
     assert_eq!(ids(&kept.list(&server).await), [&kept.id]);
     assert_eq!(server.database().number("SELECT count(*) FROM revocations WHERE kind = 'session'").await, 101);
     assert_eq!(server.database().number("SELECT count(*) FROM revocations").await, 101);
 }
 
-/// Runs a command; gives the exit code, and what it printed.
+/// Runs a command. Returns the exit code, standard output and standard error.
 fn command(database: &Database, arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = grantd(database.url(), arguments, "", &[("GRANTD_MASTER_KEY", MASTER_KEY)]);
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
-async fn operators_list_and_end_them_on_the_command_line(database: Database) {
-    // The commands have the system's clock, and so has this server.
+async fn operators_can_list_and_end_sessions_on_the_command_line(database: Database) {
+    // Commands use the system clock, so the server does too.
     let server = TestServer::on(database.url(), &[], Clock::system()).await.unwrap();
     let user = server.create_user("maria", &[]).await;
     let form = maria();
@@ -347,9 +347,9 @@ async fn operators_list_and_end_them_on_the_command_line(database: Database) {
     let end = |arguments: &[&str]| command(&database, &[&["session", "end"], arguments].concat());
     let (code, said, _) = end(&[&second.id]);
     assert!(code == Some(0) && said.contains("Ended the session"), "{said}");
-    // A server that runs hears of it.
-    second.ends_at(&server).await;
-    assert!(first.lives_at(&server).await);
+    // A running server syncs the end.
+    second.wait_for_end_at(&server).await;
+    assert!(first.is_active_at(&server).await);
     let left = list("maria");
     assert!(left.len() == 2 && [&first.id, &third.id].iter().all(|id| ids(&left).contains(&id.as_str())), "{left:?}");
     for wrong in [&[second.id.as_str()][..], &["nothing"], &["--user", "nobody"]] {
@@ -357,14 +357,15 @@ async fn operators_list_and_end_them_on_the_command_line(database: Database) {
         assert!(code == Some(1) && printed.is_empty() && said.starts_with("error: there is no "), "{wrong:?}: {said}");
     }
     for wrong in [&[][..], &[first.id.as_str(), "--user", "maria"]] {
-        assert_eq!(end(wrong).0, Some(2));
+        let (code, _, said) = end(wrong);
+        assert!(code == Some(2) && said.contains("Usage: grantd session end") && said.contains("--user"), "{said}");
     }
     assert_eq!(command(&database, &["session", "list", "nobody"]).0, Some(1));
     assert_eq!(end(&["--user", "maria", "--json"]).1, "{}\n");
     for login in [&first, &third] {
-        login.ends_at(&server).await;
+        login.wait_for_end_at(&server).await;
     }
-    assert!(list("maria").is_empty() && admin.lives_at(&server).await);
+    assert!(list("maria").is_empty() && admin.is_active_at(&server).await);
     let events = format!(
         "SELECT count(*) FROM audit_events WHERE kind = 'session.ended' AND actor IS NULL AND subject = '{}'",
         user.id

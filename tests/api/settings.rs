@@ -1,4 +1,4 @@
-//! Settings: what the repository says of them, and what is said when they are wrong.
+//! Settings: their generated documentation, validation, and sources.
 
 use std::path::{Path, PathBuf};
 
@@ -8,32 +8,32 @@ fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-/// Compares a file of the repository with what the code says; `UPDATE=1` writes it.
+/// Compares a generated file of the repository with the code. `UPDATE=1` writes it.
 #[track_caller]
-fn is_kept(name: &str, text: &str) {
+fn is_up_to_date(name: &str, text: &str) {
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(file(name), text).unwrap();
     }
     let kept = std::fs::read_to_string(file(name)).unwrap_or_default();
-    assert!(kept == text, "{name} is not what the code says: `UPDATE=1 cargo test --test api settings` renews it");
+    assert!(kept == text, "{name} is out of date: `UPDATE=1 cargo test --test api settings` renews it");
 }
 
 #[test]
-fn env_example_is_what_the_code_says() {
-    is_kept(".env.example", &env_example());
+fn env_example_is_up_to_date() {
+    is_up_to_date(".env.example", &env_example());
 }
 
 #[test]
-fn the_table_in_docs_is_what_the_code_says() {
+fn the_table_in_docs_is_up_to_date() {
     let page = std::fs::read_to_string(file("docs/settings.md")).unwrap();
     let (begin, end) = ("<!-- settings:begin -->\n", "<!-- settings:end -->");
     let (before, rest) = page.split_once(begin).expect("the page marks its table");
     let (_, after) = rest.split_once(end).expect("the page marks the end of its table");
-    is_kept("docs/settings.md", &format!("{before}{begin}{}{end}{after}", settings_table()));
+    is_up_to_date("docs/settings.md", &format!("{before}{begin}{}{end}{after}", settings_table()));
 }
 
 #[test]
-fn env_example_has_the_defaults_and_changes_nothing() {
+fn env_example_has_the_defaults_as_comments() {
     for line in env_example().lines().filter(|line| !line.is_empty()) {
         assert!(line.starts_with('#'), "{line}");
     }
@@ -42,7 +42,7 @@ fn env_example_has_the_defaults_and_changes_nothing() {
 }
 
 #[test]
-fn everything_that_is_wrong_is_said_at_once() {
+fn all_invalid_settings_are_reported_together() {
     let wrong = [
         ("--listen", "localhost", "GRANTD_LISTEN"),
         ("--issuer", "id.example", "GRANTD_ISSUER"),
@@ -76,7 +76,7 @@ fn everything_that_is_wrong_is_said_at_once() {
         let line = message.lines().find(|line| line.trim_start().starts_with(&format!("{setting}:")));
         let line = line.unwrap_or_else(|| panic!("{setting} is not named in:\n{message}"));
         let secret = ["GRANTD_MASTER_KEY", "GRANTD_ADMIN_PASSWORD"].contains(&setting);
-        assert_eq!(line.contains(&format!("{value:?}")), !secret, "what was found, unless it is secret: {line}");
+        assert_eq!(line.contains(&format!("{value:?}")), !secret, "shows the value, unless it is secret: {line}");
     }
     assert!(message.contains("allowed is x-forwarded-for or forwarded"), "{message}");
     for url in ["mysql://x", "sqlite::memory:", "", "postgres//x"] {
@@ -85,7 +85,17 @@ fn everything_that_is_wrong_is_said_at_once() {
 }
 
 #[test]
-fn a_wrong_setting_ends_the_start() {
+fn a_port_alone_is_one_error_with_the_address_to_write() {
+    let message = config("sqlite:///tmp/x.db", &["--listen", "8080"]).unwrap_err();
+    let problems: Vec<_> = message.lines().skip(1).collect();
+    assert_eq!(problems.len(), 1, "{message}");
+    assert!(problems[0].starts_with("  GRANTD_LISTEN: found \"8080\"; write :8080 "), "{message}");
+    let message = config("sqlite:///tmp/x.db", &["--listen", ""]).unwrap_err();
+    assert!(message.contains("at least one address is needed"), "{message}");
+}
+
+#[test]
+fn invalid_settings_prevent_the_start() {
     let database = Database::sqlite();
     let wrong = [("GRANTD_ACCESS_TOKEN_TTL", "never"), ("GRANTD_HASH_QUEUE", "0")];
     for command in ["serve", "migrate", "config"] {
@@ -94,18 +104,18 @@ fn a_wrong_setting_ends_the_start() {
         assert_eq!(output.status.code(), Some(1), "{command}: {said}");
         assert!(said.contains("GRANTD_ACCESS_TOKEN_TTL") && said.contains("GRANTD_HASH_QUEUE"), "{command}: {said}");
     }
-    assert!(!database.directory().join("grantd.db").exists(), "nothing was made");
+    assert!(!database.directory().join("grantd.db").exists(), "nothing was created");
 }
 
-/// What `grantd config --json` says of a setting: its value and its source.
+/// Returns value and source of a setting in the output of `grantd config --json`.
 fn in_force(output: &std::process::Output, setting: &str) -> (String, String) {
     let all: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
-    let found = all.iter().find(|one| one["setting"] == setting).unwrap_or_else(|| panic!("{setting} is not there"));
+    let found = all.iter().find(|one| one["setting"] == setting).unwrap_or_else(|| panic!("{setting} is missing"));
     (found["value"].as_str().unwrap().to_owned(), found["source"].as_str().unwrap().to_owned())
 }
 
 #[test]
-fn config_says_what_is_in_force_and_where_it_came_from() {
+fn config_shows_values_and_sources() {
     let database = Database::sqlite();
     let secret_file = database.directory().join("password");
     std::fs::write(&secret_file, "from a file, with spaces\n").unwrap();
@@ -123,7 +133,7 @@ fn config_says_what_is_in_force_and_where_it_came_from() {
     assert_eq!(of("GRANTD_ACCESS_TOKEN_TTL"), ("5m".to_owned(), "environment".to_owned()));
     assert_eq!(of("GRANTD_HASH_QUEUE"), ("7".to_owned(), "flag".to_owned()));
     assert_eq!(of("GRANTD_SESSION_TTL"), ("90d".to_owned(), "default".to_owned()));
-    // Values that are computed are shown as they are in force, and those of files by their source.
+    // Computed values are shown. The source of a value from a file is the variable with its path.
     assert_eq!(of("GRANTD_ISSUER"), ("http://127.0.0.1:PORT".to_owned(), "default".to_owned()));
     assert_eq!(of("GRANTD_AUDIENCE"), of("GRANTD_ISSUER"));
     assert_eq!(of("GRANTD_HASH_THREADS"), ("1".to_owned(), "environment".to_owned()));
@@ -133,7 +143,7 @@ fn config_says_what_is_in_force_and_where_it_came_from() {
     assert_eq!(of("GRANTD_MASTER_KEY").1, "environment");
     let (said, warned) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert!(!said.contains(crate::harness::MASTER_KEY) && !said.contains("from a file"), "{said}");
-    // A misspelt one is a warning; what Kubernetes sets by itself is not.
+    // A misspelt variable causes a warning; the variables that Kubernetes sets do not.
     assert!(warned.contains("GRANTD_ACCES_TOKEN_TTL: did you mean GRANTD_ACCESS_TOKEN_TTL?"), "{warned}");
     assert!(!warned.contains("SERVICE_HOST") && !warned.contains("8080_TCP"), "{warned}");
 }
@@ -159,9 +169,11 @@ fn env_files_and_secret_files_are_read() {
     let output = run(&both);
     assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("GRANTD_MASTER_KEY"));
     let output = run(&[("GRANTD_ADMIN_PASSWORD_FILE", "/none")]);
-    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("GRANTD_ADMIN_PASSWORD_FILE"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("GRANTD_ADMIN_PASSWORD_FILE"), "{said}");
+    assert!(said.contains("cannot read /none: No such file or directory\n"), "{said}");
 
-    // A line that cannot be read is an error with its number and none of its text.
+    // A malformed line is an error with its number, without its text.
     let wrong_lines = [
         ("GRANTD_ADMIN_PASSWORD='my secret\n", 1),
         ("# settings\n\nGRANTD_SESSION_TTL=1d\r\nmy secret\r\nGRANTD_ISSUER=x\n", 4),

@@ -6,18 +6,18 @@ use crate::harness::{
     ADMIN_PASSWORD, Database, Grantd, TestServer, beginning, config, eventually, grantd, on_both_engines,
 };
 
-on_both_engines!(another_master_key_is_refused_and_changes_nothing, a_database_of_a_newer_server_is_refused);
+on_both_engines!(a_wrong_master_key_is_refused_and_changes_nothing, a_database_of_a_newer_server_is_refused);
 
 /// 32 bytes of `x`.
 const OTHER_KEY: &str = "eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHg";
 
-/// Why a server does not start.
+/// Returns the error of a server that does not start.
 async fn refusal(database: &Database, flags: &[&str]) -> String {
     let clock = grantd::clock::Clock::manual(beginning());
     TestServer::on(database.url(), flags, clock).await.err().expect("it should not start")
 }
 
-async fn another_master_key_is_refused_and_changes_nothing(database: Database) {
+async fn a_wrong_master_key_is_refused_and_changes_nothing(database: Database) {
     let server = TestServer::start(database).await;
     let before = server.database().row_counts().await;
     let database = server.stop();
@@ -66,7 +66,7 @@ async fn an_admin_password_is_logged_as_ignored_once_there_are_users() {
 }
 
 #[actix_web::test]
-async fn a_database_without_its_key_file_gets_no_new_one() {
+async fn a_missing_or_damaged_key_file_is_not_replaced() {
     let database = Database::sqlite();
     Grantd::start(database.url(), &[]).kill();
     let key = database.directory().join("master.key");
@@ -85,9 +85,29 @@ async fn a_database_without_its_key_file_gets_no_new_one() {
     refused("readable by everybody");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     fs::write(&key, &kept[..kept.len() / 2]).unwrap();
-    refused("cut in half");
+    refused("truncated");
     fs::write(&key, &kept).unwrap();
     Grantd::start(database.url(), &[]);
+}
+
+#[actix_web::test]
+async fn a_new_database_beside_a_key_is_created_with_a_warning() {
+    let database = Database::sqlite();
+    let warning = || {
+        let mut server = Grantd::start(database.url(), &[]);
+        server.signal("TERM");
+        server.wait();
+        let log = server.kill().1;
+        log.lines().find(|line| line.contains("a new database was created beside it")).map(str::to_owned)
+    };
+    assert_eq!(warning(), None, "the key is new too");
+    assert_eq!(warning(), None, "the database is there");
+    let key = database.directory().join("master.key");
+    let kept = fs::read_to_string(&key).unwrap();
+    fs::remove_file(database.directory().join("grantd.db")).unwrap();
+    let warning = warning().expect("it is logged");
+    assert!(warning.contains("\"WARN\"") && warning.contains(&key.display().to_string()), "{warning}");
+    assert_eq!(fs::read_to_string(&key).unwrap(), kept);
 }
 
 #[actix_web::test]
@@ -104,7 +124,7 @@ async fn a_public_address_is_refused_without_tls() {
 }
 
 #[actix_web::test]
-async fn what_cannot_be_used_is_named() {
+async fn errors_name_the_setting_that_cannot_be_used() {
     let database = Database::sqlite();
     let taken = TestServer::start(Database::sqlite()).await;
     let address = taken.url().trim_start_matches("http://").to_owned();
@@ -116,7 +136,7 @@ async fn what_cannot_be_used_is_named() {
     let why = refusal(&database, &["--tls-cert", &missing, "--tls-key", &missing]).await;
     assert!(why.contains("GRANTD_TLS"), "{why}");
 
-    // A file that is no database, a directory that cannot be made, and a Postgres that is not there.
+    // A file that is not a database, a directory that cannot be created, and an unreachable Postgres.
     let file = database.directory().join("file");
     fs::write(&file, "this is no database, and longer than the head of one would be: ".repeat(20)).unwrap();
     for url in [format!("sqlite://{}", file.display()), format!("sqlite://{}/below/grantd.db", file.display())] {
@@ -132,7 +152,7 @@ async fn what_cannot_be_used_is_named() {
 }
 
 #[actix_web::test]
-async fn it_ends_when_it_is_told_to_and_answers_what_is_under_way() {
+async fn signals_stop_the_server_after_running_requests() {
     for signal in ["TERM", "INT"] {
         let database = Database::sqlite();
         let slow = [
@@ -144,13 +164,13 @@ async fn it_ends_when_it_is_told_to_and_answers_what_is_under_way() {
         let login = server.request("POST", "/token").form(&crate::harness::Form::admin());
         let under_way = tokio::spawn(login.send());
         let audit = "SELECT count(*) FROM audit_events WHERE kind = 'signing_key.created'";
-        eventually("the server is there", async || database.number(audit).await == 1).await;
-        // Once the port answers a second request, the first, which came before it, was taken.
+        eventually("the database is set up", async || database.number(audit).await == 1).await;
+        // After this response, the server has accepted the earlier request.
         assert_eq!(server.request("GET", "/healthz").send().await.status, 200);
         server.signal(signal);
         assert_eq!(under_way.await.unwrap().status, 200);
         assert_eq!(server.wait().code(), Some(0), "{signal}");
-        // Nothing stays in the write-ahead log.
+        // The write-ahead log is empty.
         let wal: PathBuf = database.directory().join("grantd.db-wal");
         assert!(!wal.exists() || fs::metadata(&wal).unwrap().len() == 0);
     }

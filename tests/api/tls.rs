@@ -1,4 +1,4 @@
-//! The server speaks TLS by itself. (Certificate and key of these tests are in `tls/`; the key is of no use elsewhere.)
+//! TLS without a proxy. (Certificate and key are in `tls/`; the key is used only by these tests.)
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
@@ -9,9 +9,9 @@ use crate::{
     token::claims,
 };
 
-on_both_engines!(over_tls_all_is_as_ever_and_browsers_stay_there);
+on_both_engines!(responses_over_tls_have_hsts_and_plain_http_fails);
 
-/// Puts certificate and key beside a database, the key readable as `mode` says; gives the flags.
+/// Writes certificate and key to a directory, the key with this mode. Returns the flags.
 fn flags(directory: &std::path::Path, mode: u32) -> [String; 4] {
     let (cert, key) = (directory.join("cert.pem"), directory.join("key.pem"));
     fs::write(&cert, include_bytes!("tls/cert.pem")).unwrap();
@@ -20,7 +20,7 @@ fn flags(directory: &std::path::Path, mode: u32) -> [String; 4] {
     ["--tls-cert".to_owned(), cert.display().to_string(), "--tls-key".to_owned(), key.display().to_string()]
 }
 
-async fn over_tls_all_is_as_ever_and_browsers_stay_there(database: Database) {
+async fn responses_over_tls_have_hsts_and_plain_http_fails(database: Database) {
     let files = tempfile::tempdir().unwrap();
     let flags = flags(files.path(), 0o600);
     let server = TestServer::with(database, &flags.each_ref().map(String::as_str)).await;
@@ -29,14 +29,14 @@ async fn over_tls_all_is_as_ever_and_browsers_stay_there(database: Database) {
     assert_eq!(claims(&token)["iss"], server.url());
     let answer = server.get("/users/me").bearer(&token).send().await;
     assert_eq!((answer.status, answer.header("strict-transport-security")), (200, "max-age=31536000"));
-    // What is not TLS gets no answer, and costs nobody else anything.
+    // Plain HTTP gets no response, and does not affect other connections.
     let plain = http_client().get(server.url().replace("https", "http") + "/healthz").send().await;
     assert!(plain.is_err(), "{plain:?}");
     assert_eq!(server.get("/healthz").send().await.status, 200);
 }
 
 #[actix_web::test]
-async fn what_is_not_safe_or_not_whole_is_refused() {
+async fn unsafe_and_incomplete_settings_are_refused() {
     let database = Database::sqlite();
     let refusal = async |flags: &[&str]| {
         let server = TestServer::on(database.url(), flags, Clock::manual(beginning())).await;
@@ -54,7 +54,7 @@ async fn what_is_not_safe_or_not_whole_is_refused() {
         let why = refusal(&half.map(String::as_str)).await;
         assert!(why.contains("GRANTD_TLS_CERT") && why.contains("GRANTD_TLS_KEY"), "{why}");
     }
-    // With both, a public address is as good as another.
+    // With both, a public address is accepted.
     let public = ["--listen", "0.0.0.0:0", "--issuer", "https://id.example", cert_flag, cert, key_flag, key];
     config(database.url(), &public).unwrap();
 }

@@ -1,4 +1,4 @@
-//! `POST /token` with the grant `password`: what a right request gets.
+//! `POST /token` with the grant `password`: responses of successful requests.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::Duration;
@@ -7,22 +7,22 @@ use serde_json::{Value, json};
 use crate::harness::{ADMIN_PASSWORD, Database, Form, NewClient, PASSWORD, TestServer, beginning, on_both_engines};
 
 on_both_engines!(
-    a_name_and_a_password_give_a_token,
-    an_address_logs_in_too,
+    a_login_returns_tokens,
+    users_can_log_in_with_their_email,
     the_claims_are_those_of_rfc_9068,
-    scopes_are_what_user_and_client_both_have,
-    a_new_scope_comes_with_the_next_login,
-    parameters_that_are_unknown_or_empty_count_for_nothing,
-    resources_choose_among_the_audiences,
-    a_client_may_have_a_lifetime_of_its_own,
-    only_a_client_with_that_grant_gets_a_refresh_token,
-    passwords_are_any_text_in_nfc,
+    the_scope_is_the_intersection_of_user_and_client,
+    new_scopes_are_granted_at_the_next_login,
+    unknown_and_empty_parameters_are_ignored,
+    resources_select_audiences,
+    a_client_can_have_its_own_token_lifetime,
+    refresh_tokens_require_the_grant_type,
+    passwords_are_any_text_and_compared_in_nfc,
     a_hash_with_other_parameters_is_replaced_at_the_next_login,
-    a_login_is_noted,
-    the_address_is_that_of_the_end_user,
+    logins_are_recorded,
+    the_recorded_address_is_that_of_the_end_user,
 );
 
-/// The claims of a token, unchecked.
+/// Returns the claims of a token, without verification.
 pub(crate) fn claims(token: &str) -> Value {
     let payload = token.split('.').nth(1).unwrap();
     serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
@@ -31,7 +31,7 @@ pub(crate) fn claims(token: &str) -> Value {
 const EVERY_SCOPE: &str = "account audit:read clients:read clients:write keys:read keys:write roles:read roles:write \
                            tokens:introspect users:read users:write";
 
-async fn a_name_and_a_password_give_a_token(database: Database) {
+async fn a_login_returns_tokens(database: Database) {
     let server = TestServer::start(database).await;
     let answer = server.token(&Form::admin()).send().await;
     let body = answer.json_with(200);
@@ -55,11 +55,11 @@ async fn a_name_and_a_password_give_a_token(database: Database) {
     assert_eq!(me.json_with(200)["username"], "admin");
 }
 
-async fn an_address_logs_in_too(database: Database) {
+async fn users_can_log_in_with_their_email(database: Database) {
     let server = TestServer::start(database).await;
     server.try_create_user("maria", Some("Maria@Example.com"), PASSWORD, &[]).await.unwrap();
     server.try_create_user("otto@example.com", Some("otto@example.com"), PASSWORD, &[]).await.unwrap();
-    // Names and addresses are compared without case.
+    // Usernames and emails are case-insensitive.
     for (name, user) in [
         ("maria", "maria"),
         ("MARIA", "maria"),
@@ -100,7 +100,7 @@ async fn the_claims_are_those_of_rfc_9068(database: Database) {
     assert_ne!(self::claims(&other)["sid"], self::claims(&token)["sid"]);
 }
 
-async fn scopes_are_what_user_and_client_both_have(database: Database) {
+async fn the_scope_is_the_intersection_of_user_and_client(database: Database) {
     let server = TestServer::start(database).await;
     server.create_scopes(&["items:read", "items:write"]).await;
     server.put_role("shopkeeper", "items:read items:write").await;
@@ -118,9 +118,9 @@ async fn scopes_are_what_user_and_client_both_have(database: Database) {
         ("default", None, "account items:read items:write"),
         ("shop", None, "account items:read"),
         ("shop", Some("items:read"), "items:read"),
-        // In any order, with repeats, with spaces in rows: sorted, once.
+        // In any order, with duplicates and several spaces: sorted, without duplicates.
         ("default", Some("items:write account  items:write"), "account items:write"),
-        // What the user lacks is left out.
+        // Scopes that the user lacks are left out.
         ("default", Some("account users:read"), "account"),
     ] {
         let form = maria.clone().and("client_id", client);
@@ -131,10 +131,10 @@ async fn scopes_are_what_user_and_client_both_have(database: Database) {
     }
 }
 
-async fn a_new_scope_comes_with_the_next_login(database: Database) {
+async fn new_scopes_are_granted_at_the_next_login(database: Database) {
     let server = TestServer::start(database).await;
     server.create_scopes(&["items:read"]).await;
-    // To the role `admin` and the client `default`, which have every scope, and to nobody else.
+    // Only the role `admin` and the client `default` get every new scope.
     let body = server.token(&Form::admin().and("scope", "items:read")).send().await.json_with(200);
     assert_eq!(body["scope"], "items:read");
     let maria = server.create_user("maria", &[]).await;
@@ -146,20 +146,20 @@ async fn a_new_scope_comes_with_the_next_login(database: Database) {
     assert_eq!(body["scope"], "account items:read");
 }
 
-async fn parameters_that_are_unknown_or_empty_count_for_nothing(database: Database) {
+async fn unknown_and_empty_parameters_are_ignored(database: Database) {
     let server = TestServer::start(database).await;
     let form = Form::admin().and("audience", "x").and("audience", "y").and("scope", "").and("client_id", "");
     let form = form.and("resource", "").and("client_secret", "");
     let body = server.token(&form).send().await.json_with(200);
     assert_eq!(body["scope"], EVERY_SCOPE);
-    // A charset beside the content type is no other content type.
+    // A charset is allowed, and the content type is case-insensitive.
     let form = Form::admin().encode();
     for kind in ["application/x-www-form-urlencoded; charset=utf-8", "Application/X-WWW-Form-URLencoded"] {
         assert_eq!(server.request("POST", "/token").body(kind, form.clone()).send().await.status, 200, "{kind}");
     }
 }
 
-async fn resources_choose_among_the_audiences(database: Database) {
+async fn resources_select_audiences(database: Database) {
     let server = TestServer::with(database, &["--audience", "https://api.example"]).await;
     let two = NewClient {
         id: "two",
@@ -188,12 +188,12 @@ async fn resources_choose_among_the_audiences(database: Database) {
     {
         let form = Form::admin().and("client_id", client).and("resource", resource);
         server.token(&form).send().await.oauth_error(400, "invalid_target");
-        // Also beside one that is right.
+        // Also together with a valid one.
         server.token(&form.and("resource", a)).send().await.oauth_error(400, "invalid_target");
     }
 }
 
-async fn a_client_may_have_a_lifetime_of_its_own(database: Database) {
+async fn a_client_can_have_its_own_token_lifetime(database: Database) {
     let server = TestServer::with(database, &["--access-token-ttl", "90s"]).await;
     let short = NewClient { id: "short", confidential: false, access_token_ttl: Some(5), ..NewClient::default() };
     server.create_client(short).await;
@@ -209,20 +209,20 @@ async fn a_client_may_have_a_lifetime_of_its_own(database: Database) {
     }
 }
 
-async fn only_a_client_with_that_grant_gets_a_refresh_token(database: Database) {
+async fn refresh_tokens_require_the_grant_type(database: Database) {
     let server = TestServer::start(database).await;
     let secret = server.create_client(NewClient { grants: &["password"], ..NewClient::default() }).await;
     let body = server.token(&Form::admin()).basic("back-office", &secret).send().await.json_with(200);
     assert!(body.get("refresh_token").is_none(), "{body}");
 }
 
-async fn passwords_are_any_text_in_nfc(database: Database) {
+async fn passwords_are_any_text_and_compared_in_nfc(database: Database) {
     let server = TestServer::start(database).await;
     let long = "ä".repeat(512);
     for (at, (chosen, presented)) in [
         ("caf\u{e9} au lait", "cafe\u{301} au lait"),
         ("\u{212b}ngstr\u{f6}m 1234", "A\u{30a}ngstro\u{308}m 1234"),
-        // Never trimmed, and any character: controls too.
+        // Never trimmed, and with any character, including controls.
         ("  spaces  around  ", "  spaces  around  "),
         ("\t\r\n\u{1}\u{7f}\u{feff}\u{200b}🔑", "\t\r\n\u{1}\u{7f}\u{feff}\u{200b}🔑"),
         ("a+b&c=d%20e;f", "a+b&c=d%20e;f"),
@@ -262,7 +262,7 @@ async fn a_hash_with_other_parameters_is_replaced_at_the_next_login(database: Da
     assert_eq!(server.database().text(hash).await, after);
 }
 
-async fn a_login_is_noted(database: Database) {
+async fn logins_are_recorded(database: Database) {
     let server = TestServer::start(database).await;
     server.advance(Duration::minutes(5));
     let form = Form::password("admin", ADMIN_PASSWORD);
@@ -281,14 +281,14 @@ async fn a_login_is_noted(database: Database) {
         (format!("kind = 'login' AND outcome = 'success' AND subject = '{sub}' AND request_id = 'the-login'"), 1),
         (format!("kind = 'login.failed' AND outcome = 'failure' AND subject = '{sub}'"), 1),
         ("kind = 'login.failed' AND subject IS NULL".to_owned(), 1),
-        // What was typed is kept nowhere.
+        // The typed text is not stored.
         ("details LIKE '%secret%'".to_owned(), 0),
     ] {
         assert_eq!(database.number(&format!("{events} {condition}")).await, count, "{condition}");
     }
 }
 
-async fn the_address_is_that_of_the_end_user(mut database: Database) {
+async fn the_recorded_address_is_that_of_the_end_user(mut database: Database) {
     for (flags, address) in [(&[][..], "127.0.0.1"), (&["--trusted-proxies", "127.0.0.0/8,10.0.0.0/8"], "203.0.113.7")]
     {
         let server = TestServer::with(database, flags).await;

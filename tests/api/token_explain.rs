@@ -1,4 +1,4 @@
-//! `grantd token explain`: what a token says, in words, and what this server says to it.
+//! `grantd token explain`: the contents of a token, and whether this server accepts it.
 
 use std::process::Output;
 
@@ -63,7 +63,7 @@ async fn a_token_is_explained(database: Database) {
     explain(&forged, &[]).is_refused("the signature of the token is wrong");
     explain("nonsense", &[]).is_refused("the token is not a signed JWT");
     explain("", &[]).is_refused("the token is not a signed JWT");
-    // What a token says may be anything; it does not get at the terminal.
+    // Claims may contain anything; control characters do not reach the terminal.
     let evil = format!("{}.{}.x", base64("{\"kid\":\"\\u001b[2J\"}"), base64("{\"sub\":\"\\u001b[31m\"}"));
     let shown = explain(&evil, &[]);
     shown.is_refused("");

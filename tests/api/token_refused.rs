@@ -1,22 +1,22 @@
-//! `POST /token`: what is refused, how, and that nothing has changed then.
+//! `POST /token`: refused requests, their errors, and that they change nothing.
 
 use serde_json::Value;
 
 use crate::harness::{ADMIN_PASSWORD, Answer, Database, Form, NewClient, PASSWORD, TestServer, on_both_engines, raw};
 
 on_both_engines!(
-    each_wrong_form_gets_its_error_and_changes_nothing,
-    each_wrong_body_gets_its_error_and_changes_nothing,
-    an_unknown_user_and_a_wrong_password_are_one_answer,
-    a_disabled_user_learns_why_only_with_the_right_password,
-    a_new_password_retires_the_old_one,
-    scopes_that_may_not_be_asked_for,
-    the_refused_scope_is_named,
-    the_grant_can_be_switched_off,
-    other_methods_are_refused_in_the_same_language,
+    invalid_forms_get_an_error_and_change_nothing,
+    invalid_bodies_get_an_error_and_change_nothing,
+    unknown_users_and_wrong_passwords_get_the_same_response,
+    account_disabled_is_revealed_only_with_the_right_password,
+    a_new_password_replaces_the_old_one,
+    unavailable_scopes_are_refused,
+    errors_name_the_refused_scope,
+    the_password_grant_can_be_disabled,
+    other_methods_get_oauth_errors,
 );
 
-/// Wrong forms, by what is wrong with them, with the error that each gets.
+/// Returns invalid forms, each with a description and the expected error.
 fn wrong_forms() -> Vec<(&'static str, Form, &'static str)> {
     let right = Form::admin;
     vec![
@@ -40,11 +40,11 @@ fn wrong_forms() -> Vec<(&'static str, Form, &'static str)> {
         ("NUL in the user name", right().set("username", "admin\0"), "invalid_request"),
         ("NUL in the scope", right().and("scope", "account\0"), "invalid_request"),
         ("NUL in the client", right().and("client_id", "default\0"), "invalid_request"),
-        ("NUL in what nobody reads", right().and("more", "\0"), "invalid_request"),
+        ("NUL in an unknown parameter", right().and("more", "\0"), "invalid_request"),
         ("another grant", right().set("grant_type", "authorization_code"), "unsupported_grant_type"),
         ("the grant in another case", right().set("grant_type", "Password"), "unsupported_grant_type"),
         ("a scope that does not exist", right().and("scope", "items:read"), "invalid_scope"),
-        ("such a scope beside a right one", right().and("scope", "account items:read"), "invalid_scope"),
+        ("an unknown scope beside a valid one", right().and("scope", "account items:read"), "invalid_scope"),
         ("a scope in another case", right().and("scope", "Account"), "invalid_scope"),
         ("a scope with a quote", right().and("scope", "\""), "invalid_scope"),
         ("a scope beyond ASCII", right().and("scope", "accöunt"), "invalid_scope"),
@@ -60,7 +60,7 @@ fn wrong_forms() -> Vec<(&'static str, Form, &'static str)> {
     ]
 }
 
-async fn each_wrong_form_gets_its_error_and_changes_nothing(database: Database) {
+async fn invalid_forms_get_an_error_and_change_nothing(database: Database) {
     let server = TestServer::start(database).await;
     let before = server.database().row_counts().await;
     for (what, form, error) in wrong_forms() {
@@ -73,7 +73,7 @@ async fn each_wrong_form_gets_its_error_and_changes_nothing(database: Database) 
     assert_eq!(server.database().row_counts().await, before);
 }
 
-/// No value of the form is in the response, but the name of a scope.
+/// Checks that the response repeats no value of the form, except the name of a scope.
 #[track_caller]
 fn repeats_nothing(answer: &Answer, form: &Form) {
     let long = |value: &&str| value.len() > 4 && !["password", "default", "account"].contains(value);
@@ -83,7 +83,7 @@ fn repeats_nothing(answer: &Answer, form: &Form) {
     }
 }
 
-async fn each_wrong_body_gets_its_error_and_changes_nothing(database: Database) {
+async fn invalid_bodies_get_an_error_and_change_nothing(database: Database) {
     let server = TestServer::start(database).await;
     let before = server.database().row_counts().await;
     let form = "application/x-www-form-urlencoded";
@@ -93,16 +93,16 @@ async fn each_wrong_body_gets_its_error_and_changes_nothing(database: Database) 
     let large = |bytes: usize| format!("{right}&more={}", "x".repeat(bytes)).into_bytes();
     let cases: Vec<(&str, &str, Vec<u8>, u16)> = vec![
         ("JSON", "application/json", json.into_bytes(), 400),
-        ("a form of parts", "multipart/form-data; boundary=x", right.clone().into_bytes(), 400),
+        ("a multipart form", "multipart/form-data; boundary=x", right.clone().into_bytes(), 400),
         ("text", "text/plain", right.clone().into_bytes(), 400),
         ("no form at all", form, b"\x00\x01\x02".to_vec(), 400),
-        ("bytes that are no UTF-8", form, with(b"&more=\xff\xfe"), 400),
-        ("escapes that are no UTF-8", form, with(b"&more=%ff"), 400),
+        ("bytes that are not UTF-8", form, with(b"&more=\xff\xfe"), 400),
+        ("escapes that are not UTF-8", form, with(b"&more=%ff"), 400),
         ("half a surrogate", form, with(b"&more=%ED%A0%80"), 400),
         ("an overlong NUL", form, with(b"&more=%C0%80"), 400),
         ("a raw NUL", form, with(b"&more=\0"), 400),
         ("an escape without digits", form, with(b"&more=%zz"), 400),
-        ("an escape cut off", form, with(b"&more=%4"), 400),
+        ("a truncated escape", form, with(b"&more=%4"), 400),
         ("more than 16 KiB", form, large(16 * 1024), 413),
         ("2 MB", form, large(2_000_000), 413),
     ];
@@ -119,13 +119,13 @@ async fn each_wrong_body_gets_its_error_and_changes_nothing(database: Database) 
     let (status, answer) = raw(server.url(), request).await;
     assert!(status == 400 && answer.contains(r#""error":"invalid_request""#), "{answer}");
     assert_eq!(server.database().row_counts().await, before);
-    // What fills the 16 KiB to the last byte is taken.
+    // A body of exactly 16 KiB is accepted.
     let fits = large(16 * 1024 - right.len() - "&more=".len());
     assert_eq!(fits.len(), 16 * 1024);
     assert_eq!(server.request("POST", "/token").body(form, fits).send().await.status, 200);
 }
 
-async fn an_unknown_user_and_a_wrong_password_are_one_answer(database: Database) {
+async fn unknown_users_and_wrong_passwords_get_the_same_response(database: Database) {
     let server = TestServer::start(database).await;
     let maria = server.try_create_user("maria", Some("maria@example.com"), PASSWORD, &[]).await.unwrap();
     let answer = async |username: &str, password: &str| {
@@ -136,13 +136,13 @@ async fn an_unknown_user_and_a_wrong_password_are_one_answer(database: Database)
     for name in ["nobody", "nobody@example.com", "maria@example.com", "not a name", "MARIA", "admin"] {
         assert_eq!(answer(name, "wrong").await, expected, "{name}");
     }
-    // Somebody else's password is a wrong one, and a disabled user's is too.
+    // The password of another user is wrong, too. A disabled user gets the same response.
     assert_eq!(answer("admin", PASSWORD).await, expected);
     server.set_disabled(&maria, true).await;
     assert_eq!(answer("maria", "wrong").await, expected);
 }
 
-async fn a_disabled_user_learns_why_only_with_the_right_password(database: Database) {
+async fn account_disabled_is_revealed_only_with_the_right_password(database: Database) {
     let server = TestServer::start(database).await;
     let maria = server.create_user("maria", &[]).await;
     server.set_disabled(&maria, true).await;
@@ -156,7 +156,7 @@ async fn a_disabled_user_learns_why_only_with_the_right_password(database: Datab
     server.login("maria", PASSWORD).await;
 }
 
-async fn a_new_password_retires_the_old_one(database: Database) {
+async fn a_new_password_replaces_the_old_one(database: Database) {
     let server = TestServer::start(database).await;
     let maria = server.create_user("maria", &[]).await;
     server.set_password(&maria, "another password").await;
@@ -164,7 +164,7 @@ async fn a_new_password_retires_the_old_one(database: Database) {
     server.login("maria", "another password").await;
 }
 
-async fn scopes_that_may_not_be_asked_for(database: Database) {
+async fn unavailable_scopes_are_refused(database: Database) {
     let server = TestServer::start(database).await;
     server.create_scopes(&["items:read", "items:write"]).await;
     server.put_role("reader", "items:read").await;
@@ -174,10 +174,10 @@ async fn scopes_that_may_not_be_asked_for(database: Database) {
         .await;
     let before = server.database().row_counts().await;
     for (client, scope) in [
-        // The client may not ask for it, though the user has it.
+        // The client lacks the scope, although the user has it.
         ("shop", Some("items:read")),
         ("shop", Some("items:read items:write")),
-        // The client may ask for it, and the user has nothing of it.
+        // The client has the scope, but the user lacks it.
         ("shop", Some("items:write")),
         ("shop", None),
         ("default", Some("users:read users:write")),
@@ -189,7 +189,7 @@ async fn scopes_that_may_not_be_asked_for(database: Database) {
     assert_eq!(server.database().row_counts().await, before);
 }
 
-async fn the_refused_scope_is_named(database: Database) {
+async fn errors_name_the_refused_scope(database: Database) {
     let server = TestServer::start(database).await;
     let description = async |scope: &str| {
         let body = server.token(&Form::admin().and("scope", scope)).send().await.oauth_error(400, "invalid_scope");
@@ -198,7 +198,7 @@ async fn the_refused_scope_is_named(database: Database) {
     for (scope, name) in [("items:raed", "items:raed"), ("account Account", "Account"), ("<b>&", "<b>&")] {
         assert!(description(scope).await.contains(&format!("the scope {name} ")), "{scope}");
     }
-    // Neither what is no scope-token nor what is too long for a name: it may be a token.
+    // Neither malformed nor very long names are repeated, since they may be secrets.
     for scope in ["a\"secret", "accöunt:secret", &format!("secret{}", "x".repeat(64))] {
         assert!(!description(scope).await.contains("secret"), "{scope}");
     }
@@ -209,14 +209,14 @@ async fn the_refused_scope_is_named(database: Database) {
     assert!(body["error_description"].as_str().unwrap().contains("the scope users:read "), "{body}");
 }
 
-async fn the_grant_can_be_switched_off(database: Database) {
+async fn the_password_grant_can_be_disabled(database: Database) {
     let server = TestServer::with(database, &["--password-grant", "false"]).await;
     server.token(&Form::admin()).send().await.oauth_error(400, "unauthorized_client");
     let metadata = server.get("/.well-known/oauth-authorization-server").send().await.json_with(200);
     assert!(!metadata["grant_types_supported"].as_array().unwrap().contains(&"password".into()), "{metadata}");
 }
 
-async fn other_methods_are_refused_in_the_same_language(database: Database) {
+async fn other_methods_get_oauth_errors(database: Database) {
     let server = TestServer::start(database).await;
     for method in ["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "PROPFIND"] {
         let answer = server.request(method, "/token").form(&Form::admin()).send().await;

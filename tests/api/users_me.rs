@@ -1,4 +1,4 @@
-//! `GET /users/me`: what it shows, and to whom.
+//! `GET /users/me`: the response, and the required credentials.
 
 use chrono::Duration;
 use serde_json::json;
@@ -9,16 +9,16 @@ use crate::{
 };
 
 on_both_engines!(
-    it_shows_the_account_and_nothing_secret,
-    it_shows_what_is_so_now,
-    each_wrong_credential_gets_its_challenge,
-    a_token_is_checked_to_its_last_letter,
-    a_token_without_the_scope_is_not_enough,
-    a_disabled_user_is_refused_at_once,
-    many_users_at_once_see_their_own,
+    the_response_has_the_account_without_secrets,
+    the_response_is_up_to_date,
+    invalid_credentials_get_a_challenge,
+    modified_and_expired_tokens_are_refused,
+    the_scope_account_is_required,
+    disabled_and_deleted_users_are_refused_at_once,
+    concurrent_requests_return_their_own_account,
 );
 
-async fn it_shows_the_account_and_nothing_secret(database: Database) {
+async fn the_response_has_the_account_without_secrets(database: Database) {
     let server = TestServer::start(database).await;
     let maria = server.try_create_user("maria", Some("Maria@example.com"), PASSWORD, &["admin"]).await.unwrap();
     server.advance(Duration::milliseconds(1500));
@@ -45,7 +45,7 @@ async fn it_shows_the_account_and_nothing_secret(database: Database) {
     assert_eq!((head.status, head.body.len()), (200, 0));
 }
 
-async fn it_shows_what_is_so_now(database: Database) {
+async fn the_response_is_up_to_date(database: Database) {
     let server = TestServer::start(database).await;
     server.create_scopes(&["items:read"]).await;
     server.put_role("reader", "items:read").await;
@@ -57,7 +57,7 @@ async fn it_shows_what_is_so_now(database: Database) {
     assert_eq!((&me["email"], &me["display_name"]), (&json!(null), &json!(null)));
 }
 
-/// A refusal with its one challenge, which is `Bearer`'s.
+/// Checks a refusal and its only challenge, which has the scheme `Bearer`.
 #[track_caller]
 fn refused(answer: &Answer, status: u16, kind: &str, challenge: &str) {
     answer.problem(status, kind);
@@ -66,15 +66,15 @@ fn refused(answer: &Answer, status: u16, kind: &str, challenge: &str) {
     assert!(challenges[0].starts_with(&format!("Bearer realm=\"grantd\"{challenge}")), "{challenges:?}");
 }
 
-async fn each_wrong_credential_gets_its_challenge(database: Database) {
+async fn invalid_credentials_get_a_challenge(database: Database) {
     let server = TestServer::start(database).await;
     let token = server.admin().await;
     let me = || server.get("/users/me");
 
     let none = me().send().await;
     refused(&none, 401, "unauthorized", "");
-    assert_eq!(none.header("www-authenticate"), "Bearer realm=\"grantd\"", "and no error code");
-    // A user's name and password are not taken here, nor another scheme.
+    assert_eq!(none.header("www-authenticate"), "Bearer realm=\"grantd\"", "without an error code");
+    // Neither username and password nor other schemes are accepted.
     for other in ["Basic YWRtaW46eA==", "Digest x", "Bearerx y"] {
         refused(&me().header("Authorization", other).send().await, 401, "unauthorized", "");
     }
@@ -82,19 +82,19 @@ async fn each_wrong_credential_gets_its_challenge(database: Database) {
     refused(&twice, 400, "invalid-request", ", error=\"invalid_request\"");
     let in_query = server.get(&format!("/users/me?access_token={token}"));
     refused(&in_query.bearer(&token).send().await, 400, "invalid-request", ", error=\"invalid_request\"");
-    // In the query alone it is no credential (RFC 9700 §4.3.2).
+    // A token in the query alone is ignored (RFC 9700 §4.3.2).
     refused(&server.get(&format!("/users/me?access_token={token}")).send().await, 401, "unauthorized", "");
     for malformed in ["Bearer", "Bearer ", "Bearer a b", "Bearer a,b", "Bearer =", "Bearer \"x\""] {
         let answer = me().header("Authorization", malformed).send().await;
         refused(&answer, 400, "invalid-request", ", error=\"invalid_request\"");
     }
-    // The scheme's name has no case, and spaces may stand in rows.
+    // The scheme is case-insensitive, and several spaces may follow it.
     for right in [format!("bearer {token}"), format!("BEARER   {token}")] {
         assert_eq!(me().header("Authorization", right).send().await.status, 200);
     }
 }
 
-async fn a_token_is_checked_to_its_last_letter(database: Database) {
+async fn modified_and_expired_tokens_are_refused(database: Database) {
     let server = TestServer::start(database).await;
     let body = server.token(&Form::admin()).send().await.json_with(200);
     let (token, refresh) = (body["access_token"].as_str().unwrap(), body["refresh_token"].as_str().unwrap());
@@ -121,23 +121,23 @@ async fn a_token_is_checked_to_its_last_letter(database: Database) {
     for token in wrong.iter().filter(|token| token.len() < 14_000) {
         let answer = server.get("/users/me").bearer(token).send().await;
         refused(&answer, 401, "invalid-token", ", error=\"invalid_token\", error_description=\"");
-        assert!(token.len() < 4 || !answer.text().contains(token.as_str()), "nothing is repeated");
+        assert!(token.len() < 4 || !answer.text().contains(token.as_str()), "the token is not repeated");
     }
-    // A remembered verdict does not outlive the token.
+    // Cached claims expire with the token.
     assert_eq!(server.get("/users/me").bearer(token).send().await.status, 200);
     server.advance(Duration::minutes(15));
     let answer = server.get("/users/me").bearer(token).send().await;
     refused(&answer, 401, "invalid-token", ", error=\"invalid_token\", error_description=\"the token expired\"");
 }
 
-async fn a_token_without_the_scope_is_not_enough(database: Database) {
+async fn the_scope_account_is_required(database: Database) {
     let server = TestServer::start(database).await;
     let body = server.token(&Form::admin().and("scope", "users:read")).send().await.json_with(200);
     let answer = server.get("/users/me").bearer(body["access_token"].as_str().unwrap()).send().await;
     refused(&answer, 403, "insufficient-scope", ", error=\"insufficient_scope\", scope=\"account\"");
 }
 
-async fn a_disabled_user_is_refused_at_once(database: Database) {
+async fn disabled_and_deleted_users_are_refused_at_once(database: Database) {
     let server = TestServer::start(database).await;
     let maria = server.create_user("maria", &[]).await;
     let token = server.login("maria", PASSWORD).await;
@@ -145,7 +145,7 @@ async fn a_disabled_user_is_refused_at_once(database: Database) {
     server.set_disabled(&maria, true).await;
     let answer = server.get("/users/me").bearer(&token).send().await;
     refused(&answer, 401, "invalid-token", ", error=\"invalid_token\", error_description=\"the token was revoked\"");
-    // One who is gone, too; and others are not touched.
+    // The same for a deleted user. Others are not affected.
     let admin = server.admin().await;
     server.database().execute("DELETE FROM users WHERE username = 'maria'").await.unwrap();
     let answer = server.get("/users/me").bearer(&token).send().await;
@@ -153,7 +153,7 @@ async fn a_disabled_user_is_refused_at_once(database: Database) {
     assert_eq!(server.get("/users/me").bearer(&admin).send().await.status, 200);
 }
 
-async fn many_users_at_once_see_their_own(database: Database) {
+async fn concurrent_requests_return_their_own_account(database: Database) {
     let server = TestServer::start(database).await;
     server.create_client(NewClient { id: "app", confidential: false, ..NewClient::default() }).await;
     let mut tokens = Vec::new();

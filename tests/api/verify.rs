@@ -1,15 +1,15 @@
-//! `GET /verify`: what a proxy is told before it lets a request through.
+//! `GET /verify`: forward authentication for proxies.
 
 use crate::{
     harness::{Database, Form, NewClient, PASSWORD, TestServer, on_both_engines},
     token::claims,
 };
 
-on_both_engines!(a_good_token_is_let_through, what_is_refused_and_why, an_audience_may_be_asked_for);
+on_both_engines!(valid_tokens_are_accepted, invalid_requests_are_refused, another_audience_can_be_required);
 
 const HEADERS: [&str; 5] = ["x-auth-subject", "x-auth-username", "x-auth-client", "x-auth-scope", "x-auth-session"];
 
-async fn a_good_token_is_let_through(database: Database) {
+async fn valid_tokens_are_accepted(database: Database) {
     let server = TestServer::start(database).await;
     let user = server.create_user("maria", &[]).await;
     let token = server.login("maria", PASSWORD).await;
@@ -20,7 +20,7 @@ async fn a_good_token_is_let_through(database: Database) {
         let id = user.id.to_string();
         assert_eq!(HEADERS.map(|name| answer.header(name)), [&*id, "maria", "default", "account", &*session]);
     }
-    // A machine has no name and no session.
+    // The token of a client has no username and no session.
     let machine = NewClient { id: "machine", grants: &["client_credentials"], ..NewClient::default() };
     let secret = server.create_client(machine).await;
     let form = Form::of(&[("grant_type", "client_credentials")]);
@@ -30,7 +30,7 @@ async fn a_good_token_is_let_through(database: Database) {
     assert_eq!(HEADERS.map(|name| answer.header(name)), ["machine", "", "machine", "account", ""]);
 }
 
-async fn what_is_refused_and_why(database: Database) {
+async fn invalid_requests_are_refused(database: Database) {
     let server = TestServer::start(database).await;
     server.create_user("maria", &[]).await;
     let token = server.login("maria", PASSWORD).await;
@@ -44,7 +44,7 @@ async fn what_is_refused_and_why(database: Database) {
     for path in ["/verify?scope=a%22b", "/verify?scope=a&scope=b", "/verify?audience=a&audience=b", "/verify?scope=%00"]
     {
         server.get(path).bearer(&token).send().await.problem(422, "validation");
-        // Who sent nothing learns nothing of the rest.
+        // Without a token, the query is not validated.
         server.get(path).send().await.problem(401, "unauthorized");
     }
     let twice = server.get("/verify?access_token=x").bearer(&token).send().await;
@@ -52,7 +52,7 @@ async fn what_is_refused_and_why(database: Database) {
     server.request("POST", "/verify").send().await.problem(405, "method-not-allowed");
 }
 
-async fn an_audience_may_be_asked_for(database: Database) {
+async fn another_audience_can_be_required(database: Database) {
     let server = TestServer::start(database).await;
     let audiences: &[&str] = &["https://items.example"];
     server.create_client(NewClient { id: "shop", confidential: false, audiences, ..NewClient::default() }).await;
@@ -61,6 +61,6 @@ async fn an_audience_may_be_asked_for(database: Database) {
     server.get("/verify").bearer(token).send().await.problem(401, "invalid-token");
     assert_eq!(server.get("/verify?audience=https://items.example").bearer(token).send().await.status, 204);
     server.get("/verify?audience=https://else.example").bearer(token).send().await.problem(401, "invalid-token");
-    // The verdict for one audience is not taken for another.
+    // The result for one audience is not used for another.
     server.get("/verify").bearer(token).send().await.problem(401, "invalid-token");
 }

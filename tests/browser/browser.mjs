@@ -1,4 +1,4 @@
-// Chromium, with a page that fails the test when the page itself reports an error.
+// Chromium, with a page that fails the test when it, or another page of its context, reports an error.
 import assert from "node:assert/strict";
 import { chromium } from "playwright-core";
 
@@ -15,12 +15,12 @@ const ARGUMENTS = [
 export async function withPage(name, test) {
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: ARGUMENTS });
   try {
-    const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
-    page.setDefaultTimeout(15_000);
+    const context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
+    context.setDefaultTimeout(15_000);
     const errors = [];
-    page.on("pageerror", (error) => errors.push(String(error)));
-    await test(page);
-    assert.deepEqual(errors, [], "errors of the page");
+    context.on("weberror", (error) => errors.push(String(error.error())));
+    await test(await context.newPage());
+    assert.deepEqual(errors, [], "errors of the pages");
     console.log(`passed: ${name}`);
   } finally {
     await browser.close();

@@ -18,7 +18,7 @@ await withPage("/docs logs in and executes a request", async (page) => {
   await dialog.locator("#oauth_username").fill("admin");
   await dialog.locator("#oauth_password").fill(PASSWORD);
   await dialog.locator("button.authorize").click();
-  // The fields give way to a button.
+  // A button replaces the fields.
   await page.locator('.auth-container button:has-text("Logout")').first().waitFor();
   await page.click(".btn-done");
 

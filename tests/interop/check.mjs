@@ -1,11 +1,11 @@
-// What the checks in JavaScript share: they print one line per check, as checks.py does, which counts them.
+// Helpers of the checks in JavaScript. They print one line per check, in the format of checks.py, which counts them.
 import { deepStrictEqual } from "node:assert";
 import { readFileSync } from "node:fs";
 
 export const equal = deepStrictEqual;
 export const issuer = new URL(process.env.ISSUER);
 export const user = { username: "admin", password: process.env.PASSWORD };
-// Both may use every grant: `robot` proves itself with a secret, `key-robot` with a key.
+// Both clients have every grant type: `robot` authenticates with a secret, `key-robot` with a key.
 export const secret = process.env.ROBOT_SECRET;
 const jwk = JSON.parse(readFileSync("private.jwk"));
 const algorithm = { name: "ECDSA", namedCurve: "P-256" };

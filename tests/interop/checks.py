@@ -4,6 +4,7 @@
 """
 
 import base64
+import functools
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
 from authlib.oauth2.rfc9068 import JWTBearerTokenValidator
 from checking import check, count, equal, finish
 from joserfc.jwk import KeySet
+from key_fetches import check_key_fetches
 from oauthlib.oauth2 import BackendApplicationClient, InvalidGrantError, LegacyApplicationClient
 from requests_oauthlib import OAuth2Session
 
@@ -40,7 +42,9 @@ SERVICES = {
     "Express": os.environ["EXPRESS_URL"],
     "examples/express": os.environ["EXPRESS_EXAMPLE_URL"],
     "examples/go": os.environ["GO_EXAMPLE_URL"],
+    "examples/java": os.environ["JAVA_EXAMPLE_URL"],
     "examples/flask": os.environ["FLASK_EXAMPLE_URL"],
+    "examples/django": os.environ["DJANGO_EXAMPLE_URL"],
 }
 FASTAPI_EXAMPLE = os.environ["FASTAPI_EXAMPLE_URL"]
 ROOT = Path(__file__).parents[2]
@@ -56,7 +60,7 @@ def raises(error, call):
 
 
 def get(url, token=None, data=None):
-    """Status, `WWW-Authenticate` and JSON of an answer."""
+    """Returns status, `WWW-Authenticate` and JSON of a response."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     if data is not None:
         headers["Content-Type"] = "application/json"
@@ -129,8 +133,8 @@ check("Authlib: a wrong password", authlib_names_the_error)
 def metadata_is_valid():
     _, _, metadata = get(f"{ISSUER}/.well-known/oauth-authorization-server")
     equal((metadata["issuer"], metadata["token_endpoint"]), (ISSUER, TOKEN))
-    # The library wants https, which a server on loopback does not have. And the RFC wants response types, but no empty
-    # list: what a server without an authorization endpoint says is wrong either way.
+    # The library requires https, which a server on loopback does not have. And the RFC requires response types, but no empty
+    # list: a server without an authorization endpoint has no valid value.
     secure = json.loads(json.dumps(metadata).replace("http://", "https://"))
     secure["response_types_supported"] = metadata.get("response_types_supported") or ["none"]
     AuthorizationServerMetadata(secure).validate()
@@ -138,7 +142,7 @@ def metadata_is_valid():
 
 check("Authlib: the metadata (RFC 8414)", metadata_is_valid)
 
-# -- clients that act for themselves, and what becomes of their tokens
+# -- client credentials, introspection and revocation
 
 
 def requests_oauthlib_credentials(**options):
@@ -179,12 +183,14 @@ javascript("openid-client.mjs")
 # -- verifiers
 
 
+@functools.cache
 def token(**options):
+    """A token, one for all checks with the same options."""
     return authlib(**options)[1]["access_token"]
 
 
 def forged(header=None, claims=None, good=None):
-    """A token with other words under the signature of a good one."""
+    """Returns a token with other contents and the signature of a valid one."""
     part = lambda text: json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     join = lambda value: base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
     head, body, signature = (good or token()).split(".")
@@ -284,6 +290,10 @@ for name, url in SERVICES.items():
     )
     check(f"{name}: 403 without the scope to write", lambda: answers(items, 403, token(scope="items:read"), item))
 
+for name, url in SERVICES.items():
+    check_key_fetches(name, f"{url}/items")
+check_key_fetches("examples/fastapi", f"{FASTAPI_EXAMPLE}/status/")
+
 url, mine, bad = FASTAPI_EXAMPLE, f"{FASTAPI_EXAMPLE}/users/me/items/", 'error="invalid_token"'
 check(
     "examples/fastapi: 200 with the scopes",
@@ -313,7 +323,7 @@ check(
 def docs_log_in_at_grantd():
     flows = get(f"{url}/openapi.json")[2]["components"]["securitySchemes"]["OAuth2PasswordBearer"]["flows"]
     equal(flows["password"]["tokenUrl"], TOKEN)
-    # What the browser asks before Swagger UI's request, from the origin that this server was started with.
+    # The preflight of Swagger UI's request, from the origin that this server was started with.
     origin = "http://127.0.0.1:8000"
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,x-requested-with"}
     request = urllib.request.Request(TOKEN, None, {"Origin": origin} | asked, method="OPTIONS")
@@ -325,7 +335,7 @@ check("examples/fastapi: its /docs log in at grantd", docs_log_in_at_grantd)
 
 
 def difference_is_true():
-    """`tutorial.diff` taken back from main.py gives what it says it was made from; so it applies."""
+    """`tutorial.diff` can be reverted from main.py."""
     folder = EXAMPLES / "fastapi"
     undo = ["git", "apply", "--check", "--reverse", "-p0", folder / "tutorial.diff"]
     done = subprocess.run(undo, cwd=folder, check=False, capture_output=True, text=True)
@@ -379,7 +389,7 @@ def runs(script):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-# The session of README's `token get`: nobody is there to type the password.
+# The session for `token get` in README.md, where no password can be typed.
 subprocess.run(
     ["grantd", "token", "get", "--username", "admin", "--url", ISSUER, "--password-stdin"],
     input=USER["password"], text=True, check=True, stdout=subprocess.DEVNULL, timeout=30,
@@ -401,11 +411,11 @@ def sets_a_password():
     script = 'from set_password import set_password; set_password("ann@example.com", "correct horse battery")'
     environment = os.environ | {"PASSWORD_RESET_SECRET": secret}
     subprocess.run([sys.executable, "-c", script], check=True, env=environment, timeout=30)
-    token(user={"username": "ann@example.com", "password": "correct horse battery"})
+    authlib(user={"username": "ann@example.com", "password": "correct horse battery"})
 
 
 check("from-fastapi-users.md: a password is set with the admin API", sets_a_password)
 
-check("the server's log names no password", lambda: equal(USER["password"] in Path("grantd.log").read_text(), False))
+check("the server's log contains no password", lambda: equal(USER["password"] in Path("grantd.log").read_text(), False))
 
 finish()

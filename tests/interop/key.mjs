@@ -1,4 +1,4 @@
-// Makes a key for `private_key_jwt`: private.jwk, and jwks.json with its public half.
+// Creates a key for `private_key_jwt`: private.jwk, and jwks.json with its public part.
 import { writeFileSync } from "node:fs";
 import { exportJWK, generateKeyPair } from "jose";
 

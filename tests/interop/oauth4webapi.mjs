@@ -1,4 +1,4 @@
-// What `oauth4webapi`, which is strict about the RFCs, makes of grantd.
+// Checks `oauth4webapi`, which follows the RFCs strictly, against grantd.
 import * as oauth from "oauth4webapi";
 import { check, equal, issuer, privateKey, rejects, secret, user } from "./check.mjs";
 
@@ -45,14 +45,14 @@ for (const [method, [client, proof]] of Object.entries(clients)) {
     const { token_type, scope, refresh_token } = await credentials({ scope: "items:read" });
     equal([token_type, scope, refresh_token], ["bearer", "items:read", undefined]);
   });
-  await check(`${name} a scope that it may not have`, () =>
+  await check(`${name} a scope that the client lacks`, () =>
     rejects("invalid_scope", () => credentials({ scope: "users:write" })),
   );
   await check(`${name} its token is a JWT access token (RFC 9068)`, async () => {
     const claims = await validate((await credentials()).access_token);
     equal([claims.client_id, claims.sub], [client.client_id, client.client_id]);
   });
-  await check(`${name} its token is for nobody else`, async () => {
+  await check(`${name} its token has no other audience`, async () => {
     const { access_token } = await credentials();
     await rejects("OAUTH_JWT_CLAIM_COMPARISON_FAILED", () => validate(access_token, "https://reports.example.com"));
   });

@@ -1,8 +1,8 @@
-// What `openid-client` makes of grantd.
+// Checks `openid-client` against grantd.
 import * as client from "openid-client";
 import { check, equal, issuer, privateKey, rejects, secret, user } from "./check.mjs";
 
-// Knows grantd by its metadata (RFC 8414), on loopback and without TLS.
+// Reads the metadata of grantd (RFC 8414), on loopback and without TLS.
 const discover = (id, proof) =>
   client.discovery(issuer, id, undefined, proof, { algorithm: "oauth2", execute: [client.allowInsecureRequests] });
 const clients = {

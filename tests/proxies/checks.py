@@ -1,4 +1,4 @@
-"""What comes through the proxies of deploy/, and what does not. `run` calls it when they stand."""
+"""Checks which requests and headers pass the proxies of deploy/. `run` calls it once they are running."""
 
 import http.client
 import json
@@ -15,13 +15,13 @@ ISSUER = os.environ["ISSUER"]
 PROXIES = {"nginx": os.environ["NGINX_URL"], "Caddy": os.environ["CADDY_URL"]}
 SECRETS = dict(zip(["robot", "idle-robot", "for-others"], os.environ["SECRETS"].split()))
 NAMES = ["subject", "username", "client", "scope", "session"]
-# What a client may send that would rather be somebody else; CGI and WSGI take `_` for `-`.
+# Headers of a client that impersonates a user; CGI and WSGI treat `_` as `-`.
 FORGED = {f"X-Auth-{name}": "forged" for name in NAMES}
 FORGED |= {f"{prefix}{name}": "forged" for prefix in ("X_Auth_", "X-Auth_", "X_Auth-") for name in NAMES}
 
 
 def call(url, token=None, headers=None, data=None):
-    """Status, headers and body of an answer."""
+    """Returns status, headers and body of a response."""
     headers = (headers or {}) | ({"Authorization": f"Bearer {token}"} if token else {})
     try:
         with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=10) as answer:
@@ -57,14 +57,14 @@ def refused(url, status, token=None, challenge=None, **options):
     found, headers, body = call(url, token, **options)
     equal(found, status)
     assert b'"length"' not in body, "the service was reached"
-    # One challenge, and it says why.
+    # One challenge, with the reason.
     if challenge:
         challenges = headers.get_all("WWW-Authenticate") or []
         assert len(challenges) == 1 and challenge in challenges[0], f"WWW-Authenticate: {challenges}"
 
 
 def seen(url, token, **options):
-    """The X-Auth-… headers that reach the service, under any spelling."""
+    """Returns the X-Auth-… headers that reach the service, in any spelling."""
     status, _, body = call(url, token, **options)
     equal(status, 200)
     headers = [(name.lower().replace("_", "-"), value) for name, value in json.loads(body)["headers"]]
@@ -103,7 +103,7 @@ def own_error_passes(url):
 
 
 def hop_by_hop(url):
-    """A header that `Connection` names ends at the proxy; what grantd said of a user must not end so."""
+    """A proxy removes headers that `Connection` lists; it must not remove those from grantd."""
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
     headers = {"Authorization": f"Bearer {user_token()}", "Connection": "close, X-Auth-Username"}
     connection.request("GET", "/items", headers=headers)
@@ -112,14 +112,14 @@ def hop_by_hop(url):
 
 
 def verified_from(address):
-    """How many calls of /verify came from an address, as grantd's log has it."""
+    """Returns the number of calls of /verify from an address in grantd's log."""
     with open("grantd.log", encoding="utf-8") as log:
         calls = [json.loads(line) for line in log if '"/verify"' in line and line.endswith("\n")]
     return sum(call.get("fields", call)["address"] == address for call in calls)
 
 
 def address_arrives(url, **headers):
-    """grantd's log has the address that the proxy saw, whatever the client says of it."""
+    """grantd's log has the address of the connection to the proxy, whatever headers the client sends."""
     address = "127.0.0.2"
     before = verified_from(address)
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10, source_address=(address, 0))
@@ -145,7 +145,7 @@ for name, url in PROXIES.items():
     check(f"{name}: a user arrives", lambda: user_arrives(url))
     check(f"{name}: a user with the scope arrives", lambda: user_arrives(items))
     check(f"{name}: a user arrives in place of forged headers", lambda: user_arrives(items, headers=FORGED))
-    check(f"{name}: a client arrives, in no user's name", lambda: client_arrives(items))
+    check(f"{name}: a client arrives, without a username", lambda: client_arrives(items))
     check(f"{name}: the same where no scope is needed", lambda: client_arrives(url))
     check(f"{name}: 403 without the scope", lambda: refused(items, 403, user_token(scope="account"), lacking))
     check(f"{name}: the same for a client", lambda: refused(items, 403, client_token("idle-robot"), lacking))
@@ -160,13 +160,13 @@ for name, url in PROXIES.items():
     check(f"{name}: 400 with a broken header", lambda: refused(url, 400, headers={"Authorization": "Bearer a b"}))
     check(f"{name}: big cookies do not matter", lambda: user_arrives(items, headers={"Cookie": "a=" + "b" * 7000}))
 
-    check(f"{name}: Connection names no header away", lambda: hop_by_hop(url))
+    check(f"{name}: Connection removes no header of grantd", lambda: hop_by_hop(url))
 
     check(f"{name}: the client's address arrives", lambda: address_arrives(url))
     check(f"{name}: not one that it sends", lambda: address_arrives(url, X_Forwarded_For="6.6.6.6"))
     check(f"{name}: nor one in Forwarded", lambda: address_arrives(url, Forwarded="for=6.6.6.6"))
     check(f"{name}: nor one that is not ASCII", lambda: address_arrives(url, X_Forwarded_For=b"\xff"))
-    check(f"{name}: Connection names it not away", lambda: address_arrives(url, Connection="close, X-Forwarded-For"))
+    check(f"{name}: Connection does not remove it", lambda: address_arrives(url, Connection="close, X-Forwarded-For"))
 
 good = user_token()
 os.kill(int(os.environ["GRANTD_PID"]), signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The service behind the proxies: answers every request with the headers it saw, and the length of the body."""
+"""The service behind the proxies: responds with the headers of the request and the length of its body."""
 
 import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer

@@ -1,4 +1,4 @@
-"""What Schemathesis must not do, lest it saw off the branch that it sits on."""
+"""Keeps Schemathesis from invalidating the credentials that it uses."""
 
 import base64
 import json
@@ -18,8 +18,7 @@ def plain(value):
     return str(value).replace("-", "").lower()
 
 
-# Key, user, session and client of the token, and the client that asks for itself: answers name them, and Schemathesis
-# learns from answers.
+# Key, user, session and client of the token, and the client of HTTP Basic: Schemathesis learns their ids from responses.
 HEADER, CLAIMS = part(0), part(1)
 OWN = {HEADER["kid"], CLAIMS["sub"], CLAIMS["sid"], CLAIMS["client_id"], os.environ["CLIENT_ID"]}
 OWN = {plain(name) for name in OWN}
@@ -27,7 +26,7 @@ OWN = {plain(name) for name in OWN}
 
 @schemathesis.hook
 def before_load_schema(context, document):
-    """Puts what is good here in the place of examples, so that what these routes say of it is seen too."""
+    """Replaces examples by valid values of this run, so that successful responses are checked, too."""
 
     def example(path):
         (content,) = document["paths"][path]["post"]["requestBody"]["content"].values()
@@ -39,7 +38,7 @@ def before_load_schema(context, document):
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """What would end the token of the run happens to somebody else; and nobody waits for news."""
+    """Redirects changes of the run's own credentials to unknown ids, and disables long polls."""
     if case.method != "GET":
         for name, value in (case.path_parameters or {}).items():
             if plain(value) in OWN:

@@ -6,9 +6,9 @@
 //!
 //! | variable | default | |
 //! |---|---|---|
-//! | `ISSUER` | `http://127.0.0.1:8080` | where grantd is |
-//! | `AUDIENCE` | the issuer | what tokens for this service have in `aud` |
-//! | `LISTEN` | `127.0.0.1:8081` | port 0 takes a free one |
+//! | `ISSUER` | `http://127.0.0.1:8080` | the URL of grantd |
+//! | `AUDIENCE` | the issuer | the `aud` of tokens for this service |
+//! | `LISTEN` | `127.0.0.1:8081` | port 0 selects a free port |
 
 use std::{env, error::Error, io, net::TcpListener};
 
@@ -63,19 +63,19 @@ fn routes(config: &mut web::ServiceConfig) {
     config.service(web::resource("/protected").get(protected)).service(web::resource("/items").get(list).post(create));
 }
 
-/// For everybody who has a valid token.
+/// Requires a valid token.
 async fn protected(caller: Authenticated) -> web::Json<Value> {
     let name = caller.username.as_ref().unwrap_or(&caller.client_id);
     web::Json(json!({"message": format!("Hello, {name}! You are authenticated.")}))
 }
 
-/// For those with the scope `items:read`.
+/// Requires the scope `items:read`.
 async fn list(_: Require<ItemsRead>, items: web::Data<Items>) -> web::Json<Value> {
     web::Json(json!({"items": items.all(), "next_cursor": null}))
 }
 
-/// For those with the scope `items:write`. The body comes as `Payload`, which nobody reads before the token is known to
-/// be good: without one a caller learns nothing about bodies.
+/// Requires the scope `items:write`. The body is a `Payload`, which is read after the token was verified: without a valid token,
+/// a caller gets no errors about the body.
 async fn create(
     _: Require<ItemsWrite>,
     req: HttpRequest,

@@ -94,7 +94,7 @@ impl GuardBuilder {
         // An error, since a guard without an issuer would silently not follow any revocations.
         #[cfg(feature = "issuer")]
         if self.follow.is_some() {
-            return Err(BuildError::NobodyToFollow);
+            return Err(BuildError::CannotFollow);
         }
         Ok(Guard::with_keys(self, keys)?)
     }

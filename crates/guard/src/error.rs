@@ -164,11 +164,11 @@ pub enum BuildError {
         reason: &'static str,
     },
     /// The HTTP client could not be created.
-    #[error("the HTTP client could not be made: {0}")]
+    #[error("the HTTP client could not be created: {0}")]
     Client(String),
     /// Following revocations needs a guard that fetches its keys: with given keys, the endpoint of the feed is unknown.
     #[error("only a guard that fetches its keys from the issuer can follow the issuer's revocations")]
-    NobodyToFollow,
+    CannotFollow,
     /// The thread that follows the issuer's revocations could not be started.
     #[error("the thread that follows the issuer's revocations could not be started: {0}")]
     Thread(String),

@@ -159,6 +159,7 @@ impl Guard {
     }
 
     fn verify_signed(&self, token: &str, now: i64) -> Result<Arc<Claims>, TokenError> {
+        // Before the digest: otherwise anybody could make the guard hash and decode as much as the HTTP server lets through.
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::TooLong);
         }
@@ -172,7 +173,7 @@ impl Guard {
                 }
             };
         }
-        let (claims, key) = self.0.verify_anew(token, now)?;
+        let (claims, key) = self.0.verify_uncached(token, now)?;
         self.0.remembered.insert(digest, token, Arc::clone(&claims), key);
         Ok(claims)
     }
@@ -292,7 +293,7 @@ impl Inner {
     }
 
     /// Verifies a token that is not cached, except for audience and revocations.
-    fn verify_anew(&self, token: &str, now: i64) -> Result<(Arc<Claims>, Arc<Key>), TokenError> {
+    fn verify_uncached(&self, token: &str, now: i64) -> Result<(Arc<Claims>, Arc<Key>), TokenError> {
         let parts = Parts::of(token)?;
         parts.header.check()?;
         let kid = parts.header.kid.as_deref().ok_or(TokenError::NoKeyId)?;
@@ -304,6 +305,7 @@ impl Inner {
         if !key.signed(parts.signed, &parts.signature) {
             return Err(TokenError::Signature);
         }
+        // After the signature: nothing of the payload is parsed that the issuer did not sign.
         let claims = parts.claims()?;
         if claims.iss != self.issuer {
             return Err(TokenError::WrongIssuer);

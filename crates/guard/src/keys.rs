@@ -69,6 +69,7 @@ impl Keys {
             let public = public_key(jwk, algorithm).ok_or_else(|| KeyError::Malformed(kid.clone()))?;
             let key = Key { algorithm, public, withdrawn: AtomicBool::new(false) };
             match keys.entry(kid.clone()) {
+                // Which of the two verified a token would depend on their order.
                 Entry::Occupied(_) => return Err(KeyError::Repeated(kid.clone())),
                 Entry::Vacant(entry) => entry.insert(before.same_as(kid, &key).unwrap_or_else(|| Arc::new(key))),
             };

@@ -119,6 +119,7 @@ impl Known {
     fn has(&self, claims: &Claims) -> bool {
         // `<=`: a token of the same second may have been issued before the revocation.
         let until_then = |map: &ExpiringMap, id: &str| map.get(id).is_some_and(|until| claims.iat <= until.revoked_at);
+        // Sessions and single tokens end for good: `iat` does not matter, as it does for users and clients.
         claims.sid.as_deref().is_some_and(|sid| self.sessions.get(sid).is_some())
             || self.tokens.get(claims.jti.as_str()).is_some()
             || until_then(&self.users, &claims.sub)

@@ -64,6 +64,7 @@ impl fmt::Display for Scope {
     }
 }
 
+// `Eq`, `Ord` and `Hash` of `Scope` are derived, and so agree with those of `str`: otherwise `contains` would miss names.
 impl Borrow<str> for Scope {
     fn borrow(&self) -> &str {
         &self.0

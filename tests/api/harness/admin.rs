@@ -37,20 +37,20 @@ impl Admin {
     }
 
     /// Creates an object in a collection, and returns its path.
-    pub(crate) async fn make_in(&self, collection: &str, body: &Value) -> String {
+    pub(crate) async fn create_in(&self, collection: &str, body: &Value) -> String {
         let answer = self.ask("POST", collection, body).await;
         answer.json_with(201);
         answer.header("location").to_owned()
     }
 
     /// Creates a user, and returns its path.
-    pub(crate) async fn make(&self, body: &Value) -> String {
-        self.make_in("/admin/users", body).await
+    pub(crate) async fn create(&self, body: &Value) -> String {
+        self.create_in("/admin/users", body).await
     }
 
     /// Creates a user with the password [`PASSWORD`] and these roles, and returns its path.
     pub(crate) async fn user(&self, username: &str, roles: &[&str]) -> String {
-        self.make(&serde_json::json!({"username": username, "password": PASSWORD, "roles": roles})).await
+        self.create(&serde_json::json!({"username": username, "password": PASSWORD, "roles": roles})).await
     }
 
     /// Creates a role, or replaces its scopes.

@@ -15,8 +15,7 @@ use super::{Form, MASTER_KEY, Request, http_client};
 /// The path of the program.
 pub(crate) const GRANTD: &str = env!("CARGO_BIN_EXE_grantd");
 
-/// The program, with nothing of this process's environment that could be a setting, in a directory where there is no
-/// `.env`.
+/// Returns a command without settings from this process's environment, in a directory without `.env`.
 fn command(database: &str, directory: &Path) -> Command {
     with_settings(GRANTD, database, directory)
 }
@@ -28,12 +27,12 @@ fn with_settings(program: &str, database: &str, directory: &Path) -> Command {
     if database.starts_with("postgres") {
         command.env("GRANTD_MASTER_KEY", MASTER_KEY);
     }
-    // As cheap as the servers in this process.
+    // Cheap hashes, as for the servers in this process.
     command.envs([("GRANTD_HASH_MEMORY", "8KiB"), ("GRANTD_HASH_ITERATIONS", "1"), ("GRANTD_HASH_THREADS", "1")]);
     command
 }
 
-/// Runs a command to its end, with this standard input and more variables.
+/// Runs a command with this standard input and additional variables.
 pub(crate) fn grantd(database: &str, arguments: &[&str], input: &str, variables: &[(&str, &str)]) -> Output {
     let directory = tempfile::tempdir().unwrap();
     let mut command = command(database, directory.path());
@@ -41,8 +40,7 @@ pub(crate) fn grantd(database: &str, arguments: &[&str], input: &str, variables:
     run(command, input)
 }
 
-/// Runs a command whose standard input is a terminal, on which this is typed. The output has both streams, as a terminal
-/// shows them.
+/// Runs a command on a terminal, with this input. Standard output has both streams, as a terminal shows them.
 pub(crate) fn grantd_on_terminal(database: &str, arguments: &[&str], typed: &str) -> Output {
     let directory = tempfile::tempdir().unwrap();
     let mut command = with_settings("script", database, directory.path());
@@ -53,15 +51,15 @@ pub(crate) fn grantd_on_terminal(database: &str, arguments: &[&str], typed: &str
 
 fn run(mut command: Command, input: &str) -> Output {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // A command that reads no input may be gone already.
+    // A command that reads no input may have ended already.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
 }
 
-/// A server in a process of its own; killed when this is dropped.
+/// A server in a process of its own, which is killed on drop.
 pub(crate) struct Grantd {
     child: Child,
-    /// Kills the server when this process ends without doing so.
+    /// Kills the server if this process ends without a drop.
     caretaker: Child,
     client: reqwest::Client,
     url: String,
@@ -71,17 +69,17 @@ pub(crate) struct Grantd {
 }
 
 impl Grantd {
-    /// Starts it and waits until it listens.
+    /// Starts a server, and waits until it listens.
     pub(crate) fn start(database: &str, variables: &[(&str, &str)]) -> Self {
         Self::with_arguments(database, &[], variables)
     }
 
-    /// The same, with arguments.
+    /// Starts a server with these arguments.
     pub(crate) fn with_arguments(database: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
-        Self::try_start(database, arguments, variables).unwrap_or_else(|log| panic!("it does not start: {log}"))
+        Self::try_start(database, arguments, variables).unwrap_or_else(|log| panic!("the server does not start: {log}"))
     }
 
-    /// The same; what it wrote to standard error, if it ends instead.
+    /// Starts a server, or returns its standard error if it ends instead.
     pub(crate) fn try_start(database: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Result<Self, String> {
         let directory = tempfile::tempdir().unwrap();
         let mut command = command(database, directory.path());
@@ -91,7 +89,7 @@ impl Grantd {
         let mut caretaker = Command::new("sh");
         caretaker.args(["-c", "trap '' HUP INT TERM; cat >/dev/null; kill -KILL $1", "sh", &child.id().to_string()]);
         let caretaker = caretaker.stdin(Stdio::piped()).process_group(0).spawn().unwrap();
-        // Both pipes are read to their ends, so that it never waits for somebody to read.
+        // Both pipes are read to their ends, so that the server never blocks on a full pipe.
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let mut stderr = child.stderr.take().unwrap();
         let (said, lines) = mpsc::channel();
@@ -110,9 +108,9 @@ impl Grantd {
         Ok(started)
     }
 
-    /// The next line of standard output that has this text.
+    /// Returns the next line of standard output that contains this text.
     pub(crate) fn line_with(&self, text: &str) -> String {
-        self.next_line_with(text).unwrap_or_else(|| panic!("it never said {text:?}"))
+        self.next_line_with(text).unwrap_or_else(|| panic!("no line contains {text:?}"))
     }
 
     fn next_line_with(&self, text: &str) -> Option<String> {
@@ -120,22 +118,22 @@ impl Grantd {
         lines.find(|line| line.contains(text))
     }
 
-    /// Its process id.
+    /// Returns the process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Where it listens.
+    /// Returns the base URL.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    /// Begins a request.
+    /// Returns a request to build.
     pub(crate) fn request(&self, method: &str, path: &str) -> Request {
         Request::new(&self.client, method, &format!("{}{path}", self.url))
     }
 
-    /// Logs the administrator in, with this password.
+    /// Logs the administrator in with this password, and returns the access token.
     pub(crate) async fn login(&self, password: &str) -> String {
         let answer = self.request("POST", "/token").form(&Form::password("admin", password)).send().await;
         answer.json_with(200)["access_token"].as_str().unwrap().to_owned()
@@ -148,19 +146,19 @@ impl Grantd {
     }
 
     fn end(&mut self) {
-        // The caretaker first: the process id may belong to somebody else a moment later.
+        // The caretaker first: afterwards, the process id of the server may be reused.
         for child in [&mut self.caretaker, &mut self.child] {
             let _ = child.kill();
             let _ = child.wait();
         }
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until the server ends.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         self.child.wait().unwrap()
     }
 
-    /// SIGKILL; gives the rest of standard output, and all of the log.
+    /// Kills the server (SIGKILL). Returns the rest of standard output, and the whole log.
     pub(crate) fn kill(mut self) -> (String, String) {
         self.end();
         let rest: Vec<String> = self.lines.iter().collect();

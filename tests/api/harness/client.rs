@@ -202,6 +202,7 @@ impl Answer {
         }
         body
     }
+
     /// Checks that the request was refused for lack of scopes, and that the challenge has the required ones.
     #[track_caller]
     pub(crate) fn lacks(&self, scopes: &str) {
@@ -210,7 +211,7 @@ impl Answer {
         assert_eq!(challenges.len(), 1, "{challenges:?}");
         let expected = format!("error=\"insufficient_scope\", scope=\"{scopes}\"");
         assert!(challenges[0].starts_with("Bearer realm=\"grantd\", "), "{}", challenges[0]);
-        assert!(challenges[0].contains(&expected), "{} has not {expected}", challenges[0]);
+        assert!(challenges[0].contains(&expected), "{} lacks {expected}", challenges[0]);
     }
 
     /// Checks that exactly these fields are reported as invalid, with these codes.

@@ -6,25 +6,25 @@ mod admin;
 mod binary;
 mod client;
 mod database;
-mod past;
 mod postgres;
 mod proxy;
 mod raw;
 mod server;
 mod set_up;
 mod settings_text;
+mod sql;
 
 pub(crate) use self::{
     admin::Admin,
     binary::{GRANTD, Grantd, grantd, grantd_on_terminal},
     client::{Answer, Form, Request, http_client},
     database::Database,
-    past::Transaction,
     proxy::Proxy,
     raw::raw,
     server::{ADMIN_PASSWORD, MASTER_KEY, TestServer, beginning, config},
     set_up::{NewClient, PASSWORD, retire_key, rotate_keys},
     settings_text::{env_example, settings_table},
+    sql::Transaction,
 };
 
 /// Defines two tests for each function: one with SQLite, the other with Postgres.
@@ -50,7 +50,7 @@ macro_rules! on_both_engines {
 pub(crate) use on_both_engines;
 
 /// Finds the Postgres server of the tests, and reports if there is none.
-pub(crate) fn postgres_is_there() {
+pub(crate) fn postgres_is_available() {
     postgres::server();
 }
 

@@ -99,7 +99,7 @@ fn start(programs: &Path) -> io::Result<Server> {
     let mut caretaker = Command::new("sh");
     caretaker.args(["-c", CARETAKER, "sh"]).arg(programs).arg(&directory);
     // Postgres refuses to run as root, so the programs run as another user.
-    if let Some((user, group)) = somebody_else()? {
+    if let Some((user, group)) = unprivileged_user()? {
         chown(&directory, Some(user), Some(group))?;
         caretaker.uid(user).gid(group);
     }
@@ -120,7 +120,7 @@ fn start(programs: &Path) -> io::Result<Server> {
 }
 
 /// Returns the user and group to run Postgres as if this process is root: `postgres`, or else an unprivileged user.
-fn somebody_else() -> io::Result<Option<(u32, u32)>> {
+fn unprivileged_user() -> io::Result<Option<(u32, u32)>> {
     let me = Command::new("id").arg("-u").output()?;
     if me.stdout.trim_ascii() != b"0" {
         return Ok(None);

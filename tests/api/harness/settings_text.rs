@@ -1,4 +1,4 @@
-//! What the repository says of the settings: `.env.example`, and the table of `docs/settings.md`. Made from their definitions.
+//! The generated documentation of the settings: `.env.example`, and the table of `docs/settings.md`.
 
 use std::fmt::Write as _;
 
@@ -19,7 +19,7 @@ fn default(arg: &Arg) -> Option<String> {
     Some(arg.get_default_values().first()?.to_str()?.to_owned())
 }
 
-/// The settings without their `…_FILE` forms, and whether each has one.
+/// Returns the settings without their `…_FILE` forms, and whether each has one.
 fn with_file_forms() -> Vec<(String, Arg, bool)> {
     let all: Vec<String> = settings().iter().filter_map(variable).collect();
     settings()
@@ -33,11 +33,11 @@ fn with_file_forms() -> Vec<(String, Arg, bool)> {
         .collect()
 }
 
-/// The file `.env.example`.
+/// Returns the text of `.env.example`.
 pub(crate) fn env_example() -> String {
     let mut text = String::from(
-        "# The settings of grantd. Copy to .env and change what you need: each line is a default, or an empty place.\n\
-         # Every setting is also an environment variable, which wins over this file, and a flag, which wins over both.\n",
+        "# The settings of grantd. Copy to .env and change what you need: each line is a default, or empty.\n\
+         # Every setting is also an environment variable, which overrides this file, and a flag, which overrides both.\n",
     );
     for (name, arg, has_file) in with_file_forms() {
         let file = if has_file { format!(" Also {name}_FILE: a file that holds it.") } else { String::new() };
@@ -47,7 +47,7 @@ pub(crate) fn env_example() -> String {
     text
 }
 
-/// The table of `docs/settings.md`.
+/// Returns the table of `docs/settings.md`.
 pub(crate) fn settings_table() -> String {
     let mut text = String::from("| setting | default | |\n|---|---|---|\n");
     for (name, arg, has_file) in with_file_forms() {

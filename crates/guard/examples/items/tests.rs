@@ -97,7 +97,7 @@ async fn users_and_clients_are_greeted() {
 }
 
 #[tokio::test]
-async fn what_is_added_is_listed() {
+async fn added_items_are_listed() {
     let service = Service::start();
     let item = json!({"id": 1, "name": "Brush", "price": 2.5});
     let answer = service.post("application/json; charset=utf-8", r#"{"name": "Brush", "price": 2.5}"#).await;
@@ -107,7 +107,7 @@ async fn what_is_added_is_listed() {
 }
 
 #[tokio::test]
-async fn all_that_is_wrong_is_told_at_once() {
+async fn all_invalid_fields_are_reported_together() {
     let service = Service::start();
     let long = json!({"name": "ä".repeat(101), "price": 0}).to_string();
     for (body, name, price) in [
@@ -128,7 +128,7 @@ async fn all_that_is_wrong_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn bodies_that_are_none_are_refused() {
+async fn malformed_bodies_are_refused() {
     let service = Service::start();
     let good = r#"{"name": "a", "price": 1}"#;
     for body in ["", "{", "[]", r#"["a", 1]"#, "null", r#"{"name":"a","price":1,"x":1}"#, r#"{"name":"a","name":"b"}"#]
@@ -142,7 +142,7 @@ async fn bodies_that_are_none_are_refused() {
 }
 
 #[tokio::test]
-async fn requests_without_a_good_token_are_refused() {
+async fn requests_without_a_valid_token_are_refused() {
     let service = Service::start();
     for path in ["/protected", "/items"] {
         assert_eq!(service.get(path, None).await, refused(&Refusal::NoCredentials), "{path}");
@@ -167,7 +167,7 @@ async fn unknown_routes_and_methods_are_refused() {
 }
 
 #[tokio::test]
-async fn the_token_comes_before_the_body() {
+async fn the_token_is_verified_before_the_body_is_read() {
     let service = Service::start();
     for (token, status) in [(None, 401), (Some(&reader()), 403)] {
         assert_eq!(send(service.request(Method::POST, "/items", token).body("{")).await.status, status);

@@ -192,8 +192,11 @@ impl Follower {
         let Some(guard) = self.guard.upgrade() else { return Ok(Round::Over) };
         let is_idle = page.items.is_empty() && wait > 0;
         self.take(&guard, page.items, page.is_full);
+        // After `take`: a cursor ahead of the guard would skip revocations for good.
         self.after = Some(page.next);
+        // Not held while this waits: a guard ends when its owner drops it.
         drop(guard);
+        // Not between pages: a fetch of keys would delay revocations that are there to be read.
         if let Some(keys) = page.keys.filter(|_| !page.is_full) {
             self.see_keys(keys).await?;
         }
@@ -239,9 +242,10 @@ impl Follower {
         let Some(guard) = self.guard.upgrade() else { return Ok(()) };
         self.next_fetch = Instant::now() + SHORT_PAUSE;
         let Some(source) = guard.source() else { return Ok(()) };
-        if !source.fetch_anew(&guard).await {
+        if !source.refetch(&guard).await {
             return Err(FetchError::OtherKeys);
         }
+        // Only after a success: the next page tries again.
         self.keys = Some(keys);
         Ok(())
     }

@@ -47,6 +47,10 @@ impl From<reqwest::Error> for FetchError {
             text = format!("{text}: {error}");
             cause = error.source();
         }
+        // rustls says what it received, not what that means.
+        if text.contains("InvalidContentType") {
+            text.push_str(" (the server does not speak TLS; try http://)");
+        }
         Self::Http(text)
     }
 }
@@ -166,6 +170,7 @@ pub(super) async fn json<T: DeserializeOwned>(mut response: Response) -> Result<
     let url = response.url().to_string();
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
+        // Counted as it arrives: `Content-Length` may be absent.
         if body.len() + chunk.len() > MAX_BYTES {
             return Err(FetchError::TooLong(url));
         }

@@ -125,6 +125,8 @@ impl Guard {
     fn take(&self, set: &JwkSet) -> Result<(), KeyError> {
         self.swap(|before| {
             let keys = Keys::of(set, before)?;
+            // A failure, which keeps the present keys: an issuer without any usable key is misconfigured, and every token
+            // would be refused.
             if keys.is_empty() { Err(KeyError::Empty) } else { Ok(keys) }
         })
     }
@@ -226,7 +228,7 @@ impl Source {
     }
 
     /// Fetches the present keys of the issuer, and returns whether it succeeded.
-    async fn fetch_anew(&self, guard: &Guard) -> bool {
+    async fn refetch(&self, guard: &Guard) -> bool {
         // A running fetch may have started before the keys changed, so its result is not enough. One that starts after it
         // is.
         let under_way = self.state().flight.clone();
@@ -287,10 +289,12 @@ impl Source {
     fn succeeded(&self, fetched_at: i64, max_age: i64) {
         self.fetched_at.store(fetched_at, Ordering::Relaxed);
         self.max_age.store(max_age, Ordering::Relaxed);
+        // Last: whoever sees it must see the times of the fetch too.
         self.reached.store(true, Ordering::Release);
     }
 
     fn landed(&self, now: i64, failed: bool) {
+        // The cool-down begins anew: after a slow fetch it would be over already, and the next token would cause another.
         *self.state() = State { flight: None, attempted_at: Some(now), failed_at: failed.then_some(now) };
     }
 

@@ -22,7 +22,7 @@ async fn until(condition: impl Fn() -> bool) {
 }
 
 #[actix_web::test]
-async fn keys_are_fetched_once_and_kept() {
+async fn keys_are_fetched_once() {
     let issuer = FakeIssuer::start();
     let signer = Signer::es256("k1");
     issuer.publish([signer.jwk()]);
@@ -65,7 +65,7 @@ async fn an_unknown_key_id_fetches_once_per_cool_down() {
 }
 
 #[actix_web::test]
-async fn many_at_once_share_one_fetch() {
+async fn concurrent_requests_share_one_fetch() {
     let issuer = FakeIssuer::start();
     let signer = Signer::es256("k1");
     issuer.publish([signer.jwk()]);
@@ -83,7 +83,7 @@ async fn many_at_once_share_one_fetch() {
 }
 
 #[actix_web::test]
-async fn nobody_waits_for_a_fetch_that_they_do_not_need() {
+async fn requests_wait_only_for_fetches_that_they_need() {
     let issuer = FakeIssuer::start();
     let signer = Signer::es256("k1");
     issuer.publish([signer.jwk()]);
@@ -105,7 +105,7 @@ async fn nobody_waits_for_a_fetch_that_they_do_not_need() {
 }
 
 #[actix_web::test]
-async fn a_client_that_goes_away_does_not_end_the_fetch() {
+async fn a_cancelled_request_does_not_cancel_the_fetch() {
     let issuer = FakeIssuer::start();
     let signer = Signer::es256("k1");
     issuer.publish([signer.jwk()]);
@@ -146,7 +146,7 @@ async fn a_service_starts_while_the_issuer_is_down() {
 }
 
 #[actix_web::test]
-async fn old_keys_are_good_while_the_issuer_is_away() {
+async fn old_keys_are_used_while_the_issuer_is_unreachable() {
     let mut issuer = FakeIssuer::start();
     let signer = Signer::es256("k1");
     issuer.publish([signer.jwk()]);
@@ -164,7 +164,7 @@ async fn old_keys_are_good_while_the_issuer_is_away() {
 }
 
 #[actix_web::test]
-async fn once_the_issuer_is_known_to_be_away_good_tokens_do_not_wait_for_it() {
+async fn valid_tokens_do_not_wait_after_a_failed_fetch() {
     let issuer = FakeIssuer::start();
     let signer = Signer::es256("k1");
     issuer.publish([signer.jwk()]);
@@ -185,7 +185,7 @@ async fn once_the_issuer_is_known_to_be_away_good_tokens_do_not_wait_for_it() {
 }
 
 #[actix_web::test]
-async fn garbage_changes_nothing() {
+async fn invalid_key_sets_change_nothing() {
     let issuer = FakeIssuer::start();
     let signer = Signer::es256("k1");
     issuer.publish([signer.jwk()]);
@@ -215,7 +215,7 @@ async fn garbage_changes_nothing() {
 }
 
 #[actix_web::test]
-async fn keys_that_are_not_understood_are_skipped() {
+async fn unsupported_keys_are_skipped() {
     let issuer = FakeIssuer::start();
     let signer = Signer::eddsa("k1");
     issuer.publish([
@@ -228,7 +228,7 @@ async fn keys_that_are_not_understood_are_skipped() {
 }
 
 #[actix_web::test]
-async fn a_withdrawn_key_goes_when_the_keys_are_too_old() {
+async fn a_withdrawn_key_is_removed_when_the_keys_are_stale() {
     let issuer = FakeIssuer::start();
     let (bad, good) = (Signer::es256("bad"), Signer::es256("good"));
     issuer.publish([bad.jwk(), good.jwk()]);
@@ -241,7 +241,7 @@ async fn a_withdrawn_key_goes_when_the_keys_are_too_old() {
     issuer.advance(1);
     guard.authenticate(&token).await.unwrap();
     until(|| guard.verify(&token, NOW + 300) == Err(TokenError::UnknownKey)).await;
-    assert_eq!(guard.authenticate(&token).await, Err(UNKNOWN), "remembered, and gone with its key");
+    assert_eq!(guard.authenticate(&token).await, Err(UNKNOWN), "removed from the cache with its key");
     assert_eq!(issuer.hits(), (2, 2));
 }
 
@@ -267,7 +267,7 @@ async fn keys_are_never_used_for_longer_than_an_hour_nor_fetched_within_the_cool
 }
 
 #[actix_web::test]
-async fn a_clock_that_was_put_back_does_not_stop_the_fetching() {
+async fn a_clock_that_is_set_back_does_not_stop_fetches() {
     let issuer = FakeIssuer::start();
     let signer = Signer::es256("k1");
     issuer.publish([signer.jwk()]);
@@ -294,7 +294,7 @@ async fn the_metadata_must_be_that_of_the_issuer() {
 }
 
 #[actix_web::test]
-async fn keys_do_not_come_over_plain_http_from_elsewhere() {
+async fn keys_are_not_fetched_over_plain_http_from_other_hosts() {
     let issuer = FakeIssuer::start();
     let guard = issuer.builder().build().unwrap();
     for jwks_uri in ["http://keys.example/jwks", "file:///etc/passwd", "jwks"] {
@@ -320,7 +320,7 @@ async fn the_metadata_of_an_issuer_with_a_path_is_found() {
 }
 
 #[test]
-fn issuers_that_keys_may_not_come_from_are_refused() {
+fn unsafe_issuer_urls_are_refused() {
     let build = |url: &str| Guard::from_issuer(url).audience("a").build();
     for url in [
         "id.example",

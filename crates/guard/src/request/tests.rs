@@ -47,7 +47,7 @@ async fn send(guard: Option<Guard>, uri: &str, authorization: &[&str]) -> Seen {
 }
 
 #[actix_web::test]
-async fn good_tokens_get_through() {
+async fn valid_tokens_are_accepted() {
     let signer = Signer::es256("k1");
     let guard = guard([signer.jwk()]);
     let some = format!("Bearer {}", signer.token(json!({})));
@@ -82,7 +82,7 @@ async fn without_credentials_the_challenge_has_no_error() {
 }
 
 #[actix_web::test]
-async fn a_bad_token_is_told_why() {
+async fn invalid_tokens_get_the_reason() {
     let signer = Signer::es256("k1");
     let authorization = format!("Bearer {}", signer.token(json!({"exp": NOW})));
     for uri in ["/anyone", "/both", "/wrapped/read"] {
@@ -113,7 +113,7 @@ async fn a_missing_scope_is_named() {
 }
 
 #[actix_web::test]
-async fn credentials_come_once_and_whole() {
+async fn repeated_and_malformed_credentials_are_refused() {
     let signer = Signer::es256("k1");
     let good = format!("Bearer {}", signer.token(json!({})));
     let good = good.as_str();
@@ -136,7 +136,7 @@ async fn credentials_come_once_and_whole() {
 }
 
 #[test]
-fn bytes_that_are_no_text_are_malformed() {
+fn bytes_that_are_not_text_are_malformed() {
     for (value, token) in [(&b"Bearer \xFF"[..], Err(CredentialsError::Malformed)), (b"\xFF", Ok(None))] {
         let mut headers = actix_web::http::header::HeaderMap::new();
         headers.insert(AUTHORIZATION, actix_web::http::header::HeaderValue::from_bytes(value).unwrap());
@@ -148,14 +148,14 @@ fn bytes_that_are_no_text_are_malformed() {
 }
 
 #[actix_web::test]
-async fn a_service_without_a_guard_refuses_everybody() {
+async fn a_service_without_a_guard_refuses_every_request() {
     let seen = send(None, "/anyone", &["Bearer x"]).await;
     assert_eq!((seen.status, seen.challenge, seen.retry_after), (500, None, None));
     assert_eq!(seen.problem["type"], "/problems/internal");
 }
 
 #[actix_web::test]
-async fn extractors_behind_the_middleware_need_no_second_look() {
+async fn extractors_use_the_claims_of_the_middleware() {
     let signer = Signer::es256("k1");
     let guard = guard([signer.jwk()]);
     let authorization = format!("Bearer {}", signer.token(json!({})));
@@ -166,7 +166,7 @@ async fn extractors_behind_the_middleware_need_no_second_look() {
 }
 
 #[actix_web::test]
-async fn a_nearer_guard_does_not_take_over_what_another_one_verified() {
+async fn claims_of_another_guard_are_not_used() {
     let (outer, inner) = (Signer::es256("k1"), Signer::es256("k2"));
     let (outer_guard, inner_guard) = (guard([outer.jwk()]), guard([inner.jwk()]));
     let authorization = format!("Bearer {}", outer.token(json!({})));
@@ -177,7 +177,7 @@ async fn a_nearer_guard_does_not_take_over_what_another_one_verified() {
 }
 
 #[test]
-fn a_middleware_for_no_scope_at_all_is_refused() {
+fn a_middleware_without_a_valid_scope_is_refused() {
     assert!(guard([]).require("items:read \"").is_err());
 }
 

@@ -40,7 +40,7 @@ fn each_kind_is_found_by_its_own_claim() {
 }
 
 #[test]
-fn a_user_and_a_client_can_come_back_and_a_session_and_a_token_cannot() {
+fn only_users_and_clients_can_get_new_tokens_after_a_revocation() {
     let back = |kind, claim: &str| {
         let revoked = Revoked::new(None);
         revoked.hear([of(kind, "x")], true, NOW);
@@ -55,7 +55,7 @@ fn a_user_and_a_client_can_come_back_and_a_session_and_a_token_cannot() {
 }
 
 #[test]
-fn of_two_revocations_of_the_same_the_later_counts_in_any_order() {
+fn of_two_revocations_the_later_counts_in_any_order() {
     let early = |kind| Revocation { revoked_at: NOW - 10, expires_at: NOW + 1, ..of(kind, "x") };
     for kind in [RevocationKind::User, RevocationKind::Session] {
         for news in [[early(kind), of(kind, "x")], [of(kind, "x"), early(kind)]] {
@@ -69,7 +69,7 @@ fn of_two_revocations_of_the_same_the_later_counts_in_any_order() {
 }
 
 #[test]
-fn what_expired_is_forgotten() {
+fn expired_revocations_are_removed() {
     for kind in [RevocationKind::Session, RevocationKind::User, RevocationKind::Client, RevocationKind::Token] {
         let revoked = Revoked::new(None);
         revoked.hear([of(kind, "x"), of(kind, "y")], true, NOW);
@@ -83,7 +83,7 @@ fn what_expired_is_forgotten() {
 }
 
 #[test]
-fn one_call_removes_a_bounded_number_of_what_expired() {
+fn one_call_removes_a_bounded_number_of_expired_revocations() {
     let revoked = Revoked::new(None);
     let sessions = (0..5000).map(|id| of(RevocationKind::Session, &id.to_string()));
     revoked.hear(sessions, true, NOW);
@@ -138,7 +138,7 @@ proptest! {
 
     /// The model: a map with the latest times of each item. Every call removes expired items.
     #[test]
-    fn what_is_known_is_what_a_plain_map_would_know(
+    fn the_known_revocations_match_a_model(
         calls in prop::collection::vec((revocations(), prop::bool::weighted(0.1), 0_i64..5), 1..16)
     ) {
         let revoked = Revoked::new(None);
@@ -172,7 +172,7 @@ proptest! {
 }
 
 #[test]
-fn news_are_added_and_the_whole_takes_the_place_of_all() {
+fn updates_add_and_whole_feeds_replace() {
     let revoked = Revoked::new(None);
     let check = |sid| revoked.check(&claims(json!({"sid": sid})));
     revoked.hear([of(RevocationKind::Session, "a")], true, NOW);
@@ -183,7 +183,7 @@ fn news_are_added_and_the_whole_takes_the_place_of_all() {
 }
 
 #[test]
-fn whoever_must_hear_accepts_nothing_before() {
+fn with_max_staleness_nothing_is_accepted_before_an_update() {
     let revoked = Revoked::new(LONG);
     let good = claims(json!({}));
     assert_eq!(revoked.check(&good), Err(TokenError::RevocationsUnknown));
@@ -196,12 +196,12 @@ fn whoever_must_hear_accepts_nothing_before() {
     revoked.hear([], true, NOW);
     let heard_at = Instant::now();
     while heard_at.elapsed().is_zero() {}
-    assert_eq!(revoked.check(&good), Err(TokenError::RevocationsUnknown), "heard too long ago");
+    assert_eq!(revoked.check(&good), Err(TokenError::RevocationsUnknown), "the last update is too old");
 }
 
 #[cfg(feature = "issuer")]
 #[test]
-fn a_part_of_the_news_counts_and_does_not_make_the_rest_known() {
+fn partial_updates_count_but_are_not_complete() {
     let revoked = Revoked::new(LONG);
     revoked.learn([of(RevocationKind::Session, "s1")], NOW);
     assert_eq!(revoked.check(&claims(json!({}))), Err(TokenError::RevocationsUnknown));
@@ -210,7 +210,7 @@ fn a_part_of_the_news_counts_and_does_not_make_the_rest_known() {
 }
 
 #[test]
-fn whoever_need_not_hear_accepts_without() {
+fn without_max_staleness_no_update_is_needed() {
     let revoked = Revoked::new(None);
     assert_eq!(revoked.check(&claims(json!({}))), Ok(()));
     assert_eq!(revoked.health(false), RevocationsHealth::NotFollowed);

@@ -53,7 +53,7 @@ fn is_quiet(issuer: &FakeIssuer) -> bool {
 }
 
 #[actix_web::test]
-async fn a_token_that_was_remembered_is_refused_once_its_session_is_revoked() {
+async fn cached_tokens_are_refused_once_their_session_is_revoked() {
     let (issuer, signer, builder) = start();
     let guard = builder.build().unwrap();
     let (ours, other) =
@@ -69,7 +69,7 @@ async fn a_token_that_was_remembered_is_refused_once_its_session_is_revoked() {
 }
 
 #[actix_web::test]
-async fn users_and_clients_are_refused_by_when_the_token_was_issued() {
+async fn users_and_clients_are_revoked_by_the_time_of_issue() {
     let (issuer, signer, builder) = start();
     issuer.feed.add([revoked("user", "u1"), revoked("client", "c1"), revoked("token", "t1")]);
     let guard = builder.build().unwrap();
@@ -103,7 +103,7 @@ async fn all_pages_are_read_before_a_token_is_accepted() {
 }
 
 #[actix_web::test]
-async fn a_refused_cursor_starts_over_and_forgets_what_is_no_longer_there() {
+async fn a_refused_cursor_reads_the_whole_feed_again() {
     let (issuer, signer, builder) = start();
     issuer.feed.add([revoked("session", "gone"), revoked("session", "kept")]);
     let guard = builder.build().unwrap();
@@ -123,7 +123,7 @@ async fn a_refused_cursor_starts_over_and_forgets_what_is_no_longer_there() {
 }
 
 #[actix_web::test]
-async fn no_token_is_accepted_before_the_feed_was_heard_and_the_first_waits_for_it() {
+async fn no_token_is_accepted_before_the_feed_was_read() {
     let (issuer, signer, builder) = start();
     issuer.feed.hold(true);
     let guard = builder.build().unwrap();
@@ -144,7 +144,7 @@ async fn no_token_is_accepted_before_the_feed_was_heard_and_the_first_waits_for_
 }
 
 #[actix_web::test]
-async fn nobody_waits_for_a_feed_that_failed() {
+async fn requests_do_not_wait_for_a_failed_feed() {
     let (issuer, signer, builder) = start();
     issuer.feed.set_status(401);
     let guard = builder.build().unwrap();
@@ -170,7 +170,7 @@ async fn an_issuer_without_a_feed_cannot_be_followed() {
         eventually("the failure", || is_failing(&guard)).await;
     }
     assert!(issuer.feed.asked().is_empty());
-    // It may get one.
+    // The issuer may get a feed later.
     let guard = builder.build().unwrap();
     eventually("the failure", || is_failing(&guard)).await;
     issuer.feed.set_endpoint(feed);
@@ -178,7 +178,7 @@ async fn an_issuer_without_a_feed_cannot_be_followed() {
 }
 
 #[actix_web::test]
-async fn while_the_feed_is_away_what_is_known_stays() {
+async fn known_revocations_stay_while_the_feed_is_unreachable() {
     let (issuer, signer, builder) = start();
     issuer.feed.add([revoked("session", "s1")]);
     let guard = builder.build().unwrap();
@@ -199,7 +199,7 @@ async fn while_the_feed_is_away_what_is_known_stays() {
 }
 
 #[actix_web::test]
-async fn when_it_is_away_for_too_long_tokens_are_refused() {
+async fn tokens_are_refused_after_too_long_without_the_feed() {
     let (issuer, signer, builder) = start();
     let guard = builder.max_staleness(Duration::from_millis(50)).build().unwrap();
     let token = token(&issuer, &signer, &json!({}));
@@ -212,7 +212,7 @@ async fn when_it_is_away_for_too_long_tokens_are_refused() {
 }
 
 #[actix_web::test]
-async fn the_credentials_are_sent_and_not_shown() {
+async fn credentials_are_sent_but_not_shown() {
     let (issuer, ..) = start();
     let builder = issuer.builder().follow_revocations("svc:items", "p ä/+%");
     assert!(!format!("{builder:?}").contains("p ä"));
@@ -225,7 +225,7 @@ async fn the_credentials_are_sent_and_not_shown() {
 }
 
 #[actix_web::test]
-async fn the_follower_goes_with_the_guard() {
+async fn the_follower_ends_with_the_guard() {
     let (issuer, ..) = start();
     let client = || Client::new(&issuer.url(), false, 0).unwrap();
     let feed = Feed::default();
@@ -246,7 +246,7 @@ async fn the_follower_goes_with_the_guard() {
 }
 
 #[actix_web::test]
-async fn other_keys_are_fetched_at_once() {
+async fn changed_keys_are_fetched_immediately() {
     let (issuer, old, builder) = start();
     issuer.feed.set_keys(Some("1"));
     let guard = builder.build().unwrap();
@@ -276,7 +276,7 @@ async fn other_keys_are_fetched_at_once() {
 }
 
 #[actix_web::test]
-async fn other_keys_that_cannot_be_fetched_are_tried_again() {
+async fn failed_fetches_of_changed_keys_are_retried() {
     let (issuer, signer, builder) = start();
     let guard = builder.build().unwrap();
     let token = token(&issuer, &signer, &json!({}));
@@ -293,14 +293,14 @@ async fn other_keys_that_cannot_be_fetched_are_tried_again() {
 }
 
 #[actix_web::test]
-async fn nothing_is_followed_unasked() {
+async fn revocations_are_not_followed_by_default() {
     let (issuer, signer, _) = start();
     issuer.feed.add([revoked("session", "s1")]);
     let guard = issuer.builder().build().unwrap();
     guard.authenticate(&token(&issuer, &signer, &json!({"sid": "s1"}))).await.unwrap();
     assert_eq!(guard.health().revocations, RevocationsHealth::NotFollowed);
     assert!(issuer.feed.asked().is_empty());
-    // It can still be told.
+    // Revocations can still be added.
     let news =
         Revocation { kind: RevocationKind::Session, id: "s1".to_owned(), revoked_at: NOW, expires_at: NOW + 900 };
     guard.hear_revocations([news], false);
@@ -315,14 +315,14 @@ async fn a_guard_is_built_outside_of_any_runtime() {
 }
 
 #[test]
-fn keys_at_hand_have_nobody_to_follow() {
+fn following_requires_an_issuer() {
     let keys = crate::testing::jwk_set([Signer::eddsa("k1").jwk()]);
     let built = Guard::builder("https://id.example").audience("a").follow_revocations("c", "s").keys(&keys);
-    assert!(matches!(built, Err(BuildError::NobodyToFollow)));
+    assert!(matches!(built, Err(BuildError::CannotFollow)));
 }
 
 #[test]
-fn the_issuer_waits_less_than_silence_may_last() {
+fn long_polls_are_shorter_than_the_maximum_staleness() {
     for (max_staleness, expected) in [(900, 20), (60, 20), (30, 10), (3, 1), (0, 1), (u64::MAX, 20)] {
         assert_eq!(wait(Duration::from_secs(max_staleness)), expected);
     }

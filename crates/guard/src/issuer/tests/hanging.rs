@@ -1,11 +1,11 @@
-//! While an issuer does not answer: who waits for its keys, and who does not.
+//! An issuer that does not respond: which requests wait for its keys.
 
 use super::*;
 
 /// The default of the fake issuer.
 const MAX_AGE: i64 = 300;
 
-/// A guard that has the key of `signer`, a token that it accepted, and an issuer that answers nothing from now on.
+/// Returns an issuer that no longer responds, a guard that has the key of `signer`, and a token that it accepted.
 async fn hung(signer: &Signer, age: i64) -> (FakeIssuer, Guard, String) {
     let issuer = FakeIssuer::start();
     issuer.publish([signer.jwk()]);
@@ -18,7 +18,7 @@ async fn hung(signer: &Signer, age: i64) -> (FakeIssuer, Guard, String) {
     (issuer, guard, token)
 }
 
-/// The verdict, which must be there without any waiting.
+/// Returns the verdict, which must not wait.
 async fn at_once(guard: &Guard, token: &str) -> Result<(), AuthenticateError> {
     let verdict = tokio::time::timeout(Duration::ZERO, guard.authenticate(token)).await;
     verdict.expect("no waiting").map(drop)
@@ -29,18 +29,18 @@ fn is_fetching(guard: &Guard) -> bool {
 }
 
 #[actix_web::test]
-async fn a_good_token_is_answered_while_the_fetch_hangs() {
+async fn valid_tokens_are_accepted_while_the_fetch_hangs() {
     let signer = Signer::eddsa("k1");
     for age in [MAX_AGE, MAX_AGE + STALE_WHILE_REVALIDATE - 1] {
         let (issuer, guard, token) = hung(&signer, age).await;
-        assert_eq!(at_once(&guard, &token).await, Ok(()), "remembered");
+        assert_eq!(at_once(&guard, &token).await, Ok(()), "cached");
         for number in 0..3 {
             let mut claims = issuer.claims();
             claims["jti"] = json!(number.to_string());
             let new = signer.token(claims);
             #[cfg(feature = "actix")]
             assert!(guard.authenticate_at_once(&new).unwrap().is_ok());
-            assert_eq!(at_once(&guard, &new).await, Ok(()), "not seen before");
+            assert_eq!(at_once(&guard, &new).await, Ok(()), "not cached");
         }
         until(|| issuer.hits().0 == 2).await;
         assert_eq!(at_once(&guard, &token).await, Ok(()));
@@ -58,10 +58,10 @@ async fn a_good_token_is_answered_while_the_fetch_hangs() {
 }
 
 #[actix_web::test]
-async fn an_unknown_key_waits_for_the_hanging_fetch_and_then_gets_its_error() {
+async fn an_unknown_key_waits_for_the_hanging_fetch() {
     let signer = Signer::eddsa("k1");
     let (mut issuer, guard, token) = hung(&signer, MAX_AGE).await;
-    // The fetch that a good token started is the one that those with an unknown key wait for.
+    // Tokens with an unknown key wait for the fetch that a valid token started.
     assert_eq!(at_once(&guard, &token).await, Ok(()));
     let mut waiting = JoinSet::new();
     for kid in ["k2", "k3"] {
@@ -82,7 +82,7 @@ async fn an_unknown_key_waits_for_the_hanging_fetch_and_then_gets_its_error() {
 }
 
 #[actix_web::test]
-async fn keys_that_are_long_out_of_date_are_fetched_before_a_token_counts() {
+async fn very_stale_keys_are_fetched_before_a_token_is_accepted() {
     let (bad, good) = (Signer::eddsa("bad"), Signer::eddsa("good"));
     for failed_before in [false, true] {
         let issuer = FakeIssuer::start();
@@ -105,7 +105,7 @@ async fn keys_that_are_long_out_of_date_are_fetched_before_a_token_counts() {
 }
 
 #[actix_web::test]
-async fn a_good_token_does_not_wait_for_such_keys_until_the_fetch_is_over() {
+async fn a_valid_token_waits_for_very_stale_keys_only_briefly() {
     let signer = Signer::eddsa("k1");
     let (issuer, guard, token) = hung(&signer, MAX_AGE + STALE_WHILE_REVALIDATE).await;
     guard.authenticate(&token).await.unwrap();

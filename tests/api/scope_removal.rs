@@ -1,16 +1,16 @@
-//! `roles:write`: nobody takes from others, or from roles, the scopes that they lack themselves.
+//! `roles:write`: a caller cannot remove scopes that they lack, neither from roles nor by deleting roles and scopes.
 
 use serde_json::{Value, json};
 
 use crate::harness::{Admin, Answer, Database, NewClient, PASSWORD, on_both_engines};
 
 on_both_engines!(
-    nobody_takes_what_they_lack,
-    what_they_have_they_take,
-    a_narrowed_token_and_a_client_are_held_to_the_same,
+    scopes_that_the_caller_lacks_cannot_be_removed,
+    scopes_that_the_caller_has_can_be_removed,
+    the_same_rules_apply_to_narrowed_tokens_and_clients,
 );
 
-/// A helper who has `roles:write` and `users:read`, and roles and scopes with more than that.
+/// The user `helper` with `roles:write` and `users:read`, and roles with further scopes.
 struct Scene {
     admin: Admin,
     helper: String,
@@ -38,7 +38,7 @@ impl Scene {
         self.admin.ask_as(token, method, path, body).await
     }
 
-    /// Each is refused for want of its scope, and nothing changes.
+    /// Checks that each request is refused for lack of this scope, and changes nothing.
     async fn refuses(&self, token: &str, requests: &[(&str, &str, Value, &str)]) {
         let events = "SELECT count(*) FROM audit_events WHERE kind NOT LIKE 'login%'";
         let database = self.admin.server.database();
@@ -52,7 +52,7 @@ impl Scene {
     }
 }
 
-async fn nobody_takes_what_they_lack(database: Database) {
+async fn scopes_that_the_caller_lacks_cannot_be_removed(database: Database) {
     let scene = Scene::set(database).await;
     let requests = [
         ("PUT", "/admin/roles/keyholder", json!({"scopes": []}), "keys:write"),
@@ -68,7 +68,7 @@ async fn nobody_takes_what_they_lack(database: Database) {
     let holder = scene.admin.server.login("holder", PASSWORD).await;
     let scope = crate::token::claims(&holder)["scope"].clone();
     assert_eq!(scope, "account items:read keys:write users:read vault:open");
-    // What does not exist, and what nobody deletes, is told first.
+    // Unknown and built-in objects are reported before missing scopes.
     for (path, status, kind) in [
         ("/admin/roles/nothing", 404, "not-found"),
         ("/admin/scopes/nothing", 404, "not-found"),
@@ -79,7 +79,7 @@ async fn nobody_takes_what_they_lack(database: Database) {
     }
 }
 
-async fn what_they_have_they_take(database: Database) {
+async fn scopes_that_the_caller_has_can_be_removed(database: Database) {
     let scene = Scene::set(database).await;
     let put = scene.ask(&scene.helper, "PUT", "/admin/roles/reader", &json!({"scopes": ["users:read"]})).await;
     assert_eq!(put.json_with(200)["scopes"], json!(["users:read"]));
@@ -88,13 +88,13 @@ async fn what_they_have_they_take(database: Database) {
     for path in ["/admin/roles/reader", "/admin/scopes/items:read"] {
         assert_eq!(scene.ask(&scene.helper, "DELETE", path, &json!({})).await.status, 204, "{path}");
     }
-    // Whoever has all of it takes all of it.
+    // An administrator with all these scopes can remove them.
     for path in ["/admin/roles/keyholder", "/admin/roles/mixed", "/admin/roles/vault", "/admin/scopes/vault:open"] {
         assert_eq!(scene.admin.delete(path).await.status, 204, "{path}");
     }
 }
 
-async fn a_narrowed_token_and_a_client_are_held_to_the_same(database: Database) {
+async fn the_same_rules_apply_to_narrowed_tokens_and_clients(database: Database) {
     let scene = Scene::set(database).await;
     let machine = NewClient {
         id: "machine",
