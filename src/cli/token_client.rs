@@ -44,6 +44,8 @@ pub(super) enum RequestError {
     Unreachable { url: String, reason: String },
     #[error("the server at {url} does not speak TLS; try http://, which is allowed for a server on this machine")]
     NotTls { url: String },
+    #[error("the server at {url} does not speak HTTP; try https://")]
+    NotHttp { url: String },
     #[error("{error}: {description}{}", hint(error))]
     Refused { error: String, description: String },
     #[error("{url} answered {status}, and not as grantd does: is --url the URL of the server?")]
@@ -163,9 +165,12 @@ fn unreachable(url: &str, error: &reqwest::Error) -> RequestError {
         reason = error.to_string();
         cause = error.source();
     }
-    // rustls says what it received, not what that means.
+    // rustls and hyper say what they received, not what that means.
     if reason.contains("InvalidContentType") {
         return RequestError::NotTls { url: url.to_owned() };
+    }
+    if reason.contains("invalid HTTP version") {
+        return RequestError::NotHttp { url: url.to_owned() };
     }
     RequestError::Unreachable { url: url.to_owned(), reason: reason.to_lowercase() }
 }

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _};
 use grantd::clock::Clock;
 
 use crate::{
-    harness::{Database, TestServer, beginning, config, http_client, on_both_engines},
+    harness::{ADMIN_PASSWORD, Database, TestServer, beginning, config, grantd, http_client, on_both_engines},
     token::claims,
 };
 
@@ -32,6 +32,12 @@ async fn responses_over_tls_have_hsts_and_plain_http_fails(database: Database) {
     // Plain HTTP gets no response, and does not affect other connections.
     let plain = http_client().get(server.url().replace("https", "http") + "/healthz").send().await;
     assert!(plain.is_err(), "{plain:?}");
+    let plain = server.url().replace("https", "http");
+    let get = ["token", "get", "--username", "admin", "--password-stdin", "--url", &plain];
+    let home = files.path().to_str().unwrap();
+    let said = grantd(server.database().url(), &get, ADMIN_PASSWORD, &[("HOME", home)]).stderr;
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.contains(&format!("the server at {plain} does not speak HTTP; try https://")), "{said}");
     assert_eq!(server.get("/healthz").send().await.status, 200);
 }
 

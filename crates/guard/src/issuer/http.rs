@@ -47,9 +47,11 @@ impl From<reqwest::Error> for FetchError {
             text = format!("{text}: {error}");
             cause = error.source();
         }
-        // rustls says what it received, not what that means.
+        // rustls and hyper say what they received, not what that means.
         if text.contains("InvalidContentType") {
             text.push_str(" (the server does not speak TLS; try http://)");
+        } else if text.contains("invalid HTTP version") {
+            text.push_str(" (the server does not speak HTTP; try https://)");
         }
         Self::Http(text)
     }
@@ -237,7 +239,15 @@ fn max_age(headers: &header::HeaderMap) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::fake::FakeIssuer, *};
+
+    #[actix_web::test]
+    async fn an_issuer_without_tls_is_named() {
+        let issuer = FakeIssuer::start();
+        let client = Client::new(&issuer.url().replace("http://", "https://"), false, 0).unwrap();
+        let error = client.fetch(Freshness::Usual).await.unwrap_err().to_string();
+        assert!(error.contains("does not speak TLS; try http://"), "{error}");
+    }
 
     #[test]
     fn max_age_is_read_as_caches_do() {
