@@ -10,9 +10,13 @@ const MAX_BYTES: usize = 1024;
 /// The minimum length of a new password, in characters.
 const MIN_CHARACTERS: usize = 8;
 
-/// A password of a user: 1 to 1,024 bytes of UTF-8 without U+0000, in NFC, never trimmed.
+/// A password of a user: 1 to 1,024 bytes of UTF-8 without U+0000, never trimmed, in NFC and as it was sent.
 #[derive(Clone, Debug)]
-pub struct Password(SecretString);
+pub struct Password {
+    nfc: SecretString,
+    /// `None`: it was sent in NFC.
+    sent: Option<SecretString>,
+}
 
 impl Password {
     /// Accepts a password that is presented for verification.
@@ -27,13 +31,15 @@ impl Password {
             return Err(FieldError::new(field, Code::Format, "must not contain U+0000"));
         }
         // NFC: the same characters have several encodings, and keyboards differ in which one they send.
-        Ok(Self(text.nfc().collect::<String>().into()))
+        let nfc: String = text.nfc().collect();
+        let sent = (nfc != text).then(|| text.into());
+        Ok(Self { nfc: nfc.into(), sent })
     }
 
     /// Accepts a new password.
     pub fn chosen(field: &'static str, text: &str) -> Result<Self, FieldError> {
         let password = Self::presented(field, text)?;
-        if password.0.expose_secret().chars().count() < MIN_CHARACTERS {
+        if password.nfc.expose_secret().chars().count() < MIN_CHARACTERS {
             return Err(FieldError::new(field, Code::Length, "must have at least 8 characters"));
         }
         Ok(password)
@@ -41,7 +47,12 @@ impl Password {
 
     /// Returns the bytes to hash.
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        self.0.expose_secret().as_bytes()
+        self.nfc.expose_secret().as_bytes()
+    }
+
+    /// Returns the bytes as they were sent, if those in NFC are others. Hashes of other systems may have been made of them.
+    pub(crate) fn as_sent(&self) -> Option<&[u8]> {
+        self.sent.as_ref().map(|sent| sent.expose_secret().as_bytes())
     }
 }
 
@@ -57,5 +68,14 @@ mod tests {
         assert_eq!(Password::presented("password", "").unwrap_err().code, Code::Required);
         assert_eq!(Password::chosen("password", "äöüäöüä").unwrap_err().code, Code::Length);
         assert!(Password::chosen("password", "äöüäöüäö").is_ok());
+    }
+
+    #[test]
+    fn bytes_that_are_not_in_nfc_are_kept_as_they_were_sent() {
+        let composed = Password::presented("password", "caf\u{e9}").unwrap();
+        assert_eq!((composed.as_bytes(), composed.as_sent()), ("caf\u{e9}".as_bytes(), None));
+        let decomposed = Password::presented("password", "cafe\u{301}").unwrap();
+        assert_eq!(decomposed.as_bytes(), "caf\u{e9}".as_bytes());
+        assert_eq!(decomposed.as_sent(), Some("cafe\u{301}".as_bytes()));
     }
 }
