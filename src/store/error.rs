@@ -100,11 +100,12 @@ fn reason(error: &sqlx::Error) -> String {
 
 /// The constraints by name (Postgres), and by the text of SQLite's message: columns or the name of the index, and nothing
 /// for foreign keys.
-const CONSTRAINTS: [(&str, &str); 19] = [
+const CONSTRAINTS: [(&str, &str); 20] = [
     ("audit_events_pkey", "audit_events.id"),
     ("changes_pkey", "changes.id"),
     ("client_assertions_pkey", "client_assertions.client_id, client_assertions.jti_hash"),
     ("clients_pkey", "clients.client_id"),
+    ("firebase_keys_pkey", "firebase_keys.id"),
     ("revocations_pkey", "revocations.number"),
     ("roles_pkey", "roles.name"),
     ("scopes_pkey", "scopes.name"),

@@ -62,7 +62,7 @@ pub struct User {
 pub struct Login {
     /// The user.
     pub user: User,
-    /// The password hash, a PHC string.
+    /// The password hash, as [`crate::passwords::Passwords::verify`] takes it.
     pub password_hash: String,
 }
 

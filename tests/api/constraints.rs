@@ -13,12 +13,13 @@ on_both_engines!(
 );
 
 /// Each constraint, and a change that violates it in a database with two users, two clients, a session, two signing keys, a
-/// revocation and an assertion.
-const VIOLATIONS: [(&str, &str); 19] = [
+/// revocation, an assertion and a Firebase key.
+const VIOLATIONS: [(&str, &str); 20] = [
     ("audit_events_pkey", "INSERT INTO audit_events SELECT * FROM audit_events"),
     ("changes_pkey", "INSERT INTO changes SELECT * FROM changes"),
     ("client_assertions_pkey", "INSERT INTO client_assertions SELECT * FROM client_assertions"),
     ("clients_pkey", "UPDATE clients SET client_id = 'default' WHERE client_id = 'app'"),
+    ("firebase_keys_pkey", "INSERT INTO firebase_keys SELECT * FROM firebase_keys"),
     ("revocations_pkey", "INSERT INTO revocations SELECT * FROM revocations"),
     ("roles_pkey", "INSERT INTO roles SELECT * FROM roles"),
     ("scopes_pkey", "UPDATE scopes SET name = 'account' WHERE name = 'users:read'"),
@@ -69,6 +70,8 @@ async fn set_up(database: Database) -> TestServer {
         .await;
     let assertion = "INSERT INTO client_assertions SELECT 'app', secret, created_at FROM sessions";
     server.database().execute(assertion).await.unwrap();
+    let firebase_key = "INSERT INTO firebase_keys SELECT 'key', secret FROM sessions";
+    server.database().execute(firebase_key).await.unwrap();
     server
 }
 
