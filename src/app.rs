@@ -236,6 +236,7 @@ impl App {
             MasterKeySource::Given(key) => key.clone(),
             MasterKeySource::Beside(file) => key_beside(file, &store).await?,
         };
+        let passwords = passwords.with_firebase_keys(&store, &master_key);
         // Before `first_start`: with a wrong master key, no administrator is created.
         let keys = SigningKeys::open(&store, &master_key, &config, now).await?;
         let refresh_key = SigningKeys::server_key(&store, &master_key, "refresh token").await?;

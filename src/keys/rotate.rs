@@ -16,6 +16,7 @@ use crate::{
     audit::{self, Event, Kind, Origin},
     config::{Algorithm, Config, SigningKeyConfig},
     error::Error,
+    passwords,
     secret::MasterKey,
     store::{Conn, Store, StoreError, Transaction, conn},
 };
@@ -264,6 +265,7 @@ impl SigningKeys {
             let sealed = reseal(old, new, &row.sealed, &row.name)?;
             conn::execute!(tx, sql::RESEAL_SERVER_KEY, row.name.as_str(), sealed)?;
         }
+        passwords::rewrap_firebase_keys(tx, old, new).await?;
         tx.signing_keys_changed();
         let event = Event::success(Kind::SigningKeyRewrapped);
         Ok(audit::record(tx, event, &Origin::system(), now).await?)

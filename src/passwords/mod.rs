@@ -1,10 +1,14 @@
 //! Password hashing and verification (Argon2id, RFC 9106), and the rules for new passwords, on a thread pool of its own.
+//! Hashes of other systems are verified too.
 
 mod blocklist;
+mod firebase_keys;
+mod foreign;
 mod hash;
 mod policy;
 mod pool;
 mod remembered;
+mod sql;
 
 use std::{
     io,
@@ -15,13 +19,16 @@ use std::{
     },
 };
 
+pub(crate) use self::firebase_keys::rewrap as rewrap_firebase_keys;
 use self::{
-    hash::Recipe,
+    firebase_keys::FirebaseKeys,
+    foreign::Foreign,
+    hash::{Recipe, Stored},
     policy::{Policy, Refused},
     pool::{Memory, Pool},
 };
 pub use self::{
-    hash::UnusableHash,
+    foreign::{FirebaseKey, ImportedHash, RefusedHash, check_imported},
     policy::{NewPassword, Personal},
     remembered::{Pair, Remembered},
 };
@@ -29,9 +36,12 @@ use crate::{
     config::{HashConfig, PasswordConfig},
     error::{Error, FieldError},
     ids::UserId,
-    secret::{self, NoRandomness, Password},
-    store::StoreError,
+    secret::{self, MasterKey, NoRandomness, Password},
+    store::{Store, StoreError, Transaction},
 };
+
+/// What is stored as the hash of a user without a password. No password matches it.
+pub const NO_PASSWORD: &str = "!";
 
 /// The result of verifying a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +50,7 @@ pub enum Verdict {
     Wrong,
     /// The password is right.
     Right,
-    /// The password is right, and its hash has other parameters than those in force.
+    /// The password is right, and its hash is of another kind, or has other parameters, than those in force.
     RightButOutdated,
 }
 
@@ -51,18 +61,26 @@ pub struct Passwords {
     pool: Pool,
     policy: Arc<Policy>,
     /// A dummy hash with the parameters in force, for users that do not exist.
-    dummy_hash: String,
+    dummy_hash: Stored,
     concurrency: usize,
+    firebase_keys: Option<FirebaseKeys>,
 }
 
 impl Passwords {
     /// Reads the blocklist, and starts the hash threads.
     pub fn start(config: &HashConfig, rules: &PasswordConfig, issuer: &str) -> Result<Self, PasswordsError> {
         let recipe = Recipe::new(config.memory_kib, config.iterations).map_err(|error| error.to_string())?;
-        let dummy_hash = recipe.phc(&secret::random::<16>()?, &secret::random::<32>()?);
+        let dummy_hash = Stored::dummy(&recipe)?;
         let policy = Arc::new(Policy::new(rules, issuer)?);
         let pool = Pool::start(config).map_err(|error| error.to_string())?;
-        Ok(Self { recipe, pool, policy, dummy_hash, concurrency: config.threads.min(config.queue) })
+        let concurrency = config.threads.min(config.queue);
+        Ok(Self { recipe, pool, policy, dummy_hash, concurrency, firebase_keys: None })
+    }
+
+    /// Adds the keys of imported Firebase hashes, which are in the database.
+    #[must_use]
+    pub fn with_firebase_keys(self, store: &Store, master_key: &MasterKey) -> Self {
+        Self { firebase_keys: Some(FirebaseKeys::new(store, master_key)), ..self }
     }
 
     /// Accepts a new password of a body or file if it is long enough. `field` has the password.
@@ -78,7 +96,7 @@ impl Passwords {
         let hash = move |password: &Password, memory: &mut Memory, hashes: &AtomicU64| {
             hashes.fetch_add(1, Ordering::Relaxed);
             let digest = recipe.compute(password.as_bytes(), &salt, memory.blocks(needed));
-            digest.map(|digest| recipe.phc(&salt, &digest)).map_err(hash_failed)
+            digest.map(|digest| recipe.phc(&salt, &digest)).map_err(|error| not_computed(&error))
         };
         self.checked(new, of, hash).await
     }
@@ -111,35 +129,96 @@ impl Passwords {
     /// has other parameters than those in force.
     pub async fn hash(&self, password: &Password) -> Result<String, Error> {
         let salt: [u8; 16] = secret::random()?;
-        let digest = self.compute(password, salt.to_vec(), self.recipe.clone()).await?;
-        Ok(self.recipe.phc(&salt, &digest))
+        let (password, recipe) = (password.clone(), self.recipe.clone());
+        let work = move |memory: &mut Memory| {
+            let digest = recipe.compute(password.as_bytes(), &salt, memory.blocks(recipe.blocks()))?;
+            Ok::<_, argon2::Error>(recipe.phc(&salt, &digest))
+        };
+        self.pool.run(work).await?.map_err(|error| not_computed(&error))
     }
 
-    /// Verifies a password against the PHC string of a user. `None`: the user does not exist; the cost is the same, so
-    /// that the response time does not reveal it.
+    /// Verifies a password against the stored hash of a user. `None`: the user does not exist; the cost is the same, so
+    /// that the response time does not reveal it. A user without a password ([`NO_PASSWORD`]) is like one that does not
+    /// exist.
     pub async fn verify(&self, password: &Password, user: Option<(UserId, &str)>) -> Result<Verdict, Error> {
-        let phc = user.map(|(_, phc)| phc);
-        let stored = hash::Stored::parse(phc.unwrap_or(&self.dummy_hash)).map_err(|UnusableHash| {
-            let id = user.map(|(id, _)| id.to_string()).unwrap_or_default();
-            StoreError::impossible("users", &id, "the password hash is not usable")
+        let Some((id, text)) = user.filter(|(_, text)| *text != NO_PASSWORD) else {
+            self.verify_own(password, self.dummy_hash.clone()).await?;
+            return Ok(Verdict::Wrong);
+        };
+        if let Some(stored) = Stored::parse(text) {
+            let is_outdated = stored.recipe != self.recipe;
+            return Ok(match (self.verify_own(password, stored).await?, is_outdated) {
+                (false, _) => Verdict::Wrong,
+                (true, false) => Verdict::Right,
+                (true, true) => Verdict::RightButOutdated,
+            });
+        }
+        // The bounds of an import again: what is in the database may have come another way.
+        let foreign = Foreign::parse(text).map_err(|refused| {
+            StoreError::impossible("users", &id.to_string(), &format!("the password hash is not usable: {refused}"))
         })?;
-        let digest = self.compute(password, stored.salt, stored.recipe.clone()).await?;
-        // Compared in constant time, and computed for unknown users too: the response time must not reveal which users
-        // exist.
-        let same = aws_lc_rs::constant_time::verify_slices_are_equal(&digest, &stored.digest).is_ok();
-        Ok(match (same && phc.is_some(), stored.recipe == self.recipe) {
-            (false, _) => Verdict::Wrong,
-            (true, true) => Verdict::Right,
-            (true, false) => Verdict::RightButOutdated,
-        })
+        let is_right = self.verify_foreign(password, foreign).await?;
+        Ok(if is_right { Verdict::RightButOutdated } else { Verdict::Wrong })
     }
 
-    /// Computes a digest on a hash thread.
-    async fn compute(&self, password: &Password, salt: Vec<u8>, recipe: Recipe) -> Result<Vec<u8>, Error> {
-        let (password, needed) = (password.clone(), recipe.blocks().max(self.recipe.blocks()));
-        let work = move |memory: &mut Memory| recipe.compute(password.as_bytes(), &salt, memory.blocks(needed));
-        let digest = self.pool.run(work).await?;
-        digest.map_err(hash_failed)
+    async fn verify_own(&self, password: &Password, stored: Stored) -> Result<bool, Error> {
+        let (password, own) = (password.clone(), self.recipe.blocks());
+        let needed = stored.recipe.blocks().max(own);
+        let work = move |memory: &mut Memory| stored.verify(&password, memory.blocks(needed));
+        let is_right = if needed > own { self.pool.run_large(work).await } else { self.pool.run(work).await };
+        is_right?.map_err(|error| not_computed(&error))
+    }
+
+    /// Verifies a password as it was sent, and then in NFC: the other system compared bytes.
+    ///
+    /// If it is wrong and the hash is cheaper than Argon2id, the dummy hash is computed too. Otherwise a quick answer would
+    /// tell an imported account from a user that does not exist. What remains: a wrong password of an imported account
+    /// takes up to twice as long as others, or as long as its own hash where that is more expensive.
+    async fn verify_foreign(&self, password: &Password, foreign: Foreign) -> Result<bool, Error> {
+        let key = match foreign.firebase_key() {
+            Some(id) => Some(self.firebase_keys()?.find(id).await?),
+            None => None,
+        };
+        let (password, own) = (password.clone(), self.recipe.blocks());
+        let dummy = (foreign.nanoseconds() < self.recipe.nanoseconds()).then(|| self.dummy_hash.clone());
+        let is_large = foreign.memory_kib() > own as u64;
+        let work = move |memory: &mut Memory| {
+            for bytes in [password.as_sent(), Some(password.as_bytes())].into_iter().flatten() {
+                if foreign.verify(bytes, key.as_deref(), memory, own)? {
+                    return Ok(true);
+                }
+            }
+            if let Some(dummy) = dummy {
+                dummy.verify(&password, memory.blocks(own)).map_err(|error| error.to_string())?;
+            }
+            Ok::<_, String>(false)
+        };
+        let is_right = if is_large { self.pool.run_large(work).await } else { self.pool.run(work).await };
+        is_right?.map_err(|error| not_computed(&error))
+    }
+
+    /// Stores the key of imported Firebase hashes, unless it is stored already.
+    pub async fn add_firebase_key(&self, tx: &mut Transaction, key: &FirebaseKey) -> Result<(), Error> {
+        self.firebase_keys()?.add(tx, key).await
+    }
+
+    /// Returns a stored hash as another system, or [`check_imported`], can read it: a Firebase hash with its key in it, and
+    /// any other unchanged. `None`: the user has no password.
+    pub async fn exported(&self, stored: &str) -> Result<Option<String>, Error> {
+        if stored == NO_PASSWORD {
+            return Ok(None);
+        }
+        if let Ok(foreign) = Foreign::parse(stored)
+            && let Some(id) = foreign.firebase_key()
+        {
+            let key = self.firebase_keys()?.find(id).await?;
+            return Ok(foreign.text_with_key(&key));
+        }
+        Ok(Some(stored.to_owned()))
+    }
+
+    fn firebase_keys(&self) -> Result<&FirebaseKeys, Error> {
+        self.firebase_keys.as_ref().ok_or_else(|| Error::Internal("there is no store of Firebase keys".to_owned()))
     }
 
     /// Returns the number of hashes that were computed so far.
@@ -161,7 +240,7 @@ impl Passwords {
     }
 }
 
-fn hash_failed(error: argon2::Error) -> Error {
+fn not_computed(error: &impl std::fmt::Display) -> Error {
     Error::Internal(format!("a password could not be hashed: {error}"))
 }
 

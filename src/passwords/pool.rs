@@ -13,7 +13,10 @@ use std::{
 
 use argon2::Block;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::{Semaphore, oneshot},
+    time::timeout,
+};
 
 use crate::{config::HashConfig, error::Error};
 
@@ -28,6 +31,9 @@ pub(super) struct Pool {
     queue: Sender<Job>,
     wait: Duration,
     hashes: Arc<AtomicU64>,
+    /// The places of [`Pool::run_large`], and the permit of the one that runs.
+    large_places: Semaphore,
+    large: Arc<Semaphore>,
 }
 
 /// Work for a hash thread. It checks by itself whether its caller still waits, and counts its hashes.
@@ -62,7 +68,8 @@ impl Pool {
             let (jobs, hashes) = (jobs.clone(), Arc::clone(&hashes));
             thread::Builder::new().name("hash".to_owned()).spawn(move || work(&jobs, &hashes))?;
         }
-        Ok(Self { queue, wait: config.wait, hashes })
+        let (large_places, large) = (Semaphore::new(config.queue), Arc::new(Semaphore::new(1)));
+        Ok(Self { queue, wait: config.wait, hashes, large_places, large })
     }
 
     /// Computes a hash on a hash thread, and counts it. Fails as [`Pool::run_counting`] does.
@@ -104,6 +111,25 @@ impl Pool {
             Ok(Err(_)) | Err(_) => return Err(Error::HashQueueFull),
         }
         result.await.map_err(|_| Error::Internal("a thread that hashes passwords has ended".to_owned()))
+    }
+
+    /// Runs work that needs more memory than a hash thread has of its own. Only one at a time, with memory that is freed
+    /// afterwards: with imported hashes, every thread could otherwise need 256 MiB at once.
+    pub(super) async fn run_large<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Memory) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        // As long as the queue of the threads, and as strict.
+        let _place = self.large_places.try_acquire().map_err(|_| Error::HashQueueFull)?;
+        let permit = timeout(self.wait, Arc::clone(&self.large).acquire_owned()).await;
+        let Ok(Ok(permit)) = permit else { return Err(Error::HashQueueFull) };
+        self.run(move |_own| {
+            let result = work(&mut Memory::default());
+            // Here and not in the future: work that has begun goes on if the caller is gone.
+            drop(permit);
+            result
+        })
+        .await
     }
 
     pub(super) fn hashes_run(&self) -> u64 {

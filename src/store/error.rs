@@ -105,12 +105,16 @@ fn reason(error: &sqlx::Error) -> String {
 
 /// The constraints by name (Postgres), and by the text of SQLite's message: columns or the name of the index, and nothing
 /// for foreign keys.
-const CONSTRAINTS: [(&str, &str); 20] = [
+const CONSTRAINTS: [(&str, &str); 24] = [
+    ("api_keys_hash_key", "api_keys.hash"),
+    ("api_keys_pkey", "api_keys.id"),
+    ("api_keys_user_id_fkey", ""),
     ("audit_events_pkey", "audit_events.id"),
     ("audit_seals_pkey", "audit_seals.number"),
     ("changes_pkey", "changes.id"),
     ("client_assertions_pkey", "client_assertions.client_id, client_assertions.jti_hash"),
     ("clients_pkey", "clients.client_id"),
+    ("firebase_keys_pkey", "firebase_keys.id"),
     ("revocations_pkey", "revocations.number"),
     ("roles_pkey", "roles.name"),
     ("scopes_pkey", "scopes.name"),

@@ -72,7 +72,7 @@ impl User {
 pub struct Login {
     /// The user.
     pub user: User,
-    /// The password hash, a PHC string.
+    /// The password hash, as [`crate::passwords::Passwords::verify`] takes it.
     pub password_hash: String,
 }
 

@@ -13,8 +13,9 @@ on_both_engines!(
 );
 
 /// Each constraint, and a change that violates it in a database with two users, two clients, a session, an API key, two signing
-/// keys, a revocation, an assertion and a seal.
-const VIOLATIONS: [(&str, &str); 23] = [
+/// keys, a revocation, an assertion, a seal and a
+/// Firebase key.
+const VIOLATIONS: [(&str, &str); 24] = [
     (
         "api_keys_hash_key",
         "INSERT INTO api_keys (id, user_id, name, hash, scopes, audiences, created_at) \
@@ -31,6 +32,7 @@ const VIOLATIONS: [(&str, &str); 23] = [
     ("changes_pkey", "INSERT INTO changes SELECT * FROM changes"),
     ("client_assertions_pkey", "INSERT INTO client_assertions SELECT * FROM client_assertions"),
     ("clients_pkey", "UPDATE clients SET client_id = 'default' WHERE client_id = 'app'"),
+    ("firebase_keys_pkey", "INSERT INTO firebase_keys SELECT * FROM firebase_keys"),
     ("revocations_pkey", "INSERT INTO revocations SELECT * FROM revocations"),
     ("roles_pkey", "INSERT INTO roles SELECT * FROM roles"),
     ("scopes_pkey", "UPDATE scopes SET name = 'account' WHERE name = 'users:read'"),
@@ -86,6 +88,8 @@ async fn set_up(database: Database) -> TestServer {
     server.database().execute(key).await.unwrap();
     let seal = "INSERT INTO audit_seals (number, last_id) SELECT 0, id FROM users WHERE username = 'maria'";
     server.database().execute(seal).await.unwrap();
+    let firebase_key = "INSERT INTO firebase_keys SELECT 'key', secret FROM sessions";
+    server.database().execute(firebase_key).await.unwrap();
     server
 }
 

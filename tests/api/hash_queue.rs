@@ -15,7 +15,7 @@ on_both_engines!(
 async fn busy(database: Database, flags: &[&str]) -> (TestServer, JoinHandle<Answer>) {
     let server = TestServer::with(database, flags).await;
     server.create_user("slow", &[]).await;
-    let hash = "$argon2id$v=19$m=65536,t=60,p=1$c2FsdHNhbHRzYWx0$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    let hash = "$argon2id$v=19$m=65536,t=60,p=1$c2FsdHNhbHRzYWx0c2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     let change = format!("UPDATE users SET password_hash = '{hash}' WHERE username = 'slow'");
     server.database().execute(&change).await.unwrap();
     let hashes = server.app.passwords.hashes_run();

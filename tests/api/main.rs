@@ -71,6 +71,7 @@ mod deleted_meanwhile;
 mod equal_work;
 mod escalation;
 mod feed_lifetime;
+mod foreign_hashes;
 mod hash_queue;
 mod immediate_effect;
 mod killed;
