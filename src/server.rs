@@ -19,7 +19,6 @@ use crate::{
     clock::Clock,
     config::Config,
     http::{self, tls::Certificate},
-    store,
 };
 
 /// Seconds for requests that are under way when the server is stopped.

@@ -176,4 +176,3 @@ pub(crate) fn audiences(texts: &[String]) -> Result<Vec<Audience>, FieldError> {
     audiences.dedup();
     Ok(audiences)
 }
-

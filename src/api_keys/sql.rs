@@ -37,7 +37,8 @@ pub(super) const BY_HASHES: &str = concat!(
 );
 pub(super) const OF_USER: &str =
     concat!("SELECT ", columns!(), " FROM api_keys k WHERE k.user_id = $1 AND k.id > $2 ORDER BY k.id LIMIT $3");
-pub(super) const ONE_OF_USER: &str = concat!("SELECT ", columns!(), " FROM api_keys k WHERE k.user_id = $1 AND k.id = $2");
+pub(super) const ONE_OF_USER: &str =
+    concat!("SELECT ", columns!(), " FROM api_keys k WHERE k.user_id = $1 AND k.id = $2");
 /// Counts the keys of a user that have not expired.
 pub(super) const COUNT_LIVE: &str =
     "SELECT count(*) FROM api_keys WHERE user_id = $1 AND (expires_at IS NULL OR expires_at > $2)";

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     authority::Authority,
     clients::{self, ClientPatch},
-    error::{Error, FieldError},
+    error::{Code, Error, FieldError},
     passwords::{NewPassword, Passwords},
     roles,
     store::{Conn, Store, StoreError, Transaction},

@@ -106,6 +106,8 @@ fn row(event: &Recorded, names: &HashMap<String, String>) -> Vec<String> {
 fn by_operator(event: &Recorded) -> bool {
     let has_no_origin = event.actor.is_none() && event.address.is_none() && event.request_id.is_none();
     has_no_origin && !event.kind.starts_with("signing_key.")
+}
+
 async fn verify(app: &App, output: Output) -> Outcome {
     let now = app.now();
     let report = audit::verify(&app.store, &app.seal_key, now).await?;

@@ -10,7 +10,8 @@ use serde::Serialize;
 use super::Outcome;
 
 /// What people look for first; the other members follow.
-const FIRST: [&str; 9] = ["id", "username", "client_id", "client_secret", "key", "name", "display_name", "email", "type"];
+const FIRST: [&str; 9] =
+    ["id", "username", "client_id", "client_secret", "key", "name", "display_name", "email", "type"];
 
 /// How to print.
 #[derive(Clone, Copy)]

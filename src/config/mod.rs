@@ -32,10 +32,10 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser};
 
 pub(crate) use self::master_key::{only_ours, read_master_key};
 use self::{
-    apply::ApplySettings, audit::AuditSettings, bootstrap::BootstrapSettings, check::Check, credentials::CredentialSettings, database::DatabaseSettings,
-    hash::HashSettings, http::HttpSettings, log::LogSettings, master_key::MasterKeySettings,
-    passwords::PasswordSettings, proxies::ProxySettings, registration::RegistrationSettings,
-    signing_keys::SigningKeySettings, tls::TlsSettings, tokens::TokenSettings,
+    apply::ApplySettings, audit::AuditSettings, bootstrap::BootstrapSettings, check::Check,
+    credentials::CredentialSettings, database::DatabaseSettings, hash::HashSettings, http::HttpSettings,
+    log::LogSettings, master_key::MasterKeySettings, passwords::PasswordSettings, proxies::ProxySettings,
+    registration::RegistrationSettings, signing_keys::SigningKeySettings, tls::TlsSettings, tokens::TokenSettings,
 };
 pub use self::{
     audit::AuditConfig,

@@ -63,10 +63,7 @@ fn routes(routes: &mut web::ServiceConfig) {
         .service(at("/users/me/password", vec![put(users::routes::me::change_password)]))
         .service(at("/users/me/sessions", vec![get(sessions::routes::list)]))
         .service(at("/users/me/sessions/{id}", vec![delete(sessions::routes::end)]))
-        .service(at(
-            "/users/me/api-keys",
-            vec![get(api_keys::routes::me::list), post(api_keys::routes::me::create)],
-        ))
+        .service(at("/users/me/api-keys", vec![get(api_keys::routes::me::list), post(api_keys::routes::me::create)]))
         .service(at("/users/me/api-keys/{id}", vec![delete(api_keys::routes::me::delete)]))
         // Operations and documentation.
         .service(at("/healthz", vec![get(health::healthz)]))

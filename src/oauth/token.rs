@@ -12,9 +12,16 @@ use grantd_guard::Scopes;
 use serde::Serialize;
 
 use super::{
-    OAuthError, client_auth, client_credentials, error::OAuthErrorBody, exchange, form::Form, password, refresh, uncached,
+    OAuthError, client_auth, client_credentials, error::OAuthErrorBody, exchange, form::Form, password, refresh,
+    uncached,
 };
-use crate::{app::App, audit::Origin, clients::{Client, GrantType}, error::Error, principal};
+use crate::{
+    app::App,
+    audit::Origin,
+    clients::{Client, GrantType},
+    error::Error,
+    principal,
+};
 
 /// The grants that [`handle`] knows.
 pub(super) const GRANT_TYPES: [&str; 4] =

@@ -33,7 +33,8 @@ pub(super) async fn verify(
 ) -> Result<Arc<User>, Problem> {
     let now = app.now();
     let wrong = |reason| Problem::wrong_password().logged(reason);
-    let password = Password::presented("password", password.expose_secret()).map_err(|_| wrong("malformed password"))?;
+    let password =
+        Password::presented("password", password.expose_secret()).map_err(|_| wrong("malformed password"))?;
     let pair = app.remembered.pair(username, &password);
     if let Some(user) = remembered(app, &pair, username, now).await? {
         return Ok(user);

@@ -79,7 +79,11 @@ pub struct Login {
 impl Login {
     /// Returns whether this is a name of the user for logins: the username or, if it has an `@`, the email.
     pub(crate) fn has_name(&self, name: &str) -> bool {
-        let own = if name.contains('@') { self.user.email.as_ref().map(Email::as_str) } else { Some(self.user.username.as_str()) };
+        let own = if name.contains('@') {
+            self.user.email.as_ref().map(Email::as_str)
+        } else {
+            Some(self.user.username.as_str())
+        };
         own.is_some_and(|own| own.eq_ignore_ascii_case(name))
     }
 }

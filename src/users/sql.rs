@@ -26,7 +26,8 @@ pub(super) const BY_IDS: &str = concat!(
     " FROM users u WHERE u.id IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
 );
 
-pub(super) const LOGIN_BY_ID: &str = concat!("SELECT ", user_columns!(), ", u.password_hash FROM users u WHERE u.id = $1");
+pub(super) const LOGIN_BY_ID: &str =
+    concat!("SELECT ", user_columns!(), ", u.password_hash FROM users u WHERE u.id = $1");
 pub(super) const LOGINS_BY_IDS: &str = concat!(
     "SELECT ",
     user_columns!(),
@@ -51,7 +52,8 @@ pub(super) const PASSWORD_HASH: &str = "SELECT password_hash FROM users WHERE id
 
 /// A page of users, read in the order of one index: `$1` is the cursor, `$2` the page size. Other filters are checked row
 /// by row; NULL: no filter.
-pub(super) const LIST: &str = concat!("SELECT ", user_columns!(), " FROM users u WHERE u.id > $1 ORDER BY u.id LIMIT $2");
+pub(super) const LIST: &str =
+    concat!("SELECT ", user_columns!(), " FROM users u WHERE u.id > $1 ORDER BY u.id LIMIT $2");
 // A range of `users_disabled_idx`: with `disabled = $3`, a generic plan of Postgres may scan the primary key, and then
 // reads all users if few are disabled.
 pub(super) const LIST_DISABLED: &str = concat!(

@@ -51,10 +51,12 @@ impl Scene {
         server.put_role("reader", "account items:read").await;
         server.create_user("maria", &["reader"]).await;
         let scopes = "account items:read items:write";
-        let app = NewClient { id: "app", grants: &["password", GRANT], scopes, audiences: &[ITEMS], ..NewClient::default() };
+        let app =
+            NewClient { id: "app", grants: &["password", GRANT], scopes, audiences: &[ITEMS], ..NewClient::default() };
         let app = server.create_client(app).await;
         let audiences = &[ITEMS, STOCK];
-        let items = NewClient { id: "items", grants: &[GRANT], scopes: "items:read", audiences, ..NewClient::default() };
+        let items =
+            NewClient { id: "items", grants: &[GRANT], scopes: "items:read", audiences, ..NewClient::default() };
         let items = server.create_client(items).await;
         Self { server, app, items }
     }
@@ -105,7 +107,8 @@ async fn a_service_narrows_the_token_of_its_caller(database: Database) {
     assert_eq!((&after["aud"], &after["client_id"]), (&json!(STOCK), &json!("items")));
     assert_eq!(after["act"], json!({"sub": "items"}));
     // The next service exchanges the result, and the actors are nested.
-    let stock = NewClient { id: "stock", grants: &[GRANT], scopes: "items:read", audiences: &[STOCK], ..NewClient::default() };
+    let stock =
+        NewClient { id: "stock", grants: &[GRANT], scopes: "items:read", audiences: &[STOCK], ..NewClient::default() };
     let secret = scene.server.create_client(stock).await;
     let again = scene.server.token(&form(result)).basic("stock", &secret).send().await.json_with(200);
     assert_eq!(claims(text(&again["access_token"]))["act"], json!({"sub": "stock", "act": {"sub": "items"}}));

@@ -213,7 +213,7 @@ async fn a_firebase_hash_is_verified_with_its_stored_key(database: Database) {
     let exported = server.within(async move |app, now| {
         let new = MasterKey::generate().unwrap();
         app.write(async |tx| app.keys.rewrap(tx, &new, now).await).await.unwrap();
-        let start = || Passwords::start(&app.config.hash).unwrap();
+        let start = || Passwords::start(&app.config.hash, &app.config.passwords, &app.issuer).unwrap();
         let old = start().with_firebase_keys(&app.store, &MasterKey::generate().unwrap());
         old.exported(&imported.text).await.unwrap_err();
         start().with_firebase_keys(&app.store, &new).exported(&imported.text).await.unwrap()

@@ -162,7 +162,13 @@ fn expected(caller: Caller, (method, path, needs, _, good): Row) -> u16 {
         (Token | Account | Scope(_), Caller::Anonymous | Caller::Disabled) => 401,
         (Nothing | Token, _) | (_, Caller::Administrator | Caller::BasicAdministrator) => good,
         // A client has no account, whatever its scope.
-        (Account, _) => status(matches!(caller, Caller::Member | Caller::BasicMember | Caller::Narrowed("account") | Caller::Key("account")), 403),
+        (Account, _) => status(
+            matches!(
+                caller,
+                Caller::Member | Caller::BasicMember | Caller::Narrowed("account") | Caller::Key("account")
+            ),
+            403,
+        ),
         (Scope(scope), Caller::Narrowed(own) | Caller::Key(own)) => status(own == scope, 403),
         (Scope(_), _) => status(matches!(caller, Caller::MachineWith(_)), 403),
     }
@@ -289,7 +295,9 @@ impl Cells {
             "/users/me/api-keys/" if !caller.is_empty() => {
                 self.key(caller, "account").await["id"].as_str().unwrap().to_owned()
             }
-            "/users/me/sessions/" | "/users/me/api-keys/" if caller.is_empty() => self.server.create_user(&name, &[]).await.id.to_string(),
+            "/users/me/sessions/" | "/users/me/api-keys/" if caller.is_empty() => {
+                self.server.create_user(&name, &[]).await.id.to_string()
+            }
             "/users/me/sessions/" => {
                 claims(&self.server.login(caller, PASSWORD).await)["sid"].as_str().unwrap().to_owned()
             }
@@ -394,7 +402,8 @@ async fn authorization_is_checked_before_the_body_is_read(database: Database) {
     for (method, path, needs, ..) in ROWS.iter().filter(|(_, _, needs, ..)| !matches!(needs, Nothing | Client | Token))
     {
         // A refusal does not reveal whether the object exists.
-        let path = path.replace("{id}", "none").replace("{key_id}", "none").replace("{name}", "none").replace("{kid}", "none");
+        let path =
+            path.replace("{id}", "none").replace("{key_id}", "none").replace("{name}", "none").replace("{kid}", "none");
         if *path == *"/introspect" {
             // The form may have client credentials, so it is read first.
             continue;

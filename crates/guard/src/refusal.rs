@@ -85,7 +85,9 @@ impl Refusal {
         Some(match self {
             Self::NoCredentials => format!("Bearer realm=\"{realm}\""),
             Self::Credentials(_) => of("invalid_request", &format!("error_description=\"{}\"", self.detail())),
-            Self::Token(_) | Self::ApiKey(_) => of("invalid_token", &format!("error_description=\"{}\"", self.detail())),
+            Self::Token(_) | Self::ApiKey(_) => {
+                of("invalid_token", &format!("error_description=\"{}\"", self.detail()))
+            }
             Self::Scope(needed) => of("insufficient_scope", &format!("scope=\"{needed}\"")),
             Self::Unavailable { .. } | Self::NoGuard => return None,
         })
