@@ -182,10 +182,7 @@ impl App {
     /// Opens a database that was set up by an earlier start. Creates no file, no key and no administrator:
     /// [`StartError::NoDatabase`] where there is nothing to open.
     pub async fn open(config: Config, clock: Clock) -> Result<Self, StartError> {
-        if let DatabaseUrl::Sqlite(file) = &config.database.url {
-            store::check_wal(file)?;
-        }
-        if !store::exists(&config.database).await? {
+        if !database_exists(&config).await? {
             return Err(StartError::NoDatabase);
         }
         let store = Store::open(&config.database, clock.clone()).await?;
@@ -297,6 +294,15 @@ impl App {
         // An error means that the sender, and so the app, was dropped.
         let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
+}
+
+/// Returns whether the database exists and has a schema. Creates nothing.
+pub(crate) async fn database_exists(config: &Config) -> Result<bool, StartError> {
+    // Before SQLite opens the file: it would write the log beside it into the database.
+    if let DatabaseUrl::Sqlite(file) = &config.database.url {
+        store::check_wal(file)?;
+    }
+    Ok(store::exists(&config.database).await?)
 }
 
 /// Creates the database file and its directory, readable by this user only, since it will have password hashes. SQLite

@@ -11,14 +11,13 @@ use std::{
 use actix_web::{HttpServer, dev, rt, web};
 
 use crate::{
-    app::{App, StartError},
+    app::{self, App, StartError},
     apply,
     bootstrap::FirstStart,
     cleanup,
     clock::Clock,
     config::Config,
     http::{self, tls::Certificate},
-    store,
 };
 
 /// Seconds for requests that are under way when the server is stopped.
@@ -51,7 +50,7 @@ impl Server {
         let desired = config.apply.as_deref().map(|file| apply::DesiredState::read(file, options)).transpose()?;
         // Before the database is created: a start that fails later would create the administrator without printing the password.
         if let Some(desired) = &desired
-            && !store::exists(&config.database).await?
+            && !app::database_exists(&config).await?
         {
             desired.check_new(config.bootstrap.administrator())?;
         }

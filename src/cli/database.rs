@@ -7,11 +7,10 @@ use clap::ArgMatches;
 
 use super::{Outcome, serve};
 use crate::{
-    app::{App, StartError},
+    app::{self, App, StartError},
     clock::Clock,
     config::{self, DatabaseUrl, DotEnv, Settings},
     names::Username,
-    store,
 };
 
 /// The database of the settings. Commands use it as the server does, whether a server is running or not.
@@ -41,7 +40,7 @@ impl Database<'_> {
     ) -> Outcome {
         let config = self.settings.check()?;
         System::new().block_on(async {
-            if !store::exists(&config.database).await.map_err(StartError::Store)? {
+            if !app::database_exists(&config).await? {
                 check_new(config.bootstrap.administrator())?;
             }
             let (app, first) = App::start(config, Clock::system()).await?;
