@@ -191,14 +191,13 @@ impl App {
     ) -> Result<(Self, Option<FirstStart>), StartError> {
         let passwords = Passwords::start(&config.hash, &config.passwords, &config.issuer())?;
         // Before anything is created: a start with another password or file is then a first start again.
-        if !store::exists(&config.database).await? {
+        if !database_exists(&config).await? {
             bootstrap::check_password(&passwords, &config.bootstrap).await.map_err(StartError::Setup)?;
             if let Some(desired) = desired {
                 desired.check_new(&passwords, config.bootstrap.administrator()).await?;
             }
         }
         if let DatabaseUrl::Sqlite(file) = &config.database.url {
-            store::check_wal(file)?;
             make_file(file)?;
         }
         let store = Store::open(&config.database, clock.clone()).await?;
@@ -208,10 +207,7 @@ impl App {
     /// Opens a database that was set up by an earlier start. Creates no file, no key and no administrator:
     /// [`StartError::NoDatabase`] where there is nothing to open.
     pub async fn open(config: Config, clock: Clock) -> Result<Self, StartError> {
-        if let DatabaseUrl::Sqlite(file) = &config.database.url {
-            store::check_wal(file)?;
-        }
-        if !store::exists(&config.database).await? {
+        if !database_exists(&config).await? {
             return Err(StartError::NoDatabase);
         }
         let store = Store::open(&config.database, clock.clone()).await?;
@@ -335,6 +331,15 @@ impl App {
         // An error means that the sender, and so the app, was dropped.
         let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
+}
+
+/// Returns whether the database exists and has a schema. Creates nothing.
+async fn database_exists(config: &Config) -> Result<bool, StartError> {
+    // Before SQLite opens the file: it would write the log beside it into the database.
+    if let DatabaseUrl::Sqlite(file) = &config.database.url {
+        store::check_wal(file)?;
+    }
+    Ok(store::exists(&config.database).await?)
 }
 
 /// Creates the database file and its directory, readable by this user only, since it will have password hashes. SQLite

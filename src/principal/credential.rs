@@ -34,7 +34,7 @@ pub(super) fn credential(req: &HttpRequest, key_in_query: bool) -> Result<Option
             Credential::Token(token.to_owned())
         });
     }
-    found.extend(basic(headers)?);
+    found.extend(basic(headers));
     for value in headers.get_all(X_API_KEY) {
         let key = value.to_str().map_err(|_| CredentialsError::Malformed)?;
         found.push(Credential::ApiKey(key.trim().into()));
@@ -53,19 +53,17 @@ fn keys_in_query(query: &str) -> impl Iterator<Item = Credential> {
     values.map(|key| Credential::ApiKey(percent_decode_str(key).decode_utf8_lossy().into_owned().into()))
 }
 
-/// Returns the username and password of an `Authorization: Basic` header, in UTF-8 (RFC 7617 §2.1).
-fn basic(headers: &HeaderMap) -> Result<Option<Credential>, CredentialsError> {
-    let Some(value) = headers.get(AUTHORIZATION) else { return Ok(None) };
-    let (scheme, encoded) = split(value);
+/// Returns the username and password of an `Authorization: Basic` header, in UTF-8 (RFC 7617 §2.1). Malformed ones are empty,
+/// and so wrong.
+fn basic(headers: &HeaderMap) -> Option<Credential> {
+    let (scheme, encoded) = split(headers.get(AUTHORIZATION)?);
     if !scheme.eq_ignore_ascii_case(b"basic") {
-        return Ok(None);
+        return None;
     }
-    let malformed = || CredentialsError::Malformed;
-    let decoded = BASE64_STANDARD.decode(encoded.trim_ascii()).map_err(|_| malformed())?;
-    let decoded = String::from_utf8(decoded).map_err(|_| malformed())?;
+    let decoded = BASE64_STANDARD.decode(encoded.trim_ascii()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     // The first colon: a password may have some, and a username has none.
-    let (username, password) = decoded.split_once(':').ok_or_else(malformed)?;
-    Ok(Some(Credential::Basic { username: username.to_owned(), password: password.into() }))
+    let pair = decoded.as_deref().and_then(|text| text.split_once(':')).unwrap_or_default();
+    Some(Credential::Basic { username: pair.0.to_owned(), password: pair.1.into() })
 }
 
 /// Returns the scheme of an `Authorization` header, and what follows it.

@@ -110,7 +110,7 @@ async fn wrong_pairs_are_refused_alike(database: Database) {
     }
     for malformed in ["Basic", "Basic %%%", "Basic bWFyaWE=", "Basic //8="] {
         let answer = server.get("/users/me").header("Authorization", malformed).send().await;
-        answer.problem(400, "invalid-request");
+        answer.problem(401, "unauthorized");
     }
     let none = server.get("/users/me").send().await;
     assert_eq!(none.headers_named("www-authenticate"), CHALLENGES);

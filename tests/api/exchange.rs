@@ -297,6 +297,7 @@ async fn each_exchange_is_recorded(database: Database) {
     let subject = scene.token().await;
     for subject in [&*subject, text(&key["key"])] {
         assert_eq!(scene.exchange(&form(subject)).await.status, 200);
+        scene.server.advance(Duration::milliseconds(1));
     }
     let admin = scene.server.admin().await;
     let events = scene.server.get("/admin/audit-events?kind=login").bearer(&admin).send().await.json_with(200);

@@ -41,7 +41,9 @@ async fn the_metadata_lists_endpoints_scopes_and_methods(database: Database) {
                 "roles:read", "roles:write", "tokens:introspect", "users:read", "users:write",
             ],
             "response_types_supported": [],
-            "grant_types_supported": ["password", "refresh_token", "client_credentials"],
+            "grant_types_supported": [
+                "password", "refresh_token", "client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange",
+            ],
             "token_endpoint_auth_methods_supported": methods,
             "token_endpoint_auth_signing_alg_values_supported": algorithms,
             "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt", "Bearer"],

@@ -90,7 +90,8 @@ async fn unknown_tokens_are_no_error(database: Database) {
     let server = TestServer::start(database).await;
     server.create_user("maria", &[]).await;
     let tokens = login(&server).await;
-    let typo = format!("{}x", &tokens.refresh[..tokens.refresh.len() - 1]);
+    let other = if tokens.refresh.ends_with('x') { 'y' } else { 'x' };
+    let typo = format!("{}{other}", &tokens.refresh[..tokens.refresh.len() - 1]);
     for token in ["x", "a.b.c", "grt_", "grs_x", &typo, &format!("{}x", tokens.access)] {
         revoke(&server, token).await;
     }
