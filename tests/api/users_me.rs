@@ -64,7 +64,8 @@ fn refused(answer: &Answer, status: u16, kind: &str, challenge: &str) {
     let challenges = answer.headers_named("www-authenticate");
     // Without credentials, a second challenge offers Basic.
     let basic = "Basic realm=\"grantd\", charset=\"UTF-8\"";
-    assert_eq!(challenges[1..], if kind == "unauthorized" { &[basic][..] } else { &[] }, "{challenges:?}");
+    let others: &[&str] = if kind == "unauthorized" { &[basic] } else { &[] };
+    assert_eq!(challenges[1..], *others, "{challenges:?}");
     assert!(challenges[0].starts_with(&format!("Bearer realm=\"grantd\"{challenge}")), "{challenges:?}");
 }
 
