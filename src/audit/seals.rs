@@ -107,7 +107,9 @@ pub(super) async fn contents(store: &Store, after: EventId, last: EventId) -> Re
     loop {
         let mut conn = store.read().await?;
         let page = conn::all!(conn, EventRow, sql::SPAN, after, last, PAGE)?;
-        page.iter().for_each(|event| update(&mut digest, event));
+        for event in &page {
+            update(&mut digest, event);
+        }
         let read = i64::try_from(page.len()).unwrap_or(i64::MAX);
         events += read;
         match page.last() {

@@ -65,13 +65,11 @@ async fn remembered(app: &App, pair: &Pair, username: &str, now: DateTime<Utc>) 
     let same = |login: &Login| {
         login.password_hash == verified.password_hash && login.has_name(username) && !login.user.disabled
     };
-    match login.filter(|login| same(login)) {
-        Some(login) => Ok(Some(Arc::new(login.user.clone()))),
-        None => {
-            app.remembered.forget(pair);
-            Ok(None)
-        }
+    let user = login.filter(|login| same(login)).map(|login| Arc::new(login.user.clone()));
+    if user.is_none() {
+        app.remembered.forget(pair);
     }
+    Ok(user)
 }
 
 /// Records a login, at most once a minute for each user. `false`: the user was disabled or the password replaced since it
