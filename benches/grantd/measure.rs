@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+
 use crate::{
     Outcome, hashing,
     latency::{self, Flood},
@@ -173,14 +175,23 @@ impl Bench<'_> {
         let guarded = Server::guarded(self.plan.threads, &self.set_up.jwks)?;
         let (open, closed) = (load::get("/items", None), load::get("/items", Some(&self.set_up.token)));
         let look = tokens::introspection(WATCHER, &self.set_up.secret, &self.set_up.token);
+        let by_key = load::get_with("/users/me", &format!("X-API-Key: {}\r\n", self.set_up.api_key));
+        let pair = BASE64_STANDARD.encode(format!("{USERNAME}:{PASSWORD}"));
+        let by_basic = load::get_with("/users/me", &format!("Authorization: Basic {pair}\r\n"));
         let (mut ceilings, mut items, mut mes, mut looks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut keys, mut basics) = (Vec::new(), Vec::new());
         for round in 1..=self.plan.rounds {
             self.say(&format!("routes, round {round} of {}", self.plan.rounds));
             ceilings.push(load::per_second(constant.address, &open, CLIENTS, self.plan)?);
             items.push(load::per_second(guarded.address, &closed, CLIENTS, self.plan)?);
             mes.push(load::per_second(grantd, &self.me, CLIENTS, self.plan)?);
             looks.push(load::per_second(grantd, &look, CLIENTS, self.plan)?);
+            keys.push(load::per_second(grantd, &by_key, CLIENTS, self.plan)?);
+            // The first request hashes the password; the others find it in memory.
+            Connection::open(grantd)?.call(&by_basic)?;
+            basics.push(load::per_second(grantd, &by_basic, CLIENTS, self.plan)?);
         }
+        let by_token = median(&mes);
         let ceiling = median(&ceilings);
         for (what, rates, least) in [
             ("a route guarded by scope", items, 0.7),
@@ -189,6 +200,10 @@ impl Bench<'_> {
         ] {
             let figure = self.figure(what, median(&rates), "/s").beside("a constant", ceiling);
             self.report.add(figure.ratio_at_least(least));
+        }
+        for (what, rates) in [("GET /users/me with an API key", keys), ("GET /users/me with HTTP Basic", basics)] {
+            let figure = self.figure(what, median(&rates), "/s").beside("with a token", by_token);
+            self.report.add(figure.ratio_at_least(0.5));
         }
         Ok(())
     }

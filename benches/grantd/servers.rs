@@ -126,6 +126,8 @@ pub(crate) struct SetUp {
     pub(crate) jwks: String,
     /// The secret of a client that can introspect every token.
     pub(crate) secret: String,
+    /// An API key of the user of `token`, with the scope `account`.
+    pub(crate) api_key: String,
 }
 
 impl Grantd {
@@ -161,7 +163,10 @@ impl Grantd {
         let made = self.run(&[&client[..], &["--scope", "tokens:introspect", "--json"]].concat(), "")?;
         let made: serde_json::Value = serde_json::from_str(&made)?;
         let secret = made["client_secret"].as_str().ok_or("the client has no secret")?.to_owned();
-        Ok(SetUp { token, jwks, secret })
+        let key = self.run(&["api-key", "create", USERNAME, "bench", "--scope", "account", "--json"], "")?;
+        let key: serde_json::Value = serde_json::from_str(&key)?;
+        let api_key = key["key"].as_str().ok_or("the API key is not shown")?.to_owned();
+        Ok(SetUp { token, jwks, secret, api_key })
     }
 
     /// Starts the server. Returns also how long it took until it was listening.

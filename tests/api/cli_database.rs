@@ -13,7 +13,7 @@ use crate::{
 on_both_engines!(commands_do_not_initialize_an_empty_database);
 
 /// One command of each kind that reads or changes a database.
-const COMMANDS: [&[&str]; 13] = [
+const COMMANDS: [&[&str]; 14] = [
     &["user", "list"],
     &["user", "create", "maria", "--password-stdin"],
     &["user", "delete", "maria", "--yes"],
@@ -21,6 +21,7 @@ const COMMANDS: [&[&str]; 13] = [
     &["scope", "list"],
     &["client", "list"],
     &["session", "list", "maria"],
+    &["api-key", "list", "maria"],
     &["keys", "list"],
     &["audit", "list"],
     &["audit", "verify"],

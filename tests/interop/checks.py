@@ -405,6 +405,19 @@ for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         check(f"{page.name}: {script.splitlines()[0]}", lambda: runs(script))
 
 
+def recognizes_secrets():
+    block = re.search(r"^<!-- python -->\n```python\n(.*?)^```$", (ROOT / "docs/api-keys.md").read_text(), re.DOTALL | re.MULTILINE)
+    names = {}
+    exec(block[1], names)
+    secret = os.environ["CLIENT_SECRET"]
+    equal(names["is_secret"](secret), True)
+    equal(names["is_secret"](secret[:-1] + ("0" if secret[-1] != "0" else "1")), False)
+    equal(names["is_secret"](authlib()[1]["refresh_token"]), True)
+
+
+check("api-keys.md: a scanner recognizes secrets by form and checksum", recognizes_secrets)
+
+
 def sets_a_password():
     new = ["grantd", "client", "secret", "password-reset"]
     secret = re.search(r"grs_[\w-]+", subprocess.run(new, check=True, capture_output=True, text=True).stdout)[0]
