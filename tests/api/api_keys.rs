@@ -3,7 +3,10 @@
 use chrono::Duration;
 use serde_json::{Value, json};
 
-use crate::harness::{Admin, Answer, Database, NewClient, PASSWORD, TestServer, on_both_engines};
+use crate::{
+    cli::{failure, json_of, set_up},
+    harness::{Admin, Answer, Database, NewClient, PASSWORD, TestServer, grantd, on_both_engines},
+};
 
 on_both_engines!(
     a_key_acts_for_its_owner,
@@ -21,6 +24,7 @@ on_both_engines!(
     deletion_is_in_the_feed,
     introspection_describes_a_key,
     a_key_in_the_query_needs_the_setting,
+    operators_manage_keys_on_the_command_line,
 );
 
 /// Creates a key for the user of a token, and returns the answer.
@@ -342,4 +346,30 @@ async fn a_key_in_the_query_needs_the_setting(database: Database) {
     // The issuer has changed with the port, and with it the audience of keys that have none of their own.
     assert_eq!(server.get(&path).send().await.status, 200);
     server.get(&path).bearer(&token).send().await.problem(400, "invalid-request");
+}
+
+async fn operators_manage_keys_on_the_command_line(database: Database) {
+    set_up(&database);
+    json_of(&database, &["user", "create", "maria", "--password-stdin"], PASSWORD);
+    let create = ["api-key", "create", "maria", "a script", "--scope", "account"];
+    let key = json_of(&database, &[&create[..], &["--expires-in", "90d"]].concat(), "");
+    assert!(text(&key["key"]).starts_with("grk_") && key["expires_at"].is_string(), "{key}");
+    let items = [&create[..], &["--key-audience", "https://items.example.com"]].concat();
+    assert_eq!(json_of(&database, &items, "")["audiences"], json!(["https://items.example.com"]));
+    let listed = json_of(&database, &["api-key", "list", "maria"], "");
+    assert_eq!(listed.as_array().unwrap().len(), 2);
+    assert!(listed[0].get("key").is_none() && listed[0]["id"] == key["id"]);
+    // As over HTTP, the owner must have the scope.
+    for (scope, problem) in [("users:read", "missing scopes: users:read"), ("nothing:here", "nothing:here")] {
+        let (code, said) = failure(&database, &["api-key", "create", "maria", "x", "--scope", scope], "");
+        assert!(code == Some(1) && said.contains(problem), "{said}");
+    }
+    let delete = ["api-key", "delete", "maria", text(&key["id"])];
+    let (code, said) = failure(&database, &delete, "");
+    assert!(code == Some(1) && said.contains("--yes") && said.contains("a script"), "{said}");
+    let output = grantd(database.url(), &[&delete[..], &["--yes"]].concat(), "", &[]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(said.trim_end(), "Deleted the API key a script of the user maria.");
+    let (code, said) = failure(&database, &[&delete[..], &["--yes"]].concat(), "");
+    assert!(code == Some(1) && said.contains("there is no API key"), "{said}");
 }
