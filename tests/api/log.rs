@@ -41,6 +41,10 @@ async fn the_log_has_the_start_and_the_reasons_of_refusals(database: Database) {
         let request = server.request("POST", "/token").header("X-Request-Id", format!("refused-{index}"));
         assert_eq!(request.form(form).send().await.status, *status, "{index}");
     }
+    // The line names who acted, and how it authenticated.
+    let patch = server.request("PATCH", "/users/me").basic_user("admin", ADMIN_PASSWORD);
+    let patch = patch.header("X-Request-Id", "basic").json(&serde_json::json!({"display_name": "Admin"}));
+    let admin = patch.send().await.json_with(200)["id"].clone();
     // A server that stops writes the lines that are still queued.
     server.signal("TERM");
     assert!(server.wait().success());
@@ -54,6 +58,8 @@ async fn the_log_has_the_start_and_the_reasons_of_refusals(database: Database) {
         (start["listeners"].as_str().unwrap(), start["issuer"].as_str().unwrap(), start["database"].as_str().unwrap()),
         (url.as_str(), url.as_str(), expected)
     );
+    let line = lines.iter().find(|line| line["request_id"] == "basic").expect(&log);
+    assert_eq!((&line["principal"], &line["credential"]), (&admin, &Value::from("basic")), "{line}");
     for (index, (_, status, reason)) in cases.iter().enumerate() {
         let is_it = |line: &&Value| line["request_id"] == format!("refused-{index}") && line["message"] == "request";
         let line = lines.iter().find(is_it).expect(&log);
