@@ -81,7 +81,7 @@ impl GuardBuilder {
     }
 
     /// Sets the maximum staleness of revocations. Without an update for longer than this, and before the first one, no
-    /// token is accepted. Updates come from [`Guard::hear_revocations`], or from the issuer's feed
+    /// token is accepted. Updates come from [`Guard::apply_revocations`], or from the issuer's feed
     /// (`follow_revocations`).
     pub fn max_staleness(mut self, most: Duration) -> Self {
         self.max_staleness = Some(most);

@@ -141,8 +141,8 @@ impl Guard {
     }
 
     /// Adds revocations. `whole`: they are all revocations of the issuer, and replace the present ones.
-    pub fn hear_revocations(&self, news: impl IntoIterator<Item = Revocation>, whole: bool) {
-        self.0.revoked.hear(news, whole, self.now());
+    pub fn apply_revocations(&self, news: impl IntoIterator<Item = Revocation>, whole: bool) {
+        self.0.revoked.apply(news, whole, self.now());
     }
 
     /// Adds revocations from a page that is not the last: the guard is not up to date yet.
@@ -195,7 +195,7 @@ impl Guard {
                 verdict = self.verify(token, self.now());
             }
             if waits_for_revocations(source, &verdict) {
-                source.first_hearing().await;
+                source.first_update().await;
                 verdict = self.verify(token, self.now());
             }
         }
@@ -273,7 +273,7 @@ impl Guard {
 }
 
 fn waits_for_revocations(source: &Source, verdict: &Verdict) -> bool {
-    *verdict == Err(TokenError::RevocationsUnknown) && source.hears_soon()
+    *verdict == Err(TokenError::RevocationsUnknown) && source.expects_first_update()
 }
 
 impl Inner {

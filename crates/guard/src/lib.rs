@@ -104,7 +104,7 @@
 //!   [`GuardBuilder::max_staleness`]. Then the response is 503. [`Guard::health`] returns the age.
 //! - If the issuer's keys change, they are fetched at once: tokens of a withdrawn key are refused.
 //!
-//! Revocations can be passed to a guard with given keys: [`Guard::hear_revocations`].
+//! Revocations can be passed to a guard with given keys: [`Guard::apply_revocations`].
 //!
 //! # Testing a service
 //!

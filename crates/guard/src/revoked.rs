@@ -72,7 +72,7 @@ struct Known {
     users: ExpiringMap,
     clients: ExpiringMap,
     /// The time of the last update. Monotonic: a clock that is set back must not make old revocations look fresh.
-    heard_at: Option<Instant>,
+    updated_at: Option<Instant>,
 }
 
 impl Known {
@@ -138,10 +138,10 @@ impl Revoked {
     }
 
     /// Adds all new revocations up to now. `whole`: they are all revocations, and replace the known ones.
-    pub(crate) fn hear(&self, news: impl IntoIterator<Item = Revocation>, whole: bool, now: i64) {
+    pub(crate) fn apply(&self, news: impl IntoIterator<Item = Revocation>, whole: bool, now: i64) {
         if whole {
             let mut known = Known::of_whole(news, now);
-            known.heard_at = Some(Instant::now());
+            known.updated_at = Some(Instant::now());
             // Both sets may be large: building the one and dropping the other must not block verifications.
             let before = std::mem::replace(&mut *self.write(), known);
             drop(before);
@@ -150,7 +150,7 @@ impl Revoked {
             let news: Vec<_> = news.into_iter().collect();
             let mut known = self.write();
             known.learn(news, now);
-            known.heard_at = Some(Instant::now());
+            known.updated_at = Some(Instant::now());
         }
     }
 
@@ -165,7 +165,7 @@ impl Revoked {
     pub(crate) fn check(&self, claims: &Claims) -> Result<(), TokenError> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(max) = self.max_staleness
-            && known.heard_at.is_none_or(|at| at.elapsed() > max)
+            && known.updated_at.is_none_or(|at| at.elapsed() > max)
         {
             return Err(TokenError::RevocationsUnknown);
         }
@@ -174,9 +174,9 @@ impl Revoked {
 
     /// Returns the state of the revocations. `failing`: whether the last attempt to get an update failed.
     pub(crate) fn health(&self, failing: bool) -> RevocationsHealth {
-        let heard_at = self.known.read().unwrap_or_else(PoisonError::into_inner).heard_at;
-        match heard_at {
-            Some(at) => RevocationsHealth::Heard { ago: at.elapsed(), failing },
+        let updated_at = self.known.read().unwrap_or_else(PoisonError::into_inner).updated_at;
+        match updated_at {
+            Some(at) => RevocationsHealth::Updated { ago: at.elapsed(), failing },
             None if self.max_staleness.is_some() => RevocationsHealth::Never { failing },
             None => RevocationsHealth::NotFollowed,
         }

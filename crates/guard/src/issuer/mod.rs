@@ -35,7 +35,7 @@ const REVALIDATION_WAIT: Duration = Duration::from_secs(1);
 /// The default for the maximum staleness of revocations: the default lifetime of grantd's access tokens.
 const MAX_STALENESS: Duration = Duration::from_mins(15);
 /// How long a request waits for the first revocations. After a longer wait, many clients have timed out.
-const FIRST_HEARING: Duration = Duration::from_secs(5);
+const FIRST_UPDATE: Duration = Duration::from_secs(5);
 
 impl GuardBuilder {
     /// Sets the cool-down, the least number of seconds between two attempts to fetch keys: tokens with invented key ids
@@ -242,8 +242,8 @@ impl Source {
     }
 
     /// Returns whether the first revocations are still expected: they were not read yet, and no attempt has failed.
-    pub(crate) fn hears_soon(&self) -> bool {
-        self.feed.as_ref().is_some_and(Feed::hears_soon)
+    pub(crate) fn expects_first_update(&self) -> bool {
+        self.feed.as_ref().is_some_and(Feed::expects_first_update)
     }
 
     /// Returns whether revocations are followed and the last attempt to read them failed.
@@ -251,11 +251,11 @@ impl Source {
         self.feed.as_ref().is_some_and(Feed::is_failing)
     }
 
-    /// Waits for the first revocations or a failure, for at most [`FIRST_HEARING`].
-    pub(crate) async fn first_hearing(&self) {
+    /// Waits for the first revocations or a failure, for at most [`FIRST_UPDATE`].
+    pub(crate) async fn first_update(&self) {
         if let Some(feed) = &self.feed {
             // The result does not matter: the caller verifies the token again.
-            tokio::time::timeout(FIRST_HEARING, feed.first_hearing()).await.ok();
+            tokio::time::timeout(FIRST_UPDATE, feed.first_update()).await.ok();
         }
     }
 

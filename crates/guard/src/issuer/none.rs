@@ -23,7 +23,7 @@ impl Source {
         match *self {}
     }
 
-    pub(crate) fn hears_soon(&self) -> bool {
+    pub(crate) fn expects_first_update(&self) -> bool {
         match *self {}
     }
 
@@ -31,7 +31,7 @@ impl Source {
         match *self {}
     }
 
-    pub(crate) fn first_hearing(&self) -> Ready<()> {
+    pub(crate) fn first_update(&self) -> Ready<()> {
         match *self {}
     }
 
