@@ -27,6 +27,8 @@ pub struct GuardBuilder {
     pub(crate) allow_http: bool,
     #[cfg(feature = "issuer")]
     pub(crate) follow: Option<crate::issuer::Credentials>,
+    #[cfg(feature = "issuer")]
+    pub(crate) accept_api_keys: bool,
 }
 
 impl GuardBuilder {
@@ -45,6 +47,8 @@ impl GuardBuilder {
             allow_http: false,
             #[cfg(feature = "issuer")]
             follow: None,
+            #[cfg(feature = "issuer")]
+            accept_api_keys: false,
         }
     }
 
@@ -95,6 +99,10 @@ impl GuardBuilder {
         #[cfg(feature = "issuer")]
         if self.follow.is_some() {
             return Err(BuildError::CannotFollow);
+        }
+        #[cfg(feature = "issuer")]
+        if self.accept_api_keys {
+            return Err(BuildError::CannotIntrospect);
         }
         Ok(Guard::with_keys(self, keys)?)
     }

@@ -1,8 +1,8 @@
 //! The source of keys without the feature `issuer`: a type without values, so that none of these functions ever runs.
 
-use std::future::Ready;
+use std::{future::Ready, sync::Arc};
 
-use crate::Guard;
+use crate::{AuthenticateError, Claims, Guard};
 
 pub(crate) enum Source {}
 
@@ -32,6 +32,20 @@ impl Source {
     }
 
     pub(crate) fn first_update(&self) -> Ready<()> {
+        match *self {}
+    }
+
+    pub(crate) fn verify_api_key(&self, _guard: &Guard, _key: &str) -> Ready<Result<Arc<Claims>, AuthenticateError>> {
+        match *self {}
+    }
+
+    #[cfg(feature = "actix")]
+    pub(crate) fn verdict_on_api_key(&self, _: &Guard, _: &str) -> Option<Result<Arc<Claims>, AuthenticateError>> {
+        match *self {}
+    }
+
+    #[cfg(any(feature = "actix", feature = "axum"))]
+    pub(crate) fn accepts_api_keys(&self) -> bool {
         match *self {}
     }
 

@@ -230,7 +230,7 @@ async fn the_follower_ends_with_the_guard() {
     let client = || Client::new(&issuer.url(), false, 0).unwrap();
     let feed = Feed::default();
     let state = feed.subscribe();
-    let guard = Guard::with_source(issuer.builder(), Source::new(client(), 10, Some(feed)));
+    let guard = Guard::with_source(issuer.builder(), Source::new(client(), 10, Some(feed), None));
     let credentials = Credentials::new("items".to_owned(), "secret".to_owned());
     let thread = super::start(&guard, state, client(), credentials, Duration::from_mins(15)).unwrap();
     eventually("quiet", || is_quiet(&issuer)).await;
