@@ -104,7 +104,7 @@ impl App {
         let row = changes::read(&mut conn).await?;
         if last.as_ref() == Some(&row) {
             // Nothing has changed. The guard still has to know: it refuses all tokens after too long without a sync.
-            self.guard.hear_revocations([], false);
+            self.guard.apply_revocations([], false);
             return Ok(());
         }
         // The mark tells whether the numbers still mean the same revocations. After a restored backup, other revocations
@@ -125,7 +125,7 @@ impl App {
         };
         drop(conn);
         // Revocations come first: a failure below must not keep revoked tokens valid.
-        self.guard.hear_revocations(news, after.is_none());
+        self.guard.apply_revocations(news, after.is_none());
         if last.as_ref().is_none_or(|last| last.clients != row.clients) {
             self.clients.invalidate(row.clients);
         }

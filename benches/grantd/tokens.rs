@@ -186,7 +186,7 @@ fn guard(of: SocketAddr, (client_id, secret): (&str, &str)) -> Outcome<Guard> {
             revoked_at: 0,
             expires_at: i64::MAX,
         });
-        follower.hear_revocations(items.collect::<Vec<_>>(), whole);
+        follower.apply_revocations(items.collect::<Vec<_>>(), whole);
         Ok(())
     };
     poll(0, true)?;

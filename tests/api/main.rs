@@ -72,6 +72,7 @@ mod equal_work;
 mod escalation;
 mod feed_lifetime;
 mod foreign_hashes;
+mod guard_keys;
 mod hash_queue;
 mod immediate_effect;
 mod killed;

@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | `ISSUER` | `http://127.0.0.1:8080` | where grantd is |
 //! | `AUDIENCE` | the issuer | what tokens for this service have in `aud` |
+//! | `CLIENT_ID`, `CLIENT_SECRET` | | a client of grantd: follows revocations and accepts API keys |
 //! | `LISTEN` | `127.0.0.1:8081` | port 0 takes a free one |
 
 use std::{env, error::Error, io, net::TcpListener, sync::Arc};
@@ -47,7 +48,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt().with_writer(io::stderr).init();
     let issuer = setting("ISSUER", "http://127.0.0.1:8080");
     let audience = setting("AUDIENCE", &issuer);
-    let guard = Guard::from_issuer(issuer).audience(audience).build()?;
+    let mut guard = Guard::from_issuer(issuer).audience(audience);
+    if let (Ok(id), Ok(secret)) = (env::var("CLIENT_ID"), env::var("CLIENT_SECRET")) {
+        guard = guard.follow_revocations(id, secret).accept_api_keys();
+    }
+    let guard = guard.build()?;
     let listener = TcpListener::bind(setting("LISTEN", "127.0.0.1:8081"))?;
     println!("listening on http://{}", listener.local_addr()?);
     Ok(serve(guard, listener)?.await?)

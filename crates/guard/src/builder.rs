@@ -27,6 +27,8 @@ pub struct GuardBuilder {
     pub(crate) allow_http: bool,
     #[cfg(feature = "issuer")]
     pub(crate) follow: Option<crate::issuer::Credentials>,
+    #[cfg(feature = "issuer")]
+    pub(crate) accept_api_keys: bool,
 }
 
 impl GuardBuilder {
@@ -45,6 +47,8 @@ impl GuardBuilder {
             allow_http: false,
             #[cfg(feature = "issuer")]
             follow: None,
+            #[cfg(feature = "issuer")]
+            accept_api_keys: false,
         }
     }
 
@@ -81,7 +85,7 @@ impl GuardBuilder {
     }
 
     /// Sets the maximum staleness of revocations. Without an update for longer than this, and before the first one, no
-    /// token is accepted. Updates come from [`Guard::hear_revocations`], or from the issuer's feed
+    /// token is accepted. Updates come from [`Guard::apply_revocations`], or from the issuer's feed
     /// (`follow_revocations`).
     pub fn max_staleness(mut self, most: Duration) -> Self {
         self.max_staleness = Some(most);
@@ -95,6 +99,10 @@ impl GuardBuilder {
         #[cfg(feature = "issuer")]
         if self.follow.is_some() {
             return Err(BuildError::CannotFollow);
+        }
+        #[cfg(feature = "issuer")]
+        if self.accept_api_keys {
+            return Err(BuildError::CannotIntrospect);
         }
         Ok(Guard::with_keys(self, keys)?)
     }

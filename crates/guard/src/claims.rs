@@ -1,10 +1,10 @@
-//! The claims of an access token (RFC 9068 §2.2).
+//! The claims of an access token (RFC 9068 §2.2), or of an API key.
 
 use serde::{Deserialize, Serialize};
 
 use crate::Scopes;
 
-/// The claims of an access token. Times are whole seconds since 1970 (`NumericDate`).
+/// The claims of an access token, or what the issuer says about an API key. Times are whole seconds since 1970 (`NumericDate`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
     /// The issuer's URL.
@@ -13,35 +13,48 @@ pub struct Claims {
     pub sub: String,
     /// The audience: a string, or an array of several.
     pub aud: Audience,
-    /// The expiry.
+    /// The expiry; for an API key without one [`Claims::NO_EXPIRY`].
     pub exp: i64,
     /// The time of issue.
     pub iat: i64,
     /// The time before which the token is not valid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nbf: Option<i64>,
-    /// The id of the token.
+    /// The id of the token, or of the API key.
     pub jti: String,
-    /// The client that the token was issued to.
+    /// The client that the token was issued to. An API key belongs to no client: for a key, this is the id of the key,
+    /// which is never that of a client.
     pub client_id: String,
     /// The scope of the token.
     #[serde(default)]
     pub scope: Scopes,
-    /// The login session (users only).
+    /// The login session (users only; absent for an API key).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sid: Option<String>,
     /// The user name (users only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
-    /// The user's roles (users only).
+    /// The user's roles (users only; absent for an API key).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roles: Option<Vec<String>>,
-    /// The time of the login (users only; absent from a token that was issued for an API key).
+    /// The time of the login (users only; absent for an API key, and from a token that was issued for one).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth_time: Option<i64>,
     /// The client that got the token by token exchange (RFC 8693 §4.1), and acts for the subject.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub act: Option<Actor>,
+}
+
+impl Claims {
+    /// The `exp` of an API key that never expires: the end of the year 9999, which all formats of time can express.
+    pub const NO_EXPIRY: i64 = 253_402_300_799;
+
+    /// Returns whether the caller sent an API key. A service may refuse that for what a leaked key must not do.
+    #[must_use]
+    pub fn is_api_key(&self) -> bool {
+        // No token has this: a `jti` is a UUID, and the id of a client never is.
+        self.client_id == self.jti
+    }
 }
 
 /// The `act` claim (RFC 8693 §4.1): the party that acts for the subject.

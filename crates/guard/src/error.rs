@@ -97,6 +97,11 @@ pub enum ApiKeyError {
     OwnerDisabled,
     /// The key is for other services.
     WrongAudience,
+    /// The issuer does not report the key as active to this service: it is unknown, expired, deleted or for other
+    /// services, or its owner is disabled.
+    Refused,
+    /// This service does not accept API keys (`GuardBuilder::accept_api_keys`).
+    NotAccepted,
 }
 
 impl ApiKeyError {
@@ -109,6 +114,8 @@ impl ApiKeyError {
             Self::Expired => "the API key expired",
             Self::OwnerDisabled => "the owner of the API key is disabled",
             Self::WrongAudience => "the API key is for another audience",
+            Self::Refused => "the API key is not active for this service",
+            Self::NotAccepted => "this service does not accept API keys",
         }
     }
 }
@@ -169,6 +176,9 @@ pub enum BuildError {
     /// Following revocations needs a guard that fetches its keys: with given keys, the endpoint of the feed is unknown.
     #[error("only a guard that fetches its keys from the issuer can follow the issuer's revocations")]
     CannotFollow,
+    /// API keys are verified by the issuer, as the client that follows its revocations.
+    #[error("accepting API keys needs `Guard::from_issuer` and `follow_revocations`")]
+    CannotIntrospect,
     /// The thread that follows the issuer's revocations could not be started.
     #[error("the thread that follows the issuer's revocations could not be started: {0}")]
     Thread(String),
@@ -183,7 +193,11 @@ pub enum AuthenticateError {
     /// The token is refused.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// The issuer was never reached, or not for too long, so the token cannot be verified.
+    /// The API key is refused.
+    #[error(transparent)]
+    ApiKey(#[from] ApiKeyError),
+    /// The issuer was never reached, or not for too long, so the token cannot be verified; or it
+    /// cannot be asked about an API key now.
     #[error("the issuer cannot be reached")]
     Unavailable {
         /// Seconds after which a retry makes sense.

@@ -9,7 +9,8 @@ use arc_swap::ArcSwap;
 use jsonwebtoken::jwk::JwkSet;
 
 use crate::{
-    AuthenticateError, Claims, GuardBuilder, Health, KeyError, Revocation, TokenError,
+    ApiKeyError, AuthenticateError, Claims, GuardBuilder, Health, KeyError, Revocation, TokenError,
+    api_key::is_api_key,
     clock::Clock,
     issuer::Source,
     keys::{Key, Keys},
@@ -141,14 +142,26 @@ impl Guard {
     }
 
     /// Adds revocations. `whole`: they are all revocations of the issuer, and replace the present ones.
-    pub fn hear_revocations(&self, news: impl IntoIterator<Item = Revocation>, whole: bool) {
-        self.0.revoked.hear(news, whole, self.now());
+    pub fn apply_revocations(&self, news: impl IntoIterator<Item = Revocation>, whole: bool) {
+        self.0.revoked.apply(news, whole, self.now());
     }
 
     /// Adds revocations from a page that is not the last: the guard is not up to date yet.
     #[cfg(feature = "issuer")]
     pub(crate) fn learn_revocations(&self, news: impl IntoIterator<Item = Revocation>) {
         self.0.revoked.learn(news, self.now());
+    }
+
+    /// Returns the number of the last update of the revocations.
+    #[cfg(feature = "issuer")]
+    pub(crate) fn last_update(&self) -> u64 {
+        self.0.revoked.last_update()
+    }
+
+    /// Returns whether a revocation of this API key or its owner has arrived after that update.
+    #[cfg(feature = "issuer")]
+    pub(crate) fn has_news_of_key(&self, key: &Claims, update: u64) -> bool {
+        self.0.revoked.has_news_of_key(key, update)
     }
 
     /// Returns whether the guard has keys, and how old its revocations are.
@@ -185,8 +198,18 @@ impl Guard {
     /// Stale keys are still used while they are fetched in the background (stale-while-revalidate). Only if they have
     /// been stale for five minutes, because no token came, does a request wait for the new ones, for at most one second.
     ///
+    /// An API key (`grk_…`) is accepted, too, if the guard does so (`GuardBuilder::accept_api_keys`): it waits for the
+    /// issuer unless the verdict is cached.
+    ///
     /// A guard that fetches its keys must be called in a Tokio runtime, as in every actix or axum service.
     pub async fn authenticate(&self, token: &str) -> Result<Arc<Claims>, AuthenticateError> {
+        if is_api_key(token) {
+            // On the heap: the futures of all requests with tokens would be larger otherwise.
+            return match &self.0.source {
+                Some(source) => Box::pin(source.verify_api_key(self, token)).await,
+                None => Err(ApiKeyError::NotAccepted.into()),
+            };
+        }
         let now = self.now();
         let mut verdict = self.verify(token, now);
         if let Some(source) = &self.0.source {
@@ -195,16 +218,22 @@ impl Guard {
                 verdict = self.verify(token, self.now());
             }
             if waits_for_revocations(source, &verdict) {
-                source.first_hearing().await;
+                source.first_update().await;
                 verdict = self.verify(token, self.now());
             }
         }
         self.with_availability(verdict)
     }
 
-    /// Verifies a token without waiting. `None`: keys or revocations should be waited for.
+    /// Verifies a token without waiting. `None`: keys, revocations or the verdict on an API key should be waited for.
     #[cfg(feature = "actix")]
     pub(crate) fn authenticate_at_once(&self, token: &str) -> Option<Result<Arc<Claims>, AuthenticateError>> {
+        if is_api_key(token) {
+            return match &self.0.source {
+                Some(source) => source.verdict_on_api_key(self, token),
+                None => Some(Err(ApiKeyError::NotAccepted.into())),
+            };
+        }
         let now = self.now();
         let verdict = self.verify(token, now);
         if let Some(source) = &self.0.source
@@ -252,6 +281,12 @@ impl Guard {
         &self.0.realm
     }
 
+    /// Returns whether requests may carry an API key.
+    #[cfg(any(feature = "actix", feature = "axum"))]
+    pub(crate) fn accepts_api_keys(&self) -> bool {
+        self.0.source.as_ref().is_some_and(Source::accepts_api_keys)
+    }
+
     pub(crate) fn now(&self) -> i64 {
         (self.0.clock)()
     }
@@ -273,7 +308,7 @@ impl Guard {
 }
 
 fn waits_for_revocations(source: &Source, verdict: &Verdict) -> bool {
-    *verdict == Err(TokenError::RevocationsUnknown) && source.hears_soon()
+    *verdict == Err(TokenError::RevocationsUnknown) && source.expects_first_update()
 }
 
 impl Inner {

@@ -25,7 +25,7 @@ pub enum RevocationsHealth {
         failing: bool,
     },
     /// There was an update.
-    Heard {
+    Updated {
         /// The time since the last update. While the issuer is unreachable it grows, until tokens are refused after
         /// [`max_staleness`].
         ///

@@ -1,4 +1,4 @@
-//! Verifies grantd's access tokens offline and guards routes by scope.
+//! Verifies grantd's access tokens offline and its API keys by introspection, and guards routes by scope.
 //!
 //! An access token is a JWT (RFC 9068). A [`Guard`] has the issuer's keys and verifies whether a token is valid for this
 //! service. This needs no request to the issuer and, for a token that was verified before, no check of the signature.
@@ -104,7 +104,37 @@
 //!   [`GuardBuilder::max_staleness`]. Then the response is 503. [`Guard::health`] returns the age.
 //! - If the issuer's keys change, they are fetched at once: tokens of a withdrawn key are refused.
 //!
-//! Revocations can be passed to a guard with given keys: [`Guard::hear_revocations`].
+//! Revocations can be passed to a guard with given keys: [`Guard::apply_revocations`].
+//!
+//! # API keys
+//!
+//! API keys are the credentials of scripts: `X-API-Key: grk_…`, or `Authorization: Bearer grk_…`. A guard that follows
+//! revocations can accept them, too:
+//!
+//! ```no_run
+//! # #[cfg(feature = "issuer")]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use grantd_guard::Guard;
+//!
+//! let guard = Guard::from_issuer("https://id.example")
+//!     .audience("https://items.example")
+//!     // A confidential client of the issuer, with this audience or the scope `tokens:introspect`.
+//!     .follow_revocations("items", std::env::var("CLIENT_SECRET")?)
+//!     .accept_api_keys()
+//!     .build()?;
+//! # Ok(()) }
+//! # #[cfg(not(feature = "issuer"))]
+//! # fn main() {}
+//! ```
+//!
+//! - The issuer verifies a key (RFC 7662). It must have an audience of the guard. Concurrent requests with the same key share
+//!   one introspection.
+//! - A key with a wrong checksum is refused without a request to the issuer.
+//! - Verdicts are cached for at most 30 seconds, refusals for five. A verdict is dropped as soon as the feed has a revocation
+//!   of the key or its owner. A scope that the owner has lost may be used until the verdict is 30 seconds old.
+//! - While the issuer is unreachable, cached verdicts count, and the response for other keys is 503.
+//! - Handlers get [`Claims`] as for tokens. A key belongs to no client, so `client_id` is the id of the key, like `jti`;
+//!   [`Claims::is_api_key`] tells keys from tokens. `sid`, `roles` and `auth_time` are absent.
 //!
 //! # Testing a service
 //!
@@ -122,10 +152,11 @@
 //!
 //! - `actix` (default): extractors and middleware for actix-web, in [`actix`].
 //! - `axum`: extractors and a `tower` layer for axum, in [`axum`].
-//! - `issuer` (default): [`Guard::from_issuer`], and following its revocations.
+//! - `issuer` (default): [`Guard::from_issuer`], following its revocations, and accepting its API keys.
 //! - `testing`: keys, tokens and guards for tests of services, in [`testing`].
 //! - `utoipa`: schemas of [`Scope`] and [`Scopes`] for `OpenAPI` documents.
 
+mod api_key;
 mod builder;
 mod claims;
 mod clock;

@@ -48,6 +48,7 @@ impl From<AuthenticateError> for Refusal {
     fn from(error: AuthenticateError) -> Self {
         match error {
             AuthenticateError::Token(error) => error.into(),
+            AuthenticateError::ApiKey(error) => error.into(),
             AuthenticateError::Unavailable { retry_after } => Self::Unavailable { retry_after },
         }
     }

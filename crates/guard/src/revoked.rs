@@ -3,7 +3,10 @@
 mod expiring_map;
 
 use std::{
-    sync::{PoisonError, RwLock, RwLockWriteGuard},
+    sync::{
+        PoisonError, RwLock, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -61,6 +64,9 @@ const REMOVED_AT_ONCE: usize = 1024;
 /// The revocations that a guard knows.
 pub(crate) struct Revoked {
     known: RwLock<Known>,
+    /// The number of updates that have arrived. An update is counted before it is applied: what was asked of the issuer
+    /// after that already shows its revocations.
+    updates: AtomicU64,
     /// The maximum age of the last update; `None`: the guard does not follow revocations.
     max_staleness: Option<Duration>,
 }
@@ -72,15 +78,15 @@ struct Known {
     users: ExpiringMap,
     clients: ExpiringMap,
     /// The time of the last update. Monotonic: a clock that is set back must not make old revocations look fresh.
-    heard_at: Option<Instant>,
+    updated_at: Option<Instant>,
 }
 
 impl Known {
     /// Returns the set of all revocations.
-    fn of_whole(news: impl IntoIterator<Item = Revocation>, now: i64) -> Self {
+    fn of_whole(news: impl IntoIterator<Item = Revocation>, update: u64, now: i64) -> Self {
         let mut known = Self::default();
         for revocation in news {
-            known.add(revocation);
+            known.add(revocation, update);
         }
         known.remove_expired(now, usize::MAX);
         known
@@ -88,16 +94,16 @@ impl Known {
 
     /// Adds revocations and removes expired ones. Verifications wait for the lock under which this runs, so the work
     /// depends on the number of new revocations, not on the number of known ones.
-    fn learn(&mut self, news: Vec<Revocation>, now: i64) {
+    fn learn(&mut self, news: Vec<Revocation>, update: u64, now: i64) {
         // More than are added, so that a backlog of expired entries always shrinks.
         let limit = REMOVED_AT_ONCE.max(news.len().saturating_mul(2));
         for revocation in news {
-            self.add(revocation);
+            self.add(revocation, update);
         }
         self.remove_expired(now, limit);
     }
 
-    fn add(&mut self, revocation: Revocation) {
+    fn add(&mut self, revocation: Revocation, update: u64) {
         let Revocation { kind, id, revoked_at, expires_at } = revocation;
         let map = match kind {
             RevocationKind::Session => &mut self.sessions,
@@ -105,7 +111,7 @@ impl Known {
             RevocationKind::User => &mut self.users,
             RevocationKind::Client => &mut self.clients,
         };
-        map.add(id.into(), Until { revoked_at, expires_at });
+        map.add(id.into(), Until { revoked_at, expires_at, update });
     }
 
     fn remove_expired(&mut self, now: i64, limit: usize) {
@@ -126,6 +132,14 @@ impl Known {
             || until_then(&self.clients, &claims.client_id)
     }
 
+    /// Returns whether a revocation of this API key or its owner has arrived after that update. The owner's time does
+    /// not matter, as it does for tokens: a key is older than the revocation, and may still be valid.
+    #[cfg(feature = "issuer")]
+    fn has_news_of_key(&self, key: &Claims, update: u64) -> bool {
+        let is_newer = |map: &ExpiringMap, id: &str| map.get(id).is_some_and(|until| until.update > update);
+        is_newer(&self.tokens, &key.jti) || is_newer(&self.sessions, &key.jti) || is_newer(&self.users, &key.sub)
+    }
+
     #[cfg(test)]
     fn len(&self) -> usize {
         self.sessions.len() + self.tokens.len() + self.users.len() + self.clients.len()
@@ -134,23 +148,24 @@ impl Known {
 
 impl Revoked {
     pub(crate) fn new(max_staleness: Option<Duration>) -> Self {
-        Self { known: RwLock::default(), max_staleness }
+        Self { known: RwLock::default(), updates: AtomicU64::new(0), max_staleness }
     }
 
     /// Adds all new revocations up to now. `whole`: they are all revocations, and replace the known ones.
-    pub(crate) fn hear(&self, news: impl IntoIterator<Item = Revocation>, whole: bool, now: i64) {
+    pub(crate) fn apply(&self, news: impl IntoIterator<Item = Revocation>, whole: bool, now: i64) {
         if whole {
-            let mut known = Known::of_whole(news, now);
-            known.heard_at = Some(Instant::now());
+            let mut known = Known::of_whole(news, self.next_update(), now);
+            known.updated_at = Some(Instant::now());
             // Both sets may be large: building the one and dropping the other must not block verifications.
             let before = std::mem::replace(&mut *self.write(), known);
             drop(before);
         } else {
             // Collected before the lock is taken: the caller's iterator may be slow or panic.
             let news: Vec<_> = news.into_iter().collect();
+            let update = self.next_update();
             let mut known = self.write();
-            known.learn(news, now);
-            known.heard_at = Some(Instant::now());
+            known.learn(news, update, now);
+            known.updated_at = Some(Instant::now());
         }
     }
 
@@ -158,14 +173,31 @@ impl Revoked {
     #[cfg(feature = "issuer")]
     pub(crate) fn learn(&self, news: impl IntoIterator<Item = Revocation>, now: i64) {
         let news = news.into_iter().collect();
-        self.write().learn(news, now);
+        let update = self.next_update();
+        self.write().learn(news, update, now);
+    }
+
+    fn next_update(&self) -> u64 {
+        self.updates.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Returns the number of the last update, for [`Revoked::has_news_of_key`].
+    #[cfg(feature = "issuer")]
+    pub(crate) fn last_update(&self) -> u64 {
+        self.updates.load(Ordering::SeqCst)
+    }
+
+    /// Returns whether a revocation of this API key or its owner has arrived after that update.
+    #[cfg(feature = "issuer")]
+    pub(crate) fn has_news_of_key(&self, key: &Claims, update: u64) -> bool {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).has_news_of_key(key, update)
     }
 
     /// Checks that a token is not revoked, and that the revocations are up to date.
     pub(crate) fn check(&self, claims: &Claims) -> Result<(), TokenError> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(max) = self.max_staleness
-            && known.heard_at.is_none_or(|at| at.elapsed() > max)
+            && known.updated_at.is_none_or(|at| at.elapsed() > max)
         {
             return Err(TokenError::RevocationsUnknown);
         }
@@ -174,9 +206,9 @@ impl Revoked {
 
     /// Returns the state of the revocations. `failing`: whether the last attempt to get an update failed.
     pub(crate) fn health(&self, failing: bool) -> RevocationsHealth {
-        let heard_at = self.known.read().unwrap_or_else(PoisonError::into_inner).heard_at;
-        match heard_at {
-            Some(at) => RevocationsHealth::Heard { ago: at.elapsed(), failing },
+        let updated_at = self.known.read().unwrap_or_else(PoisonError::into_inner).updated_at;
+        match updated_at {
+            Some(at) => RevocationsHealth::Updated { ago: at.elapsed(), failing },
             None if self.max_staleness.is_some() => RevocationsHealth::Never { failing },
             None => RevocationsHealth::NotFollowed,
         }

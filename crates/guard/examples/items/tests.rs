@@ -1,7 +1,7 @@
 //! The tests of both services, over HTTP. Each example brings `serve`.
 
 use grantd_guard::{
-    CredentialsError, Refusal, TokenError,
+    ApiKeyError, CredentialsError, Refusal, TokenError,
     testing::{self, Signer, Token},
 };
 use reqwest::{
@@ -151,6 +151,10 @@ async fn requests_without_a_valid_token_are_refused() {
     }
     let lacking = refused(&Refusal::Scope([ItemsRead::SCOPE].into_iter().collect()));
     assert_eq!(service.get("/items", Some(&writer())).await, lacking);
+    let key = service.request(Method::GET, "/items", None).header("X-API-Key", "grk_x");
+    assert_eq!(send(key).await, refused(&Refusal::ApiKey(ApiKeyError::NotAccepted)));
+    let two = service.request(Method::GET, "/items", Some(&reader())).header("X-API-Key", "grk_x");
+    assert_eq!(send(two).await, refused(&Refusal::Credentials(CredentialsError::TwoPlaces)));
     let twice = refused(&Refusal::Credentials(CredentialsError::TwoPlaces));
     assert_eq!(service.get("/items?access_token=x", Some(&reader())).await, twice);
 }

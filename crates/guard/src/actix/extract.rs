@@ -15,7 +15,7 @@ use crate::{
     request::{self, Known, Verdict, Verified},
 };
 
-/// The future of an extractor. Nearly always the result is ready; only a fetch of keys needs a future on the heap.
+/// The future of an extractor. Nearly always the result is ready; only a request to the issuer needs a future on the heap.
 type Answer<T> = Either<Ready<Result<T, Rejection>>, Pin<Box<dyn Future<Output = Result<T, Rejection>>>>>;
 
 /// Returns the bearer token of a request, from the `Authorization` header only. `query` is the raw query string.
@@ -26,8 +26,8 @@ pub fn bearer_token<'r>(headers: &'r HeaderMap, query: &str) -> Result<Option<&'
     request::bearer_token(headers.get_all(AUTHORIZATION).map(HeaderValue::as_bytes), query)
 }
 
-pub(super) fn credential(req: &HttpRequest) -> Result<&str, Refusal> {
-    request::credential(|name| req.headers().get_all(name).map(HeaderValue::as_bytes), req.query_string())
+pub(super) fn credential<'r>(guard: &Guard, req: &'r HttpRequest) -> Result<&'r str, Refusal> {
+    request::credential(guard, |name| req.headers().get_all(name).map(HeaderValue::as_bytes), req.query_string())
 }
 
 impl FromRequest for Authenticated {
@@ -64,9 +64,9 @@ fn extract<T: 'static>(req: &HttpRequest, finish: fn(Arc<Claims>) -> Result<T, R
             return Either::Left(ready(Err(Rejection::new(Refusal::NoGuard, ""))));
         }
     };
-    if let Some(verdict) = request::verify_at_once(&guard, credential(req)) {
+    if let Some(verdict) = request::verify_at_once(&guard, credential(&guard, req)) {
         return Either::Left(ready(done(&guard, verdict)));
     }
     let req = req.clone();
-    Either::Right(Box::pin(async move { done(&guard, request::verify(&guard, credential(&req)).await) }))
+    Either::Right(Box::pin(async move { done(&guard, request::verify(&guard, credential(&guard, &req)).await) }))
 }

@@ -70,9 +70,9 @@ where
 
 /// Verifies the credential of a request, for the extractors behind the middleware.
 async fn admit(rule: &RequireAll, req: &ServiceRequest) -> Result<(), Rejection> {
-    let verdict = match request::verify_at_once(rule.guard(), credential(req.request())) {
+    let verdict = match request::verify_at_once(rule.guard(), credential(rule.guard(), req.request())) {
         Some(verdict) => verdict,
-        None => request::verify(rule.guard(), credential(req.request())).await,
+        None => request::verify(rule.guard(), credential(rule.guard(), req.request())).await,
     };
     req.extensions_mut().insert(rule.finish(verdict)?);
     Ok(())

@@ -21,9 +21,9 @@ pub fn bearer_token<'r>(headers: &'r HeaderMap, query: &str) -> Result<Option<&'
     request::bearer_token(headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes), query)
 }
 
-pub(super) fn credential(parts: &Parts) -> Result<&str, Refusal> {
+pub(super) fn credential<'r>(guard: &Guard, parts: &'r Parts) -> Result<&'r str, Refusal> {
     let header = |name| parts.headers.get_all(name).iter().map(HeaderValue::as_bytes);
-    request::credential(header, parts.uri.query().unwrap_or_default())
+    request::credential(guard, header, parts.uri.query().unwrap_or_default())
 }
 
 impl<T: Send + Sync> FromRequestParts<T> for Authenticated {
@@ -46,7 +46,7 @@ impl<S: RequiredScopes, T: Send + Sync> FromRequestParts<T> for Require<S> {
 async fn extract<T>(parts: &Parts, finish: fn(Arc<Claims>) -> Result<T, Refusal>) -> Result<T, Rejection> {
     let (verdict, guard) = match Known::of(parts.extensions.get::<Guard>(), parts.extensions.get::<Verified>()) {
         Known::Claims(claims, guard) => (Ok(claims), guard),
-        Known::Guard(guard) => (request::verify(&guard, credential(parts)).await, guard),
+        Known::Guard(guard) => (request::verify(&guard, credential(&guard, parts)).await, guard),
         Known::Nothing => {
             let path = parts.uri.path();
             tracing::error!(path, "no Guard for this route: add it with `.layer(Extension(guard.clone()))`");

@@ -53,7 +53,7 @@ where
         let mut inner = mem::replace(&mut self.inner, clone);
         Box::pin(async move {
             let (mut parts, body) = req.into_parts();
-            let verdict = request::verify(rule.guard(), credential(&parts)).await;
+            let verdict = request::verify(rule.guard(), credential(rule.guard(), &parts)).await;
             match rule.finish(verdict) {
                 Ok(verified) => {
                     parts.extensions.insert(verified);

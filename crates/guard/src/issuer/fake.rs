@@ -1,6 +1,7 @@
 //! An issuer for tests: an HTTP server that can be stopped, changed and delayed, and that counts requests.
 
 mod feed;
+mod introspection;
 
 use std::{
     net::SocketAddr,
@@ -14,7 +15,10 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::ServerHandle, w
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-pub(crate) use self::feed::{Feed, revoked};
+pub(crate) use self::{
+    feed::{Feed, revoked},
+    introspection::Introspection,
+};
 use crate::{Guard, GuardBuilder, testing::NOW};
 
 /// The responses of the issuer, and the number of requests.
@@ -38,6 +42,7 @@ pub(crate) struct FakeIssuer {
     pub(crate) script: Arc<Mutex<Script>>,
     /// The feed of revocations.
     pub(crate) feed: Feed,
+    pub(crate) introspection: Introspection,
     /// A permit for each response: without one, the response waits.
     gate: Arc<Semaphore>,
     handle: Option<ServerHandle>,
@@ -69,6 +74,7 @@ impl FakeIssuer {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             script,
             feed: Feed::default(),
+            introspection: Introspection::default(),
             gate,
             handle: None,
             clock,
@@ -86,12 +92,15 @@ impl FakeIssuer {
     /// Listens on a free port, or again on the previous one.
     pub(crate) fn serve(&mut self) {
         let (script, gate, feed) = (Arc::clone(&self.script), Arc::clone(&self.gate), self.feed.clone());
+        let introspection = self.introspection.clone();
         let server = HttpServer::new(move || {
             App::new()
                 .app_data(web::Data::from(Arc::clone(&script)))
                 .app_data(web::Data::from(Arc::clone(&gate)))
                 .app_data(web::Data::new(feed.clone()))
+                .app_data(web::Data::new(introspection.clone()))
                 .route("/revocations", web::get().to(feed::answer))
+                .route("/introspect", web::post().to(introspection::answer))
                 .default_service(web::to(answer))
         })
         .workers(1)
@@ -167,6 +176,7 @@ async fn answer(
         let body = if req.path() == script.metadata_path {
             script.metadata_hits += 1;
             let mut metadata = json!({"issuer": script.issuer, "jwks_uri": script.jwks_uri});
+            metadata["introspection_endpoint"] = script.jwks_uri.replace("/jwks", "/introspect").into();
             if let Some(endpoint) = feed.endpoint() {
                 metadata["revocations_endpoint"] = json!(endpoint);
             }

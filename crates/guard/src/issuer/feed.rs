@@ -33,14 +33,14 @@ pub(super) struct Feed(watch::Sender<State>);
 #[derive(Clone, Copy, Default)]
 pub(super) struct State {
     /// Whether the whole feed was read once.
-    heard: bool,
+    complete: bool,
     /// Whether the last attempt failed.
     failing: bool,
 }
 
 impl State {
     fn is_undecided(self) -> bool {
-        !self.heard && !self.failing
+        !self.complete && !self.failing
     }
 }
 
@@ -49,7 +49,7 @@ impl Feed {
         self.0.subscribe()
     }
 
-    pub(super) fn hears_soon(&self) -> bool {
+    pub(super) fn expects_first_update(&self) -> bool {
         self.0.borrow().is_undecided()
     }
 
@@ -58,7 +58,7 @@ impl Feed {
     }
 
     /// Waits until the whole feed was read once, or an attempt failed.
-    pub(super) async fn first_hearing(&self) {
+    pub(super) async fn first_update(&self) {
         // No error is possible, since `self` has the sender.
         self.0.subscribe().wait_for(|state| !state.is_undecided()).await.ok();
     }
@@ -223,12 +223,12 @@ impl Follower {
             (Some(read), true) => read.extend(items),
             (Some(read), false) => {
                 read.extend(items);
-                guard.hear_revocations(std::mem::take(read), true);
+                guard.apply_revocations(std::mem::take(read), true);
                 self.from_the_oldest = None;
-                set(guard, |state| state.heard = true);
+                set(guard, |state| state.complete = true);
             }
             (None, true) => guard.learn_revocations(items),
-            (None, false) => guard.hear_revocations(items, false),
+            (None, false) => guard.apply_revocations(items, false),
         }
     }
 

@@ -1,12 +1,17 @@
-//! HTTP requests to the issuer: metadata, keys, and the feed of revocations.
+//! HTTP requests to the issuer: metadata, keys, the feed of revocations, and introspection.
 
 use std::{error::Error, net::IpAddr, time::Duration};
 
+use form_urlencoded::Serializer;
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 use reqwest::{RequestBuilder, Response, Url, header, redirect};
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{Freshness, page::Poll};
+use super::{
+    Freshness,
+    introspection::Introspection,
+    page::{Credentials, Poll},
+};
 use crate::{BuildError, KeyError};
 
 /// The maximum size of a response, more than any metadata or JWK set has.
@@ -32,6 +37,10 @@ pub(super) enum FetchError {
     Endpoint(String),
     #[error("this issuer has no feed of revocations: its metadata has no revocations_endpoint")]
     NoFeed,
+    #[error("this issuer cannot be asked about API keys: its metadata has no introspection_endpoint")]
+    NoIntrospection,
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
     #[error("the issuer has other keys now, and they could not be fetched")]
     OtherKeys,
     #[error(transparent)]
@@ -64,6 +73,7 @@ struct Metadata {
     jwks_uri: String,
     /// A member that only grantd has.
     revocations_endpoint: Option<String>,
+    introspection_endpoint: Option<String>,
 }
 
 /// A JWK set whose keys are parsed one by one, so that unknown ones are skipped (RFC 7517 §5).
@@ -128,6 +138,30 @@ impl Client {
             return Ok(None);
         }
         good(response).map(Some)
+    }
+
+    /// Returns the URL for introspection, from the metadata.
+    pub(super) async fn introspection_endpoint(&self) -> Result<Url, FetchError> {
+        self.endpoint(|metadata| metadata.introspection_endpoint.ok_or(FetchError::NoIntrospection)).await
+    }
+
+    /// Introspects a token (RFC 7662) as this client.
+    pub(super) async fn introspect(
+        &self,
+        endpoint: &Url,
+        credentials: &Credentials,
+        token: &str,
+    ) -> Result<Introspection, FetchError> {
+        let (user, password) = credentials.encoded();
+        let form = Serializer::new(String::new()).append_pair("token", token).finish();
+        let request = self
+            .http
+            .post(endpoint.clone())
+            .header(header::ACCEPT, "application/json")
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .basic_auth(user, Some(password))
+            .body(form);
+        json(good(request.send().await?)?).await
     }
 
     /// Reads an endpoint from the metadata, at all places where it may be. If all fail, returns the first error.

@@ -1,15 +1,17 @@
 //! Fetching keys and revocations from the issuer: the schedule, single-flight, back-off, and what is used while it is
 //! unreachable.
 
+mod api_keys;
 #[cfg(test)]
 pub(crate) mod fake;
 mod feed;
 mod http;
+mod introspection;
 mod page;
 
 use std::{
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
@@ -18,9 +20,9 @@ use std::{
 use jsonwebtoken::jwk::JwkSet;
 use tokio::sync::watch;
 
-use self::feed::Feed;
 pub(crate) use self::page::Credentials;
-use crate::{BuildError, Guard, GuardBuilder, KeyError, keys::Keys};
+use self::{api_keys::ApiKeys, feed::Feed};
+use crate::{ApiKeyError, AuthenticateError, BuildError, Claims, Guard, GuardBuilder, KeyError, keys::Keys};
 
 /// The maximum age of keys in seconds, whatever the issuer allows: a withdrawn key must not be used for longer.
 const MAX_AGE: i64 = 3600;
@@ -35,7 +37,7 @@ const REVALIDATION_WAIT: Duration = Duration::from_secs(1);
 /// The default for the maximum staleness of revocations: the default lifetime of grantd's access tokens.
 const MAX_STALENESS: Duration = Duration::from_mins(15);
 /// How long a request waits for the first revocations. After a longer wait, many clients have timed out.
-const FIRST_HEARING: Duration = Duration::from_secs(5);
+const FIRST_UPDATE: Duration = Duration::from_secs(5);
 
 impl GuardBuilder {
     /// Sets the cool-down, the least number of seconds between two attempts to fetch keys: tokens with invented key ids
@@ -46,7 +48,8 @@ impl GuardBuilder {
     }
 
     /// Allows plain HTTP to other hosts than loopback. An attacker who can modify the traffic can then forge tokens, and
-    /// one who can read it gets the client secret of [`GuardBuilder::follow_revocations`]. Only for trusted networks.
+    /// one who can read it gets API keys, and the client secret of [`GuardBuilder::follow_revocations`]. Only for trusted
+    /// networks.
     pub fn allow_http(mut self) -> Self {
         self.allow_http = true;
         self
@@ -64,6 +67,19 @@ impl GuardBuilder {
         self
     }
 
+    /// Accepts API keys (`grk_…`) of the issuer's users, in `X-API-Key` or as a bearer token. The issuer verifies them
+    /// (RFC 7662), asked by the client of [`GuardBuilder::follow_revocations`], which this needs. A key must have one of
+    /// this guard's audiences, and the client, too, unless it has the scope `tokens:introspect`.
+    ///
+    /// A verdict is cached for at most 30 seconds: so long may a key keep a scope that its owner has lost. It is dropped
+    /// as soon as the feed has a revocation of the key or its owner. A key with a wrong checksum is refused without a
+    /// request to the issuer. While the issuer is unreachable, cached verdicts count, and the response for other keys is
+    /// 503.
+    pub fn accept_api_keys(mut self) -> Self {
+        self.accept_api_keys = true;
+        self
+    }
+
     /// Builds a guard that fetches its keys by the issuer's metadata (RFC 8414) and JWK set (RFC 7517), at the latest for
     /// the first token.
     pub fn build(mut self) -> Result<Guard, BuildError> {
@@ -75,7 +91,10 @@ impl GuardBuilder {
         // fetch.
         let client = http::Client::new(&self.issuer, self.allow_http, 0)?;
         let Some(credentials) = self.follow.take() else {
-            let source = Source::new(client, self.cool_down, None);
+            if self.accept_api_keys {
+                return Err(BuildError::CannotIntrospect);
+            }
+            let source = Source::new(client, self.cool_down, None, None);
             return Ok(Guard::with_source(self, source));
         };
         let max_staleness = *self.max_staleness.get_or_insert(MAX_STALENESS);
@@ -83,7 +102,8 @@ impl GuardBuilder {
         let followers_client = http::Client::new(&self.issuer, self.allow_http, 1)?;
         let feed = Feed::default();
         let state = feed.subscribe();
-        let source = Source::new(client, self.cool_down, Some(feed));
+        let api_keys = self.accept_api_keys.then(|| ApiKeys::new(credentials.clone()));
+        let source = Source::new(client, self.cool_down, Some(feed), api_keys);
         let guard = Guard::with_source(self, source);
         feed::start(&guard, state, followers_client, credentials, max_staleness)?;
         Ok(guard)
@@ -144,6 +164,8 @@ pub(crate) struct Source {
     state: Mutex<State>,
     /// The state of the follower of revocations; `None`: revocations are not followed.
     feed: Option<Feed>,
+    /// `None`: API keys are not accepted.
+    api_keys: Option<ApiKeys>,
 }
 
 /// The freshness that a fetch requires.
@@ -165,7 +187,7 @@ struct State {
 }
 
 impl Source {
-    fn new(client: http::Client, cool_down: u32, feed: Option<Feed>) -> Self {
+    fn new(client: http::Client, cool_down: u32, feed: Option<Feed>, api_keys: Option<ApiKeys>) -> Self {
         Self {
             client,
             cool_down: cool_down.into(),
@@ -174,6 +196,7 @@ impl Source {
             max_age: AtomicI64::new(0),
             state: Mutex::default(),
             feed,
+            api_keys,
         }
     }
 
@@ -242,8 +265,8 @@ impl Source {
     }
 
     /// Returns whether the first revocations are still expected: they were not read yet, and no attempt has failed.
-    pub(crate) fn hears_soon(&self) -> bool {
-        self.feed.as_ref().is_some_and(Feed::hears_soon)
+    pub(crate) fn expects_first_update(&self) -> bool {
+        self.feed.as_ref().is_some_and(Feed::expects_first_update)
     }
 
     /// Returns whether revocations are followed and the last attempt to read them failed.
@@ -251,12 +274,39 @@ impl Source {
         self.feed.as_ref().is_some_and(Feed::is_failing)
     }
 
-    /// Waits for the first revocations or a failure, for at most [`FIRST_HEARING`].
-    pub(crate) async fn first_hearing(&self) {
+    /// Waits for the first revocations or a failure, for at most [`FIRST_UPDATE`].
+    pub(crate) async fn first_update(&self) {
         if let Some(feed) = &self.feed {
             // The result does not matter: the caller verifies the token again.
-            tokio::time::timeout(FIRST_HEARING, feed.first_hearing()).await.ok();
+            tokio::time::timeout(FIRST_UPDATE, feed.first_update()).await.ok();
         }
+    }
+
+    #[cfg(any(feature = "actix", feature = "axum"))]
+    pub(crate) fn accepts_api_keys(&self) -> bool {
+        self.api_keys.is_some()
+    }
+
+    /// Verifies an API key, and asks the issuer if necessary.
+    pub(crate) async fn verify_api_key(&self, guard: &Guard, key: &str) -> Result<Arc<Claims>, AuthenticateError> {
+        match &self.api_keys {
+            Some(api_keys) => api_keys.verify(guard, key).await,
+            None => Err(ApiKeyError::NotAccepted.into()),
+        }
+    }
+
+    /// Verifies an API key without waiting. `None`: the issuer must be asked.
+    #[cfg(feature = "actix")]
+    pub(crate) fn verdict_on_api_key(
+        &self,
+        guard: &Guard,
+        key: &str,
+    ) -> Option<Result<Arc<Claims>, AuthenticateError>> {
+        let verdict = match &self.api_keys {
+            Some(api_keys) => api_keys.at_once(guard, key)?,
+            None => Err(ApiKeyError::NotAccepted),
+        };
+        Some(verdict.map_err(AuthenticateError::from))
     }
 
     /// Returns the seconds until the next attempt is allowed, at least one.

@@ -1,8 +1,8 @@
 //! The source of keys without the feature `issuer`: a type without values, so that none of these functions ever runs.
 
-use std::future::Ready;
+use std::{future::Ready, sync::Arc};
 
-use crate::Guard;
+use crate::{AuthenticateError, Claims, Guard};
 
 pub(crate) enum Source {}
 
@@ -23,7 +23,7 @@ impl Source {
         match *self {}
     }
 
-    pub(crate) fn hears_soon(&self) -> bool {
+    pub(crate) fn expects_first_update(&self) -> bool {
         match *self {}
     }
 
@@ -31,7 +31,21 @@ impl Source {
         match *self {}
     }
 
-    pub(crate) fn first_hearing(&self) -> Ready<()> {
+    pub(crate) fn first_update(&self) -> Ready<()> {
+        match *self {}
+    }
+
+    pub(crate) fn verify_api_key(&self, _guard: &Guard, _key: &str) -> Ready<Result<Arc<Claims>, AuthenticateError>> {
+        match *self {}
+    }
+
+    #[cfg(feature = "actix")]
+    pub(crate) fn verdict_on_api_key(&self, _: &Guard, _: &str) -> Option<Result<Arc<Claims>, AuthenticateError>> {
+        match *self {}
+    }
+
+    #[cfg(any(feature = "actix", feature = "axum"))]
+    pub(crate) fn accepts_api_keys(&self) -> bool {
         match *self {}
     }
 

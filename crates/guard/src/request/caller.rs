@@ -4,7 +4,8 @@ use std::{marker::PhantomData, ops::Deref, sync::Arc};
 
 use crate::{Claims, Refusal, RequiredScopes};
 
-/// An extractor that requires a valid access token, with any scope. It dereferences to the [`Claims`] of the token.
+/// An extractor that requires a valid access token (or API key, if the guard accepts them), with any scope. It
+/// dereferences to the [`Claims`] of the token.
 #[derive(Clone, Debug)]
 pub struct Authenticated(pub(crate) Arc<Claims>);
 

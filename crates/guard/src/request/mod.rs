@@ -44,7 +44,7 @@ impl Known {
     }
 }
 
-/// Verifies the credential of a request without waiting. `None`: keys or revocations should be waited for.
+/// Verifies the credential of a request without waiting. `None`: the issuer should be waited for.
 #[cfg(feature = "actix")]
 pub(crate) fn verify_at_once(guard: &Guard, credential: Result<&str, Refusal>) -> Option<Verdict> {
     match credential {
@@ -53,7 +53,7 @@ pub(crate) fn verify_at_once(guard: &Guard, credential: Result<&str, Refusal>) -
     }
 }
 
-/// Verifies the credential of a request, and waits for keys and revocations if necessary.
+/// Verifies the credential of a request, and waits for the issuer if necessary.
 pub(crate) async fn verify(guard: &Guard, credential: Result<&str, Refusal>) -> Verdict {
     Ok(guard.authenticate(credential?).await?)
 }

@@ -5,10 +5,12 @@ use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTH
 use serde_json::{Value, json};
 
 use crate::{
-    CredentialsError, Guard, actix, axum,
+    ApiKeyError, CredentialsError, Guard, Refusal, actix, axum,
     testing::{AUDIENCE, ISSUER, NOW, Signer, guard, jwk_set},
 };
 
+#[cfg(feature = "issuer")]
+mod api_keys;
 mod in_actix;
 mod in_axum;
 
@@ -41,9 +43,23 @@ impl Seen {
 
 /// Sends a request with these `Authorization` headers to a service with this guard.
 async fn send(guard: Option<Guard>, uri: &str, authorization: &[&str]) -> Seen {
-    let seen = in_actix::send(in_actix::service(guard.as_ref()), uri, authorization).await;
-    assert_eq!(in_axum::send(in_axum::service(guard.as_ref()), uri, authorization).await, seen, "axum, actix-web");
+    let headers: Vec<_> = authorization.iter().map(|value| ("authorization", *value)).collect();
+    send_with(guard, uri, &headers).await
+}
+
+/// Sends a request with these headers to a service with this guard.
+async fn send_with(guard: Option<Guard>, uri: &str, headers: &[(&str, &str)]) -> Seen {
+    let seen = in_actix::send(in_actix::service(guard.as_ref()), uri, headers).await;
+    assert_eq!(in_axum::send(in_axum::service(guard.as_ref()), uri, headers).await, seen, "axum, actix-web");
     seen
+}
+
+/// Asserts that a request was refused for this reason.
+fn assert_refused(seen: &Seen, refusal: &Refusal) {
+    assert_eq!(seen.status, refusal.status());
+    assert_eq!(seen.challenge, refusal.challenge("grantd"));
+    assert_eq!(seen.problem["type"], refusal.problem_type());
+    assert_eq!(seen.problem["detail"], refusal.detail());
 }
 
 #[actix_web::test]
@@ -161,8 +177,9 @@ async fn extractors_use_the_claims_of_the_middleware() {
     let authorization = format!("Bearer {}", signer.token(json!({})));
     // Without a guard of their own, the extractors can only use the claims of the middleware.
     let actix = in_actix::wrapped(&guard, None);
-    assert_eq!(in_actix::send(actix, "/read", &[&authorization]).await.status, 200);
-    assert_eq!(in_axum::send(in_axum::wrapped(&guard, None), "/read", &[&authorization]).await.status, 200);
+    let headers = [("authorization", &*authorization)];
+    assert_eq!(in_actix::send(actix, "/read", &headers).await.status, 200);
+    assert_eq!(in_axum::send(in_axum::wrapped(&guard, None), "/read", &headers).await.status, 200);
 }
 
 #[actix_web::test]
@@ -170,10 +187,28 @@ async fn claims_of_another_guard_are_not_used() {
     let (outer, inner) = (Signer::es256("k1"), Signer::es256("k2"));
     let (outer_guard, inner_guard) = (guard([outer.jwk()]), guard([inner.jwk()]));
     let authorization = format!("Bearer {}", outer.token(json!({})));
+    let headers = [("authorization", &*authorization)];
     let actix = in_actix::wrapped(&outer_guard, Some(&inner_guard));
-    assert_eq!(in_actix::send(actix, "/read", &[&authorization]).await.status, 401);
+    assert_eq!(in_actix::send(actix, "/read", &headers).await.status, 401);
     let axum = in_axum::wrapped(&outer_guard, Some(&inner_guard));
-    assert_eq!(in_axum::send(axum, "/read", &[&authorization]).await.status, 401);
+    assert_eq!(in_axum::send(axum, "/read", &headers).await.status, 401);
+}
+
+#[actix_web::test]
+async fn a_guard_that_does_not_accept_api_keys_refuses_those_of_grantd() {
+    let signer = Signer::es256("k1");
+    let guard = guard([signer.jwk()]);
+    let token = format!("Bearer {}", signer.token(json!({})));
+    for header in [("x-api-key", "grk_x"), ("authorization", "Bearer grk_x")] {
+        let seen = send_with(Some(guard.clone()), "/anyone", &[header]).await;
+        assert_refused(&seen, &ApiKeyError::NotAccepted.into());
+    }
+    let two = [("authorization", &*token), ("x-api-key", "grk_x")];
+    assert_refused(&send_with(Some(guard.clone()), "/anyone", &two).await, &CredentialsError::TwoPlaces.into());
+    // The header of a gateway in front of the service.
+    let gateway = [("authorization", &*token), ("x-api-key", "k-123")];
+    assert_eq!(send_with(Some(guard.clone()), "/anyone", &gateway).await.status, 200);
+    assert_refused(&send_with(Some(guard), "/anyone", &gateway[1..]).await, &Refusal::NoCredentials);
 }
 
 #[test]

@@ -11,6 +11,8 @@ use std::{
 pub(super) struct Until {
     pub(super) revoked_at: i64,
     pub(super) expires_at: i64,
+    /// The number of the update that it came with.
+    pub(super) update: u64,
 }
 
 /// Revoked ids and their times, indexed by expiry.
@@ -41,7 +43,7 @@ impl<K: Ord + Clone> ExpiringMap<K> {
                 entry.insert(new);
             }
             Entry::Occupied(mut entry) => {
-                let Until { revoked_at, expires_at } = *entry.get();
+                let Until { revoked_at, expires_at, update } = *entry.get();
                 if new.expires_at > expires_at {
                     self.by_expiry.remove(&(expires_at, entry.key().clone()));
                     self.by_expiry.insert((new.expires_at, entry.key().clone()));
@@ -49,6 +51,7 @@ impl<K: Ord + Clone> ExpiringMap<K> {
                 let until = entry.get_mut();
                 until.revoked_at = revoked_at.max(new.revoked_at);
                 until.expires_at = expires_at.max(new.expires_at);
+                until.update = update.max(new.update);
             }
         }
     }
@@ -117,7 +120,7 @@ mod tests {
     #[test]
     fn the_work_for_one_entry_does_not_grow_with_the_others() {
         let mut map = ExpiringMap::default();
-        let year = |id| (Counting(id), Until { revoked_at: 0, expires_at: 31_536_000 });
+        let year = |id| (Counting(id), Until { revoked_at: 0, expires_at: 31_536_000, update: 0 });
         for (id, until) in (0..100_000).map(year) {
             map.add(id, until);
         }
@@ -126,7 +129,7 @@ mod tests {
         let (id, until) = year(100_000);
         let add = comparisons(|| map.add(id, until));
         assert!(add <= most, "{add}");
-        let extend = comparisons(|| map.add(Counting(7), Until { revoked_at: 1, expires_at: 31_536_001 }));
+        let extend = comparisons(|| map.add(Counting(7), Until { revoked_at: 1, expires_at: 31_536_001, update: 0 }));
         assert!(extend <= most, "{extend}");
         assert_eq!(comparisons(|| assert_eq!(map.remove_expired(31_535_999, usize::MAX), 0)), 0);
         let remove = comparisons(|| assert_eq!(map.remove_expired(31_536_000, 1), 1));
@@ -138,9 +141,9 @@ mod tests {
     fn an_entry_that_was_extended_expires_later() {
         let mut map = ExpiringMap::<Arc<str>>::default();
         for expires_at in [10, 30, 20] {
-            map.add("x".into(), Until { revoked_at: expires_at, expires_at });
+            map.add("x".into(), Until { revoked_at: expires_at, expires_at, update: 0 });
         }
-        map.add("y".into(), Until { revoked_at: 0, expires_at: 20 });
+        map.add("y".into(), Until { revoked_at: 0, expires_at: 20, update: 0 });
         assert_eq!((map.remove_expired(29, usize::MAX), map.len()), (1, 1));
         assert!(map.get("y").is_none());
         assert!(map.get("x").is_some_and(|until| until.revoked_at == 30));

@@ -29,7 +29,7 @@ fn each_kind_is_found_by_its_own_claim() {
         (RevocationKind::Token, "jti"),
     ] {
         let revoked = Revoked::new(None);
-        revoked.hear([of(kind, "x")], true, NOW);
+        revoked.apply([of(kind, "x")], true, NOW);
         assert_eq!(revoked.check(&claims(json!({claim: "x"}))), Err(TokenError::Revoked), "{claim}");
         for other in ["sid", "sub", "client_id", "jti"].into_iter().filter(|other| *other != claim) {
             assert_eq!(revoked.check(&claims(json!({other: "x"}))), Ok(()), "{kind:?} {other}");
@@ -43,7 +43,7 @@ fn each_kind_is_found_by_its_own_claim() {
 fn only_users_and_clients_can_get_new_tokens_after_a_revocation() {
     let back = |kind, claim: &str| {
         let revoked = Revoked::new(None);
-        revoked.hear([of(kind, "x")], true, NOW);
+        revoked.apply([of(kind, "x")], true, NOW);
         let check = |iat| revoked.check(&claims(json!({claim: "x", "iat": iat})));
         assert_eq!(check(NOW), Err(TokenError::Revoked), "in the same second");
         check(NOW + 1).is_ok()
@@ -60,9 +60,9 @@ fn of_two_revocations_the_later_counts_in_any_order() {
     for kind in [RevocationKind::User, RevocationKind::Session] {
         for news in [[early(kind), of(kind, "x")], [of(kind, "x"), early(kind)]] {
             let revoked = Revoked::new(None);
-            revoked.hear(news, true, NOW);
+            revoked.apply(news, true, NOW);
             // New revocations remove expired ones.
-            revoked.hear([of(RevocationKind::Token, "other")], false, NOW + 2);
+            revoked.apply([of(RevocationKind::Token, "other")], false, NOW + 2);
             assert_eq!(revoked.check(&claims(json!({"sub": "x", "sid": "x"}))), Err(TokenError::Revoked));
         }
     }
@@ -72,12 +72,12 @@ fn of_two_revocations_the_later_counts_in_any_order() {
 fn expired_revocations_are_removed() {
     for kind in [RevocationKind::Session, RevocationKind::User, RevocationKind::Client, RevocationKind::Token] {
         let revoked = Revoked::new(None);
-        revoked.hear([of(kind, "x"), of(kind, "y")], true, NOW);
+        revoked.apply([of(kind, "x"), of(kind, "y")], true, NOW);
         assert_eq!(known(&revoked), 2);
         let news = Revocation { expires_at: NOW + 2000, ..of(kind, "z") };
-        revoked.hear([news], false, NOW + 900);
+        revoked.apply([news], false, NOW + 900);
         assert_eq!(known(&revoked), 1, "{kind:?}");
-        revoked.hear([of(kind, "late")], false, NOW + 900);
+        revoked.apply([of(kind, "late")], false, NOW + 900);
         assert_eq!(known(&revoked), 1, "{kind:?}");
     }
 }
@@ -86,23 +86,23 @@ fn expired_revocations_are_removed() {
 fn one_call_removes_a_bounded_number_of_expired_revocations() {
     let revoked = Revoked::new(None);
     let sessions = (0..5000).map(|id| of(RevocationKind::Session, &id.to_string()));
-    revoked.hear(sessions, true, NOW);
+    revoked.apply(sessions, true, NOW);
     let mut before = known(&revoked);
-    revoked.hear([Revocation { expires_at: NOW + 2000, ..of(RevocationKind::User, "u") }], false, NOW + 900);
+    revoked.apply([Revocation { expires_at: NOW + 2000, ..of(RevocationKind::User, "u") }], false, NOW + 900);
     assert_eq!(known(&revoked), before + 1 - REMOVED_AT_ONCE);
     // An update without revocations removes expired ones, too.
     while known(&revoked) > 1 {
         before = known(&revoked);
-        revoked.hear([], false, NOW + 900);
+        revoked.apply([], false, NOW + 900);
         assert_eq!(known(&revoked), 1.max(before.saturating_sub(REMOVED_AT_ONCE)));
     }
     // A call with many new revocations removes more, so that expired ones do not pile up.
-    revoked.hear((0..5000).map(|id| of(RevocationKind::Token, &id.to_string())), true, NOW);
+    revoked.apply((0..5000).map(|id| of(RevocationKind::Token, &id.to_string())), true, NOW);
     let news = (0..3000).map(|id| Revocation { expires_at: NOW + 2000, ..of(RevocationKind::User, &id.to_string()) });
-    revoked.hear(news, false, NOW + 900);
+    revoked.apply(news, false, NOW + 900);
     assert_eq!(known(&revoked), 3000);
     // A whole feed keeps no expired revocation.
-    revoked.hear((0..5000).map(|id| of(RevocationKind::Token, &id.to_string())), true, NOW + 900);
+    revoked.apply((0..5000).map(|id| of(RevocationKind::Token, &id.to_string())), true, NOW + 900);
     assert_eq!(known(&revoked), 0);
 }
 
@@ -155,7 +155,7 @@ proptest! {
                 *times = (times.0.max(revoked_at), times.1.max(expires_at));
             }
             model.retain(|_, (_, expires_at)| *expires_at > now);
-            revoked.hear(news, whole, now);
+            revoked.apply(news, whole, now);
 
             prop_assert_eq!(known(&revoked), model.len());
             for (kind, id) in KINDS.into_iter().flat_map(|kind| IDS.map(|id| (kind, id))) {
@@ -175,10 +175,10 @@ proptest! {
 fn updates_add_and_whole_feeds_replace() {
     let revoked = Revoked::new(None);
     let check = |sid| revoked.check(&claims(json!({"sid": sid})));
-    revoked.hear([of(RevocationKind::Session, "a")], true, NOW);
-    revoked.hear([of(RevocationKind::Session, "b")], false, NOW);
+    revoked.apply([of(RevocationKind::Session, "a")], true, NOW);
+    revoked.apply([of(RevocationKind::Session, "b")], false, NOW);
     assert_eq!((check("a"), check("b")), (Err(TokenError::Revoked), Err(TokenError::Revoked)));
-    revoked.hear([of(RevocationKind::Session, "b")], true, NOW);
+    revoked.apply([of(RevocationKind::Session, "b")], true, NOW);
     assert_eq!((check("a"), check("b")), (Ok(()), Err(TokenError::Revoked)));
 }
 
@@ -188,14 +188,14 @@ fn with_max_staleness_nothing_is_accepted_before_an_update() {
     let good = claims(json!({}));
     assert_eq!(revoked.check(&good), Err(TokenError::RevocationsUnknown));
     assert_eq!(revoked.health(false), RevocationsHealth::Never { failing: false });
-    revoked.hear([], true, NOW);
+    revoked.apply([], true, NOW);
     assert_eq!(revoked.check(&good), Ok(()));
-    assert!(matches!(revoked.health(true), RevocationsHealth::Heard { failing: true, .. }));
+    assert!(matches!(revoked.health(true), RevocationsHealth::Updated { failing: true, .. }));
 
     let revoked = Revoked::new(Some(Duration::ZERO));
-    revoked.hear([], true, NOW);
-    let heard_at = Instant::now();
-    while heard_at.elapsed().is_zero() {}
+    revoked.apply([], true, NOW);
+    let updated_at = Instant::now();
+    while updated_at.elapsed().is_zero() {}
     assert_eq!(revoked.check(&good), Err(TokenError::RevocationsUnknown), "the last update is too old");
 }
 
@@ -205,7 +205,7 @@ fn partial_updates_count_but_are_not_complete() {
     let revoked = Revoked::new(LONG);
     revoked.learn([of(RevocationKind::Session, "s1")], NOW);
     assert_eq!(revoked.check(&claims(json!({}))), Err(TokenError::RevocationsUnknown));
-    revoked.hear([], false, NOW);
+    revoked.apply([], false, NOW);
     assert_eq!(revoked.check(&claims(json!({}))), Err(TokenError::Revoked));
 }
 

@@ -43,7 +43,7 @@ fn token(issuer: &FakeIssuer, signer: &Signer, changes: &Value) -> String {
 fn is_failing(guard: &Guard) -> bool {
     matches!(
         guard.health().revocations,
-        RevocationsHealth::Never { failing: true } | RevocationsHealth::Heard { failing: true, .. }
+        RevocationsHealth::Never { failing: true } | RevocationsHealth::Updated { failing: true, .. }
     )
 }
 
@@ -140,7 +140,7 @@ async fn no_token_is_accepted_before_the_feed_was_read() {
     assert!(!waiting.is_finished());
     issuer.feed.hold(false);
     waiting.await.unwrap().unwrap();
-    assert!(matches!(guard.health().revocations, RevocationsHealth::Heard { failing: false, .. }));
+    assert!(matches!(guard.health().revocations, RevocationsHealth::Updated { failing: false, .. }));
 }
 
 #[actix_web::test]
@@ -174,7 +174,7 @@ async fn an_issuer_without_a_feed_cannot_be_followed() {
     let guard = builder.build().unwrap();
     eventually("the failure", || is_failing(&guard)).await;
     issuer.feed.set_endpoint(feed);
-    eventually("news", || matches!(guard.health().revocations, RevocationsHealth::Heard { .. })).await;
+    eventually("news", || matches!(guard.health().revocations, RevocationsHealth::Updated { .. })).await;
 }
 
 #[actix_web::test]
@@ -187,7 +187,7 @@ async fn known_revocations_stay_while_the_feed_is_unreachable() {
 
     issuer.feed.set_status(503);
     eventually("the failure", || is_failing(&guard)).await;
-    assert!(matches!(guard.health().revocations, RevocationsHealth::Heard { failing: true, .. }));
+    assert!(matches!(guard.health().revocations, RevocationsHealth::Updated { failing: true, .. }));
     guard.authenticate(&other).await.unwrap();
     assert_eq!(guard.authenticate(&ours).await, Err(REVOKED));
 
@@ -203,7 +203,7 @@ async fn tokens_are_refused_after_too_long_without_the_feed() {
     let (issuer, signer, builder) = start();
     let guard = builder.max_staleness(Duration::from_millis(50)).build().unwrap();
     let token = token(&issuer, &signer, &json!({}));
-    eventually("news", || matches!(guard.health().revocations, RevocationsHealth::Heard { .. })).await;
+    eventually("news", || matches!(guard.health().revocations, RevocationsHealth::Updated { .. })).await;
     issuer.feed.set_status(503);
     eventually("the failure", || is_failing(&guard)).await;
     assert!(guard.fetch_keys().await);
@@ -230,7 +230,7 @@ async fn the_follower_ends_with_the_guard() {
     let client = || Client::new(&issuer.url(), false, 0).unwrap();
     let feed = Feed::default();
     let state = feed.subscribe();
-    let guard = Guard::with_source(issuer.builder(), Source::new(client(), 10, Some(feed)));
+    let guard = Guard::with_source(issuer.builder(), Source::new(client(), 10, Some(feed), None));
     let credentials = Credentials::new("items".to_owned(), "secret".to_owned());
     let thread = super::start(&guard, state, client(), credentials, Duration::from_mins(15)).unwrap();
     eventually("quiet", || is_quiet(&issuer)).await;
@@ -303,7 +303,7 @@ async fn revocations_are_not_followed_by_default() {
     // Revocations can still be added.
     let news =
         Revocation { kind: RevocationKind::Session, id: "s1".to_owned(), revoked_at: NOW, expires_at: NOW + 900 };
-    guard.hear_revocations([news], false);
+    guard.apply_revocations([news], false);
     assert_eq!(guard.authenticate(&token(&issuer, &signer, &json!({"sid": "s1"}))).await, Err(REVOKED));
 }
 

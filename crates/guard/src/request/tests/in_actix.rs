@@ -1,6 +1,5 @@
 use actix_web::{
     App, HttpResponse,
-    http::header::AUTHORIZATION,
     test::{TestRequest, call_service, init_service, read_body},
     web::{self, ServiceConfig},
 };
@@ -51,11 +50,11 @@ pub(super) fn wrapped(outer: &Guard, inner: Option<&Guard>) -> impl FnOnce(&mut 
     }
 }
 
-pub(super) async fn send(service: impl FnOnce(&mut ServiceConfig), uri: &str, authorization: &[&str]) -> Seen {
+pub(super) async fn send(service: impl FnOnce(&mut ServiceConfig), uri: &str, headers: &[(&str, &str)]) -> Seen {
     let app = init_service(App::new().configure(service)).await;
     let mut request = TestRequest::get().uri(uri);
-    for value in authorization {
-        request = request.append_header((AUTHORIZATION, *value));
+    for header in headers {
+        request = request.append_header(*header);
     }
     let answer = call_service(&app, request.to_request()).await;
     let (status, headers) = (answer.status().as_u16(), answer.headers().clone());

@@ -1,7 +1,7 @@
 use axum::{
     Extension, Router,
     body::{Body, to_bytes},
-    http::{Request, StatusCode, header::AUTHORIZATION},
+    http::{Request, StatusCode},
     routing::get,
 };
 use tower_service::Service as _;
@@ -45,10 +45,10 @@ pub(super) fn wrapped(outer: &Guard, inner: Option<&Guard>) -> Router {
     router.layer(outer.require("").unwrap())
 }
 
-pub(super) async fn send(mut service: Router, uri: &str, authorization: &[&str]) -> Seen {
+pub(super) async fn send(mut service: Router, uri: &str, headers: &[(&str, &str)]) -> Seen {
     let mut request = Request::get(uri);
-    for value in authorization {
-        request = request.header(AUTHORIZATION, *value);
+    for header in headers {
+        request = request.header(header.0, header.1);
     }
     // A router is always ready.
     let answer = service.call(request.body(Body::empty()).unwrap()).await.unwrap();
