@@ -117,7 +117,7 @@ pub enum StartError {
     /// The database has secrets, and the key file that they are sealed under is missing.
     #[error(
         "GRANTD_MASTER_KEY: the database has signing keys, and {} is missing. Put the file back from your backup, or set \
-         GRANTD_MASTER_KEY: without the key that it was made with, a database is of no use",
+         GRANTD_MASTER_KEY: a database cannot be opened without its master key",
         .0.display()
     )]
     NoMasterKey(PathBuf),
@@ -128,6 +128,17 @@ pub enum StartError {
         path: PathBuf,
         /// The problem.
         problem: String,
+    },
+    /// The signing keys cannot be decrypted.
+    #[error(
+        "GRANTD_MASTER_KEY: the key from {source_of_key} is not the master key of the database: the signing key {kid} was \
+         sealed under another one. Use the key of the last `grantd keys rewrap`, or the one that it was created with"
+    )]
+    WrongMasterKey {
+        /// The setting or the file.
+        source_of_key: String,
+        /// The id of the signing key.
+        kid: String,
     },
     /// The signing keys cannot be used.
     #[error(transparent)]
@@ -161,6 +172,15 @@ pub enum StartError {
     /// Certificate or key cannot be used.
     #[error("GRANTD_TLS_CERT, GRANTD_TLS_KEY: {0}")]
     Tls(String),
+}
+
+impl StartError {
+    fn of_keys(error: KeysError, source: &MasterKeySource) -> Self {
+        match error {
+            KeysError::WrongMasterKey { kid } => Self::WrongMasterKey { source_of_key: source.to_string(), kid },
+            other => Self::Keys(other),
+        }
+    }
 }
 
 /// Says why an address cannot be listened on, and what to do.
@@ -228,17 +248,21 @@ impl App {
         clock: Clock,
     ) -> Result<(Self, Option<FirstStart>), StartError> {
         let now = clock.now();
-        let master_key = match &config.master_key {
-            MasterKeySource::Given(key) => key.clone(),
-            MasterKeySource::Beside(file) => key_beside(file, &store).await?,
+        let (master_key, key_file) = match &config.master_key {
+            MasterKeySource::Given { key, .. } => (key.clone(), None),
+            MasterKeySource::Beside(file) => {
+                let is_new = !file.exists();
+                (key_beside(file, &store).await?, is_new.then(|| file.clone()))
+            }
         };
         let passwords = passwords.with_firebase_keys(&store, &master_key);
         // Before `first_start`: with a wrong master key, no administrator is created.
-        let keys = SigningKeys::open(&store, &master_key, &config, now).await?;
+        let keys = SigningKeys::open(&store, &master_key, &config, now).await;
+        let keys = keys.map_err(|error| StartError::of_keys(error, &config.master_key))?;
         let refresh_key = SigningKeys::server_key(&store, &master_key, "refresh token").await?;
         let seal_key = SigningKeys::server_key(&store, &master_key, "audit seal").await?;
-        let first =
-            bootstrap::first_start(&store, &passwords, &config.bootstrap, now).await.map_err(StartError::Setup)?;
+        let first = bootstrap::first_start(&store, &passwords, &config.bootstrap, now).await;
+        let first = first.map_err(StartError::Setup)?.map(|first| FirstStart { key_file, ..first });
 
         let issuer = config.issuer();
         let audience = config.tokens.audience.as_ref().unwrap_or(&issuer).parse::<Audience>();

@@ -1,5 +1,7 @@
 //! The first start on an empty database: creates the built-in scopes and roles, the client `default` and an administrator.
 
+use std::path::PathBuf;
+
 use chrono::{DateTime, Utc};
 use grantd_guard::{Scope, Scopes};
 use secrecy::{ExposeSecret, SecretString};
@@ -29,6 +31,8 @@ pub struct FirstStart {
     pub admin_made: bool,
     /// The administrator's password, if it was generated. It is not shown again.
     pub admin_password: Option<SecretString>,
+    /// The key file, if it was generated.
+    pub key_file: Option<PathBuf>,
 }
 
 /// Creates the objects that every database needs, unless they exist. Of several servers that start together, one creates them.
@@ -73,6 +77,7 @@ pub(crate) async fn first_start(
         admin_username: config.admin_username.clone(),
         admin_made: admin.is_some(),
         admin_password: generated,
+        key_file: None,
     }))
 }
 

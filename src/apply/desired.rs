@@ -63,7 +63,8 @@ impl DesiredClient {
         if self.refers || self.generated.is_some() || self.new.jwks.is_some() || self.new.kind == ClientKind::Public {
             return Ok(());
         }
-        let message = "is required at the start of a server (or secret_file): a generated secret would not be shown";
+        let message = "secret_env or secret_file is required when a server applies the file, because a generated secret would \
+                       not be shown";
         Err(FieldError::new("secret_env", Code::Required, message))
     }
 }
@@ -116,7 +117,7 @@ impl DesiredState {
         twice("users", "username", users, errors);
         for (place, role) in places("roles", self.roles.as_deref()) {
             if role.name == RoleName::admin() {
-                let message = "the role admin has every scope, and is not set up by a file";
+                let message = "the role admin has every scope, and cannot be changed in a file";
                 errors.push(place.error("name", Code::Format, message));
             }
         }
@@ -265,7 +266,7 @@ fn client_secret(place: Place, entry: &ClientEntry, directory: &Path) -> Result<
         return Err(place.error(field, Code::Format, "a public client has no secret"));
     }
     if !secret::is_generated(secret::CLIENT_SECRET, value.expose_secret()) {
-        let message = "does not hold a secret that grantd made; `grantd keygen --client-secret` prints a new one";
+        let message = "is not a grantd client secret; `grantd keygen --client-secret` prints a new one";
         return Err(place.error(field, Code::Format, message));
     }
     Ok(Some(value))

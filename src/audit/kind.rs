@@ -3,7 +3,7 @@
 use crate::validation::named_enum;
 
 named_enum! {
-    /// The kind of an event. Callers rely on the list being complete.
+    /// The kind of an event.
     Kind in "kind" {
         #[doc = "`login`"] Login = "login",
         #[doc = "`login.failed`"] LoginFailed = "login.failed",

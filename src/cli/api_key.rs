@@ -98,7 +98,7 @@ async fn list(app: &App, user: &str, output: Output) -> Outcome {
             time(key.last_used_at),
         ]
     });
-    output.table(&all, &["id", "name", "scopes", "audiences", "created", "expires", "last used"], rows)
+    output.table("API keys", &all, &["id", "name", "scopes", "audiences", "created", "expires", "last used"], rows)
 }
 
 async fn delete(app: &App, user: &str, id: &str, confirmation: &Confirmation, output: Output) -> Outcome {

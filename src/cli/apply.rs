@@ -58,7 +58,7 @@ fn show(changes: &[Change], output: Output) -> Outcome {
     let has_secrets = changes.iter().any(|change| change.client_secret.is_some());
     let head = ["action", "kind", "name", "what", "client_secret"];
     let head = if has_secrets { &head[..] } else { &head[..4] };
-    output.table(changes, head, changes.iter().map(|change| row(change, has_secrets)))
+    output.table("changes", changes, head, changes.iter().map(|change| row(change, has_secrets)))
 }
 
 fn row(change: &Change, has_secrets: bool) -> Vec<String> {

@@ -8,6 +8,7 @@ use clap::Subcommand;
 use super::{
     Outcome,
     output::{self, Output},
+    value,
 };
 use crate::{
     app::App,
@@ -28,10 +29,10 @@ pub(super) enum Command {
         #[arg(long, value_name = "ID")]
         subject: Option<String>,
         /// Only events of this kind, such as `login.failed`
-        #[arg(long, value_parser = str::parse::<Kind>)]
+        #[arg(long, value_parser = value::<Kind>)]
         kind: Option<Kind>,
         /// Only events at or after this time, such as 2026-01-31T12:00:00Z
-        #[arg(long, value_name = "TIME", value_parser = audit::since)]
+        #[arg(long, value_name = "TIME", value_parser = since)]
         since: Option<DateTime<Utc>>,
         /// Maximum number of events
         #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
@@ -64,7 +65,12 @@ async fn list(app: &App, output: Output, filter: &Filter, limit: u32) -> Outcome
     }
     let head = ["at", "kind", "outcome", "actor", "subject", "client_id", "address", "details"];
     let names = if output.json { HashMap::new() } else { usernames(app, &events).await? };
-    output.table(&events, &head, events.iter().map(|event| row(event, &names)))
+    output.table("events", &events, &head, events.iter().map(|event| row(event, &names)))
+}
+
+/// Parses a time; clap's error names the flag.
+fn since(text: &str) -> Result<DateTime<Utc>, String> {
+    audit::since(text).map_err(|error| error.message)
 }
 
 /// Returns the usernames of the actors and subjects that are users, by id. Deleted users have none.

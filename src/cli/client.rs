@@ -11,8 +11,9 @@ use secrecy::ExposeSecret;
 
 use super::{
     Outcome,
-    confirm::{Confirmation, count},
+    confirm::{Confirmation, count, ends},
     output::{self, Output},
+    value, wrong_usage,
 };
 use crate::{
     app::App,
@@ -35,15 +36,16 @@ pub(super) enum Command {
     /// Create a client, and print its secret if it is confidential
     Create {
         /// Id of the client: a-z, 0-9 and -
+        #[arg(value_parser = value::<ClientId>)]
         client_id: ClientId,
         /// Name to show [default: the id]
         #[arg(long)]
         name: Option<String>,
         /// `confidential` for clients that can keep a secret, else `public`
-        #[arg(long = "type", value_name = "TYPE", value_parser = str::parse::<ClientKind>)]
+        #[arg(long = "type", value_name = "TYPE", value_parser = value::<ClientKind>)]
         kind: ClientKind,
         /// Allowed grant: `password`, `refresh_token` or `client_credentials`; may be repeated
-        #[arg(long = "grant", value_name = "GRANT", required = true)]
+        #[arg(long = "grant", value_name = "GRANT", value_parser = value::<GrantType>, required = true)]
         grants: Vec<GrantType>,
         /// Allowed scope; may be repeated
         #[arg(long = "scope", value_name = "SCOPE")]
@@ -61,6 +63,7 @@ pub(super) enum Command {
     /// Rotate a client's secret, and print the new one
     Secret {
         /// Id of the client
+        #[arg(value_parser = value::<ClientId>)]
         client_id: ClientId,
         /// How long the previous secret stays valid [default: 0s]
         #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
@@ -71,27 +74,31 @@ pub(super) enum Command {
     /// Show a client
     Show {
         /// Id of the client
+        #[arg(value_parser = value::<ClientId>)]
         client_id: ClientId,
     },
     /// Disable a client and revoke its tokens
     Disable {
         /// Id of the client
+        #[arg(value_parser = value::<ClientId>)]
         client_id: ClientId,
     },
     /// Enable a disabled client
     Enable {
         /// Id of the client
+        #[arg(value_parser = value::<ClientId>)]
         client_id: ClientId,
     },
     /// Change a client
     Change {
         /// Id of the client
+        #[arg(value_parser = value::<ClientId>)]
         client_id: ClientId,
         /// New name to show
         #[arg(long)]
         name: Option<String>,
         /// Allowed grant; may be repeated. Replaces the current grants
-        #[arg(long = "grant", value_name = "GRANT")]
+        #[arg(long = "grant", value_name = "GRANT", value_parser = value::<GrantType>)]
         grants: Vec<GrantType>,
         /// Allowed scope; may be repeated. Replaces the current scopes
         #[arg(long = "scope", value_name = "SCOPE")]
@@ -109,6 +116,7 @@ pub(super) enum Command {
     /// Delete a client, end its sessions and revoke its tokens
     Delete {
         /// Id of the client
+        #[arg(value_parser = value::<ClientId>)]
         client_id: ClientId,
         #[command(flatten)]
         confirmation: Confirmation,
@@ -134,24 +142,31 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
                 ClientKind::Public => None,
             };
             let client = app.write(async |tx| clients::create(tx, &new, secret.as_ref(), &by, now).await).await?;
+            if client.scopes.is_empty() {
+                eprintln!(
+                    "warning: the client {} has no scopes, so its tokens have none; add them with --scope",
+                    client.client_id
+                );
+            }
             created(&client, secret.as_ref().map(ExposeSecret::expose_secret), output)
         }
         Command::Secret { client_id, old_valid_for } => {
-            let old_valid_for = old_valid_for.unwrap_or_default();
-            let secret = secret::generate(CLIENT_SECRET)?;
-            app.write(async |tx| clients::set_secret(tx, &client_id, &secret, old_valid_for, &by, now).await).await?;
-            output.object(&serde_json::json!({"client_secret": secret.expose_secret()}))?;
-            if output.json { Ok(()) } else { output::print("\nThe secret is not shown again.") }
+            rotate_secret(app, &client_id, old_valid_for.unwrap_or_default(), output).await
         }
         Command::List => {
             let all = all_clients(&mut app.store.read().await?).await?;
             let rows = all.iter().map(row);
-            output.table(&all, &["client_id", "type", "grants", "scopes", "audiences", ""], rows)
+            output.table("clients", &all, &["client_id", "type", "grants", "scopes", "audiences", ""], rows)
         }
         Command::Show { client_id } => output.object(&clients::find(&mut app.store.read().await?, &client_id).await?),
         Command::Disable { client_id } => change(app, &client_id, &ClientPatch::disabled(true), output).await,
         Command::Enable { client_id } => change(app, &client_id, &ClientPatch::disabled(false), output).await,
         Command::Change { client_id, name, grants, scopes, audiences, token_ttl, jwks } => {
+            let lists = [grants.is_empty(), scopes.is_empty(), audiences.is_empty()];
+            if lists == [true; 3] && name.is_none() && token_ttl.is_none() && jwks.is_none() {
+                let flags = "--name, --grant, --scope, --token-audience, --token-ttl or --jwks";
+                return Err(wrong_usage(&format!("nothing to change; give {flags}")).into());
+            }
             let patch = ClientPatch {
                 name: name.as_deref().map(str::parse).transpose()?,
                 grant_types: (!grants.is_empty()).then(|| grants.into_iter().collect()),
@@ -172,6 +187,21 @@ pub(super) async fn all_clients(conn: &mut Conn) -> Result<Vec<Client>, StoreErr
     every(list, |client| client.client_id.to_string()).await
 }
 
+async fn rotate_secret(app: &App, id: &ClientId, old_valid_for: Duration, output: Output) -> Outcome {
+    let (by, now, secret) = (Authority::system(), app.now(), secret::generate(CLIENT_SECRET)?);
+    let until = app.write(async |tx| clients::set_secret(tx, id, &secret, old_valid_for, &by, now).await).await?;
+    output.object(&serde_json::json!({"client_secret": secret.expose_secret()}))?;
+    if output.json {
+        return Ok(());
+    }
+    let previous = if until > now {
+        format!("The previous secret works until {}.", output::time(until))
+    } else {
+        "The previous secret no longer works; --old-valid-for would keep it valid for a while.".to_owned()
+    };
+    output::print(&format!("\nThe secret is not shown again. {previous}"))
+}
+
 async fn delete(app: &App, id: &ClientId, confirmation: &Confirmation, output: Output) -> Outcome {
     let by = Authority::system();
     let sessions = {
@@ -179,10 +209,7 @@ async fn delete(app: &App, id: &ClientId, confirmation: &Confirmation, output: O
         clients::find(conn, id).await?.check_deletable()?;
         sessions::count_of_client(conn, id, app.now()).await?
     };
-    confirmation.ask(&format!(
-        "This deletes the client {id}, ends {} and revokes all its tokens.",
-        count(sessions, "session")
-    ))?;
+    confirmation.ask(&format!("This deletes the client {id}{} and revokes all its tokens.", ends(sessions)))?;
     let delete = async |tx: &mut Transaction| {
         // Counted again: the question may have been on the screen for a while.
         let sessions = sessions::count_of_client(tx, id, app.now()).await?;

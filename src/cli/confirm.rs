@@ -30,6 +30,16 @@ impl Confirmation {
     }
 }
 
+/// `, ends 2 sessions`, or nothing without sessions.
+pub(super) fn ends(sessions: i64) -> String {
+    if sessions == 0 { String::new() } else { format!(", ends {}", count(sessions, "session")) }
+}
+
+/// ` and ended 2 sessions`, or nothing without sessions.
+pub(super) fn and_ended(sessions: i64) -> String {
+    if sessions == 0 { String::new() } else { format!(" and ended {}", count(sessions, "session")) }
+}
+
 /// `no sessions`, `1 session`, `2 sessions`.
 pub(super) fn count(number: impl Copy + ToString, noun: &str) -> String {
     match number.to_string().as_str() {

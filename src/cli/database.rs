@@ -42,7 +42,8 @@ impl Database<'_> {
         System::new().block_on(async {
             let (app, first) = App::start(config, desired, Clock::system()).await?;
             if let Some(first) = first {
-                eprintln!("{}", serve::first_start_text(&first, &app.issuer));
+                let created = serve::created_text(&first, &app.config.database.url);
+                eprintln!("{created}\nStart the server: grantd");
             }
             run_and_close(&app, work).await
         })

@@ -20,7 +20,7 @@ use crate::{
 pub(super) enum Command {
     /// List the signing keys: next, active, and retired until their last token has expired
     List,
-    /// Rotate the signing key: publish a new key, which starts to sign when all services can have it
+    /// Rotate the signing key: publish a new key, which starts to sign when caches have expired
     Rotate {
         #[arg(
             long,
@@ -53,7 +53,12 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
     match command {
         Command::List => {
             let all = keys::list(&mut app.store.read().await?, now).await?;
-            output.table(&all, &["kid", "algorithm", "state", "signs from", "published until"], all.iter().map(row))
+            output.table(
+                "signing keys",
+                &all,
+                &["kid", "algorithm", "state", "signs from", "published until"],
+                all.iter().map(row),
+            )
         }
         Command::Rotate { algorithm, immediately } => {
             let new = app.keys.generate(algorithm).await?;

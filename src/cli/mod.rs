@@ -13,13 +13,16 @@ mod password;
 mod role;
 mod serve;
 mod session;
+#[cfg(test)]
+mod tests;
+mod tips;
 mod token;
 mod token_cache;
 mod token_client;
 mod token_get;
 mod user;
 
-use std::{error::Error, process::ExitCode};
+use std::{error::Error, ffi::OsString, io, process::ExitCode, str::FromStr};
 
 use actix_web::rt::System;
 use clap::{
@@ -31,7 +34,7 @@ use secrecy::ExposeSecret as _;
 use self::{database::Database, output::Output};
 use crate::{
     config::{self, DotEnv, Settings},
-    error::without_os_codes,
+    error::{FieldError, without_os_codes},
     secret::{self, CLIENT_SECRET, MasterKey},
 };
 
@@ -79,6 +82,8 @@ enum Command {
         client_secret: bool,
     },
     /// Apply a set-up file: create and update scopes, roles, clients and users
+    ///
+    /// Creates the database if it does not exist, except with `--dry-run`.
     Apply(apply::Arguments),
     /// Print the database as a set-up file, without secrets and passwords
     Export,
@@ -132,21 +137,43 @@ type Outcome = Result<(), Box<dyn Error>>;
 #[must_use]
 pub fn run() -> ExitCode {
     // Before any thread is started: it changes the environment.
-    let done = DotEnv::load().map_err(Into::into).and_then(|dotenv| {
-        let matches = command().get_matches();
-        let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let done = DotEnv::load().map_err(Into::into).and_then(|dotenv| -> Outcome {
+        let matches = parse(&std::env::args_os().collect::<Vec<_>>())?;
+        let cli = Cli::from_arg_matches(&matches)?;
         act(cli, &matches, &dotenv).map_err(|error| with_usage(error, &matches))
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => match error.downcast::<clap::Error>() {
-            Ok(usage) => usage.exit(),
-            Err(error) => {
-                eprintln!("error: {}", without_os_codes(&error.to_string()));
-                ExitCode::FAILURE
-            }
+            Ok(usage) => show_usage(&usage),
+            Err(error) => failure(error.as_ref()),
         },
     }
+}
+
+fn failure(error: &dyn Error) -> ExitCode {
+    eprintln!("error: {}", without_os_codes(&error.to_string()));
+    ExitCode::FAILURE
+}
+
+/// Prints help, the version or an error of usage. Help that cannot be written is a failure, except into a closed pipe.
+fn show_usage(usage: &clap::Error) -> ExitCode {
+    match usage.print() {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe && !usage.use_stderr() => failure(&error),
+        _ => u8::try_from(usage.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from),
+    }
+}
+
+/// Parses the command line.
+fn parse(arguments: &[OsString]) -> Result<ArgMatches, clap::Error> {
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(arguments);
+    matches.map_err(|error| tips::with_tip(error, &command, arguments))
+}
+
+/// Parses a value. The error leaves out the name of the field: clap names the argument.
+fn value<T: FromStr<Err = FieldError>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: FieldError| error.message)
 }
 
 /// All commands. Each accepts all settings; the help of the server shows the most used ones.
@@ -313,86 +340,7 @@ fn show_config(settings: &Settings, matches: &ArgMatches, dotenv: &DotEnv, outpu
         .map(|(name, value, source)| serde_json::json!({"setting": name, "value": value, "source": source}))
         .collect();
     let rows = in_force.into_iter().map(|(name, value, source)| vec![name, value, source]);
-    output.table(&json, &["setting", "value", "from"], rows)?;
+    output.table("settings", &json, &["setting", "value", "from"], rows)?;
     checked?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_arguments_fit_together() {
-        command().debug_assert();
-    }
-
-    fn refused(arguments: &[&str]) -> String {
-        command().try_get_matches_from(arguments).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn settings_are_taken_before_and_after_a_command_and_listed_apart() {
-        for arguments in
-            [["grantd", "--hash-queue", "7", "user", "list"], ["grantd", "user", "list", "--hash-queue", "7"]]
-        {
-            let matches = command().try_get_matches_from(arguments).unwrap();
-            assert_eq!(matches.get_one::<String>("hash_queue").map(String::as_str), Some("7"));
-        }
-        assert!(refused(&["grantd", "help", "settings"]).contains("GRANTD_HASH_QUEUE"));
-        for of in ["serve", "migrate", "user"] {
-            let help = refused(&["grantd", of, "--help"]);
-            assert!(!help.contains("hash-queue"), "{help}");
-            assert_eq!(help.contains("--listen"), of == "serve", "{help}");
-        }
-    }
-
-    #[test]
-    fn help_fits_two_screens() {
-        for flag in ["-h", "--help"] {
-            let help = refused(&["grantd", flag]);
-            assert!(help.lines().count() <= 50, "{help}");
-            assert!(help.contains("grantd help settings"), "{help}");
-        }
-    }
-
-    #[test]
-    fn flags_of_other_servers_and_near_misses_come_with_a_suggestion() {
-        for flag in ["--port=9000", "--port", "--host=x", "--host", "--bind=:9000", "--bind", "--listn"] {
-            for arguments in [&["grantd", flag][..], &["grantd", "serve", flag]] {
-                let said = refused(arguments);
-                assert!(said.contains("unexpected argument") && said.contains("'--listen'"), "{said}");
-            }
-        }
-        for port in [&["grantd", "--port", "9000"][..], &["grantd", "--port"], &["grantd", "serve", "--port", "9000"]] {
-            assert!(refused(port).contains("use --listen :PORT"));
-        }
-        let said = refused(&["grantd", "--demo"]);
-        assert!(said.contains("unexpected argument '--demo'") && said.contains("use grantd serve --demo"), "{said}");
-        assert!(command().try_get_matches_from(["grantd", "serve", "--demo"]).is_ok());
-        assert!(refused(&["grantd", "user", "creat", "maria"]).contains("'create'"));
-    }
-
-    #[test]
-    fn wrong_arguments_show_the_usage_of_their_command() {
-        let matches = command().try_get_matches_from(["grantd", "user", "create", "maria"]).unwrap();
-        let said = with_usage(wrong_usage("no password").into(), &matches).to_string();
-        assert!(said.starts_with("error: no password"), "{said}");
-        assert!(said.contains("Usage: grantd user create [OPTIONS] <USERNAME>"), "{said}");
-        let said = refused(&["grantd", "user", "create"]);
-        assert!(said.contains("Usage: grantd user create"), "{said}");
-    }
-
-    #[test]
-    fn a_setting_is_not_taken_for_what_is_said_of_a_client() {
-        let create = ["grantd", "client", "create", "shop", "--type", "public", "--grant", "password"];
-        let check = |flags: &[&'static str]| {
-            let matches = command().try_get_matches_from([&create, flags].concat()).unwrap();
-            let Some(Command::Client(command)) = Cli::from_arg_matches(&matches).unwrap().command else { panic!() };
-            check_flags_of_client(&command, &matches)
-        };
-        assert!(check(&["--token-audience", "a", "--token-ttl", "5m"]).is_ok());
-        assert_eq!(check(&["--audience", "a"]).unwrap_err().exit_code(), 2);
-        assert_eq!(check(&["--access-token-ttl", "5m"]).unwrap_err().exit_code(), 2);
-    }
 }

@@ -20,15 +20,19 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// A list: a row for each, or an array.
+    /// A list: a row for each, or an array. `what` names the things where there are none.
     pub(super) fn table<T: Serialize>(
         self,
+        what: &str,
         json: &[T],
         head: &[&str],
         rows: impl IntoIterator<Item = Vec<String>>,
     ) -> Outcome {
         if self.json {
             return print_json(&json);
+        }
+        if json.is_empty() {
+            return print(&format!("no {what}"));
         }
         let mut table = Table::new();
         table
@@ -67,6 +71,11 @@ impl Output {
     /// One value, or an object with it.
     pub(super) fn value(self, name: &str, value: &str) -> Outcome {
         if self.json { print_json(&serde_json::json!({name: value})) } else { print(value) }
+    }
+
+    /// A changed thing: a sentence, or an object.
+    pub(super) fn changed<T: Serialize>(self, json: &T, sentence: &str) -> Outcome {
+        if self.json { print_json(json) } else { print(sentence) }
     }
 
     /// That something was done: nothing to say to a machine.

@@ -8,6 +8,7 @@ use super::{
     client::all_clients,
     confirm::{Confirmation, count},
     output::Output,
+    value,
 };
 use crate::{
     app::App,
@@ -26,8 +27,9 @@ pub(super) enum RoleCommand {
     /// Create a role or replace its scopes
     Set {
         /// Name of the role
+        #[arg(value_parser = value::<RoleName>)]
         name: RoleName,
-        /// Description, for people
+        /// Description
         #[arg(long)]
         description: Option<String>,
         /// Scope of the role; may be repeated. Replaces its current scopes
@@ -56,7 +58,7 @@ pub(super) enum ScopeCommand {
     Set {
         /// Name of the scope
         name: Scope,
-        /// Description, for people
+        /// Description
         #[arg(long)]
         description: Option<String>,
     },
@@ -98,7 +100,7 @@ pub(super) async fn run_role(command: RoleCommand, app: &App, output: Output) ->
                     built_in(role.built_in),
                 ]
             });
-            output.table(&all, &["name", "scopes", "description", ""], rows)
+            output.table("roles", &all, &["name", "scopes", "description", ""], rows)
         }
         RoleCommand::Show { name } => output.object(&roles::find_role(&mut app.store.read().await?, &name).await?),
         RoleCommand::Delete { name, confirmation } => delete_role(app, &name, &confirmation, output).await,
@@ -126,7 +128,7 @@ pub(super) async fn run_scope(command: ScopeCommand, app: &App, output: Output) 
             let rows = all
                 .iter()
                 .map(|scope| vec![scope.name.to_string(), scope.description.to_string(), built_in(scope.built_in)]);
-            output.table(&all, &["name", "description", ""], rows)
+            output.table("scopes", &all, &["name", "description", ""], rows)
         }
         ScopeCommand::Show { name } => output.object(&roles::find_scope(&mut app.store.read().await?, &name).await?),
         ScopeCommand::Delete { name, confirmation } => delete_scope(app, &name, &confirmation, output).await,

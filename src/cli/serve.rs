@@ -99,7 +99,8 @@ impl Signals {
 /// Returns the addresses and, at a first start, the administrator. Printed in one write, so that the password is there
 /// when the address is.
 fn greeting(server: &Server) -> String {
-    let first = server.first_start().map(|first| first_start_text(first, &server.url()));
+    let database = &server.app().config.database.url;
+    let first = server.first_start().map(|first| first_start_text(first, database, &server.url()));
     listening(server).chain(first).collect::<Vec<_>>().join("\n")
 }
 
@@ -109,23 +110,16 @@ pub(super) fn listening(server: &Server) -> impl Iterator<Item = String> {
 }
 
 /// Returns the text of a first start. The generated password follows directly after the word `password`.
-pub(super) fn first_start_text(first: &FirstStart, url: &str) -> String {
-    let name = &first.admin_username;
+fn first_start_text(first: &FirstStart, database: &DatabaseUrl, url: &str) -> String {
+    let (name, created) = (&first.admin_username, created_text(first, database));
     if !first.admin_made {
-        return format!(
-            "\nThis was the first start. There is no administrator yet; create one:\n\n  \
-             grantd user create {name} --role admin\n"
-        );
+        return format!("\nThis was the first start. {created}");
     }
-    let secret = match &first.admin_password {
-        Some(password) => format!("  password: {}\n\nIt is not shown again.", password.expose_secret()),
-        None => "  password: as in GRANTD_ADMIN_PASSWORD".to_owned(),
-    };
     // An address of all interfaces is not one to call, and plain HTTP is for this machine alone.
     let url = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:");
     let get = format!("grantd token get --url {url} --username {name}");
     format!(
-        "\nThis was the first start, and an administrator was created:\n\n  user: {name}\n{secret}\n\n\
+        "\nThis was the first start. {created}\n\
          Get a token, which asks for the password, and call a route with it:\n\n  \
          {get}\n  \
          curl {url}/users/me -H \"$({get} --header)\"\n\n\
@@ -133,4 +127,30 @@ pub(super) fn first_start_text(first: &FirstStart, url: &str) -> String {
          curl {url}/token -d grant_type=password -d username={name} --data-urlencode 'password=PASSWORD'\n\n\
          All routes in the browser: {url}/docs\n"
     )
+}
+
+/// Returns what was created in an empty database, with its files and the administrator.
+pub(super) fn created_text(first: &FirstStart, database: &DatabaseUrl) -> String {
+    let name = &first.admin_username;
+    let database = match database {
+        DatabaseUrl::Sqlite(file) => format!("Created the database {}", file.display()),
+        DatabaseUrl::Postgres(_) => format!("Created the tables in {database}"),
+    };
+    let files = match &first.key_file {
+        Some(file) => format!(
+            "{database} and the master key {}.\nBack up the master key: a database cannot be opened without it.",
+            file.display()
+        ),
+        None => format!("{database}."),
+    };
+    if !first.admin_made {
+        return format!(
+            "{files}\nThere is no administrator yet; create one:\n\n  grantd user create {name} --role admin\n"
+        );
+    }
+    let secret = match &first.admin_password {
+        Some(password) => format!("  password: {}\n\nIt is not shown again.", password.expose_secret()),
+        None => "  password: as in GRANTD_ADMIN_PASSWORD".to_owned(),
+    };
+    format!("{files}\nThe administrator:\n\n  user: {name}\n{secret}\n")
 }

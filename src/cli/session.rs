@@ -61,7 +61,7 @@ async fn list(app: &App, user: &str, output: Output) -> Outcome {
             session.user_agent.clone().unwrap_or_default(),
         ]
     });
-    output.table(&all, &["id", "client_id", "logged in", "last used", "address", "user agent"], rows)
+    output.table("sessions", &all, &["id", "client_id", "logged in", "last used", "address", "user agent"], rows)
 }
 
 async fn end_one(app: &App, id: &str, output: Output) -> Outcome {

@@ -1,6 +1,9 @@
 //! `grantd token`: explains access tokens.
 
-use std::io::{self, Read as _};
+use std::{
+    error::Error,
+    io::{self, Read as _},
+};
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
@@ -13,7 +16,7 @@ use super::{
     output::{self, Output},
     token_get,
 };
-use crate::{app::App, clock::Clock, ids::UserId, keys};
+use crate::{app::App, clock::Clock, ids::UserId, keys, secret::CLIENT_SECRET, sessions::REFRESH_TOKEN};
 
 const GET: &str = "\
 Print an access token from a running server; log in if needed
@@ -21,8 +24,8 @@ Print an access token from a running server; log in if needed
 The session is cached in $XDG_CACHE_HOME/grantd or ~/.cache/grantd, readable by this user
 alone. The password is needed again when the session has ended. Needs no database.
 
-A token from the cache is not checked with the server: if it was revoked meanwhile, get
-another with --login.
+A token from the cache is not checked with the server. Use --login after the session was
+ended, the password or the roles changed, or a scope was created.
 
 Example:
 
@@ -39,7 +42,7 @@ pub(super) enum Command {
     Logout(token_get::SessionArguments),
     /// Decode and verify the access token on standard input
     ///
-    /// Prints the header and the claims, whether this server accepts the token, and if not, all reasons. The exit code is 0
+    /// Prints the header and the claims, whether this server accepts the token, and if not, why. The exit code is 0
     /// when the token is accepted and 1 when it is not. With `--issuer URL`, the token is verified with the keys that the
     /// issuer publishes, and no database is needed.
     Explain(ExplainArguments),
@@ -75,30 +78,46 @@ pub(super) async fn explain_with_issuer(arguments: ExplainArguments, issuer: &st
     Explained::by_keys_of(&guard, &token, &scopes, arguments.audience.as_deref(), now).print(now, output)
 }
 
-fn read_token() -> Result<String, io::Error> {
+/// Reads a token, with or without `Authorization: Bearer` before it.
+fn read_token() -> Result<String, Box<dyn Error>> {
     let mut text = String::new();
     io::stdin().take(64 * 1024).read_to_string(&mut text)?;
-    let token = text.trim();
-    Ok(token.strip_prefix("Bearer ").unwrap_or(token).trim().to_owned())
+    let token = ["authorization:", "bearer "].into_iter().fold(text.trim(), without_prefix);
+    let other = match token {
+        "" => return Err("no token on standard input; for example: grantd token get | grantd token explain".into()),
+        token if token.starts_with(REFRESH_TOKEN) => "a refresh token",
+        token if token.starts_with(CLIENT_SECRET) => "a client secret",
+        token => return Ok(token.to_owned()),
+    };
+    Err(format!("this is {other}; explain takes an access token").into())
+}
+
+/// Removes a prefix in any case, and the spaces after it.
+fn without_prefix<'t>(text: &'t str, prefix: &str) -> &'t str {
+    let is_there = text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    if is_there { text[prefix.len()..].trim_start() } else { text }
+}
+
+/// Returns why a token is not genuine or not live. `ours`: the expected issuer.
+fn reason(error: TokenError, claims: Option<&Value>, ours: &str) -> String {
+    match claims.and_then(|claims| claims["iss"].as_str()) {
+        Some(issuer) if error == TokenError::WrongIssuer => format!("issued by {issuer}; {ours}"),
+        _ => error.to_string(),
+    }
 }
 
 struct Explained {
     header: Option<Value>,
     claims: Option<Value>,
     key: String,
-    /// All reasons for which the token is refused; empty if it is accepted.
+    /// Why the token is refused; empty if it is accepted. A token that is not genuine has one reason, the first.
     refused: Vec<String>,
     /// What the verdict does not cover.
     unchecked: &'static str,
 }
 
 impl Explained {
-    async fn of(
-        app: &App,
-        token: &str,
-        scopes: &Scopes,
-        audience: Option<&str>,
-    ) -> Result<Self, Box<dyn std::error::Error>> {
+    async fn of(app: &App, token: &str, scopes: &Scopes, audience: Option<&str>) -> Result<Self, Box<dyn Error>> {
         let (header, claims) = decode(token);
         let kid = kid(header.as_ref());
         let keys = keys::list(&mut app.store.read().await?, app.now()).await?;
@@ -109,7 +128,10 @@ impl Explained {
         };
         let mut refused = Vec::new();
         match app.guard.verify_for_anybody(token, app.now().timestamp()) {
-            Err(error) => refused.push(error.to_string()),
+            Err(error) => {
+                let ours = format!("the issuer of this server is {} (GRANTD_ISSUER)", app.issuer);
+                refused.push(reason(error, claims.as_ref(), &ours));
+            }
             Ok(verified) => refused.extend(objections(app, &verified, scopes, audience).await?),
         }
         Ok(Self { header, claims, key, refused, unchecked: "" })
@@ -126,7 +148,7 @@ impl Explained {
             kid => kid.to_owned(),
         };
         let refused = match verified {
-            Err(error) => vec![error.to_string()],
+            Err(error) => vec![reason(error, claims.as_ref(), &format!("expected is {}", guard.issuer()))],
             Ok(verified) => {
                 let accepted: Vec<String> = audience.map(str::to_owned).into_iter().collect();
                 let audience = if accepted.is_empty() { None } else { wrong_audience(&verified, &accepted) };
@@ -212,7 +234,7 @@ async fn objections(
     claims: &Claims,
     scopes: &Scopes,
     audience: Option<&str>,
-) -> Result<Vec<String>, Box<dyn std::error::Error>> {
+) -> Result<Vec<String>, Box<dyn Error>> {
     let accepted = audience.map_or_else(|| app.guard.audiences().to_vec(), |audience| vec![audience.to_owned()]);
     let mut objections: Vec<_> =
         wrong_audience(claims, &accepted).into_iter().chain(missing_scopes(claims, scopes)).collect();

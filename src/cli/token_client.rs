@@ -36,8 +36,12 @@ pub(super) enum RequestError {
         "--url: allowed is the http or https URL of a server, such as https://id.example.com, without user and query"
     )]
     Url,
+    /// The http or https URL that was probably meant.
+    #[error("--url: did you mean {0}?")]
+    NoScheme(Url),
     #[error(
-        "--url: {url} is not https, and not on this machine: passwords and tokens would travel in the clear. Use https"
+        "--url: {url} is not https, and not on this machine: passwords and tokens would be sent unencrypted. Use \
+         https"
     )]
     Plain { url: String },
     #[error("cannot reach a server at {url}: {reason}. Start it with `grantd serve`, or name another with --url")]
@@ -48,7 +52,7 @@ pub(super) enum RequestError {
     NotHttp { url: String },
     #[error("{error}: {description}{}", hint(error))]
     Refused { error: String, description: String },
-    #[error("{url} answered {status}, and not as grantd does: is --url the URL of the server?")]
+    #[error("{url} is not a grantd server ({status}); check --url")]
     NotGrantd { url: String, status: u16 },
 }
 
@@ -63,7 +67,8 @@ impl RequestError {
 fn hint(error: &str) -> &'static str {
     match error {
         "invalid_grant" => {
-            ". An operator can look with `grantd user show NAME` and set a password with `grantd user passwd NAME`"
+            ". An operator can check the account with `grantd user show NAME` and set a password with `grantd user \
+             passwd NAME`"
         }
         "invalid_client" => ". --client-id must name an enabled public client; one with a secret cannot be used here",
         "unauthorized_client" => ". --client-id must name a client with the grant `password`",
@@ -81,9 +86,11 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn at(url: &str) -> Result<Self, RequestError> {
+        if let Some(meant) = with_scheme(url) {
+            return Err(RequestError::NoScheme(meant));
+        }
         let parsed = Url::parse(url).map_err(|_| RequestError::Url)?;
-        let bare = parsed.username().is_empty() && parsed.password().is_none() && parsed.query().is_none();
-        if !bare || parsed.fragment().is_some() || !["http", "https"].contains(&parsed.scheme()) {
+        if !is_bare(&parsed) || !["http", "https"].contains(&parsed.scheme()) {
             return Err(RequestError::Url);
         }
         let loopback = is_loopback(&parsed);
@@ -175,6 +182,17 @@ fn unreachable(url: &str, error: &reqwest::Error) -> RequestError {
     RequestError::Unreachable { url: url.to_owned(), reason: reason.to_lowercase() }
 }
 
+/// Returns whether a URL has no user, query and fragment.
+fn is_bare(url: &Url) -> bool {
+    url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none()
+}
+
+/// Returns the URL that was meant by an address without a scheme.
+fn with_scheme(address: &str) -> Option<Url> {
+    let plain = Url::parse(&format!("http://{address}")).ok().filter(|url| !address.contains("://") && is_bare(url))?;
+    if is_loopback(&plain) { Some(plain) } else { Url::parse(&format!("https://{address}")).ok() }
+}
+
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
@@ -201,7 +219,11 @@ mod tests {
         for plain in ["http://id.example", "http://192.0.2.1:8080", "http://localhost.example"] {
             assert!(Server::at(plain).err().unwrap().to_string().contains("https"), "{plain}");
         }
-        for malformed in ["id.example", "ftp://id.example", "https://user:secret@id.example", "https://id.example?a=b"]
+        for (bare, meant) in [("localhost:8080", "http://localhost:8080/"), ("id.example", "https://id.example/")] {
+            assert!(Server::at(bare).err().unwrap().to_string().contains(meant), "{bare}");
+        }
+        for malformed in
+            ["user:secret@id.example", "ftp://id.example", "https://user:secret@id.example", "https://id.example?a=b"]
         {
             assert!(matches!(Server::at(malformed), Err(RequestError::Url)), "{malformed}");
         }

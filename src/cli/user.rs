@@ -6,9 +6,10 @@ use clap::Subcommand;
 
 use super::{
     Outcome,
-    confirm::{Confirmation, count},
+    confirm::{Confirmation, and_ended, count, ends},
     output::Output,
     password::PasswordArgs,
+    value, wrong_usage,
 };
 use crate::{
     app::App,
@@ -30,15 +31,16 @@ pub(super) enum Command {
     /// Create a user
     Create {
         /// Name to log in with
+        #[arg(value_parser = value::<Username>)]
         username: Username,
         /// E-mail address; the user may log in with it too
-        #[arg(long)]
+        #[arg(long, value_parser = value::<Email>)]
         email: Option<Email>,
         /// Name to show
         #[arg(long, value_name = "NAME")]
         display_name: Option<String>,
         /// Role of the user; may be repeated. Every user has `member`
-        #[arg(long = "role", value_name = "ROLE")]
+        #[arg(long = "role", value_name = "ROLE", value_parser = value::<RoleName>)]
         roles: Vec<RoleName>,
         #[command(flatten)]
         password: PasswordArgs,
@@ -49,7 +51,7 @@ pub(super) enum Command {
         #[arg(long)]
         q: Option<String>,
         /// Only users with this role
-        #[arg(long)]
+        #[arg(long, value_parser = value::<RoleName>)]
         role: Option<RoleName>,
         /// Only disabled users; with `=false`, only enabled ones
         #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -72,7 +74,7 @@ pub(super) enum Command {
         /// Name, e-mail address or id
         user: String,
         /// New roles, which replace the current ones; `member` is always among them
-        #[arg(required = true, value_name = "ROLE")]
+        #[arg(required = true, value_name = "ROLE", value_parser = value::<RoleName>)]
         roles: Vec<RoleName>,
     },
     /// Disable a user and end all sessions of the user
@@ -90,7 +92,7 @@ pub(super) enum Command {
         /// Name, e-mail address or id
         user: String,
         /// New name to log in with
-        #[arg(long)]
+        #[arg(long, value_parser = value::<Username>)]
         username: Option<Username>,
         /// New e-mail address; an empty value removes it
         #[arg(long)]
@@ -125,16 +127,29 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
         Command::Show { user } => users::find(&mut app.store.read().await?, &user).await?,
         Command::Passwd { user, password } => {
             let user = users::find(&mut app.store.read().await?, &user).await?;
-            let hash = app.passwords.hash_new(&password.read(&app.passwords)?, user.personal()).await?;
-            app.write(async |tx| users::set_password(tx, user.id, &hash, &by, now).await).await?
+            let (id, password) = (user.id, password.read(&app.passwords)?);
+            let hash = app.passwords.hash_new(&password, user.personal()).await?;
+            let change = async |tx: &mut Transaction| {
+                let sessions = sessions::count_of_user(tx, id, now).await?;
+                users::set_password(tx, id, &hash, &by, now).await.map(|user| (user, sessions))
+            };
+            let (user, ended) = app.write(change).await?;
+            let done = format!("Changed the password of {}{}.", user.username, and_ended(ended));
+            return output.changed(&user, &done);
         }
         Command::Roles { user, roles } => {
             let id = id(app, &user).await?;
             app.write(async |tx| users::set_roles(tx, id, &roles, &by, now).await).await?
         }
-        Command::Disable { user } => change(app, &user, &UserPatch::disabled(true)).await?,
-        Command::Enable { user } => change(app, &user, &UserPatch::disabled(false)).await?,
+        Command::Disable { user } => return disable(app, &user, output).await,
+        Command::Enable { user } => {
+            let user = change(app, &user, &UserPatch::disabled(false)).await?;
+            return output.changed(&user, &format!("Enabled the user {}.", user.username));
+        }
         Command::Change { user, username, email, display_name } => {
+            if username.is_none() && email.is_none() && display_name.is_none() {
+                return Err(wrong_usage("nothing to change; give --username, --email or --display-name").into());
+            }
             let (email, display_name) = (given(email.as_deref())?, given(display_name.as_deref())?);
             change(app, &user, &UserPatch { username, email, display_name, disabled: None }).await?
         }
@@ -148,6 +163,16 @@ async fn change(app: &App, user: &str, patch: &UserPatch) -> Result<User, Box<dy
     Ok(app.write(async |tx| users::patch(tx, id, patch, &by, now).await).await?)
 }
 
+async fn disable(app: &App, user: &str, output: Output) -> Outcome {
+    let (id, by, now) = (id(app, user).await?, Authority::system(), app.now());
+    let change = async |tx: &mut Transaction| {
+        let sessions = sessions::count_of_user(tx, id, now).await?;
+        users::patch(tx, id, &UserPatch::disabled(true), &by, now).await.map(|user| (user, sessions))
+    };
+    let (user, ended) = app.write(change).await?;
+    output.changed(&user, &format!("Disabled the user {}{}.", user.username, and_ended(ended)))
+}
+
 async fn delete(app: &App, user: &str, confirmation: &Confirmation, output: Output) -> Outcome {
     let by = Authority::system();
     let (user, sessions) = {
@@ -157,10 +182,7 @@ async fn delete(app: &App, user: &str, confirmation: &Confirmation, output: Outp
         (user, sessions)
     };
     let name = &user.username;
-    confirmation.ask(&format!(
-        "This deletes the user {name}, ends {} and revokes all tokens of the user.",
-        count(sessions, "session")
-    ))?;
+    confirmation.ask(&format!("This deletes the user {name}{} and revokes all tokens of the user.", ends(sessions)))?;
     let delete = async |tx: &mut Transaction| {
         // Counted again: the question may have been on the screen for a while.
         let sessions = sessions::count_of_user(tx, user.id, app.now()).await?;
@@ -201,5 +223,5 @@ async fn list(app: &App, filter: &Filter, output: Output) -> Outcome {
             user.id.to_string(),
         ]
     });
-    output.table(&all, &["username", "email", "roles", "", "id"], rows)
+    output.table("users", &all, &["username", "email", "roles", "", "id"], rows)
 }

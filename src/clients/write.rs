@@ -275,7 +275,7 @@ pub async fn delete(tx: &mut Transaction, id: &ClientId, by: &Authority, now: Da
     Ok(revoke(tx, &client).await?)
 }
 
-/// Replaces the secret of a confidential client. The previous one stays valid for `old_valid_for`.
+/// Replaces the secret of a confidential client. The previous one stays valid for `old_valid_for`. Returns until when.
 pub async fn set_secret(
     tx: &mut Transaction,
     id: &ClientId,
@@ -283,7 +283,7 @@ pub async fn set_secret(
     old_valid_for: Duration,
     by: &Authority,
     now: DateTime<Utc>,
-) -> Result<(), Error> {
+) -> Result<DateTime<Utc>, Error> {
     let client = lock(tx, id).await?;
     if client.kind == ClientKind::Public {
         return Err(Error::RuleViolation("a public client has no secret; create a confidential client"));
@@ -294,7 +294,8 @@ pub async fn set_secret(
     // The previous secret stays valid for the grace period, in which all instances of the application get the new one.
     conn::execute!(tx, sql::ROTATE_SECRET, id.as_str(), hash.as_slice(), until, now)?;
     tx.clients_changed();
-    Ok(audit::record(tx, Event::success(Kind::ClientSecretRotated).subject(id), &by.origin, now).await?)
+    audit::record(tx, Event::success(Kind::ClientSecretRotated).subject(id), &by.origin, now).await?;
+    Ok(until)
 }
 
 /// Adds a new scope to the clients that may request every scope.

@@ -84,7 +84,18 @@ fn database_url(text: &str) -> Result<DatabaseUrl, String> {
     let path = text.strip_prefix("sqlite://").or_else(|| text.strip_prefix("sqlite:")).unwrap_or_default();
     let path = path.split_once('?').map_or(path, |(path, _)| path);
     if path.is_empty() || path == ":memory:" {
-        return Err("allowed is sqlite://PATH (a file) or postgres://USER:PASSWORD@HOST/NAME".to_owned());
+        let allowed = "allowed is sqlite://PATH (a file) or postgres://USER:PASSWORD@HOST/NAME";
+        // A text with : or @ may hold a password, which is not repeated.
+        let is_path = !text.is_empty() && !text.contains([':', '@', '?']);
+        let tip = if is_path { format!("; did you mean sqlite://{text}?") } else { String::new() };
+        return Err(format!("{allowed}{tip}"));
+    }
+    if path == "~" || path.starts_with("~/") {
+        return Err("~ is not expanded: write the path of your home directory".to_owned());
+    }
+    if path.ends_with('/') || Path::new(path).is_dir() {
+        let directory = path.trim_end_matches('/');
+        return Err(format!("{path} is a directory: name a file in it, such as sqlite://{directory}/grantd.db"));
     }
     Ok(DatabaseUrl::Sqlite(PathBuf::from(path)))
 }

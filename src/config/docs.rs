@@ -77,7 +77,7 @@ fn computed(name: &str, config: &Config) -> Option<String> {
         "GRANTD_LOG_FORMAT" => Some(config.log.format_in_force().as_str().to_owned()),
         "GRANTD_MASTER_KEY_FILE" => match &config.master_key {
             MasterKeySource::Beside(path) => Some(path.display().to_string()),
-            MasterKeySource::Given(_) => None,
+            MasterKeySource::Given { .. } => None,
         },
         _ => None,
     }

@@ -106,7 +106,7 @@ impl HttpSettings {
         }
         if let Some(public) = listen.iter().find(|address| !address.ip().is_loopback()) {
             if issuer == Some(None) {
-                check.problem("GRANTD_ISSUER", format!("needed, since {public} is not a loopback address"));
+                check.problem("GRANTD_ISSUER", format!("required: {public} is not a loopback address"));
             }
             let plain = tls.is_some_and(|tls| tls.files.is_none());
             let direct = proxies.is_some_and(|proxies| proxies.trusted.is_empty());
@@ -114,8 +114,8 @@ impl HttpSettings {
                 check.problem(
                     "GRANTD_LISTEN",
                     format!(
-                        "{public} is public, and passwords would travel in the clear: set GRANTD_TLS_CERT and \
-                         GRANTD_TLS_KEY, or GRANTD_TRUSTED_PROXIES where a proxy ends TLS; \
+                        "{public} is public, and passwords would be sent unencrypted: set GRANTD_TLS_CERT and \
+                         GRANTD_TLS_KEY, or GRANTD_TRUSTED_PROXIES where a proxy terminates TLS; \
                          GRANTD_ALLOW_INSECURE=true accepts the risk"
                     ),
                 );

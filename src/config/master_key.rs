@@ -1,6 +1,9 @@
 //! The key that seals all secrets in the database.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use secrecy::ExposeSecret;
@@ -28,9 +31,24 @@ pub(super) struct MasterKeySettings {
 #[derive(Debug)]
 pub enum MasterKeySource {
     /// A setting.
-    Given(MasterKey),
+    Given {
+        /// The key.
+        key: MasterKey,
+        /// The file that `GRANTD_MASTER_KEY_FILE` names, if the key comes from it.
+        file: Option<PathBuf>,
+    },
     /// A file beside the SQLite database, created with it.
     Beside(PathBuf),
+}
+
+impl fmt::Display for MasterKeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Given { file: Some(file), .. } => write!(f, "{} (GRANTD_MASTER_KEY_FILE)", file.display()),
+            Self::Given { file: None, .. } => f.write_str("the setting GRANTD_MASTER_KEY"),
+            Self::Beside(file) => file.display().fmt(f),
+        }
+    }
 }
 
 impl MasterKeySettings {
@@ -48,14 +66,16 @@ impl MasterKeySettings {
                 if key.is_none() {
                     check.problem("GRANTD_MASTER_KEY", "not 32 bytes in base64url; `grantd keygen` prints a new one");
                 }
-                key.map(MasterKeySource::Given)
+                let file = self.master_key_file.clone().filter(|_| !is_set);
+                key.map(|key| MasterKeySource::Given { key, file })
             }
             None => match &database?.url {
                 DatabaseUrl::Sqlite(path) => Some(MasterKeySource::Beside(path.with_file_name("master.key"))),
                 DatabaseUrl::Postgres(_) => {
                     check.problem(
                         "GRANTD_MASTER_KEY",
-                        "needed with Postgres; `grantd keygen` prints one. Keep it: without it the database is useless",
+                        "required with Postgres; `grantd keygen` prints one. Keep it: a database cannot be opened without its \
+                         master key",
                     );
                     None
                 }
@@ -64,14 +84,14 @@ impl MasterKeySettings {
     }
 }
 
-/// Reads the key from a file, which must not be readable by everybody.
+/// Reads the key from a file, which must not be readable by other users.
 pub(crate) fn read_master_key(path: &Path) -> Result<MasterKey, String> {
     only_ours(path)?;
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
     MasterKey::parse(&text).ok_or_else(|| "does not hold 32 bytes in base64url".to_owned())
 }
 
-/// Checks that a file with a secret is not readable by everybody.
+/// Checks that a file with a secret is not readable by other users.
 pub(crate) fn only_ours(path: &Path) -> Result<(), String> {
     use std::os::unix::fs::PermissionsExt as _;
     match std::fs::metadata(path) {

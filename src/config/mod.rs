@@ -28,7 +28,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser};
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser};
 
 pub(crate) use self::master_key::{only_ours, read_master_key};
 use self::{
@@ -211,7 +211,17 @@ pub(crate) fn arguments() -> clap::Command {
 /// Makes the settings among a command's arguments usable with each of its subcommands, and keeps them out of all help:
 /// `grantd help settings` lists them.
 pub(crate) fn as_global(command: clap::Command) -> clap::Command {
-    command.mut_args(|arg| if arg.get_env().is_some() { arg.global(true).hide(true) } else { arg })
+    command.mut_args(
+        |arg| {
+            if arg.get_env().is_some() { without_empty_variable(arg).global(true).hide(true) } else { arg }
+        },
+    )
+}
+
+/// Makes an empty variable count as not set: so compose files leave settings out.
+fn without_empty_variable(arg: Arg) -> Arg {
+    let is_empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+    if is_empty { arg.env(None) } else { arg }
 }
 
 impl Config {

@@ -14,7 +14,7 @@ pub(super) struct TlsSettings {
     tls_cert: Option<PathBuf>,
     /// Private key of the certificate, in PEM
     ///
-    /// The file must not be readable by everybody.
+    /// The file must not be readable by other users.
     #[arg(long, env = "GRANTD_TLS_KEY", value_name = "FILE", value_parser = parse::path)]
     tls_key: Option<PathBuf>,
 }

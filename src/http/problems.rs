@@ -73,7 +73,7 @@ kinds! {
     }
     InvalidToken("invalid-token", "Invalid token", UNAUTHORIZED) {
         "The access token is not accepted: it is expired, revoked, malformed, signed by an unknown key, issued \
-            for another audience, or its user is disabled or deleted. The member detail says which.",
+            for another audience, or its user is disabled or deleted. The member detail says why.",
         "Get a new access token with the refresh token, or log in again. An operator of the server can inspect a \
             token with: grantd token explain."
     }
@@ -104,7 +104,7 @@ kinds! {
     Conflict("conflict", "Conflict", CONFLICT) {
         "The request is valid and conflicts with the current state: a name or email address is already taken, or \
             the change would break a rule, such as removing the last administrator.",
-        "The member detail says which. Choose another value, or remove the conflict first."
+        "The member detail describes the conflict. Choose another value, or remove the conflict first."
     }
     TooLarge("too-large", "Too large", PAYLOAD_TOO_LARGE) {
         "The body is larger than the limit: 64 KiB for JSON.",
@@ -116,9 +116,8 @@ kinds! {
     }
     Validation("validation", "Validation failed", UNPROCESSABLE_ENTITY) {
         "Some members of the body or parameters of the query have invalid values. Nothing was changed.",
-        "The member errors lists all invalid fields: field is the name, code says what is wrong to programs \
-            (required, length, format, email or unknown; for new passwords also personal, common or weak), and message to \
-            people. Correct all of them and retry."
+        "The member errors lists all invalid fields: `field` is the name, `code` (required, length, format, email or \
+            unknown; for new passwords also personal, common or weak) is machine-readable, `message` human-readable. Correct all of them and retry."
     }
     HeadTooLarge("head-too-large", "Request head too large", REQUEST_HEADER_FIELDS_TOO_LARGE) {
         "The path, query and headers of the request are larger than 16 KiB together.",
@@ -165,8 +164,8 @@ impl Serialize for Kind {
 
 impl PartialSchema for Kind {
     fn schema() -> RefOr<Schema> {
-        let description = "Type of the problem, for programs: a URI relative to the server's, with a page that says what it \
-            means and what to do. `/problems` lists all types. Later versions may add types.";
+        let description = "Type of the problem: a URI relative to the server's, with a page that describes the problem \
+            and its solution. `/problems` lists all types. Later versions may add types.";
         let paths = Self::ALL.iter().map(|kind| kind.path());
         ObjectBuilder::new().schema_type(Type::String).description(Some(description)).enum_values(Some(paths)).into()
     }

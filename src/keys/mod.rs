@@ -95,7 +95,7 @@ pub enum KeysError {
     /// A key was sealed under another master key.
     #[error(
         "GRANTD_MASTER_KEY: this is not the master key of the database: the signing key {kid} was sealed under another \
-         one. Use the key that the database was made with"
+         one. Use the key of the last `grantd keys rewrap`, or the one that it was created with"
     )]
     WrongMasterKey {
         /// The id of the key.

@@ -14,7 +14,7 @@ use crate::{
 pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAuthError> {
     let client = &request.client;
     if client.kind == ClientKind::Public || !client.grant_types.contains(&GrantType::ClientCredentials) {
-        return Err(OAuthError::unauthorized_client());
+        return Err(OAuthError::unauthorized_client(&client.client_id, GrantType::ClientCredentials));
     }
     let access = AccessRequest::read(request)?;
     let scope = access.scope.clone().unwrap_or_else(|| client.scopes.clone());

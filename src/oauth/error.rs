@@ -12,7 +12,7 @@ use actix_web::{
 use grantd_guard::{Refusal, Scope, Scopes};
 use serde::Serialize;
 
-use crate::{error::Error, store::StoreError};
+use crate::{clients::GrantType, error::Error, names::ClientId, store::StoreError};
 
 /// The realm of challenges.
 const REALM: &str = "grantd";
@@ -40,10 +40,10 @@ pub(crate) struct OAuthError {
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = OAuthError)]
 pub(crate) struct OAuthErrorBody<'a> {
-    /// For programs.
+    /// Error code.
     #[schema(example = "invalid_grant")]
     error: &'a str,
-    /// For people.
+    /// Description.
     error_description: &'a str,
     /// More about `invalid_grant`, after the right password only: `account_disabled`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -109,8 +109,10 @@ impl OAuthError {
         error
     }
 
-    pub(crate) fn unauthorized_client() -> Self {
-        Self::bad_request("unauthorized_client", "this client may not use this grant type")
+    /// The client may not use the grant. Only the client `default` is named, which a request need not name.
+    pub(crate) fn unauthorized_client(client: &ClientId, grant: GrantType) -> Self {
+        let client = if *client == ClientId::default_client() { "the client default" } else { "this client" };
+        Self::bad_request("unauthorized_client", format!("{client} may not use {}", grant.as_str()))
     }
 
     pub(crate) fn unsupported_grant_type() -> Self {

@@ -34,7 +34,7 @@ enum Subject {
 /// Issues an access token that has no more than the subject token: no other scopes, and not for longer.
 pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAuthError> {
     if !request.client.grant_types.contains(&GrantType::TokenExchange) {
-        return Err(OAuthError::unauthorized_client());
+        return Err(OAuthError::unauthorized_client(&request.client.client_id, GrantType::TokenExchange));
     }
     let token = subject_token(request)?;
     let access = AccessRequest::read(request)?;

@@ -19,7 +19,7 @@ use crate::{
 pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAuthError> {
     let TokenRequest { app, client, form, .. } = request;
     if !app.config.tokens.password_grant || !client.grant_types.contains(&GrantType::Password) {
-        return Err(OAuthError::unauthorized_client());
+        return Err(OAuthError::unauthorized_client(&client.client_id, GrantType::Password));
     }
     let username = form.required("username")?;
     let password = Password::presented("password", form.required("password")?).map_err(|error| {

@@ -19,7 +19,7 @@ const TRIES: usize = 3;
 pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAuthError> {
     let TokenRequest { app, client, origin, now, .. } = request;
     if !client.grant_types.contains(&GrantType::RefreshToken) {
-        return Err(OAuthError::unauthorized_client());
+        return Err(OAuthError::unauthorized_client(&client.client_id, GrantType::RefreshToken));
     }
     let refused = OAuthError::bad_refresh_token;
     let claim = RefreshClaim::parse(request.form.required("refresh_token")?)

@@ -11,14 +11,15 @@ use grantd_guard::Scopes;
 use serde::Serialize;
 
 use self::sql::{BATCH, BY_ID, BY_IDS, SessionRow};
+pub(crate) use self::{
+    refresh_token::PREFIX as REFRESH_TOKEN,
+    rotation::{Standing, Use},
+    write::{NewSession, begin, end_all, end_all_of_user, end_every_session, truncated},
+};
 pub use self::{
     refresh_token::{RefreshClaim, RefreshTokens},
     rotation::Sessions,
     write::{Sweep, end, end_own},
-};
-pub(crate) use self::{
-    rotation::{Standing, Use},
-    write::{NewSession, begin, end_all, end_all_of_user, end_every_session, truncated},
 };
 use crate::{
     clients::Client,

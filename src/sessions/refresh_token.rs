@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use crate::{ids::SessionId, secret};
 
 /// The prefix that secret scanners search for. It must never change.
-const PREFIX: &str = "grt_";
+pub(crate) const PREFIX: &str = "grt_";
 /// The version of the format. A new format gets a new number.
 const VERSION: u8 = 1;
 const CLAIM_LEN: usize = 1 + 16 + 8;

@@ -96,6 +96,10 @@ impl StoreError {
 /// Returns what failed in words, without the engine's error codes.
 fn reason(error: &sqlx::Error) -> String {
     match error {
+        // SQLITE_NOTADB.
+        sqlx::Error::Database(error) if error.code().as_deref() == Some("26") => {
+            "the file is not a SQLite database; name another file".to_owned()
+        }
         sqlx::Error::Database(error) => error.message().to_owned(),
         sqlx::Error::Io(error) => without_os_codes(&error.to_string()),
         sqlx::Error::PoolTimedOut => "no connection within GRANTD_DATABASE_TIMEOUT".to_owned(),

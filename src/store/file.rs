@@ -47,9 +47,9 @@ pub enum LockError {
 pub enum WalError {
     /// The log belongs to another file, which a server opened at this path.
     #[error(
-        "the file {0} was deleted or replaced while a grantd server ({process}) used it, and {0}-wal has changes of the file \
-         before, which would corrupt any other. Stop that server if it still runs. Then delete {0}-wal and {0}-shm, and put \
-         the right database file in place; or, to undo the change, move the file before back and leave these as they are",
+        "the file {0} was deleted or replaced while a grantd server ({process}) used it, and {0}-wal contains changes of the \
+         previous file and would corrupt this one. Stop that server if it still runs. Then delete {0}-wal and {0}-shm, and put \
+         the right database file in place; or, to undo the change, move the previous file back and leave these as they are",
         .database.display(), process = process_text(*.process)
     )]
     Foreign {
@@ -60,7 +60,7 @@ pub enum WalError {
     },
     /// The database file is missing or empty.
     #[error(
-        "the file {0} is missing or empty, but {0}-wal has changes of a database, which would be lost. Move the database file \
+        "the file {0} is missing or empty, but {0}-wal contains changes of a database, which would be lost. Move the database file \
          back beside it; or, for a new database or one from a backup, stop the server if it still runs, and delete {0}-wal \
          and {0}-shm",
         .database.display()
@@ -132,7 +132,7 @@ impl Drop for ServerLock {
     }
 }
 
-/// The contents of a lock file: the process id, and then which files the server has open.
+/// The contents of a lock file: the process that holds or held the lock, and then which files a server has open.
 #[derive(Default)]
 struct LockFile {
     process: Option<u32>,
@@ -140,6 +140,8 @@ struct LockFile {
     /// The log and its index in shared memory. Both are of use only with the database that was opened with them.
     wal: String,
     shm: String,
+    /// The server that opened them. A later start that failed held the lock too.
+    opened_by: Option<u32>,
 }
 
 impl LockFile {
@@ -147,20 +149,22 @@ impl LockFile {
     fn of(database: &Path) -> Self {
         let identity = |path: &Path| identity_text(path).unwrap_or_default();
         let [wal, shm] = [WAL, SHM].map(|ending| identity(&beside(database, ending)));
-        Self { process: None, database: identity(database), wal, shm }
+        Self { process: None, database: identity(database), wal, shm, opened_by: Some(std::process::id()) }
     }
 
     fn parse(text: &str) -> Self {
         let mut lines = text.lines();
         let process = lines.next().and_then(|line| line.parse().ok());
         let [database, wal, shm] = [(); 3].map(|()| lines.next().unwrap_or_default().to_owned());
-        Self { process, database, wal, shm }
+        let opened_by = lines.next().and_then(|line| line.parse().ok());
+        Self { process, database, wal, shm, opened_by }
     }
 
     /// Replaces the contents, with the id of this process.
     fn write(&self, file: &mut File) -> io::Result<()> {
-        let Self { database, wal, shm, .. } = self;
-        let text = format!("{}\n{database}\n{wal}\n{shm}\n", std::process::id());
+        let Self { database, wal, shm, opened_by, .. } = self;
+        let opened_by = opened_by.map(|id| id.to_string()).unwrap_or_default();
+        let text = format!("{}\n{database}\n{wal}\n{shm}\n{opened_by}\n", std::process::id());
         // Not emptied first: a command may read it at any time.
         file.rewind()?;
         file.write_all(text.as_bytes())?;
@@ -187,7 +191,7 @@ pub(crate) fn check_wal(database: &Path) -> Result<(), WalError> {
     let is_left = |opened: &str, found: &str| !opened.is_empty() && opened == found;
     let wal_is_left = is_left(&opened.wal, &found.wal) || is_left(&opened.shm, &found.shm);
     if wal_is_left && opened.database != found.database {
-        return Err(WalError::Foreign { database, process: opened.process });
+        return Err(WalError::Foreign { database, process: opened.opened_by });
     }
     Ok(())
 }

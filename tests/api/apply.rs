@@ -249,7 +249,7 @@ async fn secrets_come_from_variables_or_files(database: Database) {
     assert!(applied(&database, &of_variable, &[], &[("S", &second)]).is_empty());
     for (wrong, problem) in [
         ("", "clients[0].secret_env: the variable S is not set"),
-        ("a secret of my own", "clients[0].secret_env: does not hold a secret"),
+        ("a secret of my own", "clients[0].secret_env: is not a grantd client secret"),
     ] {
         let why = refused(&database, &of_variable, &[], &[("S", wrong)]);
         assert!(why.contains(problem) && (wrong.is_empty() || !why.contains(wrong)), "{why}");

@@ -56,7 +56,7 @@ async fn the_file_is_applied_at_start(database: Database) {
     // A generated secret would not be shown anywhere.
     let why = refusal(&EXAMPLE.replace("nightly", "daily").replace("secret_env", "# secret_env"));
     assert!(
-        why.contains(&format!("GRANTD_APPLY: {path}: clients[1].secret_env: is required at the start of a server")),
+        why.contains(&format!("GRANTD_APPLY: {path}: clients[1].secret_env: secret_env or secret_file is required when a server applies the file")),
         "{why}"
     );
     let why = refusal("no TOML");
@@ -105,7 +105,7 @@ async fn a_new_database_is_not_created_where_something_is_missing_for_it() {
     std::fs::write(&file, EXAMPLE.replace("secret_env", "# secret_env")).unwrap();
     let variables = [("GRANTD_APPLY", path), ("MARIAS_PASSWORD", PASSWORD)];
     let said = String::from_utf8(grantd(database.url(), &["serve"], "", &variables).stderr).unwrap();
-    assert!(said.contains("clients[1].secret_env: is required at the start"), "{said}");
+    assert!(said.contains("clients[1].secret_env: secret_env or secret_file is required"), "{said}");
     assert!(!database.directory().join("grantd.db").exists());
     // `apply` prints it. Then the users exist, and need no variables.
     let output = grantd(database.url(), &["apply", path], "", &variables[1..]);

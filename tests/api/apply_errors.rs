@@ -97,7 +97,7 @@ async fn an_error_in_the_last_entry_leaves_nothing(database: Database) {
     }
     // All at once.
     let why = refused(&database, &last("username = 'joe'"), &[], &[("NIGHTLY_SECRET", "grs_x")]);
-    assert!(why.contains("clients[1].secret_env: does not hold"), "{why}");
+    assert!(why.contains("clients[1].secret_env: is not a grantd client secret"), "{why}");
     let why = refused(&database, &last("username = 'joe'"), &[], &variables[..1]);
     for index in [0, 1] {
         assert!(

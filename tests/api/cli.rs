@@ -62,6 +62,11 @@ async fn users_can_be_created_shown_and_changed(database: Database) {
     assert_eq!(json_of(&database, &["user", "roles", "maria", "member"], "")["roles"], json!(["member"]));
     assert_eq!(json_of(&database, &["user", "disable", "maria"], "")["disabled"], true);
     assert_eq!(json_of(&database, &["user", "enable", "maria"], "")["disabled"], false);
+    let said = |arguments: &[&str]| String::from_utf8(grantd(database.url(), arguments, PASSWORD, &[]).stdout).unwrap();
+    assert_eq!(said(&["user", "disable", "maria"]), "Disabled the user maria.\n");
+    assert_eq!(said(&["user", "enable", "maria"]), "Enabled the user maria.\n");
+    assert_eq!(said(&["user", "passwd", "admin", "--password-stdin"]), "Changed the password of admin.\n");
+    assert_eq!(said(&["user", "list", "--q", "nobody"]), "no users\n");
     // Only one line ending is removed from the password.
     json_of(&database, &["user", "passwd", "maria", "--password-stdin"], " new password \r\n");
     let users = json_of(&database, &["user", "list"], "");
@@ -170,6 +175,16 @@ async fn clients_can_be_created_shown_and_disabled(database: Database) {
     assert_eq!(ids, ["app", "back-office", "default"]);
     let rotated = json_of(&database, &["client", "secret", "back-office", "--old-valid-for", "1h"], "");
     let new_secret = rotated["client_secret"].as_str().unwrap();
+    let said = grantd(database.url(), &["client", "disable", "app"], "", &[]);
+    assert!(said.status.success(), "{said:?}");
+    let client = ["client", "create", "other", "--type", "confidential", "--grant", "password"];
+    let created = grantd(database.url(), &client, "", &[]);
+    assert!(String::from_utf8(created.stderr).unwrap().starts_with("warning: the client other has no scopes"));
+    for (flags, says) in [(&["--old-valid-for", "1h"][..], "works until 20"), (&[], "no longer works")] {
+        let rotated = grantd(database.url(), &[&["client", "secret", "other"], flags].concat(), "", &[]);
+        let said = String::from_utf8(rotated.stdout).unwrap();
+        assert!(said.contains(&format!("The previous secret {says}")), "{said}");
+    }
     let (code, said) = failure(&database, &["client", "secret", "app"], "");
     assert!(code == Some(1) && said.contains("public"), "{said}");
 
@@ -279,6 +294,8 @@ async fn keys_can_be_listed_rotated_and_retired(database: Database) {
     json_of(&database, &["keys", "rewrap", "--new-master-key-file", file], "");
     let (code, said) = failure(&database, &["keys", "list"], "");
     assert!(code == Some(1) && said.contains("GRANTD_MASTER_KEY"), "{said}");
+    let source = if database.is_postgres() { "the setting GRANTD_MASTER_KEY" } else { "/master.key" };
+    assert!(said.contains(source) && said.contains("the last `grantd keys rewrap`"), "{said}");
     let key = std::fs::read_to_string(file).unwrap();
     let with_it = grantd(database.url(), &["keys", "list", "--json"], "", &[("GRANTD_MASTER_KEY", &key)]);
     assert_eq!(serde_json::from_slice::<Value>(&with_it.stdout).unwrap(), before);
@@ -294,6 +311,8 @@ fn usage_errors_exit_with_2() {
         &["user", "create"],
         &["user", "create", "no name", "--password-stdin"],
         &["user", "create", "maria", "--password", "x"],
+        &["user", "change", "admin"],
+        &["client", "change", "default"],
         &["user", "create", "maria", "--email", "nobody", "--password-stdin"],
         // No terminal, and no other source of the password.
         &["user", "create", "maria"],

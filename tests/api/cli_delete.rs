@@ -48,7 +48,11 @@ async fn deletions_show_the_consequences_and_ask_for_confirmation(database: Data
 
     for (arguments, consequence, result) in [
         (["user", "delete", "maria"], "ends 2 sessions", "Deleted the user maria; 2 sessions ended."),
-        (["client", "delete", "shop"], "ends no sessions", "Deleted the client shop; no sessions ended."),
+        (
+            ["client", "delete", "shop"],
+            "This deletes the client shop and revokes all its tokens.",
+            "Deleted the client shop; no sessions ended.",
+        ),
         (
             ["scope", "delete", "items:read"],
             "removes it from 2 roles, 1 client and 2 users",

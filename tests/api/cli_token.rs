@@ -203,7 +203,7 @@ fn a_response_without_an_end_is_no_response_of_grantd() {
         while stream.write_all(&[b' '; 4096]).is_ok() {}
     });
     let (code, said) = person.refused(&LOGIN, ADMIN_PASSWORD);
-    assert!(code == 1 && said.contains("not as grantd does"), "{said}");
+    assert!(code == 1 && said.contains("is not a grantd server (200); check --url"), "{said}");
     endless.join().unwrap();
 }
 

@@ -66,7 +66,8 @@ async fn the_grant_issues_a_token_without_user_and_session(database: Database) {
 async fn clients_without_the_grant_type_are_refused(database: Database) {
     let (server, secret) = start(database).await;
     // The client `default`, and every other public one.
-    server.token(&form()).send().await.oauth_error(400, "unauthorized_client");
+    let body = server.token(&form()).send().await.oauth_error(400, "unauthorized_client");
+    assert_eq!(body["error_description"], "the client default may not use client_credentials");
     let password_only = server.create_client(NewClient::default()).await;
     let other = server.token(&form()).basic("back-office", &password_only).send().await;
     other.oauth_error(400, "unauthorized_client");

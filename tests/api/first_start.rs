@@ -86,6 +86,12 @@ async fn migrate_prints_the_generated_password_once() {
     let (printed, said) = migrate();
     assert!(!printed.contains("password"), "{printed}");
     let line = said.lines().find(|line| line.contains("password: ")).unwrap();
+    let files = ["grantd.db", "master.key"].map(|name| database.directory().join(name).display().to_string());
+    assert!(
+        said.starts_with(&format!("Created the database {} and the master key {}.\n", files[0], files[1])),
+        "{said}"
+    );
+    assert!(said.ends_with("Start the server: grantd\n") && !said.contains("curl"), "{said}");
     let (printed, again) = migrate();
     assert!(!printed.contains("password") && again.is_empty(), "{printed}{again}");
     Grantd::start(database.url(), &[]).login(password(line)).await;
@@ -103,6 +109,8 @@ async fn the_password_is_generated_and_printed_once() {
     let directory = database.directory().join("deep/data");
     let url = format!("sqlite://{}/grantd.db", directory.display());
     let mut server = Grantd::start(&url, &[("GRANTD_LOG", "trace")]);
+    server.line_with(&format!("and the master key {}.", directory.join("master.key").display()));
+    server.line_with("Back up the master key");
     assert_eq!(server.line_with("user: ").trim(), "user: admin");
     let printed = server.line_with("password: ");
     let password = password(&printed);

@@ -79,6 +79,13 @@ fn all_invalid_settings_are_reported_together() {
         assert_eq!(line.contains(&format!("{value:?}")), !secret, "shows the value, unless it is secret: {line}");
     }
     assert!(message.contains("allowed is x-forwarded-for or forwarded"), "{message}");
+    for (url, says) in [
+        ("data/x.db", "did you mean sqlite://data/x.db?"),
+        ("sqlite://~/x.db", "~ is not expanded"),
+        ("sqlite:///tmp", "/tmp is a directory: name a file in it, such as sqlite:///tmp/grantd.db"),
+    ] {
+        assert!(config(url, &[]).unwrap_err().contains(says), "{url}");
+    }
     for url in ["mysql://x", "sqlite::memory:", "", "postgres//x"] {
         assert!(config(url, &[]).unwrap_err().contains("DATABASE_URL"), "{url}");
     }
@@ -146,6 +153,16 @@ fn config_shows_values_and_sources() {
     // A misspelt variable causes a warning; the variables that Kubernetes sets do not.
     assert!(warned.contains("GRANTD_ACCES_TOKEN_TTL: did you mean GRANTD_ACCESS_TOKEN_TTL?"), "{warned}");
     assert!(!warned.contains("SERVICE_HOST") && !warned.contains("8080_TCP"), "{warned}");
+}
+
+#[test]
+fn empty_variables_are_not_set() {
+    let variables = ["GRANTD_REGISTRATION", "DATABASE_URL", "GRANTD_ISSUER", "GRANTD_HASH_QUEUE", "GRANTD_TLS_CERT"];
+    let output = grantd("", &["config", "--json"], "", &variables.map(|name| (name, "")));
+    assert!(output.status.success(), "{output:?}");
+    for (name, value) in [("GRANTD_REGISTRATION", "false"), ("DATABASE_URL", "sqlite://data/grantd.db")] {
+        assert_eq!(in_force(&output, name), (value.to_owned(), "default".to_owned()));
+    }
 }
 
 #[test]

@@ -189,7 +189,8 @@ async fn a_replaced_file_is_not_opened_with_the_log_of_the_one_before() {
         server.wait();
         for _ in 0..2 {
             let said = Grantd::try_start(database.url(), &[], &VARIABLES).err().expect("it should not start");
-            assert!(said.contains("was deleted or replaced"), "{said}");
+            let process = format!("(process {})", server.id());
+            assert!(said.contains("was deleted or replaced") && said.contains(&process), "{said}");
         }
         assert_eq!(fs::read(&path).unwrap(), restored);
         // What the message says.

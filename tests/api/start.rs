@@ -144,6 +144,7 @@ async fn errors_name_the_setting_that_cannot_be_used() {
         let why = TestServer::on(&url, &[], clock).await.err().unwrap();
         assert!(why.contains("DATABASE_URL") && why.contains("/file"), "{why}");
         assert!(!why.contains("code:"), "{why}");
+        assert!(url.contains("/below/") || why.contains("is not a SQLite database"), "{why}");
     }
     let clock = grantd::clock::Clock::manual(beginning());
     let away = TestServer::on("postgres://u:secret@127.0.0.1:1/x", &["--database-timeout", "1s"], clock).await;

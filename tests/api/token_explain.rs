@@ -39,7 +39,7 @@ async fn a_token_is_explained(database: Database) {
     let token = body["access_token"].as_str().unwrap();
     let explain = |token: &str, flags: &[&str]| Explained::of(&database, token, flags);
 
-    for token in [token.to_owned(), format!("Bearer {token}\n")] {
+    for token in [token.to_owned(), format!("Bearer {token}\n"), format!("authorization: Bearer {token}\n")] {
         let good = explain(&token, &["--scope", "account", "--scope", "users:read"]);
         assert!(good.0.status.success(), "{good:?}", good = good.0);
         let text = good.text();
@@ -62,7 +62,20 @@ async fn a_token_is_explained(database: Database) {
     let forged = format!("{head}.{other}{}", &signature[1..]);
     explain(&forged, &[]).is_refused("the signature of the token is wrong");
     explain("nonsense", &[]).is_refused("the token is not a signed JWT");
-    explain("", &[]).is_refused("the token is not a signed JWT");
+    let refresh_token = body["refresh_token"].as_str().unwrap();
+    for (other, says) in [
+        ("\n", "no token on standard input"),
+        (refresh_token, "this is a refresh token; explain takes an access token"),
+        ("grs_x", "this is a client secret; explain takes an access token"),
+    ] {
+        let Explained(Output { status, stderr, .. }) = explain(other, &[]);
+        let said = String::from_utf8(stderr).unwrap();
+        assert!(status.code() == Some(1) && said.contains(says), "{said}");
+    }
+    let elsewhere = ["token", "explain"];
+    let variables = [("GRANTD_ISSUER", "http://other.example"), ("GRANTD_ADMIN_PASSWORD", ADMIN_PASSWORD)];
+    Explained(grantd(database.url(), &elsewhere, token, &variables))
+        .is_refused("issued by http://id.example; the issuer of this server is http://other.example (GRANTD_ISSUER)");
     // Claims may contain anything; control characters do not reach the terminal.
     let evil = format!("{}.{}.x", base64("{\"kid\":\"\\u001b[2J\"}"), base64("{\"sub\":\"\\u001b[31m\"}"));
     let shown = explain(&evil, &[]);

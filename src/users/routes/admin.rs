@@ -88,8 +88,9 @@ fn filter(query: &Query, members: &mut Members) -> Filter {
 }
 
 /// Parses the id in a path. A malformed id is an unknown user.
-pub(crate) fn id(text: &str) -> Result<UserId, Error> {
-    UserId::parse(text).ok_or_else(|| users::not_found(text))
+pub(crate) fn id(text: &str) -> Result<UserId, Problem> {
+    let detail = "the path takes the id of a user; find it with GET /admin/users?q=NAME";
+    UserId::parse(text).ok_or_else(|| Problem::not_found(detail))
 }
 
 /// Get a user
