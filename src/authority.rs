@@ -28,6 +28,12 @@ impl Authority {
         Self { origin, scopes: Some(scopes) }
     }
 
+    /// Checks that the caller has all of the scopes, with `account`.
+    pub(crate) fn must_have_each(&self, scopes: &Scopes) -> Result<(), Error> {
+        let missing = self.scopes.as_ref().map(|own| scopes.difference(own)).unwrap_or_default();
+        if missing.is_empty() { Ok(()) } else { Err(Error::MissingScopes(missing)) }
+    }
+
     /// Checks that the caller has all of the scopes. A caller must not grant a scope that it lacks, nor change a user or
     /// client with such a scope: both would be a privilege escalation. `account` is not checked, since every user has it
     /// for the own account.

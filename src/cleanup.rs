@@ -5,12 +5,14 @@ use std::{sync::Arc, time::Duration};
 use actix_web::rt;
 use chrono::{DateTime, Utc};
 
-use crate::{app::App, audit, clients, error::Error, keys, revocations, sessions::Sweep, store::Store};
+use crate::{api_keys, app::App, audit, clients, error::Error, keys, revocations, sessions::Sweep, store::Store};
 
 /// The pause between two sweeps.
 const PERIOD: Duration = Duration::from_mins(1);
 /// The number of rows that a statement deletes.
 const BATCH: i64 = 200;
+/// How long an expired API key is listed.
+const API_KEYS_KEPT: Duration = Duration::from_hours(24);
 /// The number of windows of live sessions that a sweep examines before the next pause, and the short pause between them.
 const WINDOWS: usize = 100;
 const BETWEEN_WINDOWS: Duration = Duration::from_millis(100);
@@ -61,7 +63,8 @@ pub async fn sweep(
     let revocations = revocations::delete_expired(&mut store.write().await?, now, BATCH).await?;
     let assertions = clients::delete_expired_assertions(&mut store.write().await?, now, BATCH).await?;
     let more_events = audit::delete_before(&mut store.write().await?, now - retention, BATCH).await?;
+    let api_keys = api_keys::delete_expired(&mut store.write().await?, now - API_KEYS_KEPT, BATCH).await?;
     keys::delete_expired(&mut store.write().await?, now).await?;
-    let is_full = more_events || [revocations, assertions].iter().any(|rows| *rows >= BATCH.unsigned_abs());
+    let is_full = more_events || [revocations, assertions, api_keys].iter().any(|rows| *rows >= BATCH.unsigned_abs());
     Ok(Swept { has_backlog: is_full || (more_sessions && over > 0), more: is_full || more_sessions })
 }

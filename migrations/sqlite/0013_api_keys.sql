@@ -25,3 +25,4 @@ CREATE TABLE api_keys (
 ) STRICT;
 
 CREATE INDEX api_keys_user_id_idx ON api_keys (user_id, id);
+CREATE INDEX api_keys_expires_at_idx ON api_keys (expires_at);

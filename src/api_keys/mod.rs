@@ -6,11 +6,12 @@ mod write;
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike as _, Utc};
 use grantd_guard::{ApiKeyError, Scopes};
 use serde::Serialize;
 
 use self::sql::{BATCH, BY_HASH, BY_HASHES, KeyRow, OwnedKeyRow};
+pub(crate) use self::write::delete_expired;
 pub use self::write::{NewApiKey, USE_INTERVAL, create, delete, note_exchange, note_use, revoke_tokens_of_user};
 use crate::{
     error::{Code, Error, FieldError},
@@ -154,6 +155,16 @@ pub async fn list(
 pub async fn find(conn: &mut Conn, user: UserId, id: ApiKeyId) -> Result<ApiKey, Error> {
     let row = conn::optional!(conn, KeyRow, sql::ONE_OF_USER, user, id)?;
     Ok(row.ok_or_else(|| not_found(&id))?.try_into()?)
+}
+
+/// Checks the expiry of a new key.
+pub(crate) fn check_expiry(at: DateTime<Utc>, now: DateTime<Utc>) -> Result<DateTime<Utc>, FieldError> {
+    let wrong = |message| Err(FieldError::new("expires_at", Code::Format, message));
+    if at <= now {
+        return wrong("must be in the future");
+    }
+    // The last year of RFC 3339, and of texts that sort by time.
+    if at.year() > 9999 { wrong("must be before the year 10000") } else { Ok(at) }
 }
 
 /// Parses the audiences of a key: absolute URIs, 10 at most.

@@ -53,11 +53,15 @@ pub(super) const EXCHANGED: &str = "UPDATE api_keys SET exchanged_at = $2, acces
      CASE WHEN access_expires_at > $3 THEN access_expires_at ELSE $3 END WHERE id = $1";
 pub(super) const DELETE: &str =
     "DELETE FROM api_keys WHERE user_id = $1 AND id = $2 RETURNING id, exchanged_at, access_expires_at";
-/// Locks the keys of a user, until the transaction ends, and returns the tokens that were issued for them.
-pub(super) const LOCK_OF_USER: &str =
-    "UPDATE api_keys SET name = name WHERE user_id = $1 RETURNING id, exchanged_at, access_expires_at";
+/// Locks the keys of a user that did not expire before `$2`, until the transaction ends, and returns the tokens that were
+/// issued for them.
+pub(super) const LOCK_OF_USER: &str = "UPDATE api_keys SET name = name WHERE user_id = $1 \
+     AND (expires_at IS NULL OR expires_at > $2) RETURNING id, exchanged_at, access_expires_at";
+/// Deletes the oldest `$2` expired keys, and those with the same expiry as the last.
+pub(super) const DELETE_EXPIRED: &str = "DELETE FROM api_keys WHERE expires_at <= (SELECT max(expires_at) FROM \
+     (SELECT expires_at FROM api_keys WHERE expires_at < $1 ORDER BY expires_at LIMIT $2) AS oldest)";
 
-crate::store::hot! { BY_HASH, BY_HASHES, OF_USER, USED, COUNT_LIVE }
+crate::store::hot! { BY_HASH, BY_HASHES, OF_USER, USED, COUNT_LIVE, DELETE_EXPIRED }
 
 #[derive(FromRow)]
 pub(super) struct KeyRow {

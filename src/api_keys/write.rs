@@ -52,8 +52,13 @@ pub async fn create(
     roles::check_known(tx, &new.scopes).await?;
     // Locks the owner: of two calls at the limit, one fails.
     let user = users::lock(tx, owner).await?;
-    check_owner(tx, &user, by).await?;
-    by.must_have(&new.scopes)?;
+    if is_own(&user, by) {
+        // A token without `account` must not become a key with it.
+        by.must_have_each(&new.scopes)?;
+    } else {
+        users::must_have(by, tx, &user.scopes).await?;
+        by.must_have(&new.scopes)?;
+    }
     let missing = new.scopes.difference(&user.scopes);
     if !missing.is_empty() {
         return Err(Error::MissingScopes(missing));
@@ -88,7 +93,9 @@ pub async fn delete(
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let user = users::read(tx, owner).await?.ok_or_else(|| users::not_found(&owner))?;
-    check_owner(tx, &user, by).await?;
+    if !is_own(&user, by) {
+        users::must_have(by, tx, &user.scopes).await?;
+    }
     // Locks the row: an exchange of the key for a token comes before this, which then revokes the token, or fails.
     let deleted = conn::optional!(tx, IssuedRow, sql::DELETE, owner, id)?.ok_or_else(|| not_found(&id))?;
     tx.revoke(cached_by_guards(id, now));
@@ -98,12 +105,9 @@ pub async fn delete(
     Ok(audit::record(tx, event, &by.origin, now).await?)
 }
 
-/// Checks that the caller may change the keys of a user: its own, or those of a user whose scopes it has.
-async fn check_owner(tx: &mut Transaction, owner: &User, by: &Authority) -> Result<(), Error> {
-    if by.origin.actor.as_deref() == Some(&*owner.id.to_string()) {
-        return Ok(());
-    }
-    users::must_have(by, tx, &owner.scopes).await
+/// Returns whether the caller is the owner. Of another user, it must have all scopes.
+fn is_own(owner: &User, by: &Authority) -> bool {
+    by.origin.actor.as_deref() == Some(&*owner.id.to_string())
 }
 
 /// Returns the revocation on which guards drop what they cache of a key, which is at most a minute old.
@@ -115,7 +119,8 @@ fn cached_by_guards(id: ApiKeyId, now: DateTime<Utc>) -> Revocation {
 ///
 /// The caller has locked the row of the user, so that no token is issued for a key before the transaction ends.
 pub async fn revoke_tokens_of_user(tx: &mut Transaction, user: UserId, now: DateTime<Utc>) -> Result<(), StoreError> {
-    let keys = conn::all!(tx, IssuedRow, sql::LOCK_OF_USER, user)?;
+    // Those that expired before a minute ago are in no cache, and have no tokens.
+    let keys = conn::all!(tx, IssuedRow, sql::LOCK_OF_USER, user, now - USE_INTERVAL)?;
     for key in &keys {
         tx.revoke(cached_by_guards(key.id, now));
     }
@@ -140,4 +145,9 @@ pub async fn note_exchange(
     expires_at: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
     Ok(conn::execute!(tx, sql::EXCHANGED, id, now, expires_at)? == 1)
+}
+
+/// Deletes the oldest `limit` keys that expired before a time, and those with the same expiry as the last. Returns their number.
+pub(crate) async fn delete_expired(conn: &mut Conn, before: DateTime<Utc>, limit: i64) -> Result<u64, StoreError> {
+    conn::execute!(conn, sql::DELETE_EXPIRED, before, limit)
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use clap::Subcommand;
 use grantd_guard::{Scope, Scopes};
 use secrecy::ExposeSecret as _;
@@ -16,6 +17,7 @@ use crate::{
     app::App,
     authority::Authority,
     config::parse,
+    error::{Code, FieldError},
     ids::ApiKeyId,
     names::{ApiKeyName, Audience},
     store::pages::{PAGE, every},
@@ -64,13 +66,19 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
                 name: name.parse::<ApiKeyName>()?,
                 scopes: scopes.into_iter().collect::<Scopes>(),
                 audiences: api_keys::audiences(&audiences)?,
-                expires_at: expires_in.map(|lifetime| now + lifetime),
+                expires_at: expires_in.map(|lifetime| expiry(lifetime, now)).transpose()?,
             };
             create(app, &user, &new, output).await
         }
         Command::List { user } => list(app, &user, output).await,
         Command::Delete { user, id, confirmation } => delete(app, &user, &id, &confirmation, output).await,
     }
+}
+
+fn expiry(lifetime: Duration, now: DateTime<Utc>) -> Result<DateTime<Utc>, FieldError> {
+    let too_long = || FieldError::new("expires_at", Code::Format, "must be before the year 10000");
+    let at = TimeDelta::from_std(lifetime).ok().and_then(|lifetime| now.checked_add_signed(lifetime));
+    api_keys::check_expiry(at.ok_or_else(too_long)?, now)
 }
 
 async fn create(app: &App, user: &str, new: &NewApiKey, output: Output) -> Outcome {

@@ -142,7 +142,9 @@ fn accept_all_credentials(operation: &mut Operation) {
         security.iter().any(|requirement| *requirement == SecurityRequirement::new(scheme, NONE))
     };
     if has(security, "bearer") {
-        security.push(SecurityRequirement::new("apiKey", NONE));
+        if !NOT_WITH_API_KEY.contains(&operation.operation_id.as_deref().unwrap_or_default()) {
+            security.push(SecurityRequirement::new("apiKey", NONE));
+        }
         if !has(security, "client") {
             security.push(SecurityRequirement::new("basic", NONE));
         }
@@ -150,6 +152,17 @@ fn accept_all_credentials(operation: &mut Operation) {
 }
 
 const NONE: [&str; 0] = [];
+
+/// Operations that no API key may use.
+const NOT_WITH_API_KEY: [&str; 7] = [
+    "change_my_password",
+    "create_own_api_key",
+    "delete_own_api_key",
+    "create_user",
+    "set_user_password",
+    "create_api_key",
+    "delete_api_key",
+];
 
 /// Adds the error responses that all routes outside OAuth share: an operation lists only its own.
 struct Refusals;

@@ -6,7 +6,7 @@ use actix_web::{
     HttpResponse, ResponseError,
     http::{
         StatusCode,
-        header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+        header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
     },
 };
 use grantd_guard::Refusal;
@@ -185,6 +185,8 @@ impl Problem {
             answer.append_header((*name, value.as_str()));
         }
         answer.insert_header((CONTENT_TYPE, "application/problem+json"));
+        // A shared cache must not answer others with the error of one caller.
+        answer.insert_header((CACHE_CONTROL, "no-store"));
         answer.json(ProblemBody {
             r#type: self.kind,
             title: self.kind.title(),

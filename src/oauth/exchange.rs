@@ -1,7 +1,7 @@
 //! The grant `urn:ietf:params:oauth:grant-type:token-exchange` (RFC 8693): an access token or an API key for a narrower
 //! access token.
 
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
 use grantd_guard::{Actor, Claims, Scopes, TokenError};
 
 use super::{
@@ -14,10 +14,9 @@ use crate::{
     audit::{self, Event, Kind, Method, Origin},
     clients::{ClientKind, GrantType},
     error::Error,
-    ids::UserId,
+    ids::{ApiKeyId, SessionId, UserId},
     names::ClientId,
-    secret,
-    users::{self, User},
+    secret, sessions, users,
 };
 
 /// The only type of tokens that are accepted and issued (RFC 8693 §3).
@@ -49,10 +48,11 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
                 username: claims.username.clone(),
                 roles: claims.roles.clone(),
                 auth_time: claims.auth_time,
+                session_client_id: session_client(request, &claims),
                 act: Some(actor(request, claims.act.clone())?),
                 ..issue::claims(request, granted(request, &access, &limit)?, audience)
             };
-            record(request, &claims, None).await?;
+            record(request, &claims).await?;
             issue::signed(request, claims, None)
         }
         Subject::Key(key) => {
@@ -69,7 +69,7 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
                 act: Some(actor(request, None)?),
                 ..issue::claims(request, scope, audience)
             };
-            record(request, &claims, Some((&key, expires_at))).await?;
+            record(request, &claims).await?;
             issue::signed(request, claims, None)
         }
     }
@@ -119,19 +119,33 @@ async fn subject(request: &TokenRequest<'_>, token: &str) -> Result<Subject, OAu
     if is_own || is_audience { Ok(Subject::Token(claims)) } else { Err(refused("access token of another client")) }
 }
 
-/// Returns the scopes of a token that its user or client still has.
+/// Returns the client of the subject token's session, if it is not this client.
+fn session_client(request: &TokenRequest<'_>, claims: &Claims) -> Option<String> {
+    let client = claims.session_client_id.as_ref().unwrap_or(&claims.client_id);
+    (claims.auth_time.is_some() && client != request.client.client_id.as_str()).then(|| client.clone())
+}
+
+/// Returns the scopes of a token that its client and its user still have.
 async fn scopes_now(request: &TokenRequest<'_>, claims: &Claims) -> Result<Scopes, OAuthError> {
-    let own = if let Some(id) = UserId::parse(&claims.sub) {
-        let user = request.app.users.read(id).await?.filter(|user| !user.disabled);
-        user.map(|user| user.scopes.clone())
-    } else {
-        let client = match claims.sub.parse::<ClientId>() {
-            Ok(id) => request.app.clients.cached(&id).await?,
-            Err(_) => None,
-        };
-        client.filter(|found| !found.client.disabled).map(|found| found.client.scopes.clone())
+    let mut scopes = claims.scope.intersection(&client_scopes(request, &claims.client_id).await?);
+    if let Some(client) = &claims.session_client_id {
+        scopes = scopes.intersection(&client_scopes(request, client).await?);
+    }
+    let Some(id) = UserId::parse(&claims.sub) else {
+        return Ok(scopes.intersection(&client_scopes(request, &claims.sub).await?));
     };
-    Ok(claims.scope.intersection(&own.ok_or_else(|| refused("subject is disabled or was deleted"))?))
+    let user = request.app.users.read(id).await?.filter(|user| !user.disabled);
+    Ok(scopes.intersection(&user.ok_or_else(|| refused("user is disabled or was deleted"))?.scopes))
+}
+
+/// Returns the present scopes of a client of the subject token.
+async fn client_scopes(request: &TokenRequest<'_>, id: &str) -> Result<Scopes, OAuthError> {
+    let found = match id.parse::<ClientId>() {
+        Ok(id) => request.app.clients.cached(&id).await?,
+        Err(_) => None,
+    };
+    let found = found.filter(|found| !found.client.disabled);
+    Ok(found.ok_or_else(|| refused("client is disabled or was deleted"))?.client.scopes.clone())
 }
 
 /// Returns the scope of the result: what was requested, or all, as far as subject token and client have it.
@@ -153,33 +167,35 @@ fn actor(request: &TokenRequest<'_>, before: Option<Actor>) -> Result<Actor, OAu
     Ok(actor)
 }
 
-/// Records the exchange before the response: a token that is not in the audit log is not issued.
-async fn record(
-    request: &TokenRequest<'_>,
-    claims: &Claims,
-    key: Option<(&OwnedKey, DateTime<Utc>)>,
-) -> Result<(), OAuthError> {
+/// Records the exchange before the response: a token that is not in the audit log is not issued. Notes it in the row of the
+/// session or key, too: an end of it that comes later then revokes the token, and one that came before refuses it.
+async fn record(request: &TokenRequest<'_>, claims: &Claims) -> Result<(), OAuthError> {
     let TokenRequest { app, origin, now, .. } = request;
-    let method = key.map(|(key, _)| Method::ApiKey(key.key.id));
-    let origin = Origin { actor: Some(claims.sub.clone()), method, ..origin.clone() };
+    // The token of a user without a login was issued for an API key.
+    let key = claims.sid.as_deref().filter(|_| claims.auth_time.is_none()).and_then(ApiKeyId::parse);
+    let session = claims.sid.as_deref().filter(|_| key.is_none()).and_then(SessionId::parse);
+    let origin = Origin { actor: Some(claims.sub.clone()), method: key.map(Method::ApiKey), ..origin.clone() };
     let details = serde_json::json!({"grant": GrantType::TokenExchange.as_str(), "session": claims.sid});
-    let event = || Event::success(Kind::Login).subject(&claims.sub).details(details.clone());
-    let Some((key, expires_at)) = key else {
-        return Ok(audit::record(&mut app.store.write().await?, event(), &origin, *now).await?);
-    };
+    let expires_at = DateTime::from_timestamp(claims.exp, 0).unwrap_or(*now);
     let exchanged = app.store.transact(async |tx| {
-        // Locks the owner, then the key (lock order). If the owner is disabled or the key deleted before this, no token is
-        // issued; if after this, that revokes the token, whose time and expiry are in the row of the key.
-        let owner: User = users::lock(tx, key.owner.id).await?;
-        let exchanged = !owner.disabled && api_keys::note_exchange(tx, key.key.id, *now, expires_at).await?;
-        if exchanged {
-            audit::record(tx, event(), &origin, *now).await?;
+        let is_live = match (key, session, UserId::parse(&claims.sub)) {
+            // The owner before the key (lock order).
+            (Some(key), _, Some(owner)) => {
+                !users::lock(tx, owner).await?.disabled && api_keys::note_exchange(tx, key, *now, expires_at).await?
+            }
+            (None, Some(session), _) => sessions::note_exchange(tx, session, *now).await?,
+            // The token of a client for itself.
+            _ => true,
+        };
+        if is_live {
+            let event = Event::success(Kind::Login).subject(&claims.sub).details(details.clone());
+            audit::record(tx, event, &origin, *now).await?;
         }
-        Ok::<_, Error>(exchanged)
+        Ok::<_, Error>(is_live)
     });
     match exchanged.await {
         Ok(true) => Ok(()),
-        Ok(false) | Err(Error::NotFound { .. }) => Err(refused("key was deleted, or its owner disabled")),
+        Ok(false) | Err(Error::NotFound { .. }) => Err(refused("session or key has ended, or its user was disabled")),
         Err(error) => Err(error.into()),
     }
 }

@@ -142,7 +142,7 @@ fn inactive() -> HttpResponse {
 }
 
 async fn caller(app: &App, req: &HttpRequest, form: &Form, now: DateTime<Utc>) -> Result<Caller, OAuthError> {
-    if principal::has_token_or_key(req) {
+    if principal::has_token_or_key(req, app) {
         if ["client_secret", "client_assertion"].into_iter().any(|name| form.all(name).next().is_some()) {
             return Err(OAuthError::invalid_request("the caller authenticates in two ways at once"));
         }

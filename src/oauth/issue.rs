@@ -167,6 +167,7 @@ pub(super) fn claims(request: &TokenRequest<'_>, scope: Scopes, audience: Vec<Au
         username: None,
         roles: None,
         auth_time: None,
+        session_client_id: None,
         act: None,
     }
 }

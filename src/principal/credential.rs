@@ -48,7 +48,7 @@ pub(super) fn credential(req: &HttpRequest, key_in_query: bool) -> Result<Option
     Ok(found.pop())
 }
 
-fn keys_in_query(query: &str) -> impl Iterator<Item = Credential> {
+pub(super) fn keys_in_query(query: &str) -> impl Iterator<Item = Credential> {
     let values = query.split('&').filter_map(|pair| pair.strip_prefix("api_key="));
     values.map(|key| Credential::ApiKey(percent_decode_str(key).decode_utf8_lossy().into_owned().into()))
 }

@@ -196,7 +196,8 @@ async fn api_key(app: &App, key: &SecretString, audience: Option<&str>) -> Resul
     Ok(Principal::ApiKey(found))
 }
 
-/// Writes the time of the use of a key, at most once a minute. The request does not fail if that fails.
+/// Writes the time of the use of a key, at most once a minute, whether or not that succeeds: with a slow database, not each
+/// request must wait for it. The request does not fail if that fails.
 async fn note_use(app: &App, key: &OwnedKey, now: chrono::DateTime<chrono::Utc>) {
     let id = key.key.id;
     let is_due = key.key.last_used_at.is_none_or(|at| at <= now - api_keys::USE_INTERVAL);
@@ -205,7 +206,6 @@ async fn note_use(app: &App, key: &OwnedKey, now: chrono::DateTime<chrono::Utc>)
     }
     let noted = async { api_keys::note_use(&mut app.store.write().await?, id, now).await };
     if let Err(error) = noted.await {
-        app.key_uses.forget(&id);
         tracing::warn!(%error, api_key = %id, "the time of the last use of an API key was not written");
     }
 }
@@ -281,15 +281,18 @@ pub(crate) fn refuse_api_key(by: &Authority) -> Result<(), Problem> {
 /// Returns the user of a principal as of now, if it is one, and the scopes that it has now.
 ///
 /// A token has the scopes of its issue time. One that was removed from the client or user since must not count.
-async fn current(app: &App, principal: &Principal) -> Result<(Option<Arc<User>>, Scopes), Problem> {
+async fn current(app: &App, principal: &Principal) -> Result<(Option<Arc<User>>, Scopes), Denied> {
     let claims = match principal {
         Principal::Token(claims) => claims,
         // Both were read for this request.
         Principal::ApiKey(key) => return Ok((Some(Arc::clone(&key.owner)), key.scopes())),
         Principal::Basic(user) => return Ok((Some(Arc::clone(user)), user.scopes.clone())),
     };
-    let client = enabled_client(app, &claims.client_id).await?;
-    let scopes = claims.scope.intersection(&client.scopes);
+    let mut scopes = claims.scope.intersection(&enabled_client(app, &claims.client_id).await?.scopes);
+    // Another client got the token by an exchange.
+    if let Some(client) = &claims.session_client_id {
+        scopes = scopes.intersection(&enabled_client(app, client).await?.scopes);
+    }
     match UserId::parse(&claims.sub) {
         Some(id) => {
             let user = enabled_user(app, id).await?;
@@ -306,17 +309,17 @@ async fn current(app: &App, principal: &Principal) -> Result<(Option<Arc<User>>,
 }
 
 /// Returns the user, unless deleted or disabled.
-async fn enabled_user(app: &App, id: UserId) -> Result<Arc<User>, Problem> {
+async fn enabled_user(app: &App, id: UserId) -> Result<Arc<User>, Denied> {
     // From the database, not from a cache: a disabled user is refused by every server at once.
-    let user = app.users.read(id).await?;
+    let user = app.users.read(id).await.map_err(Error::from)?;
     Ok(user.filter(|user| !user.disabled).ok_or(Refusal::Token(TokenError::Revoked))?)
 }
 
 /// Returns a client, unless deleted or disabled.
-async fn enabled_client(app: &App, id: &str) -> Result<Arc<Client>, Problem> {
+async fn enabled_client(app: &App, id: &str) -> Result<Arc<Client>, Denied> {
     // From the cache, as of the last sync: no statement.
     let client = match id.parse::<ClientId>() {
-        Ok(id) => app.clients.cached(&id).await?,
+        Ok(id) => app.clients.cached(&id).await.map_err(Error::from)?,
         Err(_) => None,
     };
     let client = client.filter(|found| !found.client.disabled).ok_or(Refusal::Token(TokenError::Revoked))?;
@@ -393,16 +396,19 @@ pub(crate) async fn introspector(req: &HttpRequest, app: &App) -> Result<(), Den
         Some(Credential::Basic { .. }) | None => return Err(Refusal::NoCredentials.into()),
     };
     acts(req, &principal);
-    if principal.scopes().contains(INTROSPECT.as_str()) {
+    let (_, scopes) = current(app, &principal).await?;
+    if scopes.contains(INTROSPECT.as_str()) {
         Ok(())
     } else {
         Err(Refusal::Scope([INTROSPECT].into_iter().collect()).into())
     }
 }
 
-/// Returns whether a request authenticates as a user or with a token, valid or not, and not as a client.
-pub(crate) fn has_token_or_key(req: &HttpRequest) -> bool {
-    has_scheme(req, "bearer") || req.headers().contains_key(credential::X_API_KEY)
+/// Returns whether a request has a token or an API key, valid or not.
+pub(crate) fn has_token_or_key(req: &HttpRequest, app: &App) -> bool {
+    let in_query =
+        || app.config.credentials.api_key_query && credential::keys_in_query(req.query_string()).next().is_some();
+    has_scheme(req, "bearer") || req.headers().contains_key(credential::X_API_KEY) || in_query()
 }
 
 fn is_verify(req: &HttpRequest) -> bool {

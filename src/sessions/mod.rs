@@ -14,7 +14,7 @@ use self::sql::{BATCH, BY_ID, BY_IDS, SessionRow};
 pub(crate) use self::{
     refresh_token::PREFIX as REFRESH_TOKEN,
     rotation::{Standing, Use},
-    write::{NewSession, begin, end_all, end_all_of_user, end_every_session, truncated},
+    write::{NewSession, begin, end_all, end_all_of_user, end_every_session, note_exchange, truncated},
 };
 pub use self::{
     refresh_token::{RefreshClaim, RefreshTokens},

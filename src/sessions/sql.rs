@@ -77,6 +77,9 @@ macro_rules! live {
     };
 }
 
+pub(super) const EXCHANGED: &str = "UPDATE sessions SET last_used_at = CASE WHEN last_used_at < $2 THEN $2 ELSE last_used_at END \
+     WHERE id = $1 AND ended_at IS NULL";
+
 pub(super) const LIVE_OF_USER: &str = concat!(live!(), "AND s.id > $3 ORDER BY s.id LIMIT $4");
 pub(super) const LIVE_ONE_OF_USER: &str = concat!(live!(), "AND s.id = $3");
 pub(super) const COUNT_OF_USER: &str = concat!("SELECT count(*) ", live_with!("s.user_id"));

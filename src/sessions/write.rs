@@ -87,6 +87,12 @@ pub(crate) async fn begin(conn: &mut Conn, new: &NewSession<'_>, now: DateTime<U
     Ok(session)
 }
 
+/// Notes that another access token is issued for a session; `false`: it has ended. Locks the row, like a refresh: an end that
+/// comes later revokes the token.
+pub(crate) async fn note_exchange(tx: &mut Transaction, id: SessionId, now: DateTime<Utc>) -> Result<bool, StoreError> {
+    Ok(conn::execute!(tx, sql::EXCHANGED, id, now)? == 1)
+}
+
 /// Ends a session, revokes its tokens, and records `event` about its user. `false`: the session does not exist or has
 /// ended before. Expired sessions are ended too, since their last access token may still be valid.
 pub async fn end(

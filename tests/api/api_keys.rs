@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     cli::{failure, json_of, set_up},
     harness::{Admin, Answer, Database, NewClient, PASSWORD, TestServer, grantd, on_both_engines},
+    token::claims,
 };
 
 on_both_engines!(
@@ -109,6 +110,7 @@ async fn a_key_neither_makes_keys_nor_changes_passwords_and_emails(database: Dat
         ("DELETE", &format!("/admin/users/{other}/api-keys/{}", text(&key["id"])), json!({})),
         ("PUT", "/users/me/password", json!({"current_password": PASSWORD, "new_password": "staple and more"})),
         ("PUT", &format!("/admin/users/{other}/password"), json!({"password": "staple and more"})),
+        ("POST", "/admin/users", json!({"username": "new", "password": "staple and more"})),
         ("PATCH", "/users/me", json!({"email": "new@example.com"})),
         ("PATCH", "/users/me", json!({"email": null})),
         ("PATCH", &format!("/admin/users/{other}"), json!({"email": "new@example.com"})),
@@ -234,6 +236,7 @@ async fn invalid_keys_are_refused_field_by_field(database: Database) {
         (with("audiences", json!(vec!["https://a.example"; 11])), &[("audiences", "length")]),
         (with("expires_at", json!("2026-01-31T12:00:00Z")), &[("expires_at", "format")]),
         (with("expires_at", json!("tomorrow")), &[("expires_at", "format")]),
+        (with("expires_at", json!("9999-12-31T23:59:59-23:59")), &[("expires_at", "format")]),
     ] {
         let answer = server.request("POST", "/users/me/api-keys").bearer(&token).json(&body).send().await;
         answer.wrong_fields(fields);
@@ -247,6 +250,11 @@ async fn invalid_keys_are_refused_field_by_field(database: Database) {
     let narrow = server.login_for("boss", PASSWORD, "account").await;
     let answer = server.request("POST", "/users/me/api-keys").bearer(&narrow).json(&body).send().await;
     answer.problem(403, "insufficient-scope");
+    // Also as an administrator of the own account.
+    let boss = server.login_for("boss", PASSWORD, "users:write").await;
+    let id = claims(&boss)["sub"].as_str().unwrap().to_owned();
+    let path = format!("/admin/users/{id}/api-keys");
+    server.request("POST", &path).bearer(&boss).json(&good()).send().await.problem(403, "insufficient-scope");
     let unknown = with("more", json!(1));
     let answer = server.request("POST", "/users/me/api-keys").bearer(&token).json(&unknown).send().await;
     answer.problem(400, "malformed-body");

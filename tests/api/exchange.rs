@@ -21,6 +21,8 @@ on_both_engines!(
     revoking_the_result_leaves_the_subject,
     a_token_of_a_key_does_no_more_than_the_key,
     each_exchange_is_recorded,
+    a_disabled_client_ends_what_was_exchanged_from_its_tokens,
+    a_scope_that_the_first_client_has_lost_is_not_in_the_result,
 );
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -307,4 +309,47 @@ async fn each_exchange_is_recorded(database: Database) {
     let of_key = json!({"grant": GRANT, "session": key["id"], "method": "api_key", "authenticated_by": key["id"]});
     let client = json!("items");
     assert_eq!(exchanges, [(&client, &of_key), (&client, &json!({"grant": GRANT, "session": sid}))]);
+}
+
+async fn change_client(scene: &Scene, id: &str, body: Value) {
+    let admin = scene.server.admin().await;
+    let request = scene.server.request("PATCH", &format!("/admin/clients/{id}")).bearer(&admin).json(&body);
+    request.send().await.json_with(200);
+}
+
+async fn a_disabled_client_ends_what_was_exchanged_from_its_tokens(database: Database) {
+    let scene = Scene::start(database).await;
+    // Of a user's session, twice exchanged, and of a client for itself.
+    let own = NewClient {
+        id: "own",
+        grants: &["client_credentials"],
+        scopes: "items:read",
+        audiences: &[ITEMS],
+        ..NewClient::default()
+    };
+    let secret = scene.server.create_client(own).await;
+    let own = scene.server.machine("own", &secret, "items:read").await;
+    let stock =
+        NewClient { id: "stock", grants: &[GRANT], scopes: "items:read", audiences: &[STOCK], ..NewClient::default() };
+    let stock = scene.server.create_client(stock).await;
+    let first = scene.exchange(&form(&scene.token().await).and("resource", STOCK)).await.json_with(200);
+    let first = text(&first["access_token"]);
+    let second = scene.server.token(&form(first)).basic("stock", &stock).send().await.json_with(200);
+    let second = text(&second["access_token"]);
+    assert_eq!(claims(second)["session_client_id"], "app");
+    let machine = scene.exchange(&form(&own)).await.json_with(200);
+    let machine = text(&machine["access_token"]);
+    assert!(scene.is_active(first).await && scene.is_active(second).await && scene.is_active(machine).await);
+    change_client(&scene, "app", json!({"disabled": true})).await;
+    assert!(!scene.is_active(first).await && !scene.is_active(second).await && scene.is_active(machine).await);
+    scene.exchange(&form(first)).await.oauth_error(400, "invalid_request");
+    change_client(&scene, "own", json!({"disabled": true})).await;
+    assert!(!scene.is_active(machine).await);
+}
+
+async fn a_scope_that_the_first_client_has_lost_is_not_in_the_result(database: Database) {
+    let scene = Scene::start(database).await;
+    let subject = scene.token().await;
+    change_client(&scene, "app", json!({"scopes": ["account"]})).await;
+    scene.exchange(&form(&subject)).await.oauth_error(400, "invalid_scope");
 }

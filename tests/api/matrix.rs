@@ -133,7 +133,8 @@ enum Caller {
 }
 
 /// What an API key cannot do, whatever its scopes.
-const NOT_BY_KEY: [(&str, &str); 6] = [
+const NOT_BY_KEY: [(&str, &str); 7] = [
+    ("POST", "/admin/users"),
     ("POST", "/admin/users/{id}/api-keys"),
     ("DELETE", "/admin/users/{id}/api-keys/{key_id}"),
     ("PUT", "/admin/users/{id}/password"),

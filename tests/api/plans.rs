@@ -30,7 +30,7 @@ const FILL: [&str; 12] = [
      t + interval '30 days', t + interval '15 minutes', CASE WHEN i % 10 = 0 THEN t + interval '1 hour' END, '192.0.2.1', 'curl' \
      FROM (SELECT i, timestamptz '2026-01-01' + i * interval '20 seconds' AS t FROM generate_series(1, 50000) i) AS times",
     "INSERT INTO api_keys SELECT lpad(to_hex(i), 32, '0')::uuid, lpad(to_hex(1 + i * 7919 % 20000), 32, '0')::uuid, 'a script', \
-     decode(md5(i::text), 'hex'), 'account', '', timestamptz '2026-01-01', CASE WHEN i % 10 = 0 THEN timestamptz '2026-01-05' END, \
+     decode(md5(i::text), 'hex'), 'account', '', timestamptz '2026-01-01', CASE WHEN i % 10 = 0 THEN timestamptz '2026-01-05' + i * interval '1 second' END, \
      NULL, NULL, NULL FROM generate_series(1, 50000) i",
     "INSERT INTO audit_events SELECT lpad(to_hex(i), 32, '0')::uuid, timestamptz '2026-01-01' + i * interval '20 seconds', \
      CASE WHEN i % 10 < 9 THEN 'login' ELSE 'kind-' || i % 170 END, 'success', lpad(to_hex(i % 20000), 32, '0'), \
@@ -104,7 +104,9 @@ fn parameters(name: &str) -> Vec<(&'static str, String)> {
         "clients::sql::BY_ID" => vec![text("client-7")],
         "clients::sql::BY_IDS" => (1..=16).map(|i| text(&format!("client-{i}"))).collect(),
         "clients::sql::USE_ASSERTION" => vec![text("client-7"), hash, time("10 12:00:00")],
-        "clients::sql::DELETE_EXPIRED_ASSERTIONS" | "revocations::sql::DELETE_EXPIRED" => {
+        "clients::sql::DELETE_EXPIRED_ASSERTIONS"
+        | "api_keys::sql::DELETE_EXPIRED"
+        | "revocations::sql::DELETE_EXPIRED" => {
             vec![time("10 12:00:00"), int(10)]
         }
         "revocations::sql::AFTER" => vec![int(19000), time("01 00:00:00"), int(10)],

@@ -40,6 +40,9 @@ pub struct Claims {
     /// The time of the login (users only; absent for an API key, and from a token that was issued for one).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth_time: Option<i64>,
+    /// The client of the session, in a token that another client got by token exchange: the end of that client ends the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_client_id: Option<String>,
     /// The client that got the token by token exchange (RFC 8693 §4.1), and acts for the subject.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub act: Option<Actor>,

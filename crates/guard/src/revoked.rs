@@ -129,7 +129,11 @@ impl Known {
         claims.sid.as_deref().is_some_and(|sid| self.sessions.get(sid).is_some())
             || self.tokens.get(claims.jti.as_str()).is_some()
             || until_then(&self.users, &claims.sub)
-            || until_then(&self.clients, &claims.client_id)
+            // A token that was exchanged ends with the client of its session, and with a client that is its subject.
+            || [Some(&claims.client_id), Some(&claims.sub), claims.session_client_id.as_ref()]
+                .into_iter()
+                .flatten()
+                .any(|client| until_then(&self.clients, client))
     }
 
     /// Returns whether a revocation of this API key or its owner has arrived after that update. The owner's time does

@@ -8,7 +8,7 @@ use grantd_guard::Scopes;
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 
-use super::{CreatedKey, NewApiKey, audiences};
+use super::{CreatedKey, NewApiKey, audiences, check_expiry};
 use crate::{
     app::App,
     authority::Authority,
@@ -44,10 +44,7 @@ impl NewBody {
         let name = members.required("name", self.name.map(ApiKeyName::try_from));
         let scopes = members.required("scopes", self.scopes.map(|names| scopes(known, &names)));
         let audiences = members.optional(self.audiences.map(|list| audiences(&list))).unwrap_or_default();
-        let expires_at = members.optional(self.expires_at.map(|at| {
-            let past = || FieldError::new("expires_at", Code::Format, "must be in the future");
-            (at > now).then_some(at).ok_or_else(past)
-        }));
+        let expires_at = members.optional(self.expires_at.map(|at| check_expiry(at, now)));
         members.finish(name.zip(scopes).map(|(name, scopes)| NewApiKey { name, scopes, audiences, expires_at }))
     }
 }

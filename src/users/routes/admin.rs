@@ -211,6 +211,8 @@ pub(crate) async fn create(
     req: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
+    // It sets a password, with which the user can log in.
+    refuse_api_key(&permit.authority)?;
     let body: NewBody = body::json(&req, body).await?;
     let permit = permit.again(&req).await?;
     let roles = roles::all_roles(&mut app.store.read().await?).await?;

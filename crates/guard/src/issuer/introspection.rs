@@ -56,6 +56,7 @@ impl Introspection {
             username: self.username,
             roles: None,
             auth_time: None,
+            session_client_id: None,
             act: None,
         })
     }
