@@ -24,6 +24,7 @@ pub mod audit;
 pub mod authority;
 pub mod bootstrap;
 pub mod clients;
+pub mod import;
 pub mod keys;
 pub mod passwords;
 pub mod revocations;

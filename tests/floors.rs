@@ -12,13 +12,14 @@ use std::{
 
 /// Modules that may import `App` and everything below.
 const WAY_IN: [&str; 10] = ["app", "cleanup", "cli", "http", "login", "main", "oauth", "principal", "server", "sync"];
-const FEATURES: [&str; 12] = [
+const FEATURES: [&str; 13] = [
     "api_keys",
     "apply",
     "audit",
     "authority",
     "bootstrap",
     "clients",
+    "import",
     "keys",
     "passwords",
     "revocations",

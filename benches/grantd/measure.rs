@@ -10,7 +10,7 @@ use std::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 
 use crate::{
-    Outcome, hashing,
+    Outcome, hashing, import,
     latency::{self, Flood},
     load::{self, Connection},
     plan::Plan,
@@ -73,7 +73,8 @@ pub(crate) fn all(engine: &Engine, plan: &Plan, report: &mut Report) -> Outcome<
     bench.propagation(server.address, other.as_ref().map_or(server.address, |other| other.address))?;
     drop(other);
     bench.login_time(server.address)?;
-    bench.users(server.address, grantd.database())
+    bench.users(server.address, grantd.database())?;
+    bench.import(grantd.database())
 }
 
 struct Bench<'a> {
@@ -249,6 +250,27 @@ impl Bench<'_> {
             let (first, last) = (median(&milliseconds(&pages.first)), median(&milliseconds(&pages.last)));
             let what = format!("the last page of {count} users ({})", pages.what);
             self.report.add(self.figure(what, last, "ms").beside("the first page", first).at_most(2.0 * first + 1.0));
+        }
+        Ok(())
+    }
+
+    /// The last one: it adds twice as many users as there were.
+    fn import(&mut self, database: &str) -> Outcome<()> {
+        let count = self.plan.users;
+        self.say(&format!("import of {count} users"));
+        let file = tempfile::NamedTempFile::new_in("/var/tmp")?;
+        import::write_file(file.path(), count)?;
+        let rate =
+            |began: Instant| -> Outcome<f64> { Ok(f64::from(u32::try_from(count)?) / began.elapsed().as_secs_f64()) };
+        let began = Instant::now();
+        let peak = Memory::peak_of(|| import::run(database, file.path(), count))?;
+        let imported = rate(began)?;
+        let began = Instant::now();
+        import::bulk(database, count)?;
+        let figure = self.figure(format!("import of {count} users"), imported, "/s");
+        self.report.add(figure.beside("two INSERTs for all", rate(began)?));
+        if let Some(peak) = peak {
+            self.report.add(self.figure("peak memory during the import", peak, "MiB").at_most(100.0));
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ named_enum! {
         #[doc = "`user.enabled`"] UserEnabled = "user.enabled",
         #[doc = "`user.password_changed`"] UserPasswordChanged = "user.password_changed",
         #[doc = "`user.roles_changed`"] UserRolesChanged = "user.roles_changed",
+        #[doc = "`user.imported`"] UserImported = "user.imported",
         #[doc = "`role.created`"] RoleCreated = "role.created",
         #[doc = "`role.changed`"] RoleChanged = "role.changed",
         #[doc = "`role.deleted`"] RoleDeleted = "role.deleted",

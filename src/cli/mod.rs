@@ -21,6 +21,8 @@ mod token_cache;
 mod token_client;
 mod token_get;
 mod user;
+mod user_export;
+mod user_import;
 
 use std::{error::Error, ffi::OsString, io, process::ExitCode, str::FromStr};
 

@@ -9,7 +9,7 @@ use super::{
     confirm::{Confirmation, and_ended, count, ends},
     output::Output,
     password::PasswordArgs,
-    value, wrong_usage,
+    user_export, user_import, value, wrong_usage,
 };
 use crate::{
     app::App,
@@ -108,6 +108,10 @@ pub(super) enum Command {
         #[command(flatten)]
         confirmation: Confirmation,
     },
+    /// Import users from a file of another system, with their password hashes
+    Import(user_import::Arguments),
+    /// Export all users with their password hashes, a JSON object a line
+    Export(user_export::Arguments),
 }
 
 pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome {
@@ -154,6 +158,8 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
             change(app, &user, &UserPatch { username, email, display_name, disabled: None }).await?
         }
         Command::Delete { user, confirmation } => return delete(app, &user, &confirmation, output).await,
+        Command::Import(arguments) => return user_import::run(&arguments, app, output).await,
+        Command::Export(arguments) => return user_export::run(&arguments, app, output).await,
     };
     output.object(&user)
 }

@@ -61,6 +61,7 @@ fn routes(routes: &mut web::ServiceConfig) {
         .service(at("/users", vec![post(users::routes::me::register)]))
         .service(at("/users/me", vec![get(users::routes::me::show), patch(users::routes::me::change)]))
         .service(at("/users/me/password", vec![put(users::routes::me::change_password)]))
+        .service(at("/users/me/export", vec![get(users::routes::export::export)]))
         .service(at("/users/me/sessions", vec![get(sessions::routes::list)]))
         .service(at("/users/me/sessions/{id}", vec![delete(sessions::routes::end)]))
         .service(at("/users/me/api-keys", vec![get(api_keys::routes::me::list), post(api_keys::routes::me::create)]))

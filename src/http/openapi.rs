@@ -43,6 +43,7 @@ use crate::{
         users::routes::me::show,
         users::routes::me::change,
         users::routes::me::change_password,
+        users::routes::export::export,
         sessions::routes::list,
         sessions::routes::end,
         api_keys::routes::me::list,

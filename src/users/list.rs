@@ -1,10 +1,10 @@
 //! Lists of users: filters and cursor pagination.
 
 use super::{
-    User,
+    Login, User,
     sql::{
-        BATCH, BY_USERNAMES, COUNT_WITH_ROLE, COUNT_WITH_SCOPE, LIST, LIST_DISABLED, LIST_EMAIL, LIST_ROLE,
-        LIST_USERNAME, UserRow,
+        BATCH, BY_USERNAMES, COUNT_WITH_ROLE, COUNT_WITH_SCOPE, LIST, LIST_DISABLED, LIST_EMAIL, LIST_LOGINS,
+        LIST_ROLE, LIST_USERNAME, LoginRow, UserRow,
     },
 };
 use crate::{
@@ -84,6 +84,12 @@ pub async fn list(conn: &mut Conn, filter: &Filter, after: Option<After>, limit:
 pub(crate) async fn list_by_id(conn: &mut Conn, last: Option<UserId>, limit: i64) -> Result<Vec<User>, StoreError> {
     let last = last.unwrap_or_else(|| UserId::from([0; 16]));
     conn::all!(conn, UserRow, LIST, last, limit)?.into_iter().map(User::try_from).collect()
+}
+
+/// Returns at most `limit` users with their password hashes, in the order of their ids, after the id `last`.
+pub(crate) async fn list_logins(conn: &mut Conn, last: Option<UserId>, limit: i64) -> Result<Vec<Login>, StoreError> {
+    let last = last.unwrap_or_else(|| UserId::from([0; 16]));
+    conn::all!(conn, LoginRow, LIST_LOGINS, last, limit)?.into_iter().map(Login::try_from).collect()
 }
 
 /// Returns the users with these names, which are in lower case.

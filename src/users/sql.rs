@@ -54,6 +54,9 @@ pub(super) const PASSWORD_HASH: &str = "SELECT password_hash FROM users WHERE id
 /// by row; NULL: no filter.
 pub(super) const LIST: &str =
     concat!("SELECT ", user_columns!(), " FROM users u WHERE u.id > $1 ORDER BY u.id LIMIT $2");
+/// A page of users with their password hashes.
+pub(super) const LIST_LOGINS: &str =
+    concat!("SELECT ", user_columns!(), ", u.password_hash FROM users u WHERE u.id > $1 ORDER BY u.id LIMIT $2");
 // A range of `users_disabled_idx`: with `disabled = $3`, a generic plan of Postgres may scan the primary key, and then
 // reads all users if few are disabled.
 pub(super) const LIST_DISABLED: &str = concat!(
@@ -114,7 +117,7 @@ pub(super) const INSERT_ROLE: &str = "INSERT INTO user_roles (user_id, role) VAL
 
 crate::store::hot! {
     BY_ID, BY_IDS, LOGIN_BY_ID, LOGINS_BY_IDS, LOGIN_BY_USERNAME, LOGIN_BY_EMAIL, LOGGED_IN,
-    LIST, LIST_DISABLED, LIST_ROLE, LIST_USERNAME, LIST_EMAIL
+    LIST, LIST_LOGINS, LIST_DISABLED, LIST_ROLE, LIST_USERNAME, LIST_EMAIL
 }
 
 /// A row of `users`, with the roles and scopes of the user.

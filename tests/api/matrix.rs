@@ -101,6 +101,7 @@ const ROWS: &[Row] = &[
     ("PATCH", "/users/me", Account, r#"{"display_name": "Another {n}"}"#, 200),
     ("PUT", "/users/me/password", Account,
         r#"{"current_password": "a password of maria's", "new_password": "another password"}"#, 204),
+    ("GET", "/users/me/export", Account, "", 200),
     ("GET", "/users/me/sessions", Account, "", 200),
     ("DELETE", "/users/me/sessions/{id}", Account, "", 204),
     ("GET", "/users/me/api-keys", Account, "", 200),

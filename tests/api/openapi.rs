@@ -82,6 +82,7 @@ async fn every_route_is_described() {
             "/users/me",
             "/users/me/api-keys",
             "/users/me/api-keys/{id}",
+            "/users/me/export",
             "/users/me/password",
             "/users/me/sessions",
             "/users/me/sessions/{id}",

@@ -68,7 +68,7 @@ fn parameters(name: &str) -> Vec<(&'static str, String)> {
         "users::sql::LOGIN_BY_USERNAME" => vec![text("user-777")],
         "users::sql::LOGIN_BY_EMAIL" => vec![text("user-777@example.com")],
         "users::sql::LOGGED_IN" => vec![uuid(777), text(&"h".repeat(100)), time("10 12:00:00"), bool(false)],
-        "users::sql::LIST" => vec![uuid(0), int(10)],
+        "users::sql::LIST" | "users::sql::LIST_LOGINS" => vec![uuid(0), int(10)],
         "users::sql::LIST_DISABLED" => vec![uuid(0), int(10), bool(true)],
         "users::sql::LIST_ROLE" => vec![uuid(0), int(10), text("role-7"), null("boolean")],
         "users::sql::LIST_USERNAME" | "users::sql::LIST_EMAIL" => {

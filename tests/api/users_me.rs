@@ -16,6 +16,7 @@ on_both_engines!(
     the_scope_account_is_required,
     disabled_and_deleted_users_are_refused_at_once,
     concurrent_requests_return_their_own_account,
+    users_export_their_own_data,
 );
 
 async fn the_response_has_the_account_without_secrets(database: Database) {
@@ -174,4 +175,45 @@ async fn concurrent_requests_return_their_own_account(database: Database) {
         let (answer, name) = done.unwrap();
         assert_eq!(answer.json_with(200)["username"], name);
     }
+}
+
+async fn users_export_their_own_data(database: Database) {
+    let server = TestServer::start(database).await;
+    let maria = server.try_create_user("maria", Some("maria@example.com"), PASSWORD, &[]).await.unwrap();
+    server.create_user("peter", &[]).await;
+    server.login("peter", PASSWORD).await;
+    server.advance(Duration::seconds(1));
+    server.login("maria", PASSWORD).await;
+    server.advance(Duration::seconds(1));
+    let token = server.login("maria", PASSWORD).await;
+    server.advance(Duration::seconds(1));
+    let key = json!({"name": "a script", "scopes": ["account"]});
+    let key = server.request("POST", "/users/me/api-keys").bearer(&token).json(&key).send().await.json_with(201);
+    let answer = server.get("/users/me/export").bearer(&token).send().await;
+    assert_eq!(answer.header("cache-control"), "no-store");
+    let data = answer.json_with(200);
+    assert_eq!(data["user"], server.get("/users/me").bearer(&token).send().await.json_with(200));
+    let sessions = data["sessions"].as_array().unwrap();
+    let current: Vec<_> = sessions.iter().map(|session| session["current"] == true).collect();
+    assert_eq!(current, [false, true]);
+    assert_eq!((&data["api_keys"][0]["id"], &data["api_keys"][0]["key"]), (&key["id"], &json!(null)));
+    let events = data["audit_events"].as_array().unwrap();
+    assert!(events.iter().all(|event| event["subject"] == maria.id.to_string()), "{data}");
+    let kinds: Vec<_> = events.iter().map(|event| event["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["api_key.created", "login", "login", "user.created"]);
+    assert_eq!(data["truncated"], false);
+    let text = answer.text();
+    assert!(!text.contains("argon2") && !text.contains("grk_") && !text.contains("peter"), "{text}");
+
+    // Of the events, the newest 1,000.
+    let insert = format!(
+        "INSERT INTO audit_events (id, at, kind, outcome, subject, details) \
+         WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1000) \
+         SELECT {}, u.created_at, 'login', 'success', '{}', '{{}}' FROM numbers, users u WHERE u.username = 'maria'",
+        if server.database().is_postgres() { "gen_random_uuid()" } else { "randomblob(16)" },
+        maria.id
+    );
+    server.database().execute(&insert).await.unwrap();
+    let data = server.get("/users/me/export").bearer(&token).send().await.json_with(200);
+    assert_eq!((data["audit_events"].as_array().unwrap().len(), &data["truncated"]), (1000, &json!(true)));
 }

@@ -2,4 +2,5 @@
 
 pub(crate) mod access;
 pub(crate) mod admin;
+pub(crate) mod export;
 pub(crate) mod me;
