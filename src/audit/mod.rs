@@ -157,7 +157,7 @@ pub async fn record(conn: &mut Conn, mut event: Event, origin: &Origin, now: Dat
     "outcome": "failure", "details": {"reason": "wrong_password"}, "request_id": "019c13ec-9dfe-7a02-b1d7-0c54b2a9e6f3"
 }))]
 pub struct Recorded {
-    /// UUIDv7; sorts by time.
+    /// `UUIDv7`; sorts by time.
     pub id: EventId,
     /// When the event happened.
     pub at: DateTime<Utc>,
