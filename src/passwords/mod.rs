@@ -20,6 +20,7 @@ use std::{
 };
 
 pub(crate) use self::firebase_keys::rewrap as rewrap_firebase_keys;
+pub(crate) use self::remembered::Outcome;
 use self::{
     firebase_keys::FirebaseKeys,
     foreign::Foreign,

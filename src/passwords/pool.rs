@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -110,7 +111,7 @@ impl Pool {
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => return Err(Error::HashQueueFull),
         }
-        result.await.map_err(|_| Error::Internal("a thread that hashes passwords has ended".to_owned()))
+        result.await.map_err(|_| Error::Internal("the work of a thread that hashes passwords has panicked".to_owned()))
     }
 
     /// Runs work that needs more memory than a hash thread has of its own. Only one at a time, with memory that is freed
@@ -159,6 +160,35 @@ fn work(jobs: &Receiver<Job>, hashes: &AtomicU64) {
                 }
             }
         };
-        job(&mut memory, hashes);
+        // A panic must not end the thread: after one for each thread, all logins would be refused. The caller gets an error,
+        // since the job drops its sender. The text of the panic is not logged here: it could have a part of a password.
+        if catch_unwind(AssertUnwindSafe(|| job(&mut memory, hashes))).is_err() {
+            memory = Memory::default();
+            tracing::error!("a password was not processed: the code that checks and hashes passwords panicked");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_does_not_end_a_thread() {
+        let config = HashConfig { memory_kib: 8, iterations: 1, threads: 1, queue: 2, wait: Duration::from_secs(5) };
+        let pool = Pool::start(&config).unwrap();
+        for _ in 0..3 {
+            let panicked = pool
+                .run(|memory| {
+                    memory.blocks(8);
+                    panic!("on purpose");
+                })
+                .await;
+            assert!(matches!(panicked, Err::<(), _>(Error::Internal(_))), "{panicked:?}");
+            assert_eq!(pool.run(|memory| memory.0.len()).await.unwrap(), 0, "memory of the job that panicked");
+            let large = pool.run_large(|_| panic!("on purpose")).await;
+            assert!(matches!(large, Err::<(), _>(Error::Internal(_))), "{large:?}");
+        }
+        assert_eq!(pool.run_large(|_| 1).await.unwrap(), 1);
     }
 }

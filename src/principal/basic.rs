@@ -17,7 +17,7 @@ use crate::{
     error::Error,
     http::problem::Problem,
     login::{self, Refused},
-    passwords::Pair,
+    passwords::{Outcome, Pair},
     secret::Password,
     users::{self, Login, User},
 };
@@ -40,25 +40,87 @@ pub(super) async fn verify(
         return Ok(user);
     }
     let origin = Origin { method: Some(Method::Basic), ..origin(req, app) };
-    // Twice: the hash may have been renewed by another login while this one was under way.
-    for _ in 0..2 {
-        let verified = login::verify(app, username, &password, &origin, now).await;
-        let (login, verdict) = verified.map_err(|refused| match refused {
-            Refused::Wrong(reason) => wrong(reason),
-            Refused::Disabled => Problem::account_disabled(),
-            Refused::Failed(error) => error.into(),
-        })?;
-        if note(app, &login, &origin, now).await? {
-            app.remembered.insert(pair, login.user.id, &login.password_hash, now);
-            login::renew_hash(app, &login, verdict, &password, &origin).await;
-            return Ok(Arc::new(login.user));
+    let attempt = Attempt { app, pair, username, password, origin, now };
+    attempt.shared().await.map_err(|refused| match refused {
+        Refused::Wrong(reason) => wrong(reason),
+        Refused::Disabled => Problem::account_disabled(),
+        Refused::Failed(error) => error.into(),
+    })
+}
+
+/// A name and a password that are not remembered.
+struct Attempt<'a> {
+    app: &'a App,
+    pair: Pair,
+    username: &'a str,
+    password: Password,
+    origin: Origin,
+    now: DateTime<Utc>,
+}
+
+impl Attempt<'_> {
+    /// Verifies the pair, or waits for another request that does: a client that sends many requests at once would
+    /// otherwise fill the queue of the hash threads.
+    async fn shared(&self) -> Result<Arc<User>, Refused> {
+        // Twice: after the first, the user may have changed, also because the hash was renewed.
+        for _ in 0..2 {
+            let mut own = None;
+            let shared = self.app.remembered.share(self.pair);
+            let outcome = shared.outcome(async || {
+                let verified = self.verify().await;
+                let outcome = match &verified {
+                    Ok(_) => Outcome::Right,
+                    Err(Refused::Wrong(reason)) => Outcome::Wrong(reason),
+                    Err(Refused::Disabled) => Outcome::Disabled,
+                    Err(Refused::Failed(_)) => Outcome::Failed,
+                };
+                own = Some(verified);
+                outcome
+            });
+            let outcome = outcome.await;
+            if let Some(verified) = own {
+                return verified;
+            }
+            match outcome {
+                Outcome::Right => {
+                    if let Some(user) = self.remembered().await? {
+                        return Ok(user);
+                    }
+                }
+                Outcome::Wrong(reason) => return Err(Refused::Wrong(reason)),
+                Outcome::Disabled => return Err(Refused::Disabled),
+                // Not one after the other: each may fail only after a long wait.
+                Outcome::Failed => break,
+            }
         }
+        self.verify().await
     }
-    Err(wrong("user changed during the login"))
+
+    async fn verify(&self) -> Result<Arc<User>, Refused> {
+        let Self { app, pair, username, password, origin, now } = self;
+        // Another request may have verified it since this one looked.
+        if let Some(user) = self.remembered().await? {
+            return Ok(user);
+        }
+        // Twice: the hash may have been renewed by another login while this one was under way.
+        for _ in 0..2 {
+            let (login, verdict) = login::verify(app, username, password, origin, *now).await?;
+            if note(app, &login, origin, *now).await? {
+                app.remembered.insert(*pair, login.user.id, &login.password_hash, *now);
+                login::renew_hash(app, &login, verdict, password, origin).await;
+                return Ok(Arc::new(login.user));
+            }
+        }
+        Err(Refused::Wrong("user changed during the login"))
+    }
+
+    async fn remembered(&self) -> Result<Option<Arc<User>>, Error> {
+        remembered(self.app, &self.pair, self.username, self.now).await
+    }
 }
 
 /// Returns the user of a pair that was verified less than a minute ago, unless the user has changed since.
-async fn remembered(app: &App, pair: &Pair, username: &str, now: DateTime<Utc>) -> Result<Option<Arc<User>>, Problem> {
+async fn remembered(app: &App, pair: &Pair, username: &str, now: DateTime<Utc>) -> Result<Option<Arc<User>>, Error> {
     let Some(verified) = app.remembered.get(pair, now) else { return Ok(None) };
     // Read from the database with each request: a change on any server counts at once.
     let login = app.users.read_login(verified.user).await?;
@@ -67,7 +129,7 @@ async fn remembered(app: &App, pair: &Pair, username: &str, now: DateTime<Utc>) 
     };
     let user = login.filter(|login| same(login)).map(|login| Arc::new(login.user.clone()));
     if user.is_none() {
-        app.remembered.forget(pair);
+        app.remembered.forget(pair, &verified);
     }
     Ok(user)
 }

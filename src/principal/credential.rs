@@ -36,8 +36,8 @@ pub(super) fn credential(req: &HttpRequest, key_in_query: bool) -> Result<Option
     }
     found.extend(basic(headers));
     for value in headers.get_all(X_API_KEY) {
-        let key = value.to_str().map_err(|_| CredentialsError::Malformed)?;
-        found.push(Credential::ApiKey(key.trim().into()));
+        // No key has other characters than ASCII: such a value is refused as a malformed key.
+        found.push(Credential::ApiKey(String::from_utf8_lossy(value.as_bytes()).trim().into()));
     }
     if key_in_query {
         found.extend(keys_in_query(query));
@@ -61,8 +61,10 @@ fn basic(headers: &HeaderMap) -> Option<Credential> {
         return None;
     }
     let decoded = BASE64_STANDARD.decode(encoded.trim_ascii()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    // Without control characters (RFC 7617 §2): Postgres stores no U+0000, and refuses a statement with it.
+    let text = decoded.as_deref().filter(|text| !text.contains('\0'));
     // The first colon: a password may have some, and a username has none.
-    let pair = decoded.as_deref().and_then(|text| text.split_once(':')).unwrap_or_default();
+    let pair = text.and_then(|text| text.split_once(':')).unwrap_or_default();
     Some(Credential::Basic { username: pair.0.to_owned(), password: pair.1.into() })
 }
 

@@ -156,6 +156,12 @@ async fn a_typo_costs_no_statement(database: Database) {
         answer.problem(401, "invalid-token");
         assert!(answer.header("www-authenticate").contains("malformed"), "{wrong}");
     }
+    // In UTF-8, and in no encoding.
+    for wrong in [&[b"grk_", "\u{e4}".as_bytes()].concat()[..], &[key.as_bytes(), b"\xff"].concat()] {
+        let answer = server.get("/users/me").header("X-API-Key", wrong).send().await;
+        answer.problem(401, "invalid-token");
+        assert!(answer.header("www-authenticate").contains("API key"));
+    }
     assert_eq!(server.app.store.statements_run(), before);
 }
 

@@ -2,12 +2,14 @@
 
 use chrono::Duration;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::harness::{Answer, Database, PASSWORD, TestServer, on_both_engines};
 
 on_both_engines!(
     a_name_and_password_are_a_credential,
     a_pair_is_hashed_once_a_minute,
+    requests_at_once_share_a_hash,
     a_pair_is_forgotten_when_the_user_changes,
     wrong_pairs_are_refused_alike,
     logins_are_recorded_once_a_minute,
@@ -70,6 +72,38 @@ async fn a_pair_is_hashed_once_a_minute(database: Database) {
     assert_eq!(server.app.passwords.hashes_run() - before, 2);
 }
 
+async fn requests_at_once_share_a_hash(database: Database) {
+    let server = with_maria(database, &["--hash-queue", "1"]).await;
+    let requests = async |password: &str| {
+        let before = server.app.passwords.hashes_run();
+        let mut requests = JoinSet::new();
+        for _ in 0..100 {
+            requests.spawn(server.get("/users/me").basic_user("maria", password).send());
+        }
+        (requests.join_all().await, server.app.passwords.hashes_run() - before)
+    };
+    let (answers, hashes) = requests(PASSWORD).await;
+    for answer in answers {
+        assert_eq!(answer.json_with(200)["username"], "maria");
+    }
+    assert_eq!(hashes, 1);
+    let (answers, _) = requests("a wrong password").await;
+    for answer in answers {
+        answer.problem(401, "unauthorized");
+    }
+    // An outdated hash is renewed by the first request, and the new one verified by one of the others: two hashes, and one
+    // for the new hash.
+    server.advance(Duration::minutes(1));
+    let outdated = "$6$saltsalt$NJsLl3SlVxUOoPWbfoZ6V59ne9wfFJd7Vy1zkYUSXt3AF5Sef9Mx3Nrm2qPZlmGWLFkxVQW.r3sY0x95Vx5Be0";
+    let change = format!("UPDATE users SET password_hash = '{outdated}' WHERE username = 'maria'");
+    server.database().execute(&change).await.unwrap();
+    let (answers, hashes) = requests(PASSWORD).await;
+    for answer in answers {
+        assert_eq!(answer.json_with(200)["username"], "maria");
+    }
+    assert_eq!(hashes, 3);
+}
+
 async fn a_pair_is_forgotten_when_the_user_changes(database: Database) {
     let server = with_maria(database, &[]).await;
     let otto = server.create_user("otto", &[]).await;
@@ -108,7 +142,9 @@ async fn wrong_pairs_are_refused_alike(database: Database) {
         assert_eq!(body(&answer), body(&wrong), "{name}");
         assert_eq!(answer.headers_named("www-authenticate"), CHALLENGES);
     }
-    for malformed in ["Basic", "Basic %%%", "Basic bWFyaWE=", "Basic //8="] {
+    // Two have U+0000: `ma\0ria:x` and `maria:x\0`.
+    for malformed in ["Basic", "Basic %%%", "Basic bWFyaWE=", "Basic //8=", "Basic bWEAcmlhOng=", "Basic bWFyaWE6eAA="]
+    {
         let answer = server.get("/users/me").header("Authorization", malformed).send().await;
         answer.problem(401, "unauthorized");
     }
