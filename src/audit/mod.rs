@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 pub use self::{
     kind::Kind,
     seals::{Progress, SealKey, Sealer},
-    verify::{Difference, Found, Report, verify},
+    verify::{Difference, Found, Late, Report, verify},
 };
 use crate::{
     error::{Code, Error, FieldError},

@@ -20,6 +20,9 @@ use crate::{
 
 /// The age of events that are sealed. It saves late events another id; without it, nothing would break.
 const AGE: TimeDelta = TimeDelta::seconds(30);
+/// Where a clock was ahead, how far after the newest span the next one may end. The ids that the clock gave lie shortly
+/// after the span. Ids of another time do not pull the chain there.
+const REACH: TimeDelta = TimeDelta::hours(1);
 /// The maximum number of events of a seal.
 const MOST: i64 = 10_000;
 /// The version of the digest and the MAC. A new format gets a new number.
@@ -231,18 +234,22 @@ impl Sealer {
 }
 
 /// Closes the span after the newest seal. The anchor of a new chain covers no events.
+///
+/// A span ends 30 s ago. If the clock of a server was ahead, the newest span may end in the future, and new events get ids
+/// after it. Until that time has come, a span ends with the newest event instead.
 async fn close_next(store: &Store, newest: Option<&Seal>, now: DateTime<Utc>) -> Result<Progress, StoreError> {
     let after = newest.map_or(beginning(), |seal| seal.last_id);
-    let last = EventId::first_of(now - AGE);
+    let is_ahead = after > EventId::first_of(now);
+    let due = EventId::first_of(if is_ahead { after.time() + REACH } else { now - AGE });
     let mut conn = store.read().await?;
-    if conn::optional!(conn, (EventId,), sql::NTH_ID, after, last, 0_i64)?.is_none() {
+    let Some((newest_id,)) = conn::optional!(conn, (EventId,), sql::LAST_ID, after, due)? else {
         return Ok(Progress::Done);
-    }
+    };
     let (number, last) = match newest {
         None => (0, beginning()),
         Some(newest) => {
-            let full = conn::optional!(conn, (EventId,), sql::NTH_ID, after, last, MOST - 1)?;
-            (newest.number + 1, full.map_or(last, |(id,)| id))
+            let full = conn::optional!(conn, (EventId,), sql::NTH_ID, after, due, MOST - 1)?;
+            (newest.number + 1, full.map_or(if is_ahead { newest_id } else { due }, |(id,)| id))
         }
     };
     drop(conn);

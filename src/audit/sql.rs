@@ -50,6 +50,8 @@ pub(super) const DELETE_OLDEST_SEAL: &str = "DELETE FROM audit_seals WHERE \
 
 /// The id after `$1` that `$3` others precede, if it is not after `$2`.
 pub(super) const NTH_ID: &str = "SELECT id FROM audit_events WHERE id > $1 AND id <= $2 ORDER BY id LIMIT 1 OFFSET $3";
+/// The last id after `$1`, if it is not after `$2`.
+pub(super) const LAST_ID: &str = "SELECT id FROM audit_events WHERE id > $1 AND id <= $2 ORDER BY id DESC LIMIT 1";
 /// At most `$3` events of the span after `$1` up to `$2`.
 pub(super) const SPAN: &str = "SELECT id, at, kind, outcome, actor, subject, client_id, address, request_id, details \
      FROM audit_events WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3";
@@ -74,8 +76,8 @@ pub(super) const WRITERS: &str = "SELECT virtualtransaction FROM pg_locks WHERE 
      relation = 'audit_events'::regclass AND mode = 'RowExclusiveLock'";
 
 crate::store::hot! {
-    INSERT, LIST, LIST_SUBJECT, LIST_ACTOR, LIST_KIND, DELETE_OLDEST, DELETE_OLDEST_SEAL, NTH_ID, SPAN, NEWEST_SEAL,
-    NEWEST_SEALED, SEALS, OLDEST_SEAL, SEAL
+    INSERT, LIST, LIST_SUBJECT, LIST_ACTOR, LIST_KIND, DELETE_OLDEST, DELETE_OLDEST_SEAL, NTH_ID, LAST_ID, SPAN,
+    NEWEST_SEAL, NEWEST_SEALED, SEALS, OLDEST_SEAL, SEAL
 }
 
 #[derive(sqlx::FromRow)]

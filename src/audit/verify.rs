@@ -15,10 +15,16 @@ use crate::{
     store::{Store, StoreError, conn, pages::PAGE},
 };
 
-/// The maximum number of differences that a report lists.
+/// The maximum number of differences that a report lists, and of spans that were sealed late.
 const MOST: usize = 100;
-/// How far the clock of a server may be ahead.
-const AHEAD: TimeDelta = TimeDelta::days(1);
+/// The age from which an event counts as sealed late. Servers seal within two minutes.
+const LATE: TimeDelta = TimeDelta::hours(1);
+/// The age from which an event that is not sealed yet is overdue.
+const OVERDUE: TimeDelta = TimeDelta::minutes(5);
+/// From here on, an id is of the future. The clocks of servers may differ a little.
+const AHEAD: TimeDelta = TimeDelta::minutes(5);
+/// No clock is further ahead.
+const NEVER: TimeDelta = TimeDelta::days(36_500);
 
 /// The result of a verification.
 #[derive(Debug, Default, Serialize)]
@@ -29,16 +35,37 @@ pub struct Report {
     pub seals: i64,
     /// Where the newest seal ends. `None`: nothing is sealed.
     pub sealed_until: Option<DateTime<Utc>>,
+    /// When the oldest seal was made. It changes only with `removed_before`.
+    pub sealed_since: Option<DateTime<Utc>>,
+    /// The spans whose events were sealed more than an hour after they were recorded, oldest first.
+    pub sealed_late: Vec<Late>,
+    /// The number of further spans that were sealed late.
+    pub further_sealed_late: i64,
     /// The number of events that are not sealed yet.
     pub unsealed: i64,
     /// The time of the oldest of them.
     pub unsealed_since: Option<DateTime<Utc>>,
+    /// Whether that is more than five minutes ago.
+    pub unsealed_overdue: bool,
+    /// The number of unsealed events whose ids are of the future.
+    pub unsealed_ahead: i64,
     /// Where the chain of seals begins: earlier events were removed by retention.
     pub removed_before: Option<DateTime<Utc>>,
     /// The differences between the events and their seals, oldest first.
     pub differences: Vec<Difference>,
     /// The number of further differences.
     pub further_differences: u64,
+}
+
+/// A span that was sealed late, or several in a row.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Late {
+    /// The time of the first event.
+    pub from: DateTime<Utc>,
+    /// Where the span ends.
+    pub to: DateTime<Utc>,
+    /// When it was sealed: of several spans, the last one.
+    pub sealed_at: DateTime<Utc>,
 }
 
 /// A difference between the events of a span and their seal.
@@ -100,6 +127,7 @@ impl Chain<'_> {
             Some(last) => self.compare(last, &seal).await?.map(|(found, events)| (found, events, last.last_id.time())),
             None => None,
         };
+        let first = self.first_if_late(&seal).await?;
         // Retention removes the seals before a span first, and then the events of the span: that is no difference.
         let is_removed = difference.is_some() && self.oldest().await?.is_some_and(|oldest| oldest >= seal.number);
         if self.last.is_none() || is_removed {
@@ -108,6 +136,10 @@ impl Chain<'_> {
             self.report.seals += 1;
             self.report.sealed += seal.contents.events;
             self.report.sealed_until = Some(seal.last_id.time());
+            // The time of a seal that was changed means nothing.
+            if let Some(first) = first.filter(|_| !matches!(difference, Some((Found::Seal, ..)))) {
+                self.note_late(first, &seal);
+            }
             if let Some((found, events, from)) = difference {
                 self.note(found, events, from, seal.last_id.time());
             }
@@ -120,6 +152,7 @@ impl Chain<'_> {
     fn begin(&mut self, anchor: &Seal) {
         self.report.removed_before = Some(anchor.last_id.time()).filter(|_| anchor.number > 0);
         (self.report.seals, self.report.sealed, self.report.sealed_until) = (0, 0, None);
+        (self.report.sealed_since, self.report.sealed_late) = (Some(anchor.sealed_at), Vec::new());
         if !self.key.verify(anchor) {
             self.note(Found::Seal, None, seals::beginning().time(), anchor.last_id.time());
         }
@@ -141,6 +174,29 @@ impl Chain<'_> {
             Ordering::Equal if digest != seal.contents.digest => Some((Found::Changed, None)),
             Ordering::Equal => None,
         })
+    }
+
+    /// Returns the time of the first event of a span if it was sealed late.
+    async fn first_if_late(&self, seal: &Seal) -> Result<Option<DateTime<Utc>>, StoreError> {
+        let late = EventId::first_of(seal.sealed_at - LATE);
+        // Most spans begin less than an hour before they are sealed.
+        let Some(last) = self.last.as_ref().filter(|last| last.last_id < late) else { return Ok(None) };
+        let mut conn = self.store.read().await?;
+        let first = conn::optional!(conn, (EventId,), sql::NTH_ID, last.last_id, late.min(seal.last_id), 0_i64)?;
+        Ok(first.map(|(id,)| id.time()))
+    }
+
+    fn note_late(&mut self, from: DateTime<Utc>, seal: &Seal) {
+        let (to, sealed_at, spans) = (seal.last_id.time(), seal.sealed_at, &mut self.report.sealed_late);
+        let begins = self.last.as_ref().map(|last| last.last_id.time());
+        if let Some(late) = spans.last_mut().filter(|late| Some(late.to) == begins && sealed_at - late.sealed_at < LATE)
+        {
+            (late.to, late.sealed_at) = (to, sealed_at);
+        } else if spans.len() < MOST {
+            spans.push(Late { from, to, sealed_at });
+        } else {
+            self.report.further_sealed_late += 1;
+        }
     }
 
     /// Returns the number of the anchor.
@@ -165,18 +221,22 @@ impl Chain<'_> {
     /// Counts the events after the last seal.
     async fn finish(mut self, now: DateTime<Utc>) -> Result<Report, Error> {
         let last = self.last.as_ref().map_or(seals::beginning(), |seal| seal.last_id);
-        let future = EventId::first_of(now + AHEAD).max(last);
+        let never = EventId::first_of(now + NEVER).max(last);
+        let ahead = EventId::first_of(now + AHEAD).max(last);
         let mut conn = self.store.read().await?;
         let unsealed = conn::scalar!(conn, i64, sql::COUNT_AFTER, last)?;
-        let oldest = conn::optional!(conn, (EventId,), sql::NTH_ID, last, future, 0_i64)?;
+        let oldest = conn::optional!(conn, (EventId,), sql::NTH_ID, last, never, 0_i64)?;
+        let future = conn::scalar!(conn, i64, sql::COUNT_AFTER, ahead)?;
         // No server gives such ids, and no seal would ever cover them.
-        let added = conn::scalar!(conn, i64, sql::COUNT_AFTER, future)?;
+        let added = conn::scalar!(conn, i64, sql::COUNT_AFTER, never)?;
         drop(conn);
         if added > 0 {
             self.note(Found::Added, Some(added), last.time(), now);
         }
         self.report.unsealed = (unsealed - added).max(0);
+        self.report.unsealed_ahead = (future - added).max(0);
         self.report.unsealed_since = oldest.map(|(id,)| id.time());
+        self.report.unsealed_overdue = self.report.unsealed_since.is_some_and(|since| since < now - OVERDUE);
         Ok(self.report)
     }
 }

@@ -123,6 +123,9 @@ async fn verify(app: &App, output: Output) -> Outcome {
     if !report.differences.is_empty() {
         return Err(differences(&report).into());
     }
+    for warning in warnings(&report, now) {
+        eprintln!("warning: {warning}");
+    }
     if output.json { Ok(()) } else { output::print(&summary(&report, now - app.config.audit.retention)) }
 }
 
@@ -147,6 +150,30 @@ fn differences(report: &Report) -> String {
     format!("the audit log does not match its seals:{lines}{further}")
 }
 
+/// Describes what a changed log could look like, too, although it matches its seals.
+fn warnings(report: &Report, now: DateTime<Utc>) -> Vec<String> {
+    let late = report.sealed_late.iter().map(|late| {
+        let [from, to, at] = [late.from, late.to, late.sealed_at].map(output::time);
+        format!("sealed late: events from {from} to {to} were sealed at {at}")
+    });
+    let mut warnings: Vec<_> = late.collect();
+    if report.further_sealed_late > 0 {
+        warnings.push(format!("sealed late: {} more", count(report.further_sealed_late, "span", "spans")));
+    }
+    if let Some(until) = report.sealed_until.filter(|until| *until > now) {
+        warnings.push(format!("the seals end in the future ({}): a clock was ahead", output::time(until)));
+    }
+    if let Some(since) = report.unsealed_since.filter(|_| report.unsealed_overdue) {
+        let since = output::time(since);
+        warnings.push(format!("events since {since} are not sealed: no server seals them, or the seals were removed"));
+    }
+    if report.unsealed_ahead > 0 {
+        let events = count(report.unsealed_ahead, "unsealed event has an id", "unsealed events have ids");
+        warnings.push(format!("{events} of the future: a clock was ahead, or somebody added events"));
+    }
+    warnings
+}
+
 /// Describes a log that matches its seals. `cutoff`: retention removes events before this time.
 fn summary(report: &Report, cutoff: DateTime<Utc>) -> String {
     let mut lines = Vec::new();
@@ -167,6 +194,7 @@ fn summary(report: &Report, cutoff: DateTime<Utc>) -> String {
         }
         None => "0 events are not sealed yet.".to_owned(),
     });
+    lines.extend(report.sealed_since.map(|since| format!("Sealed since {}.", output::time(since))));
     if let Some(before) = report.removed_before {
         lines.push(format!("Events before {} were removed by retention.", output::time(before)));
         if before > cutoff {

@@ -27,21 +27,21 @@ on_both_engines!(
 );
 
 /// A server on an empty database, whose first span has the events of the first start and is sealed.
-async fn start(database: Database, flags: &[&str]) -> TestServer {
+pub(crate) async fn start(database: Database, flags: &[&str]) -> TestServer {
     let server = TestServer::with(database, flags).await;
     span(&server).await;
     server
 }
 
 /// Records three events, and seals everything two minutes later.
-async fn span(server: &TestServer) {
+pub(crate) async fn span(server: &TestServer) {
     record(server, 3, server.clock.now()).await;
     server.advance(Duration::minutes(2));
     seal(server).await;
 }
 
 /// Records this many events, a millisecond apart.
-async fn record(server: &TestServer, count: i64, from: DateTime<Utc>) {
+pub(crate) async fn record(server: &TestServer, count: i64, from: DateTime<Utc>) {
     let record = server.within(async move |app, _| {
         let record = app.store.transact(async |tx| {
             for n in 0..count {
@@ -56,7 +56,7 @@ async fn record(server: &TestServer, count: i64, from: DateTime<Utc>) {
 }
 
 /// Seals what is due, as the server does once a minute.
-async fn seal(server: &TestServer) {
+pub(crate) async fn seal(server: &TestServer) {
     let seal = server.within(async |app, now| {
         let mut sealer = Sealer::default();
         while sealer.step(&app.store, &app.seal_key, now).await.unwrap() != Progress::Done {}
@@ -64,12 +64,12 @@ async fn seal(server: &TestServer) {
     seal.await;
 }
 
-async fn verify(server: &TestServer) -> Report {
+pub(crate) async fn verify(server: &TestServer) -> Report {
     server.within(async |app, now| audit::verify(&app.store, &app.seal_key, now).await.unwrap()).await
 }
 
 /// Verifies a log without differences, and returns the number of events that are sealed and of those that are not.
-async fn is_whole(server: &TestServer) -> (i64, i64) {
+pub(crate) async fn is_whole(server: &TestServer) -> (i64, i64) {
     let report = verify(server).await;
     assert!(report.differences.is_empty(), "{report:?}");
     let all = server.database().number("SELECT count(*) FROM audit_events").await;
@@ -77,16 +77,16 @@ async fn is_whole(server: &TestServer) -> (i64, i64) {
     (report.sealed, report.unsealed)
 }
 
-fn command(server: &TestServer, arguments: &[&str], key: &str) -> Output {
+pub(crate) fn command(server: &TestServer, arguments: &[&str], key: &str) -> Output {
     grantd(server.database().url(), &[&["audit", "verify"], arguments].concat(), "", &[("GRANTD_MASTER_KEY", key)])
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 /// An id in SQL.
-fn literal(database: &Database, id: EventId) -> String {
+pub(crate) fn literal(database: &Database, id: EventId) -> String {
     if database.is_postgres() { format!("'{id}'::uuid") } else { format!("x'{}'", id.to_string().replace('-', "")) }
 }
 
@@ -116,7 +116,7 @@ async fn events_are_sealed_within_two_minutes(database: Database) {
     let said = command(&server, &[], MASTER_KEY);
     let expected = format!(
         "All sealed events are there and unchanged: {events} events in 1 seal, until 2026-01-31T12:00:59Z.\n\
-         1 event is not sealed yet, since 2026-01-31T12:01:29Z.\n"
+         1 event is not sealed yet, since 2026-01-31T12:01:29Z.\nSealed since 2026-01-31T12:01:29Z.\n"
     );
     assert_eq!((text(&said.stdout), said.status.code()), (expected, Some(0)));
     let said = command(&server, &["--json"], MASTER_KEY);
@@ -149,7 +149,7 @@ async fn after(server: &TestServer, change: &str) -> Vec<(Found, Option<i64>, i6
 }
 
 /// Three spans, which end after 90, 210 and 330 seconds, and a copy of both tables.
-async fn three_spans(database: Database) -> TestServer {
+pub(crate) async fn three_spans(database: Database) -> TestServer {
     let server = start(database, &[]).await;
     span(&server).await;
     span(&server).await;
@@ -392,6 +392,7 @@ async fn events_from_before_the_upgrade_are_sealed(database: Database) {
     server.advance(Duration::minutes(1));
     seal(&server).await;
     assert_eq!((is_whole(&server).await, verify(&server).await.seals), ((all, 0), 2));
+    assert_eq!(verify(&server).await.sealed_late.len(), 1);
     let most = database.number("SELECT max(events) FROM audit_seals").await;
     assert_eq!(most, 10_000);
 }

@@ -64,6 +64,7 @@ mod token_explain;
 
 // Guarantees under concurrency, failures and load.
 mod after_commit;
+mod audit_seal_times;
 mod audit_seals;
 mod cleanup;
 mod clock_skew;

@@ -121,6 +121,7 @@ fn parameters(name: &str) -> Vec<(&'static str, String)> {
             [vec![uuid(90000), time("10 12:00:00")], texts.to_vec()].concat()
         }
         "audit::sql::DELETE_OLDEST_SEAL" => vec![uuid(20000)],
+        "audit::sql::LAST_ID" => vec![uuid(20000), uuid(30000)],
         "audit::sql::NTH_ID" | "audit::sql::SPAN" => vec![uuid(20000), uuid(30000), int(10)],
         "audit::sql::NEWEST_SEAL" | "audit::sql::NEWEST_SEALED" | "audit::sql::OLDEST_SEAL" => vec![],
         "audit::sql::SEALS" => vec![int(777), int(10)],
