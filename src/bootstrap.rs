@@ -50,7 +50,7 @@ pub(crate) async fn first_start(
         password_hash = Some(passwords.hash_new(&new, personal(config)).await?);
     } else if config.generate_password {
         let text = generate_password()?;
-        // No rules: nobody can guess it.
+        // No rules: it is random.
         password_hash = Some(passwords.hash(&Password::presented("password", text.expose_secret())?).await?);
         generated = Some(text);
     }

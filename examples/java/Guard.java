@@ -211,7 +211,7 @@ final class Guard {
         try {
             stream.close();
         } catch (IOException ignored) {
-            // Nobody reads it any more.
+            // It is not read any more.
         }
     }
 

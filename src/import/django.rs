@@ -1,4 +1,4 @@
-//! Django: `dumpdata`, with `auth.user` or a user model of one's own, and `auth.group` for the names of groups.
+//! Django: `dumpdata`, with `auth.user` or a custom user model, and `auth.group` for the names of groups.
 
 use std::collections::HashMap;
 

@@ -307,9 +307,9 @@ async fn administrators_manage_the_keys_of_others_within_their_own_scopes(databa
     admin.ask_as(&helper, "POST", &format!("{boss}/api-keys"), &body).await.problem(403, "insufficient-scope");
     let delete = admin.server.request("DELETE", &kept).bearer(&helper).send().await;
     delete.problem(403, "insufficient-scope");
-    let nobody = "/admin/users/019c0000-0000-7000-8000-000000000000/api-keys";
-    admin.ask("POST", nobody, &body).await.problem(404, "not-found");
-    admin.get(nobody).await.problem(404, "not-found");
+    let unknown = "/admin/users/019c0000-0000-7000-8000-000000000000/api-keys";
+    admin.ask("POST", unknown, &body).await.problem(404, "not-found");
+    admin.get(unknown).await.problem(404, "not-found");
     admin.delete(&format!("{maria}/api-keys/{}", text(&key["id"]))).await.problem(404, "not-found");
 }
 

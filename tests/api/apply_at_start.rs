@@ -101,7 +101,7 @@ async fn a_new_database_is_not_created_where_something_is_missing_for_it() {
         }
         assert!(!database.directory().join("grantd.db").exists() && !database.directory().join("master.key").exists());
     }
-    // Nobody would see a secret that a server generates.
+    // A secret that a server generates would not be shown.
     std::fs::write(&file, EXAMPLE.replace("secret_env", "# secret_env")).unwrap();
     let variables = [("GRANTD_APPLY", path), ("MARIAS_PASSWORD", PASSWORD)];
     let said = String::from_utf8(grantd(database.url(), &["serve"], "", &variables).stderr).unwrap();

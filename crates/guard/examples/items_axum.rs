@@ -88,7 +88,7 @@ async fn list(_: Require<ItemsRead>, State(items): State<Arc<Items>>) -> Json<Va
     Json(json!({"items": items.all(), "next_cursor": null}))
 }
 
-/// For those with the scope `items:write`. axum runs extractors in order, so nobody reads the body before the token is
+/// For those with the scope `items:write`. axum runs extractors in order, so the body is not read before the token is
 /// known to be good: without one a caller learns nothing about bodies.
 async fn create(
     _: Require<ItemsWrite>,

@@ -63,7 +63,7 @@ impl Argon2Hash {
     }
 
     /// `least_blocks`: the size of the memory that the thread keeps, which is used whole so that it need not be allocated
-    /// anew.
+    /// again.
     pub(super) fn verify(&self, password: &[u8], memory: &mut Memory, least_blocks: usize) -> Result<bool, String> {
         let mut digest = vec![0; self.digest.len()];
         let blocks = memory.blocks(self.params.block_count().max(least_blocks));

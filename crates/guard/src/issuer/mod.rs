@@ -339,12 +339,12 @@ impl Source {
     fn succeeded(&self, fetched_at: i64, max_age: i64) {
         self.fetched_at.store(fetched_at, Ordering::Relaxed);
         self.max_age.store(max_age, Ordering::Relaxed);
-        // Last: whoever sees it must see the times of the fetch too.
+        // Last: a reader that sees it must see the times of the fetch too.
         self.reached.store(true, Ordering::Release);
     }
 
     fn landed(&self, now: i64, failed: bool) {
-        // The cool-down begins anew: after a slow fetch it would be over already, and the next token would cause another.
+        // The cool-down starts again: after a slow fetch it would be over already, and the next token would cause another.
         *self.state() = State { flight: None, attempted_at: Some(now), failed_at: failed.then_some(now) };
     }
 
