@@ -1,7 +1,7 @@
 //! Import of users from the export files of other systems.
 //!
 //! A file is read as a stream, on a thread of its own ([`Source`], `stream.rs`). A function of its format turns each entry
-//! into a [`Record`], `check.rs` turns a record into a row, and `run.rs` inserts the rows in batches. Memory is constant,
+//! into a `Record`, `check.rs` turns a record into a row, and `run.rs` inserts the rows in batches. Memory is constant,
 //! whatever the size of the file.
 
 mod auth0;

@@ -115,7 +115,7 @@ impl ServerLock {
         Ok(Self { file, database })
     }
 
-    /// Notes in the lock file which files the server has open, for [`check_wal`]. The database was opened just now.
+    /// Notes in the lock file which files the server has open, for `check_wal`. The database was opened just now.
     pub fn note_files(&mut self) -> Result<(), LockError> {
         let found = LockFile::of(&self.database);
         found.write(&mut self.file).map_err(|error| LockError::File { path: beside(&self.database, PID), error })
