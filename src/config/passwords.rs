@@ -18,9 +18,9 @@ pub(super) struct PasswordSettings {
     /// Common passwords are refused at each strength.
     #[arg(long, env = "GRANTD_PASSWORD_MIN_STRENGTH", value_name = "NUMBER", default_value = "2")]
     password_min_strength: String,
-    /// File of passwords that are refused: one a line, or the SHA-1 file of Have I Been Pwned, ordered by hash
+    /// File of refused passwords: one a line, or SHA-1 digests as of Have I Been Pwned
     ///
-    /// Opened at the start. A SHA-1 file is searched on disk, and needs no memory.
+    /// Digests must be in ascending order; that file is searched on disk and never read whole.
     #[arg(long, env = "GRANTD_PASSWORD_BLOCKLIST", value_name = "FILE", value_parser = parse::path)]
     password_blocklist: Option<PathBuf>,
 }
