@@ -130,7 +130,7 @@ impl Known {
             || self.tokens.get(claims.jti.as_str()).is_some()
             || until_then(&self.users, &claims.sub)
             // A token that was exchanged ends with the client of its session, and with a client that is its subject.
-            || [Some(&claims.client_id), Some(&claims.sub), claims.session_client_id.as_ref()]
+            || [Some(&claims.client_id), claims.act.is_some().then_some(&claims.sub), claims.session_client_id.as_ref()]
                 .into_iter()
                 .flatten()
                 .any(|client| until_then(&self.clients, client))
