@@ -38,8 +38,6 @@ impl Authority {
     /// client with such a scope: both would be a privilege escalation. `account` is not checked, since every user has it
     /// for the own account.
     pub(crate) fn must_have(&self, scopes: &Scopes) -> Result<(), Error> {
-        let missing = self.scopes.as_ref().map(|own| scopes.difference(own)).unwrap_or_default();
-        let missing = missing.difference(&[ACCOUNT].into_iter().collect());
-        if missing.is_empty() { Ok(()) } else { Err(Error::MissingScopes(missing)) }
+        self.must_have_each(&scopes.difference(&[ACCOUNT].into_iter().collect()))
     }
 }

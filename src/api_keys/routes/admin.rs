@@ -8,7 +8,7 @@ use actix_web::{
 
 use super::NewBody;
 use crate::{
-    api_keys::{self, ApiKey, CreatedKey},
+    api_keys::{ApiKey, CreatedKey},
     app::App,
     http::{
         body, no_store,
@@ -43,10 +43,7 @@ pub(crate) async fn list(
     let owner = id(&path)?;
     let request = PageRequest::from_request(&req, List::ApiKeys, page::id)?;
     app.users.read(owner).await?.ok_or_else(|| users::not_found(&owner))?;
-    let conn = &mut app.store.read().await?;
-    let keys = api_keys::list(conn, owner, request.after, request.fetch_limit()).await?;
-    let keys = keys.into_iter().map(|key| key.with_audience(&app.audience)).collect();
-    Ok(no_store(StatusCode::OK).json(request.page(keys, |key: &ApiKey| *key.id.as_bytes())))
+    Ok(no_store(StatusCode::OK).json(super::page(&app, owner, &request).await?))
 }
 
 /// Create an API key for a user

@@ -8,7 +8,7 @@ use actix_web::{
 
 use super::NewBody;
 use crate::{
-    api_keys::{self, ApiKey, CreatedKey},
+    api_keys::{ApiKey, CreatedKey},
     app::App,
     http::{
         body, no_store,
@@ -32,10 +32,7 @@ use crate::{
 )]
 pub(crate) async fn list(me: Me, app: web::Data<App>, req: HttpRequest) -> Result<HttpResponse, Problem> {
     let request = PageRequest::from_request(&req, List::ApiKeys, page::id)?;
-    let conn = &mut app.store.read().await?;
-    let keys = api_keys::list(conn, me.user.id, request.after, request.fetch_limit()).await?;
-    let keys = keys.into_iter().map(|key| key.with_audience(&app.audience)).collect();
-    Ok(no_store(StatusCode::OK).json(request.page(keys, |key: &ApiKey| *key.id.as_bytes())))
+    Ok(no_store(StatusCode::OK).json(super::page(&app, me.user.id, &request).await?))
 }
 
 /// Create an API key for the current user

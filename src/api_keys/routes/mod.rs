@@ -8,12 +8,16 @@ use grantd_guard::Scopes;
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 
-use super::{CreatedKey, NewApiKey, audiences, check_expiry};
+use super::{ApiKey, CreatedKey, NewApiKey, audiences, check_expiry};
 use crate::{
     app::App,
     authority::Authority,
     error::{Code, Error, FieldError},
-    http::{body::Members, problem::Problem},
+    http::{
+        body::Members,
+        page::{Page, PageRequest},
+        problem::Problem,
+    },
     ids::{ApiKeyId, UserId},
     names::ApiKeyName,
     roles::{self, routes::scopes_among},
@@ -53,6 +57,14 @@ fn scopes(known: &Scopes, names: &[String]) -> Result<Scopes, FieldError> {
     let scopes = scopes_among(known, names)?;
     let none = || FieldError::new("scopes", Code::Required, "must have at least one scope");
     if scopes.is_empty() { Err(none()) } else { Ok(scopes) }
+}
+
+/// Returns a page of the keys of a user.
+async fn page(app: &App, owner: UserId, request: &PageRequest<ApiKeyId>) -> Result<Page<ApiKey>, Problem> {
+    let conn = &mut app.store.read().await?;
+    let keys = super::list(conn, owner, request.after, request.fetch_limit()).await?;
+    let keys = keys.into_iter().map(|key| key.with_audience(&app.audience)).collect();
+    Ok(request.page(keys, |key: &ApiKey| *key.id.as_bytes()))
 }
 
 /// Creates a key for a user.
