@@ -38,10 +38,10 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
     let token = subject_token(request)?;
     let access = AccessRequest::read(request)?;
     let audience = access.audience(request, None)?;
-    match subject(request, token).await? {
+    let claims = match subject(request, token).await? {
         Subject::Token(claims) => {
             let limit = scopes_now(request, &claims).await?;
-            let claims = Claims {
+            Claims {
                 sub: claims.sub.clone(),
                 exp: issue::expires_at(request).timestamp().min(claims.exp),
                 sid: claims.sid.clone(),
@@ -51,15 +51,13 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
                 session_client_id: session_client(request, &claims),
                 act: Some(actor(request, claims.act.clone())?),
                 ..issue::claims(request, granted(request, &access, &limit)?, audience)
-            };
-            record(request, &claims).await?;
-            issue::signed(request, claims, None)
+            }
         }
         Subject::Key(key) => {
             let scope = granted(request, &access, &key.scopes())?;
             let expires_at = issue::expires_at(request);
             let expires_at = key.key.expires_at.map_or(expires_at, |at| at.min(expires_at));
-            let claims = Claims {
+            Claims {
                 sub: key.owner.id.to_string(),
                 exp: expires_at.timestamp(),
                 // The feed of revocations has the key's id as a session, once the key is deleted.
@@ -68,11 +66,11 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
                 roles: Some(issue::role_names(&key.owner)),
                 act: Some(actor(request, None)?),
                 ..issue::claims(request, scope, audience)
-            };
-            record(request, &claims).await?;
-            issue::signed(request, claims, None)
+            }
         }
-    }
+    };
+    record(request, &claims).await?;
+    issue::signed(request, claims, None)
 }
 
 /// Reads the parameters of RFC 8693 §2.1.
