@@ -4,6 +4,7 @@
 //! cargo bench --bench grantd                        # 20 minutes; prints a table, writes benches/results/latest.json
 //! cargo bench --bench grantd -- --quick             # one minute; a smoke test, not for comparisons
 //! cargo bench --bench grantd -- --engine postgres   # one engine only
+//! cargo bench --bench grantd -- --only logins,flood  # only these measurements
 //! ```
 //!
 //! Figures of two runs differ by 10 % or more, so compared values are measured alternately within one run, and the medians are

@@ -62,19 +62,39 @@ pub(crate) fn all(engine: &Engine, plan: &Plan, report: &mut Report) -> Outcome<
     let set_up = grantd.set_up()?;
     let mut bench = Bench { engine: engine.name(), plan, report, set_up, me: Vec::new() };
     bench.me = load::get("/users/me", Some(&bench.set_up.token));
-    bench.start(&grantd)?;
+    if plan.has("start") {
+        bench.start(&grantd)?;
+    }
     let (server, _) = grantd.start()?;
-    bench.flood(&server)?;
-    bench.logins(server.address)?;
-    bench.routes(server.address)?;
-    bench.refreshes(server.address, grantd.database())?;
-    // A SQLite file has one server, which then is both.
-    let other = if engine.url().is_some() { Some(grantd.start()?.0) } else { None };
-    bench.propagation(server.address, other.as_ref().map_or(server.address, |other| other.address))?;
-    drop(other);
-    bench.login_time(server.address)?;
-    bench.users(server.address, grantd.database())?;
-    bench.import(grantd.database())
+    let (address, database) = (server.address, grantd.database());
+    if plan.has("flood") {
+        bench.flood(&server)?;
+    }
+    if plan.has("logins") {
+        bench.logins(address)?;
+    }
+    if plan.has("routes") {
+        bench.routes(address)?;
+    }
+    if plan.has("refreshes") {
+        bench.refreshes(address, database)?;
+    }
+    if plan.has("propagation") {
+        // A SQLite file has one server, which then is both.
+        let other = if engine.url().is_some() { Some(grantd.start()?.0) } else { None };
+        bench.propagation(address, other.as_ref().map_or(address, |other| other.address))?;
+    }
+    if plan.has("login-time") {
+        bench.login_time(address)?;
+    }
+    if plan.has("users") {
+        bench.users(address, database)?;
+    }
+    // The last one: it adds twice as many users as there were.
+    if plan.has("import") {
+        bench.import(database)?;
+    }
+    Ok(())
 }
 
 struct Bench<'a> {
@@ -254,7 +274,6 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// The last one: it adds twice as many users as there were.
     fn import(&mut self, database: &str) -> Outcome<()> {
         let count = self.plan.users;
         self.say(&format!("import of {count} users"));

@@ -4,11 +4,17 @@ use std::{thread, time::Duration};
 
 use crate::Outcome;
 
+/// The names that `--only` takes.
+pub(crate) const MEASUREMENTS: [&str; 9] =
+    ["start", "flood", "logins", "routes", "refreshes", "propagation", "login-time", "users", "import"];
+
 /// The benchmark's settings.
 pub(crate) struct Plan {
     pub(crate) quick: bool,
     pub(crate) sqlite: bool,
     pub(crate) postgres: bool,
+    /// The measurements to make; empty: all.
+    pub(crate) only: Vec<String>,
     /// Hash threads, and workers, of each server: one per core.
     pub(crate) threads: usize,
     /// How often compared measurements alternate.
@@ -35,6 +41,7 @@ impl Plan {
             quick: false,
             sqlite: true,
             postgres: true,
+            only: Vec::new(),
             threads: thread::available_parallelism()?.get(),
             rounds: 5,
             window: Duration::from_millis(2500),
@@ -56,10 +63,23 @@ impl Plan {
                     Some("postgres") => plan.sqlite = false,
                     _ => return Err("--engine: allowed is sqlite or postgres".into()),
                 },
-                _ => return Err(format!("{arg}: known are --quick and --engine (sqlite or postgres)").into()),
+                "--only" => match args.next().map(|only| only.split(',').map(str::to_owned).collect::<Vec<_>>()) {
+                    Some(only) if only.iter().all(|name| MEASUREMENTS.contains(&name.as_str())) => plan.only = only,
+                    _ => {
+                        return Err(
+                            format!("--only: allowed are {}, separated by commas", MEASUREMENTS.join(", ")).into()
+                        );
+                    }
+                },
+                _ => return Err(format!("{arg}: known are --quick, --engine and --only").into()),
             }
         }
         Ok(plan)
+    }
+
+    /// Returns whether a measurement is to be made.
+    pub(crate) fn has(&self, measurement: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|name| name == measurement)
     }
 
     fn shorten(&mut self) {

@@ -17,8 +17,10 @@ mod log;
 mod master_key;
 mod passwords;
 mod proxies;
+mod quota;
 mod registration;
 mod signing_keys;
+mod throttle;
 mod tls;
 mod tokens;
 
@@ -35,7 +37,8 @@ use self::{
     apply::ApplySettings, audit::AuditSettings, bootstrap::BootstrapSettings, check::Check,
     credentials::CredentialSettings, database::DatabaseSettings, hash::HashSettings, http::HttpSettings,
     log::LogSettings, master_key::MasterKeySettings, passwords::PasswordSettings, proxies::ProxySettings,
-    registration::RegistrationSettings, signing_keys::SigningKeySettings, tls::TlsSettings, tokens::TokenSettings,
+    registration::RegistrationSettings, signing_keys::SigningKeySettings, throttle::ThrottleSettings, tls::TlsSettings,
+    tokens::TokenSettings,
 };
 pub use self::{
     audit::AuditConfig,
@@ -52,7 +55,9 @@ pub use self::{
     master_key::MasterKeySource,
     passwords::PasswordConfig,
     proxies::{ProxyConfig, ProxyHeader},
+    quota::Quota,
     signing_keys::{Algorithm, SigningKeyConfig},
+    throttle::ThrottleConfig,
     tls::TlsConfig,
     tokens::TokenConfig,
 };
@@ -86,6 +91,8 @@ pub struct Settings {
     passwords: PasswordSettings,
     #[command(flatten)]
     hash: HashSettings,
+    #[command(flatten)]
+    throttle: ThrottleSettings,
     #[command(flatten)]
     log: LogSettings,
     #[command(flatten)]
@@ -132,6 +139,8 @@ pub struct Config {
     pub passwords: PasswordConfig,
     /// Cost and queue of password hashes.
     pub hash: HashConfig,
+    /// Quotas of failures and of requests.
+    pub throttle: ThrottleConfig,
     /// Filter and format of the log.
     pub log: LogConfig,
     /// The audit log.
@@ -175,6 +184,7 @@ impl Settings {
         let signing_keys = self.signing_keys.check(check);
         let passwords = self.passwords.check(check);
         let hash = self.hash.check(check);
+        let throttle = self.throttle.check(check);
         let log = self.log.check(check);
         let audit = self.audit.check(check);
         Some(Config {
@@ -191,6 +201,7 @@ impl Settings {
             signing_keys: signing_keys?,
             passwords: passwords?,
             hash: hash?,
+            throttle: throttle?,
             log: log?,
             audit: audit?,
         })

@@ -57,7 +57,7 @@ impl ProxyHeader {
     }
 }
 
-fn network(text: &str) -> Result<IpNet, String> {
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
     text.parse::<IpNet>()
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
         .map_err(|_| "allowed is a network such as 10.0.0.0/8 or an address".to_owned())

@@ -11,6 +11,7 @@ pub(crate) mod params;
 pub(crate) mod problem;
 mod problems;
 pub(crate) mod query;
+pub(crate) mod rate_limit;
 mod request_log;
 mod root;
 pub(crate) mod tls;

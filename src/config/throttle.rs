@@ -1,0 +1,71 @@
+//! Protection against password guessing and floods of requests.
+
+use clap::Args;
+use ipnet::IpNet;
+
+use super::{
+    check::Check,
+    proxies::network,
+    quota::{Quota, quota},
+};
+
+#[derive(Args, Clone)]
+#[command(next_help_heading = "Throttling and rate limits")]
+pub(super) struct ThrottleSettings {
+    /// Wrong passwords of an account until each further attempt has to wait, as NUMBER/DURATION
+    ///
+    /// Counted apart for each network and device from which the user logged in before, so that guessers elsewhere do not
+    /// lock users out. `off` disables it.
+    #[arg(long, env = "GRANTD_LOGIN_FAILURES", value_name = "QUOTA", default_value = "10/1h")]
+    login_failures: String,
+    /// Wrong passwords and client secrets of a network until each further attempt has to wait
+    ///
+    /// A network is an IPv4 address or an IPv6 /64. `off` disables it.
+    #[arg(long, env = "GRANTD_NETWORK_FAILURES", value_name = "QUOTA", default_value = "100/10m")]
+    network_failures: String,
+    /// Maximum number of requests from a network
+    ///
+    /// On all routes except `/healthz` and `/readyz`. `off` disables it.
+    #[arg(long, env = "GRANTD_RATE_LIMIT", value_name = "QUOTA", default_value = "500/1s")]
+    rate_limit: String,
+    /// Networks without a rate limit; `none`: no exceptions
+    #[arg(
+        long,
+        env = "GRANTD_RATE_LIMIT_EXEMPT",
+        value_name = "CIDR",
+        value_delimiter = ',',
+        default_value = "127.0.0.0/8,::1"
+    )]
+    rate_limit_exempt: Vec<String>,
+}
+
+/// Quotas of failures and of requests; `None`: off.
+#[derive(Clone, Debug)]
+pub struct ThrottleConfig {
+    /// Failed logins of an account.
+    pub login_failures: Option<Quota>,
+    /// Failed logins and client authentications of a network.
+    pub network_failures: Option<Quota>,
+    /// Requests of a network.
+    pub rate_limit: Option<Quota>,
+    /// Networks that `rate_limit` does not apply to.
+    pub rate_limit_exempt: Vec<IpNet>,
+}
+
+impl ThrottleSettings {
+    pub(super) fn check(&self, check: &mut Check) -> Option<ThrottleConfig> {
+        let login_failures = check.value("GRANTD_LOGIN_FAILURES", &self.login_failures, quota);
+        let network_failures = check.value("GRANTD_NETWORK_FAILURES", &self.network_failures, quota);
+        let rate_limit = check.value("GRANTD_RATE_LIMIT", &self.rate_limit, quota);
+        let exempt: Vec<_> = match &self.rate_limit_exempt[..] {
+            [none] if none.trim().eq_ignore_ascii_case("none") => Vec::new(),
+            networks => check.list("GRANTD_RATE_LIMIT_EXEMPT", networks, network),
+        };
+        Some(ThrottleConfig {
+            login_failures: login_failures?,
+            network_failures: network_failures?,
+            rate_limit: rate_limit?,
+            rate_limit_exempt: exempt,
+        })
+    }
+}
