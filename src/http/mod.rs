@@ -175,9 +175,12 @@ pub(crate) fn no_store(status: StatusCode) -> HttpResponseBuilder {
     answer
 }
 
+/// Paths whose errors have the OAuth format.
+const OAUTH: [&str; 3] = ["/token", "/introspect", "/revoke"];
+
 /// Returns whether errors of this route have the OAuth format.
 fn is_oauth(req: &HttpRequest) -> bool {
-    matches!(req.match_pattern().as_deref(), Some("/token" | "/introspect" | "/revoke"))
+    req.match_pattern().is_some_and(|pattern| OAUTH.contains(&pattern.as_str()))
 }
 
 /// A method and its handler.

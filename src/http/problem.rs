@@ -89,6 +89,17 @@ impl Problem {
         Self::new(Kind::HeadTooLarge, "the path, query and headers have more than 16 KiB together")
     }
 
+    /// The caller is throttled, for `retry_after` seconds.
+    pub(crate) fn too_many_requests(retry_after: u64, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::TooManyRequests, detail).with_header(RETRY_AFTER.as_str(), retry_after.to_string())
+    }
+
+    /// Returns the problem with a further header, or a further line of one.
+    pub(crate) fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
     /// Returns the problem with another detail.
     pub(crate) fn with_detail(self, detail: Cow<'static, str>) -> Self {
         Self { detail, ..self }
@@ -295,6 +306,7 @@ mod tests {
             Problem::malformed_body(""),
             Problem::unsupported_media_type(),
             Problem::head_too_large(),
+            Problem::too_many_requests(1, ""),
             Problem::of_client(&OAuthError::invalid_client(true)),
             Problem::of_status(StatusCode::REQUEST_TIMEOUT),
             Problem::of_status(StatusCode::PAYLOAD_TOO_LARGE),

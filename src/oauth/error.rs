@@ -158,6 +158,18 @@ impl OAuthError {
         Self::new(StatusCode::REQUEST_TIMEOUT, "invalid_request", "the body took too long to arrive")
     }
 
+    /// The caller is throttled, for `retry_after` seconds.
+    pub(crate) fn slow_down(retry_after: u64, description: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "slow_down", description)
+            .with_header(RETRY_AFTER.as_str(), retry_after.to_string())
+    }
+
+    /// Returns the error with a further header, or a further line of one.
+    pub(crate) fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
     fn unavailable(description: &'static str) -> Self {
         let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", description);
         error.headers.push((RETRY_AFTER.as_str(), RETRY_AFTER_SECONDS.to_owned()));
@@ -201,7 +213,7 @@ impl OAuthError {
     pub(crate) fn render(&self, request_id: &str) -> HttpResponse {
         let mut answer = super::uncached(self.status);
         for (name, value) in &self.headers {
-            answer.insert_header((*name, value.as_str()));
+            answer.append_header((*name, value.as_str()));
         }
         let internal = format!("internal error; see the log of the server for request id {request_id}");
         let description = if self.error == "server_error" { &internal } else { &*self.description };
