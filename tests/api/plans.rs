@@ -24,7 +24,7 @@ const FILL: [&str; 12] = [
     "INSERT INTO user_roles SELECT lpad(to_hex(i * 10), 32, '0')::uuid, 'role-' || 2 + i % 19 FROM generate_series(1, 2000) i",
     "INSERT INTO user_roles SELECT lpad(to_hex(i), 32, '0')::uuid, 'admin' FROM generate_series(19990, 20000) i",
     "INSERT INTO clients SELECT 'client-' || i, 'A client', NULL, NULL, NULL, NULL, 'password', 'account', '', FALSE, NULL, NULL, \
-     NULL, FALSE, timestamptz '2026-01-01', timestamptz '2026-01-01' FROM generate_series(1, 500) i",
+     NULL, FALSE, FALSE, timestamptz '2026-01-01', timestamptz '2026-01-01' FROM generate_series(1, 500) i",
     // Some have ended or expired.
     "INSERT INTO sessions SELECT lpad(to_hex(i), 32, '0')::uuid, lpad(to_hex(1 + i * 7919 % 20000), 32, '0')::uuid, \
      'client-' || 1 + i % 500, NULL, NULL, decode(repeat('ab', 32), 'hex'), 1, NULL, t, t, t + interval '9 days', \
