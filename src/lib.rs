@@ -30,6 +30,7 @@ pub mod passwords;
 pub mod revocations;
 pub mod roles;
 pub mod sessions;
+pub mod throttle;
 pub mod users;
 
 // The ground. It imports no feature.
@@ -51,7 +52,7 @@ mod client_address;
 #[doc(hidden)]
 pub fn hot_statements() -> impl Iterator<Item = (&'static str, &'static str)> {
     let users = [users::sql::HOT, roles::sql::HOT, sessions::sql::HOT];
-    let others = [clients::sql::HOT, api_keys::sql::HOT, revocations::sql::HOT, audit::sql::HOT];
+    let others = [clients::sql::HOT, api_keys::sql::HOT, revocations::sql::HOT, audit::sql::HOT, throttle::sql::HOT];
     users.into_iter().chain(others).flatten().copied()
 }
 

@@ -12,7 +12,7 @@ use std::{
 
 /// Modules that may import `App` and everything below.
 const WAY_IN: [&str; 10] = ["app", "cleanup", "cli", "http", "login", "main", "oauth", "principal", "server", "sync"];
-const FEATURES: [&str; 13] = [
+const FEATURES: [&str; 14] = [
     "api_keys",
     "apply",
     "audit",
@@ -25,6 +25,7 @@ const FEATURES: [&str; 13] = [
     "revocations",
     "roles",
     "sessions",
+    "throttle",
     "users",
 ];
 const GROUND: [&str; 12] = [

@@ -12,10 +12,12 @@
 //!
 //! - `plan.rs`: durations and repetitions; `measure.rs`: the measurements; `report.rs`: the table, the JSON, the targets
 //! - `load.rs`: the load generator; `latency.rs`: response times; `hashing.rs`: the bare hash
+//! - `guessing.rs`: floods of guessed passwords
 //! - `tokens.rs`: refreshes, introspections, and the propagation of the end of a session
 //! - `users.rs`: creation and lists of very many users; `import.rs`: their import
 //! - `servers.rs`: grantd and the routes to compare it with; `process.rs`: child processes; `postgres.rs`: a Postgres database
 
+mod guessing;
 mod hashing;
 mod import;
 mod latency;

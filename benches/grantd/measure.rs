@@ -10,14 +10,14 @@ use std::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 
 use crate::{
-    Outcome, hashing, import,
+    Outcome, guessing, hashing, import,
     latency::{self, Flood},
     load::{self, Connection},
     plan::Plan,
     postgres::Database,
     process::Memory,
     report::{Figure, Report, median, milliseconds, percentile},
-    servers::{Grantd, OPERATOR, PASSWORD, Server, SetUp, USERNAME, WATCHER},
+    servers::{Grantd, OPERATOR, PASSWORD, Server, SetUp, UNTHROTTLED, USERNAME, WATCHER},
     tokens, users,
 };
 
@@ -65,11 +65,18 @@ pub(crate) fn all(engine: &Engine, plan: &Plan, report: &mut Report) -> Outcome<
     if plan.has("start") {
         bench.start(&grantd)?;
     }
+    if plan.has("flood") {
+        // Throttled, most guesses would not reach the hash threads.
+        bench.flood(&grantd.start_with(&UNTHROTTLED)?.0)?;
+    }
+    if plan.has("throttle") {
+        bench.throttle(&grantd)?;
+    }
+    if plan.has("guessing") {
+        bench.guessing(&grantd)?;
+    }
     let (server, _) = grantd.start()?;
     let (address, database) = (server.address, grantd.database());
-    if plan.has("flood") {
-        bench.flood(&server)?;
-    }
     if plan.has("logins") {
         bench.logins(address)?;
     }
@@ -178,6 +185,54 @@ impl Bench<'_> {
             let figure = self.figure(format!("{what}, answered {status}"), median(&rates), "/s");
             self.report.add(if status <= 400 { figure.above(0.0) } else { figure });
         }
+    }
+
+    /// Measures logins with and without a limit of failures. A SQLite file has one server: they take turns.
+    fn throttle(&mut self, grantd: &Grantd) -> Outcome<()> {
+        let (request, mut with, mut without) = (load::login(USERNAME, PASSWORD), Vec::new(), Vec::new());
+        for round in 1..=self.plan.rounds {
+            self.say(&format!("throttled and unthrottled logins, round {round} of {}", self.plan.rounds));
+            let (server, _) = grantd.start()?;
+            with.push(load::per_second(server.address, &request, LOGINS, self.plan)?);
+            drop(server);
+            let (server, _) = grantd.start_with(&UNTHROTTLED)?;
+            without.push(load::per_second(server.address, &request, LOGINS, self.plan)?);
+        }
+        let figure = self.figure("logins with a limit of failures", median(&with), "/s");
+        self.report.add(figure.beside("without", median(&without)).ratio_at_least(0.98));
+        Ok(())
+    }
+
+    /// Measures the owner's logins and another route while others guess passwords.
+    fn guessing(&mut self, grantd: &Grantd) -> Outcome<()> {
+        // Guesses come through a proxy, which reports their addresses.
+        let (server, _) = grantd.start_with(&[("GRANTD_TRUSTED_PROXIES", "127.0.0.1")])?;
+        Connection::open(server.address)?.call(&guessing::owner())?;
+        thread::sleep(SETTLE);
+        let rest = server.process.memory();
+        let me = (&*self.me, PER_SECOND);
+        for (addresses, what) in [(1, "one address"), (1000, "1000 addresses")] {
+            let (mut idle, mut flooded, mut logins, mut succeeded) = (Vec::new(), Vec::new(), 0, 0);
+            for round in 1..=self.plan.rounds {
+                self.say(&format!("guesses from {what}, round {round} of {}", self.plan.rounds));
+                idle.extend(latency::at_rate(server.address, &self.me, PER_SECOND, self.plan.steady)?);
+                let flood = guessing::flood(server.address, addresses, me, self.plan.steady)?;
+                flooded.extend(flood.took);
+                logins += flood.logins;
+                succeeded += flood.succeeded;
+            }
+            let share = 100.0 * f64::from(succeeded) / f64::from(logins);
+            self.report.add(self.figure(format!("the owner's logins, guesses from {what}"), share, "%").at_least(95.0));
+            let (idle, flooded) = (percentile(&milliseconds(&idle), 99), percentile(&milliseconds(&flooded), 99));
+            let figure = self.figure(format!("/users/me p99, guesses from {what}"), flooded, "ms");
+            self.report.add(figure.beside("idle", idle).at_most((2.0 * idle).max(5.0)));
+        }
+        thread::sleep(SETTLE);
+        if let (Some(rest), Some(after)) = (rest, server.process.memory()) {
+            let figure = self.figure("memory after the guesses", after.now, "MiB");
+            self.report.add(figure.beside("before", rest.now));
+        }
+        Ok(())
     }
 
     fn logins(&mut self, grantd: SocketAddr) -> Outcome<()> {

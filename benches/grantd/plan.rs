@@ -5,8 +5,19 @@ use std::{thread, time::Duration};
 use crate::Outcome;
 
 /// The names that `--only` takes.
-pub(crate) const MEASUREMENTS: [&str; 9] =
-    ["start", "flood", "logins", "routes", "refreshes", "propagation", "login-time", "users", "import"];
+pub(crate) const MEASUREMENTS: [&str; 11] = [
+    "start",
+    "flood",
+    "throttle",
+    "guessing",
+    "logins",
+    "routes",
+    "refreshes",
+    "propagation",
+    "login-time",
+    "users",
+    "import",
+];
 
 /// The benchmark's settings.
 pub(crate) struct Plan {

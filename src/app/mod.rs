@@ -7,6 +7,7 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 
@@ -35,6 +36,7 @@ use crate::{
     sessions::{RefreshTokens, Sessions},
     store::{self, Store, Transaction},
     sync::SyncState,
+    throttle::Throttle,
     users,
 };
 
@@ -55,7 +57,9 @@ pub struct App {
     /// The database.
     pub store: Store,
     /// Hashes and verifies passwords.
-    pub passwords: Passwords,
+    pub passwords: Arc<Passwords>,
+    /// Budgets of failed logins.
+    pub throttle: Throttle,
     /// Signs access tokens.
     pub keys: SigningKeys,
     /// Verifies access tokens.
@@ -144,6 +148,8 @@ impl App {
         let keys = keys.map_err(|error| StartError::of_keys(error, &config.master_key))?;
         let refresh_key = SigningKeys::server_key(&store, &master_key, "refresh token").await?;
         let seal_key = SigningKeys::server_key(&store, &master_key, "audit seal").await?;
+        let throttle_key = SigningKeys::server_key(&store, &master_key, "throttle").await?;
+        let device_key = SigningKeys::server_key(&store, &master_key, "device token").await?;
         let first = bootstrap::first_start(&store, &passwords, &config.bootstrap, now).await;
         let first = first.map_err(StartError::Setup)?.map(|first| FirstStart { key_file, ..first });
 
@@ -162,6 +168,7 @@ impl App {
             guard: guard.keys(&keys.jwk_set())?,
             refresh_tokens: RefreshTokens::new(&refresh_key),
             seal_key: SealKey::new(&seal_key),
+            throttle: Throttle::new(&store, &config.throttle, config.hash.wait, &throttle_key, &device_key),
             users: users::Reader::new(store.clone()),
             sessions: Sessions::new(&store),
             clients: Clients::new(&store),
@@ -177,7 +184,7 @@ impl App {
             audience,
             clock,
             store,
-            passwords,
+            passwords: Arc::new(passwords),
             keys,
         };
         // The first sync before the first request: a server without revocations would accept revoked tokens.

@@ -96,6 +96,7 @@ fn administration() -> Scope {
         .service(at("/users/{id}/password", vec![put(users::routes::access::set_password)]))
         .service(at("/users/{id}/roles", vec![put(users::routes::access::set_roles)]))
         .service(at("/users/{id}/sessions", vec![delete(users::routes::access::end_sessions)]))
+        .service(at("/users/{id}/unlock", vec![post(users::routes::access::unlock)]))
         .service(at(
             "/users/{id}/api-keys",
             vec![get(api_keys::routes::admin::list), post(api_keys::routes::admin::create)],

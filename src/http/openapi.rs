@@ -58,6 +58,7 @@ use crate::{
         users::routes::access::set_roles,
         users::routes::access::set_password,
         users::routes::access::end_sessions,
+        users::routes::access::unlock,
         api_keys::routes::admin::list,
         api_keys::routes::admin::create,
         api_keys::routes::admin::delete,

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     app::App,
     audit::{self, Event, Kind, Origin},
+    client_address::client_address,
     clients::{Client, ClientKind, Credentials},
     names::ClientId,
     principal, secret,
@@ -96,7 +97,10 @@ async fn proven(
         };
         error.logged(reason)
     };
-    let found = found.ok_or_else(|| refused("unknown client"))?;
+    let Some(found) = found else {
+        charge(app, req, claimed, now).await?;
+        return Err(refused("unknown client"));
+    };
     let proven = match &claimed.proof {
         Proof::Word => found.secret_hash.is_none(),
         Proof::Secret(secret) => is_secret(&found, secret, now),
@@ -108,7 +112,23 @@ async fn proven(
         (false, _) => ("wrong_credentials", "wrong client credentials"),
     };
     record_failure(app, req, &claimed.client_id, reason, now);
+    if !proven {
+        charge(app, req, claimed, now).await?;
+    }
     Err(refused(logged))
+}
+
+/// Charges wrong credentials to the network. A right secret passes without: it has too many bits to be guessed, and costs
+/// no hash.
+async fn charge(app: &App, req: &HttpRequest, claimed: &Claimed, now: DateTime<Utc>) -> Result<(), OAuthError> {
+    if matches!(claimed.proof, Proof::Word) {
+        return Ok(());
+    }
+    let address = client_address(req, &app.config.proxies);
+    match app.throttle.charge_network(address, now).await? {
+        Some(throttled) => Err(OAuthError::throttled(&throttled)),
+        None => Ok(()),
+    }
 }
 
 /// Records the first failure of a series, in a task of its own: a caller who leaves does not suppress it.

@@ -12,7 +12,10 @@ use actix_web::{
 use grantd_guard::{Refusal, Scope, Scopes};
 use serde::Serialize;
 
-use crate::{clients::GrantType, error::Error, names::ClientId, store::StoreError};
+use crate::{
+    clients::GrantType, error::Error, http::rate_limit, login::Refused, names::ClientId, store::StoreError,
+    throttle::Throttled,
+};
 
 /// The realm of challenges.
 const REALM: &str = "grantd";
@@ -158,10 +161,23 @@ impl OAuthError {
         Self::new(StatusCode::REQUEST_TIMEOUT, "invalid_request", "the body took too long to arrive")
     }
 
+    /// Too many wrong passwords or secrets were sent.
+    pub(crate) fn throttled(throttled: &Throttled) -> Self {
+        let Throttled { quota, retry_after, .. } = *throttled;
+        Self::slow_down(retry_after, "too many failed attempts; retry later")
+            .with_header(rate_limit::POLICY, rate_limit::policy("login", quota))
+            .with_header(rate_limit::LIMIT, rate_limit::limit("login", 0, retry_after))
+    }
+
     /// The caller is throttled, for `retry_after` seconds.
     pub(crate) fn slow_down(retry_after: u64, description: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "slow_down", description)
             .with_header(RETRY_AFTER.as_str(), retry_after.to_string())
+    }
+
+    /// Returns names and values of its headers.
+    pub(crate) fn headers(&self) -> &[(&'static str, String)] {
+        &self.headers
     }
 
     /// Returns the error with a further header, or a further line of one.
@@ -236,6 +252,17 @@ impl ResponseError for OAuthError {
 
     fn error_response(&self) -> HttpResponse {
         self.render("unknown")
+    }
+}
+
+impl From<Refused> for OAuthError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Wrong(reason) => Self::wrong_password(reason),
+            Refused::Disabled => Self::account_disabled(),
+            Refused::Throttled(throttled) => Self::throttled(&throttled),
+            Refused::Failed(error) => error.into(),
+        }
     }
 }
 

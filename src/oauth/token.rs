@@ -58,6 +58,10 @@ pub(super) struct TokenAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "grt_…")]
     pub(super) refresh_token: Option<String>,
+    /// Present for the grant `password`. A login that sends it has a limit of failures of its own. It is no credential.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "grd_…")]
+    pub(super) device_token: Option<String>,
 }
 
 /// The parameters of a token request.
@@ -74,6 +78,8 @@ pub(crate) struct TokenForm {
     /// Required for the grant `password`.
     #[schema(format = "password")]
     password: Option<String>,
+    /// Device token of an earlier login of the user on this device, for the grant `password`.
+    device_token: Option<String>,
     /// Required for the grant `refresh_token`.
     refresh_token: Option<String>,
     /// An access token or API key. Required for token exchange.

@@ -59,11 +59,15 @@ mod log;
 mod settings;
 mod sqlite_file;
 mod start;
+mod throttle;
+mod throttle_costs;
+mod throttle_model;
 mod tls;
 mod token_explain;
 
 // Guarantees under concurrency, failures and load.
 mod after_commit;
+mod agreement;
 mod audit_seal_times;
 mod audit_seals;
 mod cleanup;

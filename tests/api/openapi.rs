@@ -72,6 +72,7 @@ async fn every_route_is_described() {
             "/admin/users/{id}/password",
             "/admin/users/{id}/roles",
             "/admin/users/{id}/sessions",
+            "/admin/users/{id}/unlock",
             "/healthz",
             "/introspect",
             "/readyz",

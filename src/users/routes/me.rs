@@ -20,8 +20,8 @@ use crate::{
         problem::Problem,
     },
     ids::UserId,
+    login,
     names::{DisplayName, Email, RoleName, Username},
-    passwords::Verdict,
     patch::Patch,
     principal::{self, Me, refuse_api_key},
     secret::Password,
@@ -177,7 +177,7 @@ pub(crate) async fn change_password(
     let Me { user, session, authority: by, .. } = &me;
     let now = app.now();
     let current_hash = users::password_hash(&mut app.store.read().await?, user.id).await?;
-    if app.passwords.verify(&current, Some((user.id, &current_hash))).await? == Verdict::Wrong {
+    if !login::verify_current(&app, user, &current, &current_hash, &by.origin, now).await? {
         let mut conn = app.store.write().await?;
         return Err(users::record_wrong_password(&mut conn, user, by, now).await?.into());
     }
