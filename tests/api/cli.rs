@@ -65,6 +65,7 @@ async fn users_can_be_created_shown_and_changed(database: Database) {
     let said = |arguments: &[&str]| String::from_utf8(grantd(database.url(), arguments, PASSWORD, &[]).stdout).unwrap();
     assert_eq!(said(&["user", "disable", "maria"]), "Disabled the user maria.\n");
     assert_eq!(said(&["user", "enable", "maria"]), "Enabled the user maria.\n");
+    assert_eq!(said(&["user", "unlock", "maria"]), "Unlocked the user maria.\n");
     assert_eq!(said(&["user", "passwd", "admin", "--password-stdin"]), "Changed the password of admin.\n");
     assert_eq!(said(&["user", "list", "--q", "nobody"]), "no users\n");
     // Only one line ending is removed from the password.
