@@ -19,6 +19,7 @@ use crate::{
     Outcome, hashing,
     load::{self, Connection},
     process::{self, Process},
+    timing,
 };
 
 /// The argument with which the benchmark starts itself as a server.
@@ -166,13 +167,23 @@ impl Grantd {
         let key = self.run(&["api-key", "create", USERNAME, "bench", "--scope", "account", "--json"], "")?;
         let key: serde_json::Value = serde_json::from_str(&key)?;
         let api_key = key["key"].as_str().ok_or("the API key is not shown")?.to_owned();
+        self.run(&["user", "import", "-", "--from", "jsonl"], timing::IMPORTED)?;
         Ok(SetUp { token, jwks, secret, api_key })
     }
 
     /// Starts the server. Returns also how long it took until it was listening.
     pub(crate) fn start(&self) -> Outcome<(Server, Duration)> {
+        self.serve(&[])
+    }
+
+    /// Starts the server without limits on wrong passwords, which would be refused before they are hashed.
+    pub(crate) fn start_without_limits(&self) -> Outcome<Server> {
+        Ok(self.serve(&["--login-failures", "off", "--network-failures", "off"])?.0)
+    }
+
+    fn serve(&self, flags: &[&str]) -> Outcome<(Server, Duration)> {
         let began = Instant::now();
-        let server = Server::start(self.command()?.arg("serve"))
+        let server = Server::start(self.command()?.arg("serve").args(flags))
             .map_err(|error| format!("{error}; its log ends with:\n{}", self.end_of_log()))?;
         let (mut connection, ready) = (Connection::open(server.address)?, load::get("/readyz", None));
         while connection.call(&ready)?.0 != 200 {
