@@ -1,4 +1,5 @@
-//! The structure of the code: three floors, each of which imports only from those below it.
+//! The structure of the code: three floors, each of which imports only from those below it. And the tests that the threat model
+//! names.
 //!
 //! A routes file (`src/*/routes.rs`, `src/*/routes/`) belongs to the way in, to `http`, though it lies beside its feature.
 
@@ -175,4 +176,15 @@ fn statements_are_only_in_sql_files_and_in_the_store() {
             assert!(!text.contains(verb), "{} has a statement with {verb}", relative.display());
         }
     }
+}
+
+#[test]
+fn the_threat_model_names_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("docs/threat-model.md")).unwrap();
+    let named = text.split('`').filter(|code| code.starts_with("tests/") || code.starts_with("crates/"));
+    let named: BTreeSet<&str> = named.collect();
+    assert!(named.len() > 20, "{named:?}");
+    let missing: Vec<_> = named.iter().filter(|path| !root.join(path).is_file()).collect();
+    assert!(missing.is_empty(), "docs/threat-model.md names tests that do not exist: {missing:?}");
 }

@@ -13,6 +13,7 @@
 //! - `plan.rs`: durations and repetitions; `measure.rs`: the measurements; `report.rs`: the table, the JSON, the targets
 //! - `load.rs`: the load generator; `latency.rs`: response times; `hashing.rs`: the bare hash
 //! - `guessing.rs`: floods of guessed passwords
+//! - `timing.rs`: response times of refused logins, by kind of user
 //! - `tokens.rs`: refreshes, introspections, and the propagation of the end of a session
 //! - `users.rs`: creation and lists of very many users; `import.rs`: their import
 //! - `servers.rs`: grantd and the routes to compare it with; `process.rs`: child processes; `postgres.rs`: a Postgres database
@@ -28,6 +29,7 @@ mod postgres;
 mod process;
 mod report;
 mod servers;
+mod timing;
 mod tokens;
 mod users;
 

@@ -18,7 +18,7 @@ use crate::{
     process::Memory,
     report::{Figure, Report, median, milliseconds, percentile},
     servers::{Grantd, OPERATOR, PASSWORD, Server, SetUp, UNTHROTTLED, USERNAME, WATCHER},
-    tokens, users,
+    timing, tokens, users,
 };
 
 /// Clients of routes, and clients that guess passwords.
@@ -65,9 +65,15 @@ pub(crate) fn all(engine: &Engine, plan: &Plan, report: &mut Report) -> Outcome<
     if plan.has("start") {
         bench.start(&grantd)?;
     }
-    if plan.has("flood") {
-        // Throttled, most guesses would not reach the hash threads.
-        bench.flood(&grantd.start_with(&UNTHROTTLED)?.0)?;
+    if plan.has("flood") || plan.has("login-time") {
+        // Throttled, most wrong passwords would not reach the hash threads.
+        let (server, _) = grantd.start_with(&UNTHROTTLED)?;
+        if plan.has("flood") {
+            bench.flood(&server)?;
+        }
+        if plan.has("login-time") {
+            bench.login_time(server.address)?;
+        }
     }
     if plan.has("throttle") {
         bench.throttle(&grantd)?;
@@ -90,9 +96,6 @@ pub(crate) fn all(engine: &Engine, plan: &Plan, report: &mut Report) -> Outcome<
         // A SQLite file has one server, which then is both.
         let other = if engine.url().is_some() { Some(grantd.start()?.0) } else { None };
         bench.propagation(address, other.as_ref().map_or(address, |other| other.address))?;
-    }
-    if plan.has("login-time") {
-        bench.login_time(address)?;
     }
     if plan.has("users") {
         bench.users(address, database)?;
@@ -351,16 +354,24 @@ impl Bench<'_> {
 
     /// A difference in response time would reveal which usernames exist.
     fn login_time(&mut self, grantd: SocketAddr) -> Outcome<()> {
-        self.say("unknown user and wrong password");
-        let mut connection = Connection::open(grantd)?;
-        let (unknown, wrong) = (load::login("nobody", "a-wrong-password"), load::login(USERNAME, "a-wrong-password"));
-        let (mut unknowns, mut wrongs) = (Vec::new(), Vec::new());
-        for _ in 0..self.plan.logins {
-            unknowns.push(latency::of_one(&mut connection, &unknown, 400)?);
-            wrongs.push(latency::of_one(&mut connection, &wrong, 400)?);
+        self.say("refused logins");
+        let times = timing::refused_logins(grantd, self.plan.logins)?.map(|times| milliseconds(&times));
+        let [unknown, others @ ..] = &times;
+        let [_, kinds @ ..] = timing::KINDS;
+        for percent in [5, 50, 95, 99] {
+            let reference = percentile(unknown, percent);
+            self.report.add(self.figure(format!("login of an unknown user, p{percent}"), reference, "ms"));
+            for (kind, times) in kinds.iter().zip(others) {
+                let figure = self.figure(format!("{}, p{percent}", kind.what), percentile(times, percent), "ms");
+                self.report.add(figure.beside("an unknown user", reference));
+            }
         }
-        let (unknown, wrong) = (median(&milliseconds(&unknowns)), median(&milliseconds(&wrongs)));
-        self.report.add(self.figure("login of an unknown user", unknown, "ms").beside("a wrong password", wrong));
+        for (kind, times) in kinds.iter().zip(others) {
+            let difference = timing::difference(times, unknown)?.abs();
+            let what = format!("{}: difference of means to an unknown user", kind.what);
+            let figure = self.figure(what, difference, "standard errors");
+            self.report.add(if kind.is_equal { figure.at_most(timing::LEAK) } else { figure });
+        }
         Ok(())
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     Outcome, hashing,
     load::{self, Connection},
     process::{self, Process},
+    timing,
 };
 
 /// The argument with which the benchmark starts itself as a server.
@@ -170,6 +171,7 @@ impl Grantd {
         let key = self.run(&["api-key", "create", USERNAME, "bench", "--scope", "account", "--json"], "")?;
         let key: serde_json::Value = serde_json::from_str(&key)?;
         let api_key = key["key"].as_str().ok_or("the API key is not shown")?.to_owned();
+        self.run(&["user", "import", "-", "--from", "jsonl"], timing::IMPORTED)?;
         Ok(SetUp { token, jwks, secret, api_key })
     }
 

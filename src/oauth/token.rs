@@ -20,7 +20,6 @@ use crate::{
     audit::Origin,
     clients::{Client, GrantType},
     error::Error,
-    principal,
 };
 
 /// The grants that [`handle`] knows.
@@ -114,6 +113,10 @@ pub(crate) struct TokenForm {
     path = "/token",
     operation_id = "token",
     tag = "tokens",
+    params((
+        "Grantd-User-Address" = Option<String>, Header, example = "203.0.113.7",
+        description = "Address of the user. Ignored unless a confidential client with `forwards_address` sends it",
+    )),
     request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded", example = json!({"grant_type": "password", "username": "admin", "password": "…"})),
     responses(
         (status = 200, description = "The token", body = TokenAnswer),
@@ -131,16 +134,15 @@ pub(crate) async fn handle(
 ) -> Result<HttpResponse, OAuthError> {
     let form = Form::read(&req, body).await?;
     let now = app.now();
-    let origin = principal::origin(&req, &app);
     let user_agent = req.headers().get(USER_AGENT).and_then(|value| value.to_str().ok());
     let client = client_auth::authenticate(&app, &req, &form, now).await?;
+    let origin = client_auth::origin(&app, &req, &client)?;
     // Before a password is hashed or a refresh token is rotated.
     if !app.keys.can_sign() {
         return Err(Error::NoSigningKey.into());
     }
     // After a client is disabled and enabled again: new tokens must be younger than its revocation.
     let now = client.sessions_ended_at.map_or(now, |at| now.max(at + TimeDelta::seconds(1)));
-    let origin = Origin { client_id: Some(client.client_id.to_string()), ..origin };
     let request = TokenRequest { app: &app, client, form: &form, origin, user_agent, now };
     let answer = match form.required("grant_type")? {
         "password" => password::grant(&request).await?,

@@ -39,6 +39,7 @@ mod rotation;
 mod sessions;
 mod token;
 mod token_refused;
+mod user_address;
 mod users_me;
 mod verify;
 
