@@ -34,6 +34,8 @@ impl Reporting {
         let public = NewClient { id: "app", confidential: false, ..NewClient::default() };
         server.create_client(public).await;
         let admin = server.admin().await;
+        // Events of the same millisecond are in no particular order: this one is the oldest.
+        server.advance(Duration::seconds(1));
         Self { server, admin, secret }
     }
 
@@ -43,8 +45,6 @@ impl Reporting {
     }
 
     async fn login(&self, address: &str) -> Answer {
-        // The events are in the order of their times.
-        self.server.advance(Duration::seconds(1));
         self.token(&Form::password("maria", PASSWORD)).header(HEADER, address).send().await
     }
 
@@ -55,6 +55,8 @@ impl Reporting {
     async fn assert_event(&self, kind: &str, client: &str, address: &str) {
         let event = self.newest(kind).await;
         assert_eq!((&event["client_id"], &event["address"]), (&json!(client), &json!(address)), "{event}");
+        // The next one is newer.
+        self.server.advance(Duration::seconds(1));
     }
 
     /// Returns the address of the session of an access token.
@@ -121,7 +123,6 @@ async fn a_reported_address_of_others_is_ignored(database: Database) {
             ("app", server.token(&form.clone().and("client_id", "app"))),
             ("other", server.token(&form).basic("other", &other)),
         ] {
-            server.advance(Duration::seconds(1));
             let token = request.header("X-Forwarded-For", PROXIED).header(HEADER, address).send().await.json_with(200);
             assert_eq!(reporting.address_of_session(&token).await, PROXIED, "{client}");
             reporting.assert_event("login", client, PROXIED).await;
