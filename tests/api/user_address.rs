@@ -13,6 +13,7 @@ on_both_engines!(
     a_reported_address_of_others_is_ignored,
     a_malformed_address_is_refused,
     a_changed_flag_counts_at_once,
+    each_reported_address_has_a_budget_of_its_own,
 );
 
 const HEADER: &str = "Grantd-User-Address";
@@ -28,7 +29,11 @@ struct Reporting {
 
 impl Reporting {
     async fn start(database: Database) -> Self {
-        let server = TestServer::with(database, &["--trusted-proxies", "127.0.0.1/32"]).await;
+        Self::with(database, &[]).await
+    }
+
+    async fn with(database: Database, flags: &[&str]) -> Self {
+        let server = TestServer::with(database, &[&["--trusted-proxies", "127.0.0.1/32"], flags].concat()).await;
         server.create_user("maria", &[]).await;
         let secret = server.create_client(NewClient { forwards_address: true, ..NewClient::default() }).await;
         let public = NewClient { id: "app", confidential: false, ..NewClient::default() };
@@ -168,4 +173,41 @@ async fn a_changed_flag_counts_at_once(database: Database) {
         let token = reporting.login(USER).await.json_with(200);
         assert_eq!(reporting.address_of_session(&token).await, address);
     }
+}
+
+async fn each_reported_address_has_a_budget_of_its_own(database: Database) {
+    let reporting = Reporting::with(database, &["--network-failures", "3/10m"]).await;
+    // Another name each time, so that only the network's budget is used up.
+    let guess = async |name: &str, address: Option<&str>| {
+        let request = reporting.token(&Form::password(name, "wrong"));
+        let request = if let Some(address) = address { request.header(HEADER, address) } else { request };
+        request.send().await.status
+    };
+    for network in ["203.0.113.7", "203.0.113.8", "2001:db8:0:7::1"] {
+        for name in ["one", "two", "three"] {
+            assert_eq!(guess(name, Some(network)).await, 400, "{network}");
+        }
+        assert_eq!(guess("four", Some(network)).await, 429, "{network}");
+    }
+    // A /64 of IPv6 is one network.
+    assert_eq!(guess("five", Some("2001:db8:0:7::2")).await, 429);
+    assert_eq!(guess("five", Some("2001:db8:0:8::1")).await, 400);
+    // The backend's own address is another network. Wrong passwords that others report as theirs are its own.
+    let other = |name: &str, address: &str| {
+        reporting
+            .server
+            .token(&Form::password(name, "wrong"))
+            .header("X-Forwarded-For", PROXIED)
+            .header(HEADER, address)
+    };
+    for (name, address) in [("one", "203.0.113.21"), ("two", "203.0.113.22"), ("three", "203.0.113.23")] {
+        assert_eq!(other(name, address).send().await.status, 400);
+    }
+    other("four", "203.0.113.24").send().await.oauth_error(429, "slow_down");
+    assert_eq!(guess("four", None).await, 429);
+    assert_eq!(guess("four", Some("203.0.113.25")).await, 400);
+    // A reported address that logged in before has a budget of its own.
+    reporting.login("203.0.113.7").await.oauth_error(429, "slow_down");
+    reporting.login("203.0.113.30").await.json_with(200);
+    assert_eq!(guess("maria", Some("203.0.113.30")).await, 400);
 }
