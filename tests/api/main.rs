@@ -31,6 +31,7 @@ mod parameters;
 mod password_rules;
 mod problems;
 mod proxies;
+mod rate_limits;
 mod refresh;
 mod revocations;
 mod revoke;
