@@ -33,6 +33,7 @@ mod problems;
 mod proxies;
 mod rate_limits;
 mod refresh;
+mod registrations;
 mod revocations;
 mod revoke;
 mod root;
