@@ -2,6 +2,7 @@
 
 pub(crate) mod body;
 pub(crate) mod cache;
+pub(crate) mod connections;
 mod docs;
 pub(crate) mod headers;
 mod health;

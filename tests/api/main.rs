@@ -75,6 +75,7 @@ mod audit_seal_times;
 mod audit_seals;
 mod cleanup;
 mod clock_skew;
+mod connections;
 mod constraints;
 mod database_down;
 mod database_hangs;
