@@ -38,6 +38,7 @@ pub mod clock;
 pub mod config;
 pub mod error;
 pub mod ids;
+pub mod limits;
 pub mod names;
 pub mod patch;
 pub mod secret;

@@ -192,6 +192,9 @@ fn serve(
         // A client that closes its end has gone away: what it asked for is dropped, above all a password to hash.
         .h1_allow_half_closed(false)
         .disable_signals();
+    // Before the listeners, which take over what is set.
+    let of_connections = Arc::clone(app);
+    server = server.on_connect(move |stream, data| http::connections::count(&of_connections, stream, data));
     for (listener, address) in listeners.into_iter().zip(&app.config.http.listen) {
         let listening = match certificate {
             Some(certificate) => {

@@ -29,12 +29,13 @@ const FEATURES: [&str; 14] = [
     "throttle",
     "users",
 ];
-const GROUND: [&str; 12] = [
+const GROUND: [&str; 13] = [
     "client_address",
     "clock",
     "config",
     "error",
     "ids",
+    "limits",
     "names",
     "patch",
     "secret",

@@ -14,6 +14,7 @@
 //! - `load.rs`: the load generator; `latency.rs`: response times; `hashing.rs`: the bare hash
 //! - `guessing.rs`: floods of guessed passwords
 //! - `timing.rs`: response times of refused logins, by kind of user
+//! - `limits.rs`: the cost of the rate limit
 //! - `tokens.rs`: refreshes, introspections, and the propagation of the end of a session
 //! - `users.rs`: creation and lists of very many users; `import.rs`: their import
 //! - `servers.rs`: grantd and the routes to compare it with; `process.rs`: child processes; `postgres.rs`: a Postgres database
@@ -22,6 +23,7 @@ mod guessing;
 mod hashing;
 mod import;
 mod latency;
+mod limits;
 mod load;
 mod measure;
 mod plan;

@@ -12,6 +12,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use crate::{
     Outcome, guessing, hashing, import,
     latency::{self, Flood},
+    limits,
     load::{self, Connection},
     plan::Plan,
     postgres::Database,
@@ -80,6 +81,9 @@ pub(crate) fn all(engine: &Engine, plan: &Plan, report: &mut Report) -> Outcome<
     }
     if plan.has("guessing") {
         bench.guessing(&grantd)?;
+    }
+    if plan.has("limits") {
+        bench.limits(&grantd)?;
     }
     let (server, _) = grantd.start()?;
     let (address, database) = (server.address, grantd.database());
@@ -284,6 +288,15 @@ impl Bench<'_> {
         for (what, rates) in [("GET /users/me with an API key", keys), ("GET /users/me with HTTP Basic", basics)] {
             let figure = self.figure(what, median(&rates), "/s").beside("with a token", by_token);
             self.report.add(figure.ratio_at_least(0.5));
+        }
+        Ok(())
+    }
+
+    fn limits(&mut self, grantd: &Grantd) -> Outcome<()> {
+        self.say("rate limits");
+        for limits::Rates { route, with, without } in limits::rates(grantd, &self.set_up.token, CLIENTS, self.plan)? {
+            let figure = self.figure(format!("{route} with a rate limit"), median(&with), "/s");
+            self.report.add(figure.beside("without", median(&without)).ratio_at_least(0.98));
         }
         Ok(())
     }

@@ -5,13 +5,14 @@ use std::{thread, time::Duration};
 use crate::Outcome;
 
 /// The names that `--only` takes.
-pub(crate) const MEASUREMENTS: [&str; 11] = [
+pub(crate) const MEASUREMENTS: [&str; 12] = [
     "start",
     "flood",
     "throttle",
     "guessing",
     "logins",
     "routes",
+    "limits",
     "refreshes",
     "propagation",
     "login-time",

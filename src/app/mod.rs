@@ -28,6 +28,7 @@ use crate::{
     error::Error,
     ids::{ApiKeyId, UserId},
     keys::SigningKeys,
+    limits::Limits,
     names::{Audience, ClientId},
     passwords::{Passwords, Remembered},
     roles,
@@ -80,6 +81,8 @@ pub struct App {
     pub api_keys: ApiKeys,
     /// Selects the uses of API keys whose time is written.
     pub key_uses: Series<ApiKeyId>,
+    /// Limits of each network.
+    pub limits: Limits,
     /// Passwords that were verified a moment ago, for HTTP Basic.
     pub remembered: Remembered,
     /// Selects the logins by HTTP Basic that are recorded.
@@ -175,6 +178,7 @@ impl App {
             client_failures: Series::of(TimeDelta::hours(1)),
             api_keys: ApiKeys::new(&store),
             key_uses: Series::of(TimeDelta::minutes(1)),
+            limits: Limits::new(&config),
             remembered: Remembered::start()?,
             basic_logins: Series::of(TimeDelta::minutes(1)),
             sync: SyncState::default(),

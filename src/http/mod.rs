@@ -2,6 +2,7 @@
 
 pub(crate) mod body;
 pub(crate) mod cache;
+pub(crate) mod connections;
 mod docs;
 pub(crate) mod headers;
 mod health;
@@ -131,7 +132,8 @@ pub(crate) struct Documents {
     pub(crate) metadata: Cached<i64>,
 }
 
-/// Builds the application. A request passes request id, headers and log, then CORS, then the route: the last `wrap` is the outermost.
+/// Builds the application. A request passes request id, headers and log, then CORS, then the rate limit, then the route: the last
+/// `wrap` is the outermost.
 pub(crate) fn server(
     app: Arc<App>,
     documents: web::Data<Documents>,
@@ -146,10 +148,15 @@ pub(crate) fn server(
 > {
     let cors = cors(&app.config.http);
     let has_cors = !app.config.http.cors_origins.is_empty();
+    let policy = rate_limit::Policy::of(&app.limits);
     ActixApp::new()
         .app_data(web::Data::from(app))
         .app_data(documents)
+        .app_data(policy)
         .configure(routes)
+        // Inside of CORS, so that a page can read the response. A preflight is counted, and answered by CORS in any case: it costs
+        // no more than a refusal, which a browser would not show to the page.
+        .wrap(from_fn(rate_limit::refuse))
         .wrap(Condition::new(has_cors, cors))
         .wrap(from_fn(headers::complete))
 }
@@ -164,7 +171,14 @@ fn cors(config: &HttpConfig) -> Cors {
             "X-Requested-With",
             "X-API-Key",
         ])
-        .expose_headers([WWW_AUTHENTICATE.as_str(), RETRY_AFTER.as_str(), ETAG.as_str(), "X-Request-Id"])
+        .expose_headers([
+            WWW_AUTHENTICATE.as_str(),
+            RETRY_AFTER.as_str(),
+            ETAG.as_str(),
+            "X-Request-Id",
+            rate_limit::POLICY,
+            rate_limit::LIMIT,
+        ])
         .max_age(3600);
     config.cors_origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
 }

@@ -12,7 +12,7 @@ use crate::{
 on_both_engines!(responses_over_tls_have_hsts_and_plain_http_fails);
 
 /// Writes certificate and key to a directory, the key with this mode. Returns the flags.
-fn flags(directory: &std::path::Path, mode: u32) -> [String; 4] {
+pub(crate) fn flags(directory: &std::path::Path, mode: u32) -> [String; 4] {
     let (cert, key) = (directory.join("cert.pem"), directory.join("key.pem"));
     fs::write(&cert, include_bytes!("tls/cert.pem")).unwrap();
     fs::write(&key, include_bytes!("tls/key.pem")).unwrap();

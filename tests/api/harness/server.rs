@@ -54,7 +54,11 @@ impl TestServer {
 
     /// Starts a server on a database that it does not own. Returns the error if it does not start.
     pub(crate) async fn on(database: &str, flags: &[&str], clock: Clock) -> Result<Self, String> {
-        let config = config(database, flags)?;
+        Self::of(config(database, flags)?, clock).await
+    }
+
+    /// Starts a server with this configuration, on a database that it does not own.
+    pub(crate) async fn of(config: Config, clock: Clock) -> Result<Self, String> {
         let (started, start) = oneshot::channel();
         let of_server = clock.clone();
         // In a thread of its own: a test that blocks its thread must not stop the server from responding.
