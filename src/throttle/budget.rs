@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use aws_lc_rs::hmac;
 
 use super::device::Device;
-use crate::{ids::UserId, validation::named_enum};
+use crate::{ids::UserId, limits::Network, validation::named_enum};
 
 named_enum! {
     /// What failures are counted for.
@@ -116,21 +116,21 @@ fn shared(key: Key, kind: u8) -> Key {
     shared
 }
 
-/// Returns the network of an address: all of an IPv4 address, the first 64 bits of an IPv6 address.
+/// Returns the bytes of the network of an address.
 fn network(address: Option<IpAddr>) -> [u8; 9] {
-    let mut network = [0; 9];
-    match address.map(|address| address.to_canonical()) {
-        Some(IpAddr::V4(address)) => {
-            network[0] = 4;
-            network[1..5].copy_from_slice(&address.octets());
+    let mut bytes = [0; 9];
+    match address.map(Network::from) {
+        Some(Network::V4(network)) => {
+            bytes[0] = 4;
+            bytes[1..5].copy_from_slice(&network.to_be_bytes());
         }
-        Some(IpAddr::V6(address)) => {
-            network[0] = 6;
-            network[1..].copy_from_slice(&address.octets()[..8]);
+        Some(Network::V6(network)) => {
+            bytes[0] = 6;
+            bytes[1..].copy_from_slice(&network.to_be_bytes());
         }
         None => {}
     }
-    network
+    bytes
 }
 
 #[cfg(test)]
