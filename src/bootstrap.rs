@@ -12,7 +12,7 @@ use crate::{
     config::BootstrapConfig,
     error::Error,
     names::{ClientId, Description, RoleName, Username},
-    passwords::{NewPassword, Passwords, Personal},
+    passwords::{NewPassword, Passwords, Personal, Turn},
     roles::{self, BUILT_IN_SCOPES, RoleRow},
     secret::{self, Password},
     store::{Conn, Store},
@@ -47,7 +47,7 @@ pub(crate) async fn first_start(
     }
     let (mut generated, mut password_hash) = (None, None);
     if let Some(new) = given_password(passwords, config)? {
-        password_hash = Some(passwords.hash_new(&new, personal(config)).await?);
+        password_hash = Some(passwords.hash_new(&new, personal(config), &Turn::known()).await?);
     } else if config.generate_password {
         let text = generate_password()?;
         // No rules: it is random.
@@ -89,7 +89,7 @@ fn generate_password() -> Result<SecretString, Error> {
 /// Checks the administrator's password in the settings, if there is one.
 pub(crate) async fn check_password(passwords: &Passwords, config: &BootstrapConfig) -> Result<(), Error> {
     match given_password(passwords, config)? {
-        Some(new) => passwords.check_new(&new, personal(config)).await,
+        Some(new) => passwords.check_new(&new, personal(config), &Turn::known()).await,
         None => Ok(()),
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     ids::UserId,
     passwords::{Turn, Verdict},
     secret::Password,
-    throttle::{Account, Attempt, Device, Reservation, Throttled},
+    throttle::{Attempt, Device, Reservation, Throttled},
     users::{self, Login, User},
 };
 
@@ -60,7 +60,8 @@ pub(crate) async fn verify(
     // Back to the pool: the hash takes long, and waits for its turn.
     drop(conn);
     let attempt = Attempt {
-        account: login.as_ref().map_or(Account::Unknown(username), |login| Account::User(login.user.id)),
+        user: login.as_ref().map(|login| login.user.id),
+        name: username,
         address: address(origin),
         device_token,
         devices_since: login.as_ref().and_then(|login| login.devices_since),
@@ -98,8 +99,8 @@ pub(crate) async fn verify_current(
     origin: &Origin,
     now: DateTime<Utc>,
 ) -> Result<bool, Refused> {
-    let account = Account::User(user.id);
-    let attempt = Attempt { account, address: address(origin), device_token: None, devices_since: None };
+    let (name, address) = (user.username.as_str(), address(origin));
+    let attempt = Attempt { user: Some(user.id), name, address, device_token: None, devices_since: None };
     let reservation = reserve(app, attempt, origin, now).await?;
     let verdict = settled(app, password, Some((user.id, hash.to_owned())), true, reservation).await?;
     Ok(verdict != Verdict::Wrong)
@@ -115,14 +116,17 @@ async fn reserve(app: &App, attempt: Attempt<'_>, origin: &Origin, now: DateTime
         Ok(reservation) => return Ok(reservation),
         Err(throttled) => throttled,
     };
-    if throttled.is_first {
+    if app.throttle.is_first(&throttled, now) {
         let event = Event::failure(Kind::LoginThrottled).details(json!({"budget": throttled.budget}));
-        let event = match attempt.account {
-            Account::User(id) => event.subject(&id),
-            Account::Unknown(_) => event,
+        let event = match attempt.user {
+            Some(id) => event.subject(&id),
+            None => event,
         };
-        let mut conn = app.store.write().await.map_err(Error::from)?;
-        audit::record(&mut conn, event, origin, now).await.map_err(Error::from)?;
+        let recorded = async { audit::record(&mut app.store.write().await?, event, origin, now).await };
+        if let Err(error) = recorded.await {
+            app.throttle.forget_first(&throttled);
+            tracing::warn!(%error, "a throttled login could not be recorded");
+        }
     }
     Err(Refused::Throttled(throttled))
 }

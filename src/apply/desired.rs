@@ -16,7 +16,7 @@ use crate::{
     clients::{ClientKind, Jwks, NewClient},
     error::{Code, Error, FieldError},
     names::{RoleName, Username},
-    passwords::{NewPassword, Passwords},
+    passwords::{NewPassword, Passwords, Turn},
     roles::BUILT_IN_SCOPES,
     secret::{self, CLIENT_SECRET},
 };
@@ -135,7 +135,7 @@ impl DesiredState {
         };
         for (place, user) in places("users", self.users.as_deref()).filter(|(_, user)| is_new(user)) {
             let checked = match self.password(passwords, place, user) {
-                Ok(password) => passwords.check_new(&password, user.personal()).await,
+                Ok(password) => passwords.check_new(&password, user.personal(), &Turn::known()).await,
                 Err(error) => Err(error.into()),
             };
             match checked.map_err(|error| place.blame(error)) {

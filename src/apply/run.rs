@@ -16,7 +16,7 @@ use crate::{
     authority::Authority,
     clients::{self, ClientPatch},
     error::{Code, Error, FieldError},
-    passwords::{NewPassword, Passwords},
+    passwords::{NewPassword, Passwords, Turn},
     roles,
     store::{Conn, Store, StoreError, Transaction},
     users::{self, NewUser, UserPatch},
@@ -167,9 +167,9 @@ async fn new_hash(
     dry_run: bool,
 ) -> Result<String, Error> {
     if dry_run {
-        return passwords.check_new(password, entry.personal()).await.map(|()| String::new());
+        return passwords.check_new(password, entry.personal(), &Turn::known()).await.map(|()| String::new());
     }
-    passwords.hash_new(password, entry.personal()).await
+    passwords.hash_new(password, entry.personal(), &Turn::known()).await
 }
 
 impl Prepared<'_> {

@@ -16,7 +16,7 @@ use crate::{
     authority::Authority,
     ids::UserId,
     names::{DisplayName, Email, RoleName, Username},
-    passwords::Personal,
+    passwords::{Personal, Turn},
     patch::Patch,
     roles, sessions,
     store::{
@@ -129,7 +129,7 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
         Command::Create { username, email, display_name, roles, password } => {
             let display_name = display_name.as_deref().map(str::parse::<DisplayName>).transpose()?;
             let of = Personal { username: &username, email: email.as_ref(), display_name: display_name.as_ref() };
-            let password_hash = app.passwords.hash_new(&password.read(&app.passwords)?, of).await?;
+            let password_hash = app.passwords.hash_new(&password.read(&app.passwords)?, of, &Turn::known()).await?;
             let new = NewUser { username, email, display_name, password_hash, roles };
             app.write(async |tx| users::create(tx, &new, &by, now).await).await?
         }
@@ -137,7 +137,7 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
         Command::Passwd { user, password } => {
             let user = users::find(&mut app.store.read().await?, &user).await?;
             let (id, password) = (user.id, password.read(&app.passwords)?);
-            let hash = app.passwords.hash_new(&password, user.personal()).await?;
+            let hash = app.passwords.hash_new(&password, user.personal(), &Turn::known()).await?;
             let change = async |tx: &mut Transaction| {
                 let sessions = sessions::count_of_user(tx, id, now).await?;
                 users::set_password(tx, id, &hash, &by, now).await.map(|user| (user, sessions))

@@ -92,7 +92,7 @@ impl Passwords {
 
     /// Checks a new password of a user against the rules, hashes it, and returns the PHC string. A refused one costs no
     /// hash.
-    pub async fn hash_new(&self, new: &NewPassword, of: Personal<'_>) -> Result<String, Error> {
+    pub async fn hash_new(&self, new: &NewPassword, of: Personal<'_>, turn: &Turn) -> Result<String, Error> {
         let salt: [u8; 16] = secret::random()?;
         let (recipe, needed) = (self.recipe.clone(), self.recipe.blocks());
         let hash = move |password: &Password, memory: &mut Memory, hashes: &AtomicU64| {
@@ -100,12 +100,12 @@ impl Passwords {
             let digest = recipe.compute(password.as_bytes(), &salt, memory.blocks(needed));
             digest.map(|digest| recipe.phc(&salt, &digest)).map_err(|error| not_computed(&error))
         };
-        self.checked(new, of, hash).await
+        self.checked(new, of, turn, hash).await
     }
 
     /// Checks a new password of a user as [`Passwords::hash_new`] does, without a hash.
-    pub async fn check_new(&self, new: &NewPassword, of: Personal<'_>) -> Result<(), Error> {
-        self.checked(new, of, |_, _, _| Ok(())).await
+    pub async fn check_new(&self, new: &NewPassword, of: Personal<'_>, turn: &Turn) -> Result<(), Error> {
+        self.checked(new, of, turn, |_, _, _| Ok(())).await
     }
 
     /// Checks a new password on a hash thread, and runs work with it there if it passes.
@@ -113,6 +113,7 @@ impl Passwords {
         &self,
         new: &NewPassword,
         of: Personal<'_>,
+        turn: &Turn,
         work: impl FnOnce(&Password, &mut Memory, &AtomicU64) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let (NewPassword { password, field }, policy) = (new.clone(), Arc::clone(&self.policy));
@@ -124,7 +125,7 @@ impl Passwords {
             })?;
             work(&password, memory, hashes)
         };
-        self.pool.run_counting(&Turn::known(), job).await?
+        self.pool.run_counting(turn, job).await?
     }
 
     /// Hashes a password, and returns the PHC string. No rules are checked: for a password that was verified and whose hash
@@ -319,7 +320,8 @@ mod tests {
     async fn a_refused_password_costs_no_hash() {
         let (passwords, maria) = (passwords(8), "maria".parse().unwrap());
         let of = Personal { username: &maria, email: None, display_name: None };
-        let refused = passwords.hash_new(&passwords.new_password("new_password", "trustno1").unwrap(), of).await;
+        let refused =
+            passwords.hash_new(&passwords.new_password("new_password", "trustno1").unwrap(), of, &Turn::known()).await;
         let Err(Error::Invalid(fields)) = refused else { panic!("{refused:?}") };
         assert_eq!((fields[0].field.as_str(), fields[0].code), ("new_password", Code::Common));
         assert_eq!(
@@ -327,9 +329,9 @@ mod tests {
             Code::Length
         );
         let new = passwords.new_password("password", "correct horse").unwrap();
-        passwords.check_new(&new, of).await.unwrap();
+        passwords.check_new(&new, of, &Turn::known()).await.unwrap();
         assert_eq!(passwords.hashes_run(), 0);
-        let phc = passwords.hash_new(&new, of).await.unwrap();
+        let phc = passwords.hash_new(&new, of, &Turn::known()).await.unwrap();
         assert_eq!(passwords.hashes_run(), 1);
         let verdict =
             passwords.verify(&password("correct horse"), Some(([1; 16].into(), &phc)), &Turn::known()).await.unwrap();

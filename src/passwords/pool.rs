@@ -15,7 +15,7 @@ use std::{
 use argon2::Block;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use tokio::{
-    sync::{Semaphore, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     time::timeout,
 };
 
@@ -125,8 +125,21 @@ impl Pool {
         turn: &Turn,
         work: impl FnOnce(&mut Memory, &AtomicU64) -> T + Send + 'static,
     ) -> Result<T, Error> {
+        self.run_at(self.place(turn)?, turn, work).await
+    }
+
+    /// Returns a place in the queue; `None`: the caller is known, and needs none of the strangers' places.
+    fn place(&self, turn: &Turn) -> Result<Option<OwnedSemaphorePermit>, Error> {
         let place = turn.is_stranger.then(|| Arc::clone(&self.strangers).try_acquire_owned()).transpose();
-        let place = place.map_err(|_| Error::HashQueueFull)?;
+        place.map_err(|_| Error::HashQueueFull)
+    }
+
+    async fn run_at<T: Send + 'static>(
+        &self,
+        place: Option<OwnedSemaphorePermit>,
+        turn: &Turn,
+        work: impl FnOnce(&mut Memory, &AtomicU64) -> T + Send + 'static,
+    ) -> Result<T, Error> {
         let turn = turn.clone();
         let (begun, beginning) = oneshot::channel();
         let (done, result) = oneshot::channel();
@@ -134,8 +147,9 @@ impl Pool {
             drop(place);
             // Skips the work of dropped callers: under load, the threads would otherwise compute hashes that no caller waits
             // for.
+            // Noted before the caller may be told: what has begun is never taken for something that has not.
+            turn.begun.store(true, Ordering::Release);
             if begun.send(()).is_ok() {
-                turn.begun.store(true, Ordering::Release);
                 // An error means that the caller was dropped during the work.
                 let _ = done.send(work(memory, hashes));
             }
@@ -158,11 +172,14 @@ impl Pool {
         turn: &Turn,
         work: impl FnOnce(&mut Memory) -> T + Send + 'static,
     ) -> Result<T, Error> {
+        // First: strangers must not fill the places of this queue either.
+        let stranger = self.place(turn)?;
         // As long as the queue of the threads, and as strict.
         let _place = self.large_places.try_acquire().map_err(|_| Error::HashQueueFull)?;
         let permit = timeout(self.wait, Arc::clone(&self.large).acquire_owned()).await;
         let Ok(Ok(permit)) = permit else { return Err(Error::HashQueueFull) };
-        self.run(turn, move |_own| {
+        self.run_at(stranger, turn, move |_own, hashes| {
+            hashes.fetch_add(1, Ordering::Relaxed);
             let result = work(&mut Memory::default());
             // Here and not in the future: work that has begun goes on if the caller is gone.
             drop(permit);

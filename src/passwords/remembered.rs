@@ -100,12 +100,16 @@ impl Remembered {
         Ok(Self { key, verified, running: Mutex::default() })
     }
 
-    /// Returns the key under which a name and a password are remembered.
-    pub(crate) fn pair(&self, name: &str, password: &Password) -> Pair {
+    /// Returns the key under which a name and a password are remembered, for requests from one address. From others, they are
+    /// attempts like any other: an answer from memory would tell a guesser elsewhere, without a limit, that a guess is right.
+    pub(crate) fn pair(&self, name: &str, password: &Password, address: Option<&str>) -> Pair {
         let mut mac = hmac::Context::with_key(&self.key);
-        // The length separates the two: otherwise `ab` + `c` would equal `a` + `bc`.
+        // The lengths separate them: otherwise `ab` + `c` would equal `a` + `bc`.
         mac.update(&name.len().to_be_bytes());
         mac.update(name.to_ascii_lowercase().as_bytes());
+        let address = address.unwrap_or_default();
+        mac.update(&address.len().to_be_bytes());
+        mac.update(address.as_bytes());
         mac.update(password.as_bytes());
         let mut pair = [0; 32];
         pair.copy_from_slice(mac.sign().as_ref());

@@ -34,11 +34,11 @@ pub(super) async fn verify(
     let now = app.now();
     let malformed = |_| Problem::from(Refused::Wrong("malformed password"));
     let password = Password::presented("password", password.expose_secret()).map_err(malformed)?;
-    let pair = app.remembered.pair(username, &password);
+    let origin = Origin { method: Some(Method::Basic), ..origin(req, app) };
+    let pair = app.remembered.pair(username, &password, origin.address.as_deref());
     if let Some(user) = remembered(app, &pair, username, now).await? {
         return Ok(user);
     }
-    let origin = Origin { method: Some(Method::Basic), ..origin(req, app) };
     let attempt = Attempt { app, pair, username, password, origin, now };
     Ok(attempt.shared().await?)
 }

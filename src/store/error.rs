@@ -109,7 +109,7 @@ fn reason(error: &sqlx::Error) -> String {
 
 /// The constraints by name (Postgres), and by the text of SQLite's message: columns or the name of the index, and nothing
 /// for foreign keys.
-const CONSTRAINTS: [(&str, &str); 24] = [
+const CONSTRAINTS: [(&str, &str); 25] = [
     ("api_keys_hash_key", "api_keys.hash"),
     ("api_keys_pkey", "api_keys.id"),
     ("api_keys_user_id_fkey", ""),
@@ -126,6 +126,7 @@ const CONSTRAINTS: [(&str, &str); 24] = [
     ("sessions_pkey", "sessions.id"),
     ("sessions_user_id_fkey", ""),
     ("server_keys_pkey", "server_keys.name"),
+    ("throttle_pkey", "throttle.budget"),
     ("signing_keys_active_key", "signing_keys.state"),
     ("signing_keys_next_key", "index 'signing_keys_next_key'"),
     ("signing_keys_pkey", "signing_keys.kid"),

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use aws_lc_rs::hmac;
 
-use super::device::Device;
-use crate::{ids::UserId, limits::Network, validation::named_enum};
+use super::{Attempt, device::Device};
+use crate::{limits::Network, validation::named_enum};
 
 named_enum! {
     /// What failures are counted for.
@@ -33,21 +33,15 @@ pub(super) struct Keys {
     pub(super) device: Option<Key>,
 }
 
-/// Whose password is presented.
-#[derive(Clone, Copy, Debug)]
-pub enum Account<'a> {
-    /// A user.
-    User(UserId),
-    /// A name that does not exist.
-    Unknown(&'a str),
-}
+impl Keys {
+    /// Returns the key of the device or, without one, of the pair.
+    pub(super) fn trusted(&self) -> Key {
+        self.device.unwrap_or(self.pair)
+    }
 
-impl Account<'_> {
-    pub(super) fn user(&self) -> Option<UserId> {
-        match self {
-            Self::User(id) => Some(*id),
-            Self::Unknown(_) => None,
-        }
+    /// Returns the keys of all budgets that may refuse the attempt.
+    pub(super) fn all(&self) -> impl Iterator<Item = Key> {
+        [self.trusted(), self.account, self.network].into_iter()
     }
 }
 
@@ -59,39 +53,21 @@ impl KeyMaker {
         Self(hmac::Key::new(hmac::HMAC_SHA256, key))
     }
 
-    /// Returns the keys of an attempt. `crowded`: accounts and networks share budgets, so that an attack with very many
-    /// names or addresses does not make the table grow.
-    pub(super) fn keys(
-        &self,
-        account: Account<'_>,
-        address: Option<IpAddr>,
-        device: Option<&Device>,
-        crowded: bool,
-    ) -> Keys {
-        let of_account = self.account(account, crowded);
-        // Also of a shared account: a known pair is that of one user.
-        let own = self.account(account, false);
-        let network = network(address);
+    /// Returns the keys of an attempt, with the device of a valid token.
+    pub(super) fn keys(&self, attempt: &Attempt<'_>, device: Option<&Device>) -> Keys {
+        let account = self.mac(b"name", &[attempt.name.to_ascii_lowercase().as_bytes()]);
+        // A user's, whichever name is presented.
+        let own = attempt.user.map_or(account, |user| self.mac(b"user", &[user.as_bytes()]));
         Keys {
-            account: of_account,
-            pair: self.mac(b"pair", &[&own, &network[..]]),
-            network: self.network(address, crowded),
+            account,
+            pair: self.mac(b"pair", &[&own, &network(attempt.address)]),
+            network: self.network(attempt.address),
             device: device.map(|device| self.mac(b"device", &[&own, &device.nonce])),
         }
     }
 
-    /// Existing and other names alike: a difference would tell which exist.
-    pub(super) fn account(&self, account: Account<'_>, crowded: bool) -> Key {
-        let key = match account {
-            Account::User(id) => self.mac(b"user", &[id.as_bytes()]),
-            Account::Unknown(name) => self.mac(b"name", &[name.to_ascii_lowercase().as_bytes()]),
-        };
-        if crowded { shared(key, b'a') } else { key }
-    }
-
-    pub(super) fn network(&self, address: Option<IpAddr>, crowded: bool) -> Key {
-        let key = self.mac(b"network", &[&network(address)]);
-        if crowded { shared(key, b'n') } else { key }
+    pub(super) fn network(&self, address: Option<IpAddr>) -> Key {
+        self.mac(b"network", &[&network(address)])
     }
 
     fn mac(&self, kind: &[u8], parts: &[&[u8]]) -> Key {
@@ -106,14 +82,6 @@ impl KeyMaker {
         key.copy_from_slice(&context.sign().as_ref()[..16]);
         key
     }
-}
-
-/// Returns one of 65,536 keys of a kind.
-fn shared(key: Key, kind: u8) -> Key {
-    let mut shared = Key::default();
-    shared[0] = kind;
-    shared[1..3].copy_from_slice(&key[..2]);
-    shared
 }
 
 /// Returns the bytes of the network of an address.
@@ -137,13 +105,15 @@ fn network(address: Option<IpAddr>) -> [u8; 9] {
 mod tests {
     use super::*;
 
-    fn keys(account: Account<'_>, address: &str, crowded: bool) -> Keys {
-        KeyMaker::new(&[7; 32]).keys(account, address.parse().ok(), None, crowded)
+    fn keys(user: Option<u8>, name: &str, address: &str) -> Keys {
+        let (user, address) = (user.map(|byte| [byte; 16].into()), address.parse().ok());
+        let attempt = Attempt { user, name, address, device_token: None, devices_since: None };
+        KeyMaker::new(&[7; 32]).keys(&attempt, None)
     }
 
     #[test]
     fn a_network_is_an_ipv4_address_or_an_ipv6_64() {
-        let network = |address| keys(Account::Unknown("maria"), address, false).network;
+        let network = |address| keys(None, "maria", address).network;
         assert_eq!(network("192.0.2.1"), network("::ffff:192.0.2.1"));
         assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
         assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:0:1"));
@@ -151,25 +121,16 @@ mod tests {
     }
 
     #[test]
-    fn keys_differ_by_kind_and_account() {
-        let user = Account::User([1; 16].into());
-        let of = keys(user, "192.0.2.1", false);
+    fn a_pair_is_a_users_and_an_account_a_names() {
+        let of = keys(Some(1), "maria", "192.0.2.1");
         assert_ne!(of.account, of.pair);
-        assert_ne!(of.account, keys(Account::User([2; 16].into()), "192.0.2.1", false).account);
-        assert_ne!(of.pair, keys(user, "192.0.2.2", false).pair);
-        assert_eq!(of.account, keys(user, "192.0.2.2", false).account);
-        let name = |name| keys(Account::Unknown(name), "192.0.2.1", false).account;
-        assert_eq!(name("Maria"), name("mARIA"));
-        assert_ne!(name("maria"), name("otto"));
-    }
-
-    #[test]
-    fn in_a_crowded_table_accounts_and_networks_share_budgets() {
-        let user = Account::User([1; 16].into());
-        let (own, shared) = (keys(user, "192.0.2.1", false), keys(user, "192.0.2.1", true));
-        assert_eq!(own.pair, shared.pair);
-        assert_ne!(own.account, shared.account);
-        assert_eq!(shared.account[3..], [0; 13]);
-        assert_ne!(shared.account[0], shared.network[0]);
+        let by_email = keys(Some(1), "maria@example.com", "192.0.2.1");
+        assert_eq!(of.pair, by_email.pair);
+        assert_ne!(of.account, by_email.account);
+        assert_ne!(of.pair, keys(Some(1), "maria", "192.0.2.2").pair);
+        assert_ne!(of.pair, keys(Some(2), "maria", "192.0.2.1").pair);
+        // A name that does not exist is like one that does.
+        assert_eq!(of.account, keys(None, "mARIA", "192.0.2.2").account);
+        assert_ne!(of.account, keys(None, "otto", "192.0.2.1").account);
     }
 }

@@ -1,111 +1,117 @@
 //! Attempts of this server on the same budget wait for each other: otherwise more right passwords at once than there are
 //! free failures would be refused.
+//!
+//! Only the first in the line of a budget makes attempts, so that a thousand of them at once cost about as many statements.
+//! A line has an entry for each request at most, which bounds its size.
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::{Notify, futures::OwnedNotified};
+use tokio::{
+    sync::{Mutex as Turns, Notify, OwnedMutexGuard},
+    time::{Instant, timeout_at},
+};
 
 use super::budget::Key;
 
-/// The budgets with attempts under way. It has at most one entry for each request.
+/// The lines of all budgets with attempts under way. Clones share them.
 #[derive(Clone, Default)]
-pub(super) struct Lines(Arc<All>);
-
-#[derive(Default)]
-struct All {
-    lines: Mutex<HashMap<Key, Line>>,
-    freed: AtomicU64,
-}
+pub(super) struct Lines(Arc<Mutex<HashMap<Key, Line>>>);
 
 #[derive(Default)]
 struct Line {
+    /// Attempts that are reserved and not settled.
     running: usize,
+    /// Those who are in the line.
     waiting: usize,
-    changed: Arc<Notify>,
+    turns: Arc<Turns<()>>,
+    /// An attempt was settled. A permit is stored while nobody waits, so that none is missed.
+    settled: Arc<Notify>,
+}
+
+impl Line {
+    fn is_empty(&self) -> bool {
+        self.running == 0 && self.waiting == 0
+    }
 }
 
 impl Lines {
-    /// Notes that an attempt is under way.
+    /// Counts an attempt that is reserved.
     pub(super) fn enter(&self, key: Key) {
         self.lock().entry(key).or_default().running += 1;
     }
 
-    /// Notes that an attempt is over. `is_free`: it does not count as a failure, so that another one may pass.
-    pub(super) fn leave(&self, key: Key, is_free: bool) {
-        if is_free {
-            self.0.freed.fetch_add(1, Ordering::Release);
-        }
+    /// Removes an attempt that is settled.
+    pub(super) fn leave(&self, key: Key) {
+        self.change(key, |line| {
+            line.running -= 1;
+            line.settled.notify_one();
+        });
+    }
+
+    /// Returns whether attempts on the budget are under way.
+    pub(super) fn is_busy(&self, key: Key) -> bool {
+        self.lock().get(&key).is_some_and(|line| line.running > 0)
+    }
+
+    /// Waits to be the first in the line of a budget; `None`: not in time.
+    pub(super) async fn turn(&self, key: Key, until: Instant) -> Option<Turn> {
+        let (turns, settled) = {
+            let mut lines = self.lock();
+            let line = lines.entry(key).or_default();
+            line.waiting += 1;
+            (Arc::clone(&line.turns), Arc::clone(&line.settled))
+        };
+        // Dropped with this future, so that the line does not count somebody who has left.
+        let place = Place { lines: self.clone(), key };
+        let turn = timeout_at(until, turns.lock_owned()).await.ok()?;
+        Some(Turn { settled, place, _turn: turn })
+    }
+
+    fn change(&self, key: Key, change: impl FnOnce(&mut Line)) {
         let mut lines = self.lock();
         let Some(line) = lines.get_mut(&key) else { return };
-        line.running -= 1;
-        if line.running == 0 {
-            // Nothing is left to wait for.
-            line.changed.notify_waiters();
-        } else if is_free {
-            line.changed.notify_one();
-        }
-        Self::remove_empty(&mut lines, key);
-    }
-
-    /// Returns a wait for the end of an attempt on the budget; none is under way: `None`.
-    pub(super) fn wait(&self, key: Key) -> Option<Waiting> {
-        let mut lines = self.lock();
-        let line = lines.get_mut(&key).filter(|line| line.running > 0)?;
-        line.waiting += 1;
-        // Created under the lock: an attempt that ends from here on is not missed.
-        let changed = Box::pin(Arc::clone(&line.changed).notified_owned());
-        Some(Waiting { lines: self.clone(), key, changed })
-    }
-
-    /// Returns whether others wait for the budget. A new attempt then waits, too, without a statement that would most
-    /// likely be refused.
-    pub(super) fn has_queue(&self, key: Key) -> bool {
-        self.lock().get(&key).is_some_and(|line| line.waiting > 0)
-    }
-
-    /// Returns the number of attempts so far that were freed, on any budget: an attempt that was refused while it changed may
-    /// have missed a free place.
-    pub(super) fn freed(&self) -> u64 {
-        self.0.freed.load(Ordering::Acquire)
-    }
-
-    fn remove_empty(lines: &mut HashMap<Key, Line>, key: Key) {
-        if lines.get(&key).is_some_and(|line| line.running == 0 && line.waiting == 0) {
+        change(line);
+        if line.is_empty() {
             lines.remove(&key);
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Line>> {
-        self.0.lines.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A wait for the end of another attempt.
-pub(super) struct Waiting {
+/// A place in a line.
+struct Place {
     lines: Lines,
     key: Key,
-    changed: std::pin::Pin<Box<OwnedNotified>>,
 }
 
-impl Waiting {
-    pub(super) async fn end(mut self) {
-        self.changed.as_mut().await;
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.lines.change(self.key, |line| line.waiting -= 1);
     }
 }
 
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        let mut lines = self.lines.lock();
-        if let Some(line) = lines.get_mut(&self.key) {
-            line.waiting -= 1;
-        }
-        Lines::remove_empty(&mut lines, self.key);
+/// The first place in a line. The next one is first when it is dropped.
+pub(super) struct Turn {
+    settled: Arc<Notify>,
+    place: Place,
+    _turn: OwnedMutexGuard<()>,
+}
+
+impl Turn {
+    /// Returns the budget of the line.
+    pub(super) fn key(&self) -> Key {
+        self.place.key
+    }
+
+    /// Waits until an attempt is settled; `false`: not in time. May return early, once.
+    pub(super) async fn settled(&self, until: Instant) -> bool {
+        timeout_at(until, self.settled.notified()).await.is_ok()
     }
 }
 
@@ -113,41 +119,42 @@ impl Drop for Waiting {
 mod tests {
     use std::time::Duration;
 
-    use tokio::time::timeout;
-
     use super::*;
 
     const KEY: Key = [1; 16];
 
-    async fn ends(waiting: Waiting) -> bool {
-        timeout(Duration::from_millis(50), waiting.end()).await.is_ok()
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_millis(30)
+    }
+
+    fn later() -> Instant {
+        Instant::now() + Duration::from_secs(60)
     }
 
     #[tokio::test]
-    async fn a_freed_attempt_lets_one_other_pass() {
+    async fn one_at_a_time_has_the_turn() {
         let lines = Lines::default();
-        assert!(lines.wait(KEY).is_none());
-        lines.enter(KEY);
-        lines.enter(KEY);
-        let (first, second) = (lines.wait(KEY).unwrap(), lines.wait(KEY).unwrap());
-        assert!(lines.has_queue(KEY));
-        lines.leave(KEY, true);
-        assert!(ends(first).await);
-        assert!(!ends(second).await);
-        assert!(!lines.has_queue(KEY));
+        let first = lines.turn(KEY, later()).await.unwrap();
+        assert!(lines.turn(KEY, soon()).await.is_none());
+        assert!(lines.turn([2; 16], soon()).await.is_some());
+        drop(first);
+        assert!(lines.turn(KEY, later()).await.is_some());
+        assert!(lines.lock().is_empty());
     }
 
     #[tokio::test]
-    async fn the_last_attempt_ends_all_waits() {
+    async fn a_settled_attempt_is_not_missed() {
         let lines = Lines::default();
         lines.enter(KEY);
         lines.enter(KEY);
-        let waits = [lines.wait(KEY).unwrap(), lines.wait(KEY).unwrap()];
-        lines.leave(KEY, false);
-        lines.leave(KEY, false);
-        for waiting in waits {
-            assert!(ends(waiting).await);
-        }
+        let turn = lines.turn(KEY, later()).await.unwrap();
+        // Before the wait begins.
+        lines.leave(KEY);
+        assert!(turn.settled(later()).await);
+        assert!(!turn.settled(soon()).await && lines.is_busy(KEY));
+        lines.leave(KEY);
+        assert!(turn.settled(later()).await && !lines.is_busy(KEY));
+        drop(turn);
         assert!(lines.lock().is_empty());
     }
 }

@@ -15,19 +15,15 @@ use std::{
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-pub use self::{
-    budget::{Account, Budget},
-    device::Device,
-    reservation::Reservation,
-};
+pub use self::{budget::Budget, device::Device, reservation::Reservation};
 use self::{
     budget::{Key, KeyMaker, Keys},
     device::DeviceTokens,
@@ -41,25 +37,26 @@ use crate::{
     ids::UserId,
     secret::NoRandomness,
     series::Series,
-    store::{Conn, Store, StoreError, conn},
+    store::{Conn, Store, StoreError, conn, retried},
 };
 
 /// How long a network is known after a login.
 const KNOWN: TimeDelta = TimeDelta::days(90);
-/// How often an attempt is tried again because others ended during its statements.
-const MISSES: usize = 8;
+/// How often an attempt is tried. More than the line of a budget has places would be needed only if servers compete.
+const MAX_TRIES: usize = 256;
 /// The length of a series of refusals, of which the first is recorded.
 const SERIES: TimeDelta = TimeDelta::hours(1);
-/// Budgets in the table, without known networks, from which on accounts and networks share budgets.
-const CROWDED: i64 = 200_000;
 /// A number of failures that is never reached, for a budget that is off; a difference of it fits into 32 bits.
 const NEVER: i64 = 2_000_000_000;
 
 /// An attempt to present a password.
 #[derive(Clone, Copy, Debug)]
 pub struct Attempt<'a> {
-    /// Whose password.
-    pub account: Account<'a>,
+    /// Whose password; `None`: the name does not exist.
+    pub user: Option<UserId>,
+    /// The name that was presented, in any case. Strangers have a budget for each name: if a user's two names shared one,
+    /// it would tell that they belong together, and so exist.
+    pub name: &'a str,
     /// The address of the end user.
     pub address: Option<IpAddr>,
     /// A device token, valid or not.
@@ -77,15 +74,23 @@ pub struct Throttled {
     pub retry_after: u64,
     /// What the response says of the policy, whichever budget it is.
     pub quota: Quota,
-    /// Whether this is the first refusal of a series by this budget, on this server.
-    pub is_first: bool,
+    key: Key,
 }
 
-/// The budget that refuses an attempt, and the seconds until the next one.
+/// The budget that refuses an attempt, and the wait until it allows one. Not positive: it does by now.
 struct Refusal {
     budget: Budget,
     key: Key,
-    retry_after: u64,
+    microseconds: i64,
+}
+
+/// What is to be reserved.
+#[derive(Clone)]
+struct Request {
+    keys: Keys,
+    user: Option<UserId>,
+    device: Option<Device>,
+    now: DateTime<Utc>,
 }
 
 /// Refused attempts of this server, for metrics.
@@ -117,7 +122,6 @@ struct Inner {
     keys: KeyMaker,
     devices: DeviceTokens,
     lines: Lines,
-    crowded: AtomicBool,
     /// Selects the refusals that are recorded.
     series: Series<Key>,
     refusals: Refusals,
@@ -141,7 +145,6 @@ impl Throttle {
             keys: KeyMaker::new(key),
             devices: DeviceTokens::new(device_key),
             lines: Lines::default(),
-            crowded: AtomicBool::new(false),
             series: Series::of(SERIES),
             refusals: Refusals::default(),
         }))
@@ -149,42 +152,47 @@ impl Throttle {
 
     /// Reserves an attempt. It counts as a failure until its result is known.
     ///
-    /// Waits for attempts of this server on the same budget if it is used up by them.
+    /// Waits for attempts of this server on the same budget while it is used up by them.
     pub async fn reserve(
         &self,
         attempt: Attempt<'_>,
         now: DateTime<Utc>,
     ) -> Result<Result<Reservation, Throttled>, Error> {
-        let user = attempt.account.user();
+        let user = attempt.user;
         let device = user
             .zip(attempt.device_token)
             .and_then(|(user, token)| self.0.devices.verify(token, user, attempt.devices_since, now));
-        let keys = self.0.keys.keys(attempt.account, attempt.address, device.as_ref(), self.is_crowded());
+        let keys = self.0.keys.keys(&attempt, device.as_ref());
+        let request = Request { keys, user, device, now };
         if self.0.login.is_none() && self.0.network.is_none() {
-            return Ok(Ok(self.reservation(keys, user, device, None, now)));
+            return Ok(Ok(Reservation::new(self.clone(), request, None)));
         }
         let until = Instant::now() + self.0.wait;
-        let own = [keys.device.unwrap_or(keys.pair), keys.account];
-        let queued = own.into_iter().find(|key| self.0.lines.has_queue(*key));
-        let mut line = queued.and_then(|key| self.0.lines.wait(key));
-        let mut missed = 0;
-        loop {
-            let is_last = match line.take() {
-                Some(waiting) => timeout_at(until, waiting.end()).await.is_err(),
-                None => false,
-            };
-            let freed = self.0.lines.freed();
-            if let Some(charge) = self.try_reserve(&keys, user, now).await? {
-                return Ok(Ok(self.reservation(keys, user, device, Some(charge), now)));
+        let mut turn = self.0.lines.turn(keys.trusted(), until).await;
+        for _ in 0..MAX_TRIES {
+            if let Some(reservation) = self.try_reserve(&request).await? {
+                return Ok(Ok(reservation));
             }
+            // Before the budgets are read: an attempt that is settled meanwhile is waited for, and not missed.
+            let busy: Vec<_> = keys.all().filter(|key| self.0.lines.is_busy(*key)).collect();
             let refusal = self.refusal(&keys, now).await?;
-            line = if is_last { None } else { self.0.lines.wait(refusal.key) };
-            if line.is_none() && missed < MISSES && self.0.lines.freed() != freed {
-                missed += 1;
-            } else if line.is_none() {
-                return Ok(Err(self.refused(&refusal, now)));
+            let is_over = match &turn {
+                None => true,
+                Some(_) if !busy.contains(&refusal.key) => refusal.microseconds > 0,
+                Some(first) if first.key() == refusal.key => !first.settled(until).await,
+                // The lines of account and network come after the pair's: a known pair does not wait for strangers.
+                Some(_) => {
+                    drop(turn.take());
+                    turn = self.0.lines.turn(refusal.key, until).await;
+                    false
+                }
+            };
+            if is_over {
+                return Ok(Err(self.refused(&refusal)));
             }
         }
+        let refusal = self.refusal(&keys, now).await?;
+        Ok(Err(self.refused(&refusal)))
     }
 
     /// Charges a wrong secret of a client to the network. `Some`: its budget is used up.
@@ -196,21 +204,31 @@ impl Throttle {
         if self.0.network.is_none() {
             return Ok(None);
         }
-        let key = self.0.keys.network(address, self.is_crowded());
+        let key = self.0.keys.network(address);
         // As a device: this one budget alone.
         let keys = Keys { account: key, pair: key, network: key, device: Some(key) };
         if !self.insert(&keys, None, now).await?.is_empty() {
             return Ok(None);
         }
         let refusal = self.refusal(&keys, now).await?;
-        Ok(Some(self.refused(&refusal, now)))
+        Ok(Some(self.refused(&refusal)))
     }
 
     /// Clears the budgets of a user: of the account, its networks and its devices.
     pub async fn unlock(&self, conn: &mut Conn, user: UserId) -> Result<(), StoreError> {
-        let account = self.0.keys.account(Account::User(user), self.is_crowded());
-        conn::execute!(conn, sql::UNLOCK, user, &account[..])?;
+        conn::execute!(conn, sql::UNLOCK, user)?;
         Ok(())
+    }
+
+    /// Returns whether a refusal is the first of a series by its budget, on this server.
+    #[must_use]
+    pub fn is_first(&self, throttled: &Throttled, now: DateTime<Utc>) -> bool {
+        self.0.series.is_first(&throttled.key, now)
+    }
+
+    /// Takes back that a refusal was the first: it could not be recorded.
+    pub fn forget_first(&self, throttled: &Throttled) {
+        self.0.series.forget(&throttled.key);
     }
 
     /// Issues a device token to a user who logged in, for this device or a new one.
@@ -230,27 +248,20 @@ impl Throttle {
         &self.0.refusals
     }
 
-    fn reservation(
-        &self,
-        keys: Keys,
-        user: Option<UserId>,
-        device: Option<Device>,
-        charge: Option<Charge>,
-        now: DateTime<Utc>,
-    ) -> Reservation {
-        for key in charge.iter().flat_map(|charge| charge.keys(&keys)) {
-            self.0.lines.enter(key);
-        }
-        Reservation::new(self.clone(), keys, user, device, charge, now)
+    /// Reserves an attempt, unless a budget refuses it.
+    async fn try_reserve(&self, request: &Request) -> Result<Option<Reservation>, StoreError> {
+        let (throttle, request) = (self.clone(), request.clone());
+        // In a task of its own: if the caller leaves during the statement, the reservation is dropped, and so given back.
+        let task = tokio::spawn(async move {
+            let charge = throttle.charge(&request).await?;
+            Ok(charge.map(|charge| Reservation::new(throttle, request, Some(charge))))
+        });
+        task.await.unwrap_or_else(|error| Err(StoreError::Other(sqlx::Error::Protocol(error.to_string()))))
     }
 
-    async fn try_reserve(
-        &self,
-        keys: &Keys,
-        user: Option<UserId>,
-        now: DateTime<Utc>,
-    ) -> Result<Option<Charge>, StoreError> {
-        let charged = self.insert(keys, user, now).await?;
+    async fn charge(&self, request: &Request) -> Result<Option<Charge>, StoreError> {
+        let Request { keys, user, now, .. } = request;
+        let charged = self.insert(keys, *user, *now).await?;
         let has = |key: &Key| charged.iter().any(|(budget,)| budget.as_slice() == key);
         if let Some(device) = keys.device.filter(has) {
             return Ok(Some(Charge::Device(device)));
@@ -263,8 +274,7 @@ impl Throttle {
             (false, false) => Ok(None),
             // Another server used the other one up at this moment.
             (account, _) => {
-                let key = if account { keys.account } else { keys.network };
-                self.give_back([key, key], now).await?;
+                self.give_back(if account { keys.account } else { keys.network }, None, *now).await?;
                 Ok(None)
             }
         }
@@ -277,28 +287,31 @@ impl Throttle {
         now: DateTime<Utc>,
     ) -> Result<Vec<(Vec<u8>,)>, StoreError> {
         let (login, network) = (limits(self.0.login), limits(self.0.network));
-        let mut conn = self.0.store.write().await?;
-        conn::all!(
-            conn,
-            (Vec<u8>,),
-            sql::RESERVE,
-            &keys.device.unwrap_or(keys.pair)[..],
-            &keys.account[..],
-            &keys.network[..],
-            user,
-            now.timestamp_micros(),
-            keys.device.is_some(),
-            (now - KNOWN).timestamp_micros(),
-            login.0,
-            login.1,
-            network.0,
-            network.1
-        )
+        retried(async || {
+            let mut conn = self.0.store.write().await?;
+            conn::all!(
+                conn,
+                (Vec<u8>,),
+                sql::RESERVE,
+                &keys.trusted()[..],
+                &keys.account[..],
+                &keys.network[..],
+                user,
+                now.timestamp_micros(),
+                keys.device.is_some(),
+                (now - KNOWN).timestamp_micros(),
+                login.0,
+                login.1,
+                network.0,
+                network.1
+            )
+        })
+        .await
     }
 
     /// Returns the refusal of an attempt that was not reserved.
     async fn refusal(&self, keys: &Keys, now: DateTime<Utc>) -> Result<Refusal, StoreError> {
-        let trusted = keys.device.unwrap_or(keys.pair);
+        let trusted = keys.trusted();
         let mut conn = self.0.store.read().await?;
         let rows = conn::all!(conn, BudgetRow, sql::READ, &trusted[..], &keys.account[..], &keys.network[..])?;
         let known_since = (now - KNOWN).timestamp_micros();
@@ -317,17 +330,17 @@ impl Throttle {
         };
         let longest = rows.iter().filter_map(of_row).max_by_key(|(wait, ..)| *wait);
         // No row: it was deleted since.
-        let (wait, budget, key) = longest.unwrap_or((0, Budget::Account, keys.account));
-        let seconds = u64::try_from(wait.max(0)).unwrap_or(0).div_ceil(1_000_000);
-        Ok(Refusal { budget, key, retry_after: seconds.max(1) })
+        let (microseconds, budget, key) = longest.unwrap_or((0, Budget::Account, keys.account));
+        Ok(Refusal { budget, key, microseconds })
     }
 
     /// Counts a refusal.
-    fn refused(&self, refusal: &Refusal, now: DateTime<Utc>) -> Throttled {
-        let Refusal { budget, key, retry_after } = *refusal;
+    fn refused(&self, refusal: &Refusal) -> Throttled {
+        let Refusal { budget, key, microseconds } = *refusal;
         self.0.refusals.add(budget);
         let quota = self.0.login.or(self.0.network).unwrap_or(Quota { count: 1, window: Duration::from_secs(1) });
-        Throttled { budget, retry_after, quota, is_first: self.0.series.is_first(&key, now) }
+        let seconds = u64::try_from(microseconds).unwrap_or(0).div_ceil(1_000_000);
+        Throttled { budget, retry_after: seconds.max(1), quota, key }
     }
 
     /// Returns the wait until a budget allows an attempt, as the statement computes it.
@@ -345,18 +358,20 @@ impl Throttle {
         row.failed_at + window.min(i64::try_from(wait).unwrap_or(i64::MAX)) - now.timestamp_micros()
     }
 
-    async fn give_back(&self, keys: [Key; 2], reserved_at: DateTime<Utc>) -> Result<(), StoreError> {
-        let mut conn = self.0.store.write().await?;
-        conn::execute!(conn, sql::GIVE_BACK, &keys[0][..], &keys[1][..], reserved_at.timestamp_micros())?;
+    async fn give_back(&self, first: Key, second: Option<Key>, reserved_at: DateTime<Utc>) -> Result<(), StoreError> {
+        let at = reserved_at.timestamp_micros();
+        retried(async || {
+            let mut conn = self.0.store.write().await?;
+            conn::execute!(conn, sql::GIVE_BACK, &first[..], second.as_ref().map(|key| &key[..]), at)
+        })
+        .await?;
         Ok(())
     }
 
-    fn is_crowded(&self) -> bool {
-        self.0.crowded.load(Ordering::Relaxed)
-    }
-
-    /// Deletes budgets that allow everything again, `batch` rows at most of each kind, and returns how many. Notes whether
-    /// too many are left.
+    /// Deletes budgets that allow everything again, `batch` rows at most of each kind, and returns how many.
+    ///
+    /// So the table has a row for each account and network with a wrong password within a window, whose number is bounded by
+    /// the hash threads, for what was given back since the last sweep, and for each network from which users log in.
     pub async fn sweep(&self, store: &Store, now: DateTime<Utc>, batch: i64) -> Result<u64, StoreError> {
         let windows = [self.0.login, self.0.network].into_iter().flatten().map(|quota| quota.window);
         let kept = windows.fold(Duration::from_secs(sql::MAX_WAIT), Duration::max);
@@ -364,14 +379,6 @@ impl Throttle {
         let deleted = conn::execute!(store.write().await?, sql::DELETE_OLD, old, batch)?;
         let unknown = (now - KNOWN).timestamp_micros();
         let forgotten = conn::execute!(store.write().await?, sql::DELETE_UNKNOWN, unknown, batch)?;
-        let count = conn::scalar!(store.read().await?, i64, sql::COUNT, CROWDED)?;
-        let crowded = count >= CROWDED;
-        if self.0.crowded.swap(crowded, Ordering::Relaxed) != crowded {
-            tracing::warn!(
-                crowded,
-                "the number of throttled accounts and networks has passed a limit; if crowded, they share budgets"
-            );
-        }
         Ok(deleted.max(forgotten))
     }
 }

@@ -3,15 +3,12 @@
 use chrono::{DateTime, Utc};
 
 use super::{
-    Throttle,
+    Request, Throttle,
     budget::{Key, Keys},
     device::Device,
     sql,
 };
-use crate::{
-    ids::UserId,
-    store::{StoreError, conn},
-};
+use crate::store::{StoreError, conn, retried};
 
 /// What a reserved attempt is charged to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,26 +33,18 @@ impl Charge {
 #[must_use]
 pub struct Reservation {
     throttle: Throttle,
-    keys: Keys,
-    user: Option<UserId>,
-    device: Option<Device>,
+    request: Request,
     /// `None`: not charged, or settled.
     charge: Option<Charge>,
     is_known: bool,
-    at: DateTime<Utc>,
 }
 
 impl Reservation {
-    pub(super) fn new(
-        throttle: Throttle,
-        keys: Keys,
-        user: Option<UserId>,
-        device: Option<Device>,
-        charge: Option<Charge>,
-        at: DateTime<Utc>,
-    ) -> Self {
-        let is_known = charge.is_none_or(|charge| charge != Charge::Stranger);
-        Self { throttle, keys, user, device, charge, is_known, at }
+    pub(super) fn new(throttle: Throttle, request: Request, charge: Option<Charge>) -> Self {
+        for key in charge.iter().flat_map(|charge| charge.keys(&request.keys)) {
+            throttle.0.lines.enter(key);
+        }
+        Self { throttle, request, charge, is_known: charge != Some(Charge::Stranger) }
     }
 
     /// Returns whether the attempt comes from a network or device that the account knows.
@@ -67,7 +56,7 @@ impl Reservation {
     /// The password was wrong: the attempt stays charged.
     pub fn fail(mut self) {
         if let Some(charge) = self.charge.take() {
-            self.leave(charge, false);
+            self.leave(charge);
         }
     }
 
@@ -78,38 +67,41 @@ impl Reservation {
         if let Err(error) = self.write_success(charge).await {
             tracing::warn!(%error, "an attempt to log in that succeeded stays charged");
         }
-        self.leave(charge, true);
+        self.leave(charge);
     }
 
     /// The password was not verified, or is right and the user disabled: gives the attempt back.
     pub async fn give_back(mut self) {
         if let Some(charge) = self.charge.take() {
-            give_back(self.throttle.clone(), charge.keys(&self.keys), self.at).await;
+            give_back(self.throttle.clone(), charge.keys(&self.request.keys), self.request.now).await;
         }
     }
 
     async fn write_success(&self, charge: Charge) -> Result<(), StoreError> {
-        let Keys { account, pair, network, .. } = &self.keys;
+        let Request { keys: Keys { account, pair, network, .. }, user, now, .. } = &self.request;
         let (account, network, device) = match &charge {
             Charge::Stranger => (Some(&account[..]), Some(&network[..]), None),
             Charge::Pair => (None, None, None),
             Charge::Device(key) => (None, None, Some(&key[..])),
         };
-        let at = self.at.timestamp_micros();
-        let mut conn = self.throttle.0.store.write().await?;
-        conn::execute!(conn, sql::SUCCEED, &pair[..], account, network, self.user, at, at, device)?;
+        let at = now.timestamp_micros();
+        retried(async || {
+            let mut conn = self.throttle.0.store.write().await?;
+            conn::execute!(conn, sql::SUCCEED, &pair[..], account, network, *user, at, at, device)
+        })
+        .await?;
         Ok(())
     }
 
     /// Returns the device of a valid device token.
     #[must_use]
     pub fn device(&self) -> Option<Device> {
-        self.device.clone()
+        self.request.device.clone()
     }
 
-    fn leave(&self, charge: Charge, is_free: bool) {
-        for key in charge.keys(&self.keys) {
-            self.throttle.0.lines.leave(key, is_free);
+    fn leave(&self, charge: Charge) {
+        for key in charge.keys(&self.request.keys) {
+            self.throttle.0.lines.leave(key);
         }
     }
 }
@@ -118,7 +110,7 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         let Some(charge) = self.charge.take() else { return };
-        let given_back = give_back(self.throttle.clone(), charge.keys(&self.keys), self.at);
+        let given_back = give_back(self.throttle.clone(), charge.keys(&self.request.keys), self.request.now);
         // Without a runtime, the process ends, and the attempt stays charged.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(given_back);
@@ -127,10 +119,10 @@ impl Drop for Reservation {
 }
 
 async fn give_back(throttle: Throttle, keys: Vec<Key>, at: DateTime<Utc>) {
-    if let Err(error) = throttle.give_back([keys[0], keys[keys.len() - 1]], at).await {
+    if let Err(error) = throttle.give_back(keys[0], keys.get(1).copied(), at).await {
         tracing::warn!(%error, "an attempt to log in that was not made stays charged");
     }
     for key in keys {
-        throttle.0.lines.leave(key, true);
+        throttle.0.lines.leave(key);
     }
 }

@@ -42,10 +42,13 @@ pub(super) const MAX_NETWORK_WAIT: u64 = 300;
 /// none. No row: it is refused. `$4`: the user; `$6`: `$1` is a device; `$7`: a pair counts as known after this.
 ///
 /// One row for account and network: another server used the other up meanwhile, and this one must be given back.
-// The account's row is locked before the network's by every statement, so that they do not deadlock.
+// All of these statements lock the account's row before the network's, and so do not deadlock with each other. One that does
+// with a change of many rows is retried.
+//
+// The first failure has a time before it that is older than any window: given back, its row is old, and deleted soon.
 pub(super) const RESERVE: &str = concat!(
     "INSERT INTO throttle (budget, user_id, failures, failed_at, previous_at) \
-     SELECT attempt.budget, attempt.user_id, 1, $5, 0 FROM (\
+     SELECT attempt.budget, attempt.user_id, 1, $5, $5 - 5000000000000000 FROM (\
      SELECT 1 AS place, $1 AS budget, $4 AS user_id UNION ALL SELECT 2, $2, $4 UNION ALL SELECT 3, $3, NULL) AS attempt \
      WHERE CASE WHEN $6 OR EXISTS (SELECT 1 FROM throttle AS pair WHERE pair.budget = $1 AND pair.known_at > $7) \
      THEN attempt.place = 1 \
@@ -59,10 +62,14 @@ pub(super) const RESERVE: &str = concat!(
     " RETURNING budget"
 );
 
-/// Gives an attempt at `$3` back. The last failure is then the one before, unless there was another one meanwhile.
-pub(super) const GIVE_BACK: &str = "UPDATE throttle SET failures = failures - 1, \
-     failed_at = CASE WHEN failed_at = $3 THEN previous_at ELSE failed_at END \
-     WHERE budget IN ($1, $2) AND failures > 0";
+/// Gives an attempt at `$3` back: of `$1` and `$2` (NULL: of `$1` alone). The last failure is then the one before, unless
+/// there was another one meanwhile.
+pub(super) const GIVE_BACK: &str = "INSERT INTO throttle (budget, failures, failed_at, previous_at) \
+     SELECT back.budget, 0, 0, 0 FROM (SELECT 1 AS place, $1 AS budget UNION ALL SELECT 2, $2) AS back \
+     WHERE back.budget IS NOT NULL ORDER BY back.place \
+     ON CONFLICT (budget) DO UPDATE SET \
+     failures = CASE WHEN throttle.failures > 0 THEN throttle.failures - 1 ELSE 0 END, \
+     failed_at = CASE WHEN throttle.failed_at = $3 THEN throttle.previous_at ELSE throttle.failed_at END";
 
 /// Gives an attempt at `$6` back that succeeded at `$5`: of the account (`$2`) and network (`$3`), or of the pair (`$1`) or
 /// device (`$7`), which are cleared. NULL: not charged. The pair is known from then on. `$4`: the user.
@@ -82,9 +89,8 @@ pub(super) const SUCCEED: &str = "INSERT INTO throttle (budget, user_id, failure
 /// Reads the budgets of a refused attempt.
 pub(super) const READ: &str = "SELECT budget, failures, failed_at, known_at FROM throttle WHERE budget IN ($1, $2, $3)";
 
-/// Clears the budgets of a user (`$1`), and the one of the account (`$2`).
-pub(super) const UNLOCK: &str =
-    "UPDATE throttle SET failures = 0, failed_at = 0, previous_at = 0 WHERE user_id = $1 OR budget = $2";
+/// Clears the budgets of a user.
+pub(super) const UNLOCK: &str = "UPDATE throttle SET failures = 0, failed_at = 0, previous_at = 0 WHERE user_id = $1";
 
 /// Deletes the oldest `$2` budgets without a failure since `$1`, and those with the same time as the last.
 pub(super) const DELETE_OLD: &str = "DELETE FROM throttle WHERE known_at IS NULL AND failed_at <= \
@@ -94,10 +100,6 @@ pub(super) const DELETE_OLD: &str = "DELETE FROM throttle WHERE known_at IS NULL
 pub(super) const DELETE_UNKNOWN: &str = "DELETE FROM throttle WHERE known_at IS NOT NULL AND known_at <= \
      (SELECT max(known_at) FROM (SELECT known_at FROM throttle WHERE known_at IS NOT NULL AND known_at < $1 \
      ORDER BY known_at LIMIT $2) AS oldest)";
-/// Counts the budgets without known networks, up to `$1`.
-pub(super) const COUNT: &str =
-    "SELECT count(*) FROM (SELECT 1 AS one FROM throttle WHERE known_at IS NULL LIMIT $1) AS counted";
-
 crate::store::hot! { RESERVE, GIVE_BACK, SUCCEED, READ, UNLOCK, DELETE_OLD, DELETE_UNKNOWN }
 
 /// A budget of a refused attempt.

@@ -13,9 +13,8 @@ on_both_engines!(
 );
 
 /// Each constraint, and a change that violates it in a database with two users, two clients, a session, an API key, two signing
-/// keys, a revocation, an assertion, a seal and a
-/// Firebase key.
-const VIOLATIONS: [(&str, &str); 24] = [
+/// keys, a revocation, an assertion, a seal, a Firebase key and a failed login.
+const VIOLATIONS: [(&str, &str); 25] = [
     (
         "api_keys_hash_key",
         "INSERT INTO api_keys (id, user_id, name, hash, scopes, audiences, created_at) \
@@ -57,6 +56,7 @@ const VIOLATIONS: [(&str, &str); 24] = [
         "INSERT INTO signing_keys (kid, algorithm, public_jwk, private_key, state, created_at, not_before, longest_ttl, \
          default_ttl) SELECT kid, algorithm, public_jwk, private_key, 'retired', created_at, not_before, 1, 1 FROM signing_keys",
     ),
+    ("throttle_pkey", "INSERT INTO throttle SELECT * FROM throttle"),
     ("user_roles_pkey", "INSERT INTO user_roles SELECT * FROM user_roles"),
     ("user_roles_role_fkey", "INSERT INTO user_roles (user_id, role) SELECT id, 'nobody' FROM users"),
     ("users_email_key", "UPDATE users SET email = 'MARIA@example.com' WHERE username = 'admin'"),

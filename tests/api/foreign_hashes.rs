@@ -149,7 +149,8 @@ async fn a_hash_that_is_not_accepted_is_an_error_and_no_guess(database: Database
 }
 
 async fn an_imported_user_costs_what_an_unknown_one_does(database: Database) {
-    let server = TestServer::start(database).await;
+    let flags = ["--login-failures", "off", "--network-failures", "off"];
+    let server = TestServer::with(database, &flags).await;
     server.create_user("maria", &[]).await;
     let work = async |name: &str, password: &str| {
         let before = (server.app.store.statements_run(), server.app.passwords.hashes_run());

@@ -65,6 +65,7 @@ mod start;
 mod throttle;
 mod throttle_costs;
 mod throttle_model;
+mod throttle_races;
 mod tls;
 mod token_explain;
 

@@ -152,7 +152,7 @@ fn parameters(name: &str) -> Vec<(&'static str, String)> {
             vec![budget(1), budget(2), budget(3), uuid(777), now(), now(), null("bytea")]
         }
         "throttle::sql::READ" => (1..=3).map(budget).collect(),
-        "throttle::sql::UNLOCK" => vec![uuid(777), budget(1)],
+        "throttle::sql::UNLOCK" => vec![uuid(777)],
         "throttle::sql::DELETE_OLD" | "throttle::sql::DELETE_UNKNOWN" => vec![int(1_000_000_000), int(10)],
         _ => panic!("add the parameters of {name}"),
     }
@@ -230,6 +230,7 @@ async fn sqlite() {
                     "of_role",
                     "oldest",
                     "attempt",
+                    "back",
                     "done",
                     "CONSTANT ROW",
                     "8 CONSTANT ROWS",

@@ -9,10 +9,7 @@ use std::{
 };
 
 use chrono::{DateTime, Duration, Utc};
-use grantd::{
-    app::App,
-    throttle::{Account, Attempt},
-};
+use grantd::{app::App, throttle::Attempt};
 use proptest::{
     prelude::*,
     strategy::ValueTree as _,
@@ -129,8 +126,9 @@ async fn attempt(server: &TestServer, account: usize, network: u8, device: Optio
     let id = [u8::try_from(account).unwrap(); 16];
     let work = move |app: Arc<App>, now| async move {
         let address = Some([192, 0, 2, network].into());
-        let (account, device_token) = (Account::User(id.into()), device.as_deref());
-        let reserved = app.throttle.reserve(Attempt { account, address, device_token, devices_since: None }, now).await;
+        let (user, name, device_token) = (Some(id.into()), format!("name-{account}"), device.as_deref());
+        let attempt = Attempt { user, name: &name, address, device_token, devices_since: None };
+        let reserved = app.throttle.reserve(attempt, now).await;
         let Ok(reservation) = reserved.unwrap() else { return false };
         match outcome {
             Outcome::Wrong => reservation.fail(),

@@ -13,6 +13,7 @@ use crate::{
         problem::Problem,
     },
     names::RoleName,
+    passwords::Turn,
     principal::{Permit, UsersWrite, refuse_api_key},
     users::{self, User},
 };
@@ -57,7 +58,7 @@ pub(crate) async fn set_password(
     let password = app.passwords.new_password("password", &password).map_err(Error::from)?;
     let (id, by, now) = (id(&path)?, &permit.authority, app.now());
     let user = app.users.read(id).await?.ok_or_else(|| users::not_found(&id))?;
-    let hash = app.passwords.hash_new(&password, user.personal()).await?;
+    let hash = app.passwords.hash_new(&password, user.personal(), &Turn::known()).await?;
     app.write(async |tx| users::set_password(tx, id, &hash, by, now).await).await?;
     Ok(no_store(StatusCode::NO_CONTENT).finish())
 }

@@ -21,7 +21,7 @@ use crate::{
     },
     ids::UserId,
     names::{DisplayName, Email, RoleName, Username},
-    passwords::{NewPassword, Passwords, Personal},
+    passwords::{NewPassword, Passwords, Personal, Turn},
     patch::Patch,
     principal::{Permit, UsersRead, UsersWrite, refuse_api_key},
     roles,
@@ -186,13 +186,13 @@ impl Account {
     }
 
     /// Checks the password without a hash.
-    pub(super) async fn check_password(&self, passwords: &Passwords) -> Result<(), Error> {
-        passwords.check_new(&self.password, self.personal()).await
+    pub(super) async fn check_password(&self, passwords: &Passwords, turn: &Turn) -> Result<(), Error> {
+        passwords.check_new(&self.password, self.personal(), turn).await
     }
 
     /// Checks and hashes the password. Done before the transaction, which would hold its locks during the hash.
-    pub(super) async fn hash(self, passwords: &Passwords) -> Result<NewUser, Error> {
-        let password_hash = passwords.hash_new(&self.password, self.personal()).await?;
+    pub(super) async fn hash(self, passwords: &Passwords, turn: &Turn) -> Result<NewUser, Error> {
+        let password_hash = passwords.hash_new(&self.password, self.personal(), turn).await?;
         let Self { username, email, display_name, roles, .. } = self;
         Ok(NewUser { username, email, display_name, password_hash, roles })
     }
@@ -225,7 +225,7 @@ pub(crate) async fn create(
     let permit = permit.again(&req).await?;
     let roles = roles::all_roles(&mut app.store.read().await?).await?;
     let (by, now) = (&permit.authority, app.now());
-    let new = body.check(&app.passwords, &roles)?.hash(&app.passwords).await?;
+    let new = body.check(&app.passwords, &roles)?.hash(&app.passwords, &Turn::known()).await?;
     let user = app.write(async |tx| users::create(tx, &new, by, now).await).await?;
     Ok(no_store(StatusCode::CREATED).insert_header((LOCATION, format!("/admin/users/{}", user.id))).json(user))
 }

@@ -23,6 +23,7 @@ use crate::{
     ids::UserId,
     login,
     names::{DisplayName, Email, RoleName, Username},
+    passwords::Turn,
     patch::Patch,
     principal::{self, Me, refuse_api_key},
     secret::Password,
@@ -182,7 +183,7 @@ pub(crate) async fn change_password(
         let mut conn = app.store.write().await?;
         return Err(users::record_wrong_password(&mut conn, user, by, now).await?.into());
     }
-    let new_hash = app.passwords.hash_new(&new, user.personal()).await?;
+    let new_hash = app.passwords.hash_new(&new, user.personal(), &Turn::known()).await?;
     app.write(async |tx| users::set_own_password(tx, user, &current_hash, &new_hash, *session, by, now).await).await?;
     Ok(no_store(StatusCode::NO_CONTENT).finish())
 }
@@ -232,11 +233,12 @@ pub(crate) async fn register(
     let RegistrationBody { username, email, password, display_name } = body::json(&req, body).await?;
     let account = Account::check(&app.passwords, username, email, password, display_name, None)?;
     // Counts what is valid, before it is hashed and before it reveals whether the name is taken.
-    account.check_password(&app.passwords).await?;
+    let turn = Turn::stranger();
+    account.check_password(&app.passwords, &turn).await?;
     rate_limit::count_registration(&req, &app)?;
     // The caller has no scopes to grant: the user gets the role `member` only.
     let by = Authority::of(principal::origin(&req, &app), grantd_guard::Scopes::default());
-    let (new, now) = (account.hash(&app.passwords).await?, app.now());
+    let (new, now) = (account.hash(&app.passwords, &turn).await?, app.now());
     let user = app.write(async |tx| users::create(tx, &new, &by, now).await).await?;
     Ok(no_store(StatusCode::CREATED).insert_header((LOCATION, "/users/me")).json(user))
 }
