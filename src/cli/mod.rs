@@ -16,6 +16,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 mod tips;
+mod tls;
 mod token;
 mod token_cache;
 mod token_client;
@@ -121,6 +122,9 @@ enum Command {
     /// Get and inspect access tokens
     #[command(subcommand)]
     Token(token::Command),
+    /// Create a certificate, to try out TLS
+    #[command(subcommand)]
+    Tls(tls::Command),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -313,6 +317,7 @@ fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
             Some(issuer) => System::new().block_on(token::explain_with_issuer(arguments, issuer, output)),
             None => database.run(async |app| token::explain(arguments, app, output).await),
         },
+        Command::Tls(command) => tls::run(&command, output),
         Command::Completions { shell } => {
             // Into memory first: the generator panics where it cannot write.
             let mut script = Vec::new();
