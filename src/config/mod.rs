@@ -13,6 +13,7 @@ mod dotenv;
 mod hash;
 mod help;
 mod http;
+mod limits;
 mod log;
 mod master_key;
 mod passwords;
@@ -51,6 +52,7 @@ pub use self::{
     hash::HashConfig,
     help::{settings_list, unknown_variables},
     http::HttpConfig,
+    limits::Limits,
     log::{LogConfig, LogFormat},
     master_key::MasterKeySource,
     passwords::PasswordConfig,
