@@ -4,7 +4,12 @@ use std::{future::Future, sync::Arc, thread::JoinHandle};
 
 use actix_web::{dev::ServerHandle, rt::System};
 use chrono::{DateTime, Duration, Utc};
-use grantd::{app::App, clock::Clock, config::Config, server::Server};
+use grantd::{
+    app::App,
+    clock::Clock,
+    config::{Config, Limits},
+    server::Server,
+};
 use tokio::sync::oneshot;
 
 use super::{Database, Form, Request};
@@ -52,9 +57,21 @@ impl TestServer {
         server
     }
 
+    /// Starts a server that gives callers other time limits.
+    pub(crate) async fn with_limits(database: Database, flags: &[&str], limits: Limits) -> Self {
+        let mut config = config(database.url(), flags).unwrap();
+        config.http.limits = limits;
+        let mut server = Self::of(config, Clock::manual(beginning())).await.unwrap();
+        server.database = Some(database);
+        server
+    }
+
     /// Starts a server on a database that it does not own. Returns the error if it does not start.
     pub(crate) async fn on(database: &str, flags: &[&str], clock: Clock) -> Result<Self, String> {
-        let config = config(database, flags)?;
+        Self::of(config(database, flags)?, clock).await
+    }
+
+    async fn of(config: Config, clock: Clock) -> Result<Self, String> {
         let (started, start) = oneshot::channel();
         let of_server = clock.clone();
         // In a thread of its own: a test that blocks its thread must not stop the server from responding.
