@@ -137,6 +137,7 @@ async fn insert_default_client(conn: &mut Conn, now: DateTime<Utc>) -> Result<()
         audiences: Vec::new(),
         access_token_ttl: None,
         jwks: None,
+        forwards_address: false,
     };
     clients::insert(conn, &client, None, true, now).await
 }

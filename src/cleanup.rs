@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use actix_web::rt;
 use chrono::{DateTime, Utc};
 
-use crate::{api_keys, app::App, audit, clients, error::Error, keys, revocations, sessions::Sweep, store::Store};
+use crate::{
+    api_keys, app::App, audit, clients, error::Error, keys, revocations, sessions::Sweep, store::Store,
+    throttle::Throttle,
+};
 
 /// The pause between two sweeps.
 const PERIOD: Duration = Duration::from_mins(1);
@@ -25,7 +28,7 @@ pub(crate) async fn run(app: Arc<App>) {
         rt::time::sleep(PERIOD).await;
         let mut windows = 0;
         while windows < WINDOWS && !app.is_stopping() {
-            match sweep(&store, &mut sessions, app.config.audit.retention, app.now()).await {
+            match sweep(&store, &mut sessions, &app.throttle, app.config.audit.retention, app.now()).await {
                 // A backlog is deleted without a pause: with one, the tables could grow faster than they are swept.
                 Ok(Swept { has_backlog: true, .. }) => rt::task::yield_now().await,
                 Ok(Swept { more: true, .. }) => {
@@ -55,6 +58,7 @@ pub struct Swept {
 pub async fn sweep(
     store: &Store,
     sessions: &mut Sweep,
+    throttle: &Throttle,
     retention: Duration,
     now: DateTime<Utc>,
 ) -> Result<Swept, Error> {
@@ -64,7 +68,9 @@ pub async fn sweep(
     let assertions = clients::delete_expired_assertions(&mut store.write().await?, now, BATCH).await?;
     let more_events = audit::delete_before(&mut store.write().await?, now - retention, BATCH).await?;
     let api_keys = api_keys::delete_expired(&mut store.write().await?, now - API_KEYS_KEPT, BATCH).await?;
+    let budgets = throttle.sweep(store, now, BATCH).await?;
     keys::delete_expired(&mut store.write().await?, now).await?;
-    let is_full = more_events || [revocations, assertions, api_keys].iter().any(|rows| *rows >= BATCH.unsigned_abs());
+    let is_full =
+        more_events || [revocations, assertions, api_keys, budgets].iter().any(|rows| *rows >= BATCH.unsigned_abs());
     Ok(Swept { has_backlog: is_full || (more_sessions && over > 0), more: is_full || more_sessions })
 }

@@ -6,12 +6,33 @@ use actix_web::{HttpRequest, http::header::HeaderValue};
 
 use crate::config::{ProxyConfig, ProxyHeader};
 
+/// The header in which a client reports the address of its user.
+pub(crate) const USER_ADDRESS: &str = "grantd-user-address";
+
+/// The header `Grantd-User-Address` is not one IP address.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct MalformedUserAddress;
+
 /// Returns the address that a request comes from: the peer's, or the one that trusted proxies report in the configured
 /// header. Any other header may be the client's own, since most proxies pass on what they do not write.
 pub(crate) fn client_address(req: &HttpRequest, proxies: &ProxyConfig) -> Option<IpAddr> {
     let peer = req.peer_addr()?.ip();
     let lines = req.headers().get_all(proxies.header.as_str()).map(HeaderValue::as_bytes);
     Some(nearest_untrusted(peer, lines, proxies))
+}
+
+/// Returns the address that the sender of a request reports as its user's. `None`: it reports none.
+///
+/// Anybody can send this header. The caller checks that the sender may report addresses, and has proved who it is.
+pub(crate) fn reported_address(req: &HttpRequest) -> Result<Option<IpAddr>, MalformedUserAddress> {
+    let mut values = req.headers().get_all(USER_ADDRESS);
+    let Some(value) = values.next() else { return Ok(None) };
+    // Repeated: what two systems disagree about is nobody's address.
+    if values.next().is_some() {
+        return Err(MalformedUserAddress);
+    }
+    let parsed = value.to_str().ok().and_then(|text| text.parse::<IpAddr>().ok());
+    parsed.map(|address| Some(address.to_canonical())).ok_or(MalformedUserAddress)
 }
 
 /// Returns the first address that is not a trusted proxy's, from the peer on through the hops from right to left: each

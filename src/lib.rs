@@ -30,6 +30,7 @@ pub mod passwords;
 pub mod revocations;
 pub mod roles;
 pub mod sessions;
+pub mod throttle;
 pub mod users;
 
 // The ground. It imports no feature.
@@ -37,6 +38,7 @@ pub mod clock;
 pub mod config;
 pub mod error;
 pub mod ids;
+pub mod limits;
 pub mod names;
 pub mod patch;
 pub mod secret;
@@ -51,7 +53,7 @@ mod client_address;
 #[doc(hidden)]
 pub fn hot_statements() -> impl Iterator<Item = (&'static str, &'static str)> {
     let users = [users::sql::HOT, roles::sql::HOT, sessions::sql::HOT];
-    let others = [clients::sql::HOT, api_keys::sql::HOT, revocations::sql::HOT, audit::sql::HOT];
+    let others = [clients::sql::HOT, api_keys::sql::HOT, revocations::sql::HOT, audit::sql::HOT, throttle::sql::HOT];
     users.into_iter().chain(others).flatten().copied()
 }
 

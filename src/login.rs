@@ -1,15 +1,20 @@
 //! Verification of a user's name and password, the same for every way to present them.
 
+use std::{net::IpAddr, pin::pin, sync::Arc};
+
 use chrono::{DateTime, Utc};
 use serde_json::json;
+use tokio::{select, sync::oneshot};
 
 use crate::{
     app::App,
     audit::{self, Event, Kind, Origin},
     error::Error,
-    passwords::Verdict,
+    ids::UserId,
+    passwords::{Turn, Verdict},
     secret::Password,
-    users::{self, Login},
+    throttle::{Account, Attempt, Device, Reservation, Throttled},
+    users::{self, Login, User},
 };
 
 /// Why a name and a password are refused. The event in the audit log is written.
@@ -18,6 +23,8 @@ pub(crate) enum Refused {
     Wrong(&'static str),
     /// The password is right, and the user is disabled.
     Disabled,
+    /// Too many failures; the password was not verified.
+    Throttled(Throttled),
     /// They could not be verified.
     Failed(Error),
 }
@@ -28,25 +35,44 @@ impl From<Error> for Refused {
     }
 }
 
-/// Returns the user with this name and password, and whether the stored hash is outdated.
+/// A user whose name and password were verified.
+pub(crate) struct Verified {
+    pub(crate) login: Login,
+    /// Whether the stored hash is outdated.
+    pub(crate) verdict: Verdict,
+    /// The device of a valid device token.
+    pub(crate) device: Option<Device>,
+}
+
+/// Returns the user with this name and password.
 ///
-/// An unknown user costs what a wrong password does: the same statements, and a hash.
+/// An unknown user costs what a wrong password does: the same statements, and a hash. They are throttled alike.
 pub(crate) async fn verify(
     app: &App,
     username: &str,
     password: &Password,
+    device_token: Option<&str>,
     origin: &Origin,
     now: DateTime<Utc>,
-) -> Result<(Login, Verdict), Refused> {
+) -> Result<Verified, Refused> {
     let mut conn = app.store.read().await.map_err(Error::from)?;
     let login = users::find_login(&mut conn, username).await.map_err(Error::from)?;
     // Back to the pool: the hash takes long, and waits for its turn.
     drop(conn);
-    let hash = login.as_ref().map(|login| (login.user.id, login.password_hash.as_str()));
-    let verdict = app.passwords.verify(password, hash).await?;
+    let attempt = Attempt {
+        account: login.as_ref().map_or(Account::Unknown(username), |login| Account::User(login.user.id)),
+        address: address(origin),
+        device_token,
+        devices_since: login.as_ref().and_then(|login| login.devices_since),
+    };
+    let reservation = reserve(app, attempt, origin, now).await?;
+    let device = reservation.device();
+    let hash = login.as_ref().map(|login| (login.user.id, login.password_hash.clone()));
+    let may_log_in = login.as_ref().is_some_and(|login| !login.user.disabled);
+    let verdict = settled(app, password, hash, may_log_in, reservation).await?;
     let event = Event::failure(Kind::LoginFailed);
     match login {
-        Some(login) if verdict != Verdict::Wrong && !login.user.disabled => Ok((login, verdict)),
+        Some(login) if verdict != Verdict::Wrong && may_log_in => Ok(Verified { login, verdict, device }),
         Some(login) if verdict != Verdict::Wrong => {
             record_failure(app, event.subject(&login.user.id), "account_disabled", origin, now).await?;
             Err(Refused::Disabled)
@@ -61,6 +87,79 @@ pub(crate) async fn verify(
             Err(Refused::Wrong("unknown user"))
         }
     }
+}
+
+/// Verifies the current password of a user who changes it. `hash`: the stored one. The caller records a wrong password.
+pub(crate) async fn verify_current(
+    app: &App,
+    user: &User,
+    password: &Password,
+    hash: &str,
+    origin: &Origin,
+    now: DateTime<Utc>,
+) -> Result<bool, Refused> {
+    let account = Account::User(user.id);
+    let attempt = Attempt { account, address: address(origin), device_token: None, devices_since: None };
+    let reservation = reserve(app, attempt, origin, now).await?;
+    let verdict = settled(app, password, Some((user.id, hash.to_owned())), true, reservation).await?;
+    Ok(verdict != Verdict::Wrong)
+}
+
+fn address(origin: &Origin) -> Option<IpAddr> {
+    origin.address.as_deref().and_then(|address| address.parse().ok())
+}
+
+/// Reserves an attempt. Records the first of a series of refusals.
+async fn reserve(app: &App, attempt: Attempt<'_>, origin: &Origin, now: DateTime<Utc>) -> Result<Reservation, Refused> {
+    let throttled = match app.throttle.reserve(attempt, now).await? {
+        Ok(reservation) => return Ok(reservation),
+        Err(throttled) => throttled,
+    };
+    if throttled.is_first {
+        let event = Event::failure(Kind::LoginThrottled).details(json!({"budget": throttled.budget}));
+        let event = match attempt.account {
+            Account::User(id) => event.subject(&id),
+            Account::Unknown(_) => event,
+        };
+        let mut conn = app.store.write().await.map_err(Error::from)?;
+        audit::record(&mut conn, event, origin, now).await.map_err(Error::from)?;
+    }
+    Err(Refused::Throttled(throttled))
+}
+
+/// Verifies a password, and settles its reservation.
+///
+/// In a task of its own: once the hash has begun, its result counts, whether or not the caller still waits. Otherwise
+/// callers who leave would guess for free. If the caller leaves before, nothing is hashed and the attempt is given back.
+async fn settled(
+    app: &App,
+    password: &Password,
+    hash: Option<(UserId, String)>,
+    may_log_in: bool,
+    reservation: Reservation,
+) -> Result<Verdict, Error> {
+    let turn = if reservation.is_known() { Turn::known() } else { Turn::stranger() };
+    let (passwords, password) = (Arc::clone(&app.passwords), password.clone());
+    // Dropped with the caller's future.
+    let (_caller, left) = oneshot::channel::<()>();
+    let task = tokio::spawn(async move {
+        let hash = hash.as_ref().map(|(id, hash)| (*id, hash.as_str()));
+        let verdict = {
+            let mut verify = pin!(passwords.verify(&password, hash, &turn));
+            select! {
+                biased;
+                verdict = &mut verify => verdict,
+                _ = left => if turn.has_begun() { verify.await } else { Err(Error::HashQueueFull) },
+            }
+        };
+        match &verdict {
+            Ok(Verdict::Wrong) => reservation.fail(),
+            Ok(_) if may_log_in => reservation.succeed().await,
+            Ok(_) | Err(_) => reservation.give_back().await,
+        }
+        verdict
+    });
+    task.await.map_err(|error| Error::Internal(format!("a password could not be verified: {error}")))?
 }
 
 /// Records a failed login.

@@ -1,4 +1,5 @@
-//! The structure of the code: three floors, each of which imports only from those below it.
+//! The structure of the code: three floors, each of which imports only from those below it. And the tests that the threat model
+//! names.
 //!
 //! A routes file (`src/*/routes.rs`, `src/*/routes/`) belongs to the way in, to `http`, though it lies beside its feature.
 
@@ -12,7 +13,7 @@ use std::{
 
 /// Modules that may import `App` and everything below.
 const WAY_IN: [&str; 10] = ["app", "cleanup", "cli", "http", "login", "main", "oauth", "principal", "server", "sync"];
-const FEATURES: [&str; 13] = [
+const FEATURES: [&str; 14] = [
     "api_keys",
     "apply",
     "audit",
@@ -25,14 +26,16 @@ const FEATURES: [&str; 13] = [
     "revocations",
     "roles",
     "sessions",
+    "throttle",
     "users",
 ];
-const GROUND: [&str; 12] = [
+const GROUND: [&str; 13] = [
     "client_address",
     "clock",
     "config",
     "error",
     "ids",
+    "limits",
     "names",
     "patch",
     "secret",
@@ -174,4 +177,15 @@ fn statements_are_only_in_sql_files_and_in_the_store() {
             assert!(!text.contains(verb), "{} has a statement with {verb}", relative.display());
         }
     }
+}
+
+#[test]
+fn the_threat_model_names_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("docs/threat-model.md")).unwrap();
+    let named = text.split('`').filter(|code| code.starts_with("tests/") || code.starts_with("crates/"));
+    let named: BTreeSet<&str> = named.collect();
+    assert!(named.len() > 20, "{named:?}");
+    let missing: Vec<_> = named.iter().filter(|path| !root.join(path).is_file()).collect();
+    assert!(missing.is_empty(), "docs/threat-model.md names tests that do not exist: {missing:?}");
 }

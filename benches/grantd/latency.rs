@@ -71,20 +71,29 @@ pub(crate) struct Flood {
 }
 
 impl Flood {
+    /// Starts clients that all send the same request.
     pub(crate) fn start(address: SocketAddr, request: &[u8], clients: usize) -> Self {
+        Self::of(address, &[request.to_vec()], clients)
+    }
+
+    /// Starts clients that send these requests in turns, each from another one on.
+    pub(crate) fn of(address: SocketAddr, requests: &[Vec<u8>], clients: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let one = || {
-            let (stop, request) = (Arc::clone(&stop), request.to_vec());
+        let one = |nth: usize| {
+            let (stop, requests) = (Arc::clone(&stop), requests.to_vec());
             thread::spawn(move || {
                 let (mut connection, mut answers) = (Connection::open(address)?, BTreeMap::new());
-                while !stop.load(Ordering::Relaxed) {
-                    let (status, _) = connection.call(&request)?;
+                for request in requests.iter().cycle().skip(nth * requests.len() / clients) {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let (status, _) = connection.call(request)?;
                     *answers.entry(status).or_insert(0) += 1;
                 }
                 Ok(answers)
             })
         };
-        let clients = (0..clients).map(|_| one()).collect();
+        let clients = (0..clients).map(one).collect();
         Self { began: Instant::now(), stop, clients }
     }
 

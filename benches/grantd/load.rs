@@ -84,7 +84,7 @@ impl Connection {
 }
 
 /// Returns the responses per second if this many clients send a request as soon as the previous one is answered (closed loop). A
-/// status other than 200 ends the benchmark.
+/// status other than 200 or 204 ends the benchmark.
 pub(crate) fn per_second(address: SocketAddr, request: &[u8], clients: usize, plan: &Plan) -> Outcome<f64> {
     let all = Arc::new(Clients { address, request: request.into(), answered: 0.into(), stop: false.into() });
     // As many threads as the server has: a single one could not keep all cores busy.
@@ -138,7 +138,7 @@ impl Clients {
             loop {
                 filled += some(stream.read(&mut buffer[filled..]).await?)?;
                 match Head::parse(&buffer[..filled])? {
-                    Some(head) if head.status != 200 => {
+                    Some(head) if !matches!(head.status, 200 | 204) => {
                         return Err(String::from_utf8_lossy(&buffer[..filled]).into());
                     }
                     Some(head) if filled >= head.whole => break,

@@ -12,13 +12,18 @@
 //!
 //! - `plan.rs`: durations and repetitions; `measure.rs`: the measurements; `report.rs`: the table, the JSON, the targets
 //! - `load.rs`: the load generator; `latency.rs`: response times; `hashing.rs`: the bare hash
+//! - `guessing.rs`: floods of guessed passwords
+//! - `timing.rs`: response times of refused logins, by kind of user
+//! - `limits.rs`: the cost of the rate limit
 //! - `tokens.rs`: refreshes, introspections, and the propagation of the end of a session
 //! - `users.rs`: creation and lists of very many users; `import.rs`: their import
 //! - `servers.rs`: grantd and the routes to compare it with; `process.rs`: child processes; `postgres.rs`: a Postgres database
 
+mod guessing;
 mod hashing;
 mod import;
 mod latency;
+mod limits;
 mod load;
 mod measure;
 mod plan;
@@ -26,6 +31,7 @@ mod postgres;
 mod process;
 mod report;
 mod servers;
+mod timing;
 mod tokens;
 mod users;
 

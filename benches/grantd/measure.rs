@@ -10,15 +10,16 @@ use std::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 
 use crate::{
-    Outcome, hashing, import,
+    Outcome, guessing, hashing, import,
     latency::{self, Flood},
+    limits,
     load::{self, Connection},
     plan::Plan,
     postgres::Database,
     process::Memory,
     report::{Figure, Report, median, milliseconds, percentile},
-    servers::{Grantd, OPERATOR, PASSWORD, Server, SetUp, USERNAME, WATCHER},
-    tokens, users,
+    servers::{Grantd, OPERATOR, PASSWORD, Server, SetUp, UNTHROTTLED, USERNAME, WATCHER},
+    timing, tokens, users,
 };
 
 /// Clients of routes, and clients that guess passwords.
@@ -65,11 +66,27 @@ pub(crate) fn all(engine: &Engine, plan: &Plan, report: &mut Report) -> Outcome<
     if plan.has("start") {
         bench.start(&grantd)?;
     }
+    if plan.has("flood") || plan.has("login-time") {
+        // Throttled, most wrong passwords would not reach the hash threads.
+        let (server, _) = grantd.start_with(&UNTHROTTLED)?;
+        if plan.has("flood") {
+            bench.flood(&server)?;
+        }
+        if plan.has("login-time") {
+            bench.login_time(server.address)?;
+        }
+    }
+    if plan.has("throttle") {
+        bench.throttle(&grantd)?;
+    }
+    if plan.has("guessing") {
+        bench.guessing(&grantd)?;
+    }
+    if plan.has("limits") {
+        bench.limits(&grantd)?;
+    }
     let (server, _) = grantd.start()?;
     let (address, database) = (server.address, grantd.database());
-    if plan.has("flood") {
-        bench.flood(&server)?;
-    }
     if plan.has("logins") {
         bench.logins(address)?;
     }
@@ -83,9 +100,6 @@ pub(crate) fn all(engine: &Engine, plan: &Plan, report: &mut Report) -> Outcome<
         // A SQLite file has one server, which then is both.
         let other = if engine.url().is_some() { Some(grantd.start()?.0) } else { None };
         bench.propagation(address, other.as_ref().map_or(address, |other| other.address))?;
-    }
-    if plan.has("login-time") {
-        bench.login_time(address)?;
     }
     if plan.has("users") {
         bench.users(address, database)?;
@@ -180,6 +194,54 @@ impl Bench<'_> {
         }
     }
 
+    /// Measures logins with and without a limit of failures. A SQLite file has one server: they take turns.
+    fn throttle(&mut self, grantd: &Grantd) -> Outcome<()> {
+        let (request, mut with, mut without) = (load::login(USERNAME, PASSWORD), Vec::new(), Vec::new());
+        for round in 1..=self.plan.rounds {
+            self.say(&format!("throttled and unthrottled logins, round {round} of {}", self.plan.rounds));
+            let (server, _) = grantd.start()?;
+            with.push(load::per_second(server.address, &request, LOGINS, self.plan)?);
+            drop(server);
+            let (server, _) = grantd.start_with(&UNTHROTTLED)?;
+            without.push(load::per_second(server.address, &request, LOGINS, self.plan)?);
+        }
+        let figure = self.figure("logins with a limit of failures", median(&with), "/s");
+        self.report.add(figure.beside("without", median(&without)).ratio_at_least(0.98));
+        Ok(())
+    }
+
+    /// Measures the owner's logins and another route while others guess passwords.
+    fn guessing(&mut self, grantd: &Grantd) -> Outcome<()> {
+        // Guesses come through a proxy, which reports their addresses.
+        let (server, _) = grantd.start_with(&[("GRANTD_TRUSTED_PROXIES", "127.0.0.1")])?;
+        Connection::open(server.address)?.call(&guessing::owner())?;
+        thread::sleep(SETTLE);
+        let rest = server.process.memory();
+        let me = (&*self.me, PER_SECOND);
+        for (addresses, what) in [(1, "one address"), (1000, "1000 addresses")] {
+            let (mut idle, mut flooded, mut logins, mut succeeded) = (Vec::new(), Vec::new(), 0, 0);
+            for round in 1..=self.plan.rounds {
+                self.say(&format!("guesses from {what}, round {round} of {}", self.plan.rounds));
+                idle.extend(latency::at_rate(server.address, &self.me, PER_SECOND, self.plan.steady)?);
+                let flood = guessing::flood(server.address, addresses, me, self.plan.steady)?;
+                flooded.extend(flood.took);
+                logins += flood.logins;
+                succeeded += flood.succeeded;
+            }
+            let share = 100.0 * f64::from(succeeded) / f64::from(logins);
+            self.report.add(self.figure(format!("the owner's logins, guesses from {what}"), share, "%").at_least(95.0));
+            let (idle, flooded) = (percentile(&milliseconds(&idle), 99), percentile(&milliseconds(&flooded), 99));
+            let figure = self.figure(format!("/users/me p99, guesses from {what}"), flooded, "ms");
+            self.report.add(figure.beside("idle", idle).at_most((2.0 * idle).max(5.0)));
+        }
+        thread::sleep(SETTLE);
+        if let (Some(rest), Some(after)) = (rest, server.process.memory()) {
+            let figure = self.figure("memory after the guesses", after.now, "MiB");
+            self.report.add(figure.beside("before", rest.now));
+        }
+        Ok(())
+    }
+
     fn logins(&mut self, grantd: SocketAddr) -> Outcome<()> {
         let (request, mut logins, mut hashes) = (load::login(USERNAME, PASSWORD), Vec::new(), Vec::new());
         for round in 1..=self.plan.rounds {
@@ -226,6 +288,15 @@ impl Bench<'_> {
         for (what, rates) in [("GET /users/me with an API key", keys), ("GET /users/me with HTTP Basic", basics)] {
             let figure = self.figure(what, median(&rates), "/s").beside("with a token", by_token);
             self.report.add(figure.ratio_at_least(0.5));
+        }
+        Ok(())
+    }
+
+    fn limits(&mut self, grantd: &Grantd) -> Outcome<()> {
+        self.say("rate limits");
+        for limits::Rates { route, with, without } in limits::rates(grantd, &self.set_up.token, CLIENTS, self.plan)? {
+            let figure = self.figure(format!("{route} with a rate limit"), median(&with), "/s");
+            self.report.add(figure.beside("without", median(&without)).ratio_at_least(0.98));
         }
         Ok(())
     }
@@ -296,16 +367,24 @@ impl Bench<'_> {
 
     /// A difference in response time would reveal which usernames exist.
     fn login_time(&mut self, grantd: SocketAddr) -> Outcome<()> {
-        self.say("unknown user and wrong password");
-        let mut connection = Connection::open(grantd)?;
-        let (unknown, wrong) = (load::login("nobody", "a-wrong-password"), load::login(USERNAME, "a-wrong-password"));
-        let (mut unknowns, mut wrongs) = (Vec::new(), Vec::new());
-        for _ in 0..self.plan.logins {
-            unknowns.push(latency::of_one(&mut connection, &unknown, 400)?);
-            wrongs.push(latency::of_one(&mut connection, &wrong, 400)?);
+        self.say("refused logins");
+        let times = timing::refused_logins(grantd, self.plan.logins)?.map(|times| milliseconds(&times));
+        let [unknown, others @ ..] = &times;
+        let [_, kinds @ ..] = timing::KINDS;
+        for percent in [5, 50, 95, 99] {
+            let reference = percentile(unknown, percent);
+            self.report.add(self.figure(format!("login of an unknown user, p{percent}"), reference, "ms"));
+            for (kind, times) in kinds.iter().zip(others) {
+                let figure = self.figure(format!("{}, p{percent}", kind.what), percentile(times, percent), "ms");
+                self.report.add(figure.beside("an unknown user", reference));
+            }
         }
-        let (unknown, wrong) = (median(&milliseconds(&unknowns)), median(&milliseconds(&wrongs)));
-        self.report.add(self.figure("login of an unknown user", unknown, "ms").beside("a wrong password", wrong));
+        for (kind, times) in kinds.iter().zip(others) {
+            let difference = timing::difference(times, unknown)?.abs();
+            let what = format!("{}: difference of means to an unknown user", kind.what);
+            let figure = self.figure(what, difference, "standard errors");
+            self.report.add(if kind.is_equal { figure.at_most(timing::LEAK) } else { figure });
+        }
         Ok(())
     }
 }

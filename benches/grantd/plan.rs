@@ -5,8 +5,20 @@ use std::{thread, time::Duration};
 use crate::Outcome;
 
 /// The names that `--only` takes.
-pub(crate) const MEASUREMENTS: [&str; 9] =
-    ["start", "flood", "logins", "routes", "refreshes", "propagation", "login-time", "users", "import"];
+pub(crate) const MEASUREMENTS: [&str; 12] = [
+    "start",
+    "flood",
+    "throttle",
+    "guessing",
+    "logins",
+    "routes",
+    "limits",
+    "refreshes",
+    "propagation",
+    "login-time",
+    "users",
+    "import",
+];
 
 /// The benchmark's settings.
 pub(crate) struct Plan {
@@ -27,7 +39,7 @@ pub(crate) struct Plan {
     pub(crate) steady: Duration,
     /// Starts of the server.
     pub(crate) starts: usize,
-    /// Logins, one at a time, of each kind.
+    /// Refused logins, one at a time, of each kind.
     pub(crate) logins: usize,
     /// Sessions that are ended one after the other.
     pub(crate) sessions: usize,
@@ -48,7 +60,7 @@ impl Plan {
             warm_up: Duration::from_millis(500),
             steady: Duration::from_secs(3),
             starts: 9,
-            logins: 50,
+            logins: 400,
             sessions: 200,
             users: 1_000_000,
         };
@@ -88,7 +100,7 @@ impl Plan {
         self.window = Duration::from_secs(1);
         self.steady = Duration::from_secs(2);
         self.starts = 3;
-        self.logins = 10;
+        self.logins = 30;
         self.sessions = 30;
         self.users = 20_000;
     }

@@ -48,6 +48,12 @@ impl Figure {
         self
     }
 
+    pub(crate) fn at_least(mut self, least: f64) -> Self {
+        self.target = Some(format!("≥ {}", quantity(least, self.unit)));
+        self.met = Some(self.value >= least);
+        self
+    }
+
     pub(crate) fn above(mut self, least: f64) -> Self {
         self.target = Some(format!("> {}", quantity(least, self.unit)));
         self.met = Some(self.value > least);

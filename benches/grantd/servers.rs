@@ -19,6 +19,7 @@ use crate::{
     Outcome, hashing,
     load::{self, Connection},
     process::{self, Process},
+    timing,
 };
 
 /// The argument with which the benchmark starts itself as a server.
@@ -31,6 +32,10 @@ pub(crate) const OPERATOR: &str = "operator";
 pub(crate) const WATCHER: &str = "watcher";
 /// The password of both users.
 pub(crate) const PASSWORD: &str = "correct-horse-battery";
+
+/// Settings without a limit of failed logins, to measure what it costs, and the hash threads without it.
+pub(crate) const UNTHROTTLED: [(&str, &str); 2] =
+    [("GRANTD_LOGIN_FAILURES", "off"), ("GRANTD_NETWORK_FAILURES", "off")];
 
 /// Not the address, so that tokens stay valid after a restart on another port.
 pub(crate) const ISSUER: &str = "http://grantd.bench";
@@ -166,13 +171,19 @@ impl Grantd {
         let key = self.run(&["api-key", "create", USERNAME, "bench", "--scope", "account", "--json"], "")?;
         let key: serde_json::Value = serde_json::from_str(&key)?;
         let api_key = key["key"].as_str().ok_or("the API key is not shown")?.to_owned();
+        self.run(&["user", "import", "-", "--from", "jsonl"], timing::IMPORTED)?;
         Ok(SetUp { token, jwks, secret, api_key })
     }
 
     /// Starts the server. Returns also how long it took until it was listening.
     pub(crate) fn start(&self) -> Outcome<(Server, Duration)> {
+        self.start_with(&[])
+    }
+
+    /// Starts the server with other settings.
+    pub(crate) fn start_with(&self, settings: &[(&str, &str)]) -> Outcome<(Server, Duration)> {
         let began = Instant::now();
-        let server = Server::start(self.command()?.arg("serve"))
+        let server = Server::start(self.command()?.envs(settings.iter().copied()).arg("serve"))
             .map_err(|error| format!("{error}; its log ends with:\n{}", self.end_of_log()))?;
         let (mut connection, ready) = (Connection::open(server.address)?, load::get("/readyz", None));
         while connection.call(&ready)?.0 != 200 {

@@ -11,6 +11,8 @@ CREATE TABLE users (
     created_at    TIMESTAMPTZ NOT NULL,
     updated_at    TIMESTAMPTZ NOT NULL,
     last_login_at TIMESTAMPTZ,
+    -- Device tokens that were issued up to this time are invalid: somebody else changed the password. NULL: none are.
+    devices_since TIMESTAMPTZ,
     CONSTRAINT users_pkey PRIMARY KEY (id)
 );
 

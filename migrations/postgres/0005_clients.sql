@@ -23,6 +23,8 @@ CREATE TABLE clients (
     -- When its last revocation took effect: sessions that began until then have ended, and stay ended when the client is
     -- enabled again. (So one statement ends any number of sessions.)
     sessions_ended_at TIMESTAMPTZ,
+    -- Whether it may report the address of its user (`Grantd-User-Address`). Only a confidential client may.
+    forwards_address BOOLEAN NOT NULL,
     disabled         BOOLEAN NOT NULL,
     created_at       TIMESTAMPTZ NOT NULL,
     updated_at       TIMESTAMPTZ NOT NULL,

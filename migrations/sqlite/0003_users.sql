@@ -11,6 +11,8 @@ CREATE TABLE users (
     created_at    TEXT NOT NULL,
     updated_at    TEXT NOT NULL,
     last_login_at TEXT,
+    -- Device tokens that were issued up to this time are invalid: somebody else changed the password. NULL: none are.
+    devices_since TEXT,
     CONSTRAINT users_pkey PRIMARY KEY (id)
 ) STRICT;
 

@@ -23,6 +23,8 @@ CREATE TABLE clients (
     -- When its last revocation took effect: sessions that began until then have ended, and stay ended when the client is
     -- enabled again. (So one statement ends any number of sessions.)
     sessions_ended_at TEXT,
+    -- Whether it may report the address of its user (`Grantd-User-Address`). Only a confidential client may.
+    forwards_address INTEGER NOT NULL,
     disabled         INTEGER NOT NULL,
     created_at       TEXT NOT NULL,
     updated_at       TEXT NOT NULL,

@@ -7,6 +7,7 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 
@@ -27,6 +28,7 @@ use crate::{
     error::Error,
     ids::{ApiKeyId, UserId},
     keys::SigningKeys,
+    limits::Limits,
     names::{Audience, ClientId},
     passwords::{Passwords, Remembered},
     roles,
@@ -35,6 +37,7 @@ use crate::{
     sessions::{RefreshTokens, Sessions},
     store::{self, Store, Transaction},
     sync::SyncState,
+    throttle::Throttle,
     users,
 };
 
@@ -55,7 +58,9 @@ pub struct App {
     /// The database.
     pub store: Store,
     /// Hashes and verifies passwords.
-    pub passwords: Passwords,
+    pub passwords: Arc<Passwords>,
+    /// Budgets of failed logins.
+    pub throttle: Throttle,
     /// Signs access tokens.
     pub keys: SigningKeys,
     /// Verifies access tokens.
@@ -76,6 +81,8 @@ pub struct App {
     pub api_keys: ApiKeys,
     /// Selects the uses of API keys whose time is written.
     pub key_uses: Series<ApiKeyId>,
+    /// Limits of each network.
+    pub limits: Limits,
     /// Passwords that were verified a moment ago, for HTTP Basic.
     pub remembered: Remembered,
     /// Selects the logins by HTTP Basic that are recorded.
@@ -144,6 +151,8 @@ impl App {
         let keys = keys.map_err(|error| StartError::of_keys(error, &config.master_key))?;
         let refresh_key = SigningKeys::server_key(&store, &master_key, "refresh token").await?;
         let seal_key = SigningKeys::server_key(&store, &master_key, "audit seal").await?;
+        let throttle_key = SigningKeys::server_key(&store, &master_key, "throttle").await?;
+        let device_key = SigningKeys::server_key(&store, &master_key, "device token").await?;
         let first = bootstrap::first_start(&store, &passwords, &config.bootstrap, now).await;
         let first = first.map_err(StartError::Setup)?.map(|first| FirstStart { key_file, ..first });
 
@@ -162,12 +171,14 @@ impl App {
             guard: guard.keys(&keys.jwk_set())?,
             refresh_tokens: RefreshTokens::new(&refresh_key),
             seal_key: SealKey::new(&seal_key),
+            throttle: Throttle::new(&store, &config.throttle, config.hash.wait, &throttle_key, &device_key),
             users: users::Reader::new(store.clone()),
             sessions: Sessions::new(&store),
             clients: Clients::new(&store),
             client_failures: Series::of(TimeDelta::hours(1)),
             api_keys: ApiKeys::new(&store),
             key_uses: Series::of(TimeDelta::minutes(1)),
+            limits: Limits::new(&config),
             remembered: Remembered::start()?,
             basic_logins: Series::of(TimeDelta::minutes(1)),
             sync: SyncState::default(),
@@ -177,7 +188,7 @@ impl App {
             audience,
             clock,
             store,
-            passwords,
+            passwords: Arc::new(passwords),
             keys,
         };
         // The first sync before the first request: a server without revocations would accept revoked tokens.

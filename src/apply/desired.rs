@@ -232,6 +232,7 @@ fn read_clients(
             audiences: entry.audiences,
             access_token_ttl: entry.access_token_ttl,
             jwks,
+            forwards_address: entry.forwards_address,
         };
         clients.push(DesiredClient { new, disabled: entry.disabled, refers, secret, generated });
     }

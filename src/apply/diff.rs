@@ -238,6 +238,7 @@ fn client_fields(client: &Client, entry: &DesiredClient, secret_differs: bool) -
         ("audiences", client.audiences != new.audiences),
         ("access_token_ttl", client.access_token_ttl != new.access_token_ttl),
         ("jwks", client.jwks != new.jwks),
+        ("forwards_address", client.forwards_address != new.forwards_address),
         ("disabled", entry.disabled.is_some_and(|disabled| disabled != client.disabled)),
         ("secret", secret_differs),
     ])
@@ -252,6 +253,7 @@ fn client_patch(entry: &DesiredClient) -> ClientPatch {
         audiences: Some(new.audiences.clone()),
         access_token_ttl: new.access_token_ttl.into(),
         jwks: new.jwks.clone().into(),
+        forwards_address: Some(new.forwards_address),
         disabled: entry.disabled,
     }
 }

@@ -57,6 +57,7 @@ fn client_entry(client: Client) -> ClientEntry {
         scopes: client.scopes,
         audiences: client.audiences,
         access_token_ttl: client.access_token_ttl,
+        forwards_address: client.forwards_address,
         disabled: client.disabled.then_some(true),
         secret_env: None,
         secret_file: None,

@@ -82,6 +82,8 @@ pub(super) struct ClientEntry {
         skip_serializing_if = "Option::is_none"
     )]
     pub(super) access_token_ttl: Option<Duration>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) forwards_address: bool,
     /// Absent: not changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) disabled: Option<bool>,

@@ -7,6 +7,7 @@ named_enum! {
     Kind in "kind" {
         #[doc = "`login`"] Login = "login",
         #[doc = "`login.failed`"] LoginFailed = "login.failed",
+        #[doc = "`login.throttled`"] LoginThrottled = "login.throttled",
         #[doc = "`refresh_token.reused`"] RefreshTokenReused = "refresh_token.reused",
         #[doc = "`session.ended`"] SessionEnded = "session.ended",
         #[doc = "`token.revoked`"] TokenRevoked = "token.revoked",
@@ -16,6 +17,7 @@ named_enum! {
         #[doc = "`user.disabled`"] UserDisabled = "user.disabled",
         #[doc = "`user.enabled`"] UserEnabled = "user.enabled",
         #[doc = "`user.password_changed`"] UserPasswordChanged = "user.password_changed",
+        #[doc = "`user.unlocked`"] UserUnlocked = "user.unlocked",
         #[doc = "`user.roles_changed`"] UserRolesChanged = "user.roles_changed",
         #[doc = "`user.imported`"] UserImported = "user.imported",
         #[doc = "`role.created`"] RoleCreated = "role.created",

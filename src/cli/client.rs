@@ -59,6 +59,9 @@ pub(super) enum Command {
         /// File with the JWK set of its public keys, for `private_key_jwt`
         #[arg(long, value_name = "FILE")]
         jwks: Option<PathBuf>,
+        /// Accept the address of the user from this client, in the header `Grantd-User-Address`
+        #[arg(long)]
+        forwards_address: bool,
     },
     /// Rotate a client's secret, and print the new one
     Secret {
@@ -112,6 +115,9 @@ pub(super) enum Command {
         /// File with the JWK set of its public keys, for `private_key_jwt`
         #[arg(long, value_name = "FILE")]
         jwks: Option<PathBuf>,
+        /// Whether to accept the address of the user from this client, in the header `Grantd-User-Address`
+        #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+        forwards_address: Option<bool>,
     },
     /// Delete a client, end its sessions and revoke its tokens
     Delete {
@@ -126,7 +132,7 @@ pub(super) enum Command {
 pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome {
     let (by, now) = (Authority::system(), app.now());
     match command {
-        Command::Create { client_id, name, kind, grants, scopes, audiences, token_ttl, jwks } => {
+        Command::Create { client_id, name, kind, grants, scopes, audiences, token_ttl, jwks, forwards_address } => {
             let new = NewClient {
                 name: name.as_deref().unwrap_or(client_id.as_str()).parse()?,
                 client_id,
@@ -136,6 +142,7 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
                 audiences: parse_audiences(&audiences)?,
                 access_token_ttl: token_ttl,
                 jwks: jwks.as_deref().map(read_jwks).transpose()?,
+                forwards_address,
             };
             let secret = match new.kind {
                 ClientKind::Confidential => Some(secret::generate(CLIENT_SECRET)?),
@@ -161,10 +168,11 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
         Command::Show { client_id } => output.object(&clients::find(&mut app.store.read().await?, &client_id).await?),
         Command::Disable { client_id } => change(app, &client_id, &ClientPatch::disabled(true), output).await,
         Command::Enable { client_id } => change(app, &client_id, &ClientPatch::disabled(false), output).await,
-        Command::Change { client_id, name, grants, scopes, audiences, token_ttl, jwks } => {
+        Command::Change { client_id, name, grants, scopes, audiences, token_ttl, jwks, forwards_address } => {
             let lists = [grants.is_empty(), scopes.is_empty(), audiences.is_empty()];
-            if lists == [true; 3] && name.is_none() && token_ttl.is_none() && jwks.is_none() {
-                let flags = "--name, --grant, --scope, --token-audience, --token-ttl or --jwks";
+            let values = [name.is_none(), token_ttl.is_none(), jwks.is_none(), forwards_address.is_none()];
+            if lists == [true; 3] && values == [true; 4] {
+                let flags = "--name, --grant, --scope, --token-audience, --token-ttl, --jwks or --forwards-address";
                 return Err(wrong_usage(&format!("nothing to change; give {flags}")).into());
             }
             let patch = ClientPatch {
@@ -174,6 +182,7 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
                 audiences: (!audiences.is_empty()).then(|| parse_audiences(&audiences)).transpose()?,
                 access_token_ttl: token_ttl.map_or(Patch::Keep, Patch::Set),
                 jwks: jwks.as_deref().map(read_jwks).transpose()?.map_or(Patch::Keep, Patch::Set),
+                forwards_address,
                 disabled: None,
             };
             change(app, &client_id, &patch, output).await

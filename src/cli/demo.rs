@@ -154,6 +154,7 @@ fn client(id: &str, name: &str) -> Result<NewClient, Error> {
         audiences: Vec::new(),
         access_token_ttl: None,
         jwks: None,
+        forwards_address: false,
     })
 }
 

@@ -282,7 +282,11 @@ fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
             demo::check_listen(matches.get_many("listen").into_iter().flatten())?;
             System::new().block_on(demo::serve(settings))
         }
-        Command::Serve { demo: false } => System::new().block_on(serve::serve(settings.check()?)),
+        Command::Serve { demo: false } => {
+            // Before the check, which derives the connections of a network from it.
+            serve::raise_open_files();
+            System::new().block_on(serve::serve(settings.check()?))
+        }
         Command::Migrate => database.create_and_run(None, async |_| output.done("The database is up to date.")),
         Command::Keygen { client_secret: true } => {
             output.value("client_secret", secret::generate(CLIENT_SECRET)?.expose_secret())

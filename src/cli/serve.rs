@@ -25,7 +25,6 @@ use crate::{
 /// Runs the server until it is told to stop.
 pub(super) async fn serve(config: Config) -> Outcome {
     let _log = telemetry::init(&config.log);
-    raise_open_files();
     // The first: from now on, SIGHUP does not end the process.
     let hangup = Hangup::reloads()?;
     // Before the addresses are bound: a second server is told about the first one, not about its port.
@@ -67,12 +66,11 @@ pub(super) async fn run(server: Server, mut signals: Signals) -> Outcome {
 
 /// Raises the number of files that the process may open, as far as the system allows: each connection is one, and the usual limit
 /// of 1,024 would let a few idle callers keep out all others.
-fn raise_open_files() {
+pub(super) fn raise_open_files() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::debug!(%error, "the limit of open files stays as it is");
-    }
+    // If that fails, the limit stays as it is.
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 /// Locks a SQLite file for this server. Commands take no lock: they work beside a running server.

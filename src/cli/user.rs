@@ -87,6 +87,11 @@ pub(super) enum Command {
         /// Name, e-mail address or id
         user: String,
     },
+    /// Clear the failed logins of a user, who can then log in at once
+    Unlock {
+        /// Name, e-mail address or id
+        user: String,
+    },
     /// Change a user's name or e-mail address
     Change {
         /// Name, e-mail address or id
@@ -149,6 +154,11 @@ pub(super) async fn run(command: Command, app: &App, output: Output) -> Outcome 
         Command::Enable { user } => {
             let user = change(app, &user, &UserPatch::disabled(false)).await?;
             return output.changed(&user, &format!("Enabled the user {}.", user.username));
+        }
+        Command::Unlock { user } => {
+            let id = id(app, &user).await?;
+            let user = app.write(async |tx| users::unlock(tx, id, &app.throttle, &by, now).await).await?;
+            return output.changed(&user, &format!("Unlocked the user {}.", user.username));
         }
         Command::Change { user, username, email, display_name } => {
             if username.is_none() && email.is_none() && display_name.is_none() {

@@ -88,7 +88,7 @@ async fn write(app: &App, out: &mut impl Write) -> Result<u64, Box<dyn Error>> {
             return Ok(users);
         };
         last = Some(end.user.id);
-        for Login { user, password_hash } in &page {
+        for Login { user, password_hash, .. } in &page {
             let password_hash = app.passwords.exported(password_hash).await?;
             let User { username, roles, disabled, created_at, .. } = user;
             let (email, display_name) = (user.email.as_ref(), user.display_name.as_ref());

@@ -122,6 +122,45 @@ fn a_mapped_peer_is_an_ipv4_address() {
     assert_eq!(seen(ProxyHeader::XForwardedFor, "[::ffff:10.0.0.1]:1", &[("x-forwarded-for", "1.1.1.1")]), "1.1.1.1");
 }
 
+/// The address that a request with these values of `Grantd-User-Address` reports.
+fn of_user(values: &[&[u8]]) -> Result<Option<String>, MalformedUserAddress> {
+    let mut req = TestRequest::default();
+    for value in values {
+        req = req.append_header((USER_ADDRESS, HeaderValue::from_bytes(value).unwrap()));
+    }
+    reported_address(&req.to_http_request()).map(|address| address.map(|address| address.to_string()))
+}
+
+#[test]
+fn a_reported_address_is_one_address() {
+    assert_eq!(of_user(&[]), Ok(None));
+    for (value, expected) in [
+        ("203.0.113.7", "203.0.113.7"),
+        ("2001:DB8::7", "2001:db8::7"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("0:0:0:0:0:0:0:1", "::1"),
+    ] {
+        assert_eq!(of_user(&[value.as_bytes()]), Ok(Some(expected.to_owned())), "{value}");
+    }
+    for value in [
+        "",
+        "unknown",
+        "203.0.113.7:80",
+        "203.0.113.7, 203.0.113.8",
+        "203.0.113.256",
+        "203.0.113",
+        "0313.0.113.7",
+        "203.0.113.0/24",
+        "[2001:db8::7]",
+        "fe80::1%eth0",
+        "é",
+    ] {
+        assert_eq!(of_user(&[value.as_bytes()]), Err(MalformedUserAddress), "{value}");
+    }
+    assert_eq!(of_user(&[b"203.0.113.7", b"203.0.113.7"]), Err(MalformedUserAddress));
+    assert_eq!(of_user(&[b"\xff"]), Err(MalformedUserAddress));
+}
+
 /// What a client may send: any bytes that a header can have, rich in those that mean something.
 fn line() -> impl Strategy<Value = Vec<u8>> {
     let pieces = prop_oneof![
@@ -165,6 +204,12 @@ proptest! {
 
     #[test]
     fn any_bytes_have_an_address(lines in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..80), 0..4)) {
+        for line in &lines {
+            if let Ok(value) = HeaderValue::from_bytes(line) {
+                let req = TestRequest::default().append_header((USER_ADDRESS, value)).to_http_request();
+                let _ = reported_address(&req);
+            }
+        }
         for header in HEADERS {
             nearest_untrusted(IpAddr::from([10, 0, 0, 1]), lines.iter().map(Vec::as_slice), &proxies(header));
         }

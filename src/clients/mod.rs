@@ -80,6 +80,8 @@ pub struct Client {
     /// Public keys for client authentication with `private_key_jwt`.
     #[schema(value_type = Option<Object>)]
     pub jwks: Option<Jwks>,
+    /// Whether the client may report the address of its user, in `Grantd-User-Address`.
+    pub forwards_address: bool,
     /// A disabled client is issued no tokens.
     pub disabled: bool,
     /// The time of the client's last revocation: sessions that were created until then have ended.

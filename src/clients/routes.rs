@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Client, ClientKind, ClientPatch, GrantType, Jwks, NewClient, parse_id,
-    rules::{MAX_OVERLAP, check_grant_types, check_has_jwks, check_lifetime},
+    rules::{MAX_OVERLAP, check_forwards_address, check_grant_types, check_has_jwks, check_lifetime},
 };
 use crate::{
     app::App,
@@ -107,6 +107,9 @@ pub(crate) struct NewBody {
     /// JWK set of public keys for client authentication with `private_key_jwt`.
     #[schema(value_type = Option<Object>)]
     jwks: Option<serde_json::Value>,
+    /// Whether the client, which must be confidential, may report the address of its user in the header
+    /// `Grantd-User-Address` of a token request. False if absent.
+    forwards_address: Option<bool>,
 }
 
 impl NewBody {
@@ -126,9 +129,21 @@ impl NewBody {
         let jwks = members.optional(self.jwks.map(|jwks| Jwks::parse(&jwks.to_string())));
         members.optional(kind.zip(grant_types.as_ref()).map(|(kind, grants)| check_grant_types(kind, grants)));
         members.optional(kind.map(|kind| check_has_jwks(kind, jwks.is_some())));
+        let forwards_address = self.forwards_address.unwrap_or_default();
+        members.optional(kind.map(|kind| check_forwards_address(kind, forwards_address)));
         let made = (|| {
             let (client_id, name, kind, grant_types, scopes) = (client_id?, name?, kind?, grant_types?, scopes?);
-            Some(NewClient { client_id, name, kind, grant_types, scopes, audiences, access_token_ttl, jwks })
+            Some(NewClient {
+                client_id,
+                name,
+                kind,
+                grant_types,
+                scopes,
+                audiences,
+                access_token_ttl,
+                jwks,
+                forwards_address,
+            })
         })();
         members.finish(made)
     }
@@ -228,6 +243,10 @@ pub(crate) struct PatchBody {
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     jwks: Patch<serde_json::Value>,
+    /// Whether the client may report the address of its user in the header `Grantd-User-Address`.
+    #[serde(default)]
+    #[schema(value_type = Option<bool>)]
+    forwards_address: Patch<bool>,
     /// Disabling a client ends its sessions and revokes its tokens. Enabling it does not restore them.
     #[serde(default)]
     #[schema(value_type = Option<bool>)]
@@ -249,6 +268,7 @@ impl PatchBody {
             },
             access_token_ttl: members.patch(self.access_token_ttl.map(|ttl| lifetime(&ttl))),
             jwks: members.patch(self.jwks.map(|jwks| Jwks::parse(&jwks.to_string()))),
+            forwards_address: members.unless_null("forwards_address", self.forwards_address.map(Ok)),
             disabled: members.unless_null("disabled", self.disabled.map(Ok)),
         };
         members.finish(Some(patch))

@@ -16,10 +16,12 @@ pub(super) fn check(
     grant_types: &BTreeSet<GrantType>,
     access_token_ttl: Option<Duration>,
     has_jwks: bool,
+    forwards_address: bool,
 ) -> Result<(), Error> {
     let checks = [
         check_grant_types(kind, grant_types),
         check_has_jwks(kind, has_jwks),
+        check_forwards_address(kind, forwards_address),
         access_token_ttl.map_or(Ok(()), check_lifetime),
     ];
     let errors: Vec<_> = checks.into_iter().filter_map(Result::err).collect();
@@ -44,6 +46,15 @@ pub(super) fn check_has_jwks(kind: ClientKind, has_jwks: bool) -> Result<(), Fie
             Code::Format,
             "a public client cannot have keys; create a confidential client",
         ));
+    }
+    Ok(())
+}
+
+/// A public client proves nothing: anybody could report any address in its name.
+pub(super) fn check_forwards_address(kind: ClientKind, forwards_address: bool) -> Result<(), FieldError> {
+    if kind == ClientKind::Public && forwards_address {
+        let message = "a public client cannot report the address of its user; create a confidential client";
+        return Err(FieldError::new("forwards_address", Code::Format, message));
     }
     Ok(())
 }

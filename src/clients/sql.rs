@@ -10,7 +10,7 @@ use crate::{error::FieldError, store::StoreError};
 macro_rules! columns {
     () => {
         "client_id, name, secret_hash, old_secret_hash, old_secret_until, grant_types, scopes, audiences, access_token_ttl, \
-         longest_ttl, jwks, disabled, sessions_ended_at, created_at, updated_at"
+         longest_ttl, jwks, forwards_address, disabled, sessions_ended_at, created_at, updated_at"
     };
 }
 
@@ -29,7 +29,8 @@ pub(super) const LOCK: &str = "UPDATE clients SET updated_at = updated_at WHERE 
 /// `$9`: whether the scopes are unchanged. A client whose scopes were set explicitly no longer gets new scopes
 /// automatically.
 pub(super) const UPDATE: &str = "UPDATE clients SET name = $2, grant_types = $3, scopes = $4, audiences = $5, \
-     access_token_ttl = $6, longest_ttl = $10, jwks = $7, updated_at = $8, every_scope = CASE WHEN $9 THEN every_scope ELSE FALSE END \
+     access_token_ttl = $6, longest_ttl = $10, jwks = $7, forwards_address = $11, updated_at = $8, \
+     every_scope = CASE WHEN $9 THEN every_scope ELSE FALSE END \
      WHERE client_id = $1";
 pub(super) const DELETE: &str = "DELETE FROM clients WHERE client_id = $1";
 /// The column has each name once, separated by spaces.
@@ -37,8 +38,8 @@ pub(super) const REMOVE_SCOPE: &str = "UPDATE clients SET scopes = trim(replace(
      WHERE replace(' ' || scopes || ' ', ' ' || $1 || ' ', ' ') <> ' ' || scopes || ' '";
 pub(super) const INSERT: &str = "INSERT INTO clients \
      (client_id, name, secret_hash, grant_types, scopes, audiences, every_scope, access_token_ttl, longest_ttl, jwks, \
-      disabled, created_at, updated_at) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9, $10, $11, $11)";
+      forwards_address, disabled, created_at, updated_at) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9, $10, $11, $12, $12)";
 /// A public client has no secret to rotate.
 pub(super) const ROTATE_SECRET: &str = "UPDATE clients SET old_secret_hash = secret_hash, old_secret_until = $3, \
      secret_hash = $2, updated_at = $4 WHERE client_id = $1 AND secret_hash IS NOT NULL";
@@ -72,6 +73,7 @@ pub(super) struct ClientRow {
     access_token_ttl: Option<i64>,
     longest_ttl: Option<i64>,
     jwks: Option<String>,
+    forwards_address: bool,
     disabled: bool,
     sessions_ended_at: Option<DateTime<Utc>>,
     created_at: DateTime<Utc>,
@@ -108,6 +110,7 @@ impl TryFrom<ClientRow> for Credentials {
             access_token_ttl: seconds(row.access_token_ttl)?,
             longest_ttl: seconds(row.longest_ttl)?,
             jwks: row.jwks.as_deref().map(Jwks::parse).transpose().map_err(of_field)?,
+            forwards_address: row.forwards_address,
             disabled: row.disabled,
             sessions_ended_at: row.sessions_ended_at,
             created_at: row.created_at,

@@ -47,6 +47,8 @@ pub struct NewClient {
     pub access_token_ttl: Option<Duration>,
     /// The public keys for authentication with `private_key_jwt`.
     pub jwks: Option<Jwks>,
+    /// Whether it may report the address of its user.
+    pub forwards_address: bool,
 }
 
 /// A partial update of a client; `None` keeps a field.
@@ -64,6 +66,8 @@ pub struct ClientPatch {
     pub access_token_ttl: Patch<Duration>,
     /// The public keys for authentication with `private_key_jwt`.
     pub jwks: Patch<Jwks>,
+    /// Whether the client may report the address of its user.
+    pub forwards_address: Option<bool>,
     /// Whether the client is disabled.
     pub disabled: Option<bool>,
 }
@@ -76,7 +80,8 @@ impl ClientPatch {
     }
 
     fn onto(&self, before: &Client) -> Client {
-        let Self { name, grant_types, scopes, audiences, access_token_ttl, jwks, disabled } = self.clone();
+        let Self { name, grant_types, scopes, audiences, access_token_ttl, jwks, forwards_address, disabled } =
+            self.clone();
         Client {
             name: name.unwrap_or_else(|| before.name.clone()),
             grant_types: grant_types.unwrap_or_else(|| before.grant_types.clone()),
@@ -84,6 +89,7 @@ impl ClientPatch {
             audiences: audiences.map_or_else(|| before.audiences.clone(), |audiences| each_once(&audiences)),
             access_token_ttl: access_token_ttl.onto(before.access_token_ttl.as_ref()),
             jwks: jwks.onto(before.jwks.as_ref()),
+            forwards_address: forwards_address.unwrap_or(before.forwards_address),
             disabled: disabled.unwrap_or(before.disabled),
             ..before.clone()
         }
@@ -98,7 +104,7 @@ pub async fn create(
     by: &Authority,
     now: DateTime<Utc>,
 ) -> Result<Client, Error> {
-    check(new.kind, &new.grant_types, new.access_token_ttl, new.jwks.is_some())?;
+    check(new.kind, &new.grant_types, new.access_token_ttl, new.jwks.is_some(), new.forwards_address)?;
     // Locks the scopes first (lock order), so that none of them is deleted before the commit.
     roles::check_known(tx, &new.scopes).await?;
     by.must_have(&new.scopes)?;
@@ -137,6 +143,7 @@ pub(crate) async fn insert(
         every_scope,
         seconds(new.access_token_ttl),
         new.jwks.as_ref().map(ToString::to_string),
+        new.forwards_address,
         false,
         now
     )
@@ -176,7 +183,7 @@ pub async fn patch(
     }
     let before = lock(tx, id).await?;
     let after = patch.onto(&before);
-    check(after.kind, &after.grant_types, after.access_token_ttl, after.jwks.is_some())?;
+    check(after.kind, &after.grant_types, after.access_token_ttl, after.jwks.is_some(), after.forwards_address)?;
     if patch.scopes.is_some() {
         by.must_have(&after.scopes)?;
     }
@@ -199,7 +206,8 @@ pub async fn patch(
         after.jwks.as_ref().map(ToString::to_string),
         now,
         before.scopes == after.scopes,
-        seconds(before.longest_ttl.max(after.access_token_ttl))
+        seconds(before.longest_ttl.max(after.access_token_ttl)),
+        after.forwards_address
     )?;
     if before.access_token_ttl != after.access_token_ttl {
         // After the row of the client in the lock order. A token with the new lifetime cannot be issued before the
@@ -259,6 +267,7 @@ fn changed_fields(before: &Client, after: &Client) -> Vec<&'static str> {
         ("audiences", before.audiences == after.audiences),
         ("access_token_ttl", before.access_token_ttl == after.access_token_ttl),
         ("jwks", before.jwks.as_ref().map(ToString::to_string) == after.jwks.as_ref().map(ToString::to_string)),
+        ("forwards_address", before.forwards_address == after.forwards_address),
     ];
     same.into_iter().filter(|(_, same)| !same).map(|(field, _)| field).collect()
 }

@@ -6,8 +6,8 @@ use clap::Args;
 
 use super::{
     check::{Check, parse},
-    limits::Limits,
     proxies::ProxyConfig,
+    timeouts::Timeouts,
     tls::TlsConfig,
 };
 
@@ -51,7 +51,7 @@ pub struct HttpConfig {
     /// Threads that answer requests: one per core.
     pub workers: usize,
     /// How long a caller may take.
-    pub limits: Limits,
+    pub timeouts: Timeouts,
 }
 
 /// Parses `ADDRESS:PORT`. `localhost:PORT` and `:PORT` are the loopback address: a public one must be named.
@@ -125,7 +125,7 @@ impl HttpSettings {
             }
         }
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        Some(HttpConfig { listen, issuer: issuer?, cors_origins, workers, limits: Limits::default() })
+        Some(HttpConfig { listen, issuer: issuer?, cors_origins, workers, timeouts: Timeouts::default() })
     }
 }
 

@@ -13,7 +13,6 @@ mod dotenv;
 mod hash;
 mod help;
 mod http;
-mod limits;
 mod log;
 mod master_key;
 mod passwords;
@@ -22,6 +21,7 @@ mod quota;
 mod registration;
 mod signing_keys;
 mod throttle;
+mod timeouts;
 mod tls;
 mod tokens;
 
@@ -52,7 +52,6 @@ pub use self::{
     hash::HashConfig,
     help::{settings_list, unknown_variables},
     http::HttpConfig,
-    limits::Limits,
     log::{LogConfig, LogFormat},
     master_key::MasterKeySource,
     passwords::PasswordConfig,
@@ -60,6 +59,7 @@ pub use self::{
     quota::Quota,
     signing_keys::{Algorithm, SigningKeyConfig},
     throttle::ThrottleConfig,
+    timeouts::Timeouts,
     tls::TlsConfig,
     tokens::TokenConfig,
 };

@@ -2,12 +2,21 @@
 
 use clap::Args;
 use ipnet::IpNet;
+use rustix::process::{Resource, getrlimit};
 
 use super::{
     check::Check,
     proxies::network,
     quota::{Quota, quota},
 };
+
+/// Simultaneous connections of a network: twice as many as the requests that it may send in a second, by default. Services and
+/// proxies reuse a few connections, and those of people behind a common address are short. Each worker has 25,000 in all, so that
+/// one network cannot take them.
+const CONNECTIONS: u32 = 1024;
+/// One network gets at most this part of the file descriptors that the process may open. Each connection needs one, and so do the
+/// database and the log.
+const PART_OF_DESCRIPTORS: u64 = 4;
 
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Throttling and rate limits")]
@@ -50,6 +59,14 @@ pub struct ThrottleConfig {
     pub rate_limit: Option<Quota>,
     /// Networks that `rate_limit` does not apply to.
     pub rate_limit_exempt: Vec<IpNet>,
+    /// Simultaneous connections of a network. Not a setting.
+    pub connections: u32,
+}
+
+/// Returns the number of connections that a network may have.
+fn connections() -> u32 {
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    u32::try_from(descriptors / PART_OF_DESCRIPTORS).unwrap_or(CONNECTIONS).clamp(1, CONNECTIONS)
 }
 
 impl ThrottleSettings {
@@ -66,6 +83,7 @@ impl ThrottleSettings {
             network_failures: network_failures?,
             rate_limit: rate_limit?,
             rate_limit_exempt: exempt,
+            connections: connections(),
         })
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::{problem::Problem, query::Query};
 use crate::{
     app::App,
-    config::Limits,
+    config::Timeouts,
     error::{Code, Error, FieldError},
     patch::Patch,
 };
@@ -26,11 +26,11 @@ pub(crate) enum Unread {
     Broken,
 }
 
-/// Reads a body of at most `most` bytes, within [`Limits::body`].
+/// Reads a body of at most `most` bytes, within [`Timeouts::body`].
 pub(crate) async fn read(req: &HttpRequest, body: web::Payload, most: usize) -> Result<Bytes, Unread> {
     let app = req.app_data::<web::Data<App>>();
-    let limits = app.map_or_else(Limits::default, |app| app.config.http.limits);
-    let bytes = timeout(limits.body, body.to_bytes_limited(most)).await.map_err(|_| Unread::TooSlow)?;
+    let timeouts = app.map_or_else(Timeouts::default, |app| app.config.http.timeouts);
+    let bytes = timeout(timeouts.body, body.to_bytes_limited(most)).await.map_err(|_| Unread::TooSlow)?;
     bytes.map_err(|_| Unread::TooLarge)?.map_err(|_| Unread::Broken)
 }
 

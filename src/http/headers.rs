@@ -1,4 +1,4 @@
-//! What every response has: a request id, the security headers, and for errors one of the two forms.
+//! What every response has: a request id, the security headers, the fields of the rate limit, and for errors one of the two forms.
 
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ use actix_web::{
     web,
 };
 
-use super::{docs, problem::Problem, request_log};
+use super::{docs, problem::Problem, rate_limit, request_log};
 use crate::{app::App, ids::RequestId, oauth::OAuthError};
 
 /// Maximum size of a request's head, in bytes: several times the largest token.
@@ -31,7 +31,7 @@ const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-
 #[derive(Clone)]
 pub(crate) struct RequestIdText(pub(crate) String);
 
-/// Gives the request an id, handles it, completes the response and logs it.
+/// Gives the request an id, counts and handles it, completes the response and logs it.
 pub(super) async fn complete(
     req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -39,6 +39,7 @@ pub(super) async fn complete(
     let began = Instant::now();
     let id = request_id(req.request());
     req.extensions_mut().insert(RequestIdText(id.clone()));
+    let allowance = rate_limit::count(&req);
     let response = if head_bytes(&req) > MAX_HEAD_BYTES || req.headers().len() > MAX_FIELDS {
         req.error_response(Problem::head_too_large())
     } else {
@@ -46,6 +47,10 @@ pub(super) async fn complete(
     };
     let (mut response, reason) = in_form(response, &id);
     secure(&mut response, &id);
+    // After `in_form`, which replaces errors: the fields come behind those of a throttled login.
+    if let Some(allowance) = allowance {
+        rate_limit::add_fields(&mut response, allowance);
+    }
     request_log::log(&response, &id, began, reason.as_deref());
     Ok(response)
 }

@@ -96,6 +96,7 @@ fn administration() -> Scope {
         .service(at("/users/{id}/password", vec![put(users::routes::access::set_password)]))
         .service(at("/users/{id}/roles", vec![put(users::routes::access::set_roles)]))
         .service(at("/users/{id}/sessions", vec![delete(users::routes::access::end_sessions)]))
+        .service(at("/users/{id}/unlock", vec![post(users::routes::access::unlock)]))
         .service(at(
             "/users/{id}/api-keys",
             vec![get(api_keys::routes::admin::list), post(api_keys::routes::admin::create)],
@@ -130,7 +131,8 @@ pub(crate) struct Documents {
     pub(crate) metadata: Cached<i64>,
 }
 
-/// Builds the application. A request passes request id, headers and log, then CORS, then the route: the last `wrap` is the outermost.
+/// Builds the application. A request passes request id, headers and log, then CORS, then the rate limit, then the route: the last
+/// `wrap` is the outermost.
 pub(crate) fn server(
     app: Arc<App>,
     documents: web::Data<Documents>,
@@ -145,10 +147,15 @@ pub(crate) fn server(
 > {
     let cors = cors(&app.config.http);
     let has_cors = !app.config.http.cors_origins.is_empty();
+    let policy = rate_limit::Policy::of(&app.limits);
     ActixApp::new()
         .app_data(web::Data::from(app))
         .app_data(documents)
+        .app_data(policy)
         .configure(routes)
+        // Inside of CORS, so that a page can read the response. A preflight is counted, and answered by CORS in any case: it costs
+        // no more than a refusal, which a browser would not show to the page.
+        .wrap(from_fn(rate_limit::refuse))
         .wrap(Condition::new(has_cors, cors))
         .wrap(from_fn(headers::complete))
 }
@@ -163,7 +170,14 @@ fn cors(config: &HttpConfig) -> Cors {
             "X-Requested-With",
             "X-API-Key",
         ])
-        .expose_headers([WWW_AUTHENTICATE.as_str(), RETRY_AFTER.as_str(), ETAG.as_str(), "X-Request-Id"])
+        .expose_headers([
+            WWW_AUTHENTICATE.as_str(),
+            RETRY_AFTER.as_str(),
+            ETAG.as_str(),
+            "X-Request-Id",
+            rate_limit::POLICY,
+            rate_limit::LIMIT,
+        ])
         .max_age(3600);
     config.cors_origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
 }
@@ -175,9 +189,12 @@ pub(crate) fn no_store(status: StatusCode) -> HttpResponseBuilder {
     answer
 }
 
+/// Paths whose errors have the OAuth format.
+const OAUTH: [&str; 3] = ["/token", "/introspect", "/revoke"];
+
 /// Returns whether errors of this route have the OAuth format.
 fn is_oauth(req: &HttpRequest) -> bool {
-    matches!(req.match_pattern().as_deref(), Some("/token" | "/introspect" | "/revoke"))
+    req.match_pattern().is_some_and(|pattern| OAUTH.contains(&pattern.as_str()))
 }
 
 /// A method and its handler.

@@ -14,7 +14,7 @@ use utoipa::{
 };
 
 use super::{
-    Documents,
+    Documents, OAUTH,
     cache::{Document as CacheDocument, MAX_AGE},
     health,
 };
@@ -58,6 +58,7 @@ use crate::{
         users::routes::access::set_roles,
         users::routes::access::set_password,
         users::routes::access::end_sessions,
+        users::routes::access::unlock,
         api_keys::routes::admin::list,
         api_keys::routes::admin::create,
         api_keys::routes::admin::delete,
@@ -92,7 +93,7 @@ use crate::{
         (name = "audit", description = "Read the audit log"),
         (name = "health", description = "Liveness and readiness checks"),
     ),
-    modifiers(&SecuritySchemes, &Refusals)
+    modifiers(&SecuritySchemes, &Refusals, &Throttled)
 )]
 struct Document;
 
@@ -217,9 +218,12 @@ fn problem() -> Content {
     ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build()
 }
 
+fn has_tag(operation: &Operation, name: &str) -> bool {
+    operation.tags.iter().flatten().any(|tag| tag == name)
+}
+
 fn refuse(operation: &mut Operation) {
-    let tags = operation.tags.as_deref().unwrap_or_default();
-    if tags.iter().any(|tag| tag == "tokens" || tag == "health") {
+    if has_tag(operation, "tokens") || has_tag(operation, "health") {
         return;
     }
     let has_body = operation.request_body.is_some();
@@ -244,6 +248,37 @@ fn refuse(operation: &mut Operation) {
         if applies {
             let refusal = || Ref::from_response_name(name).into();
             operation.responses.responses.entry(status.to_owned()).or_insert_with(refusal);
+        }
+    }
+}
+
+/// Adds the response of a throttled request to all operations except the health checks.
+struct Throttled;
+
+/// Name of the component, and type and schema of its body: in general, and at the OAuth endpoints.
+const TOO_MANY_REQUESTS: (&str, &str, &str) = ("TooManyRequests", PROBLEM, "Problem");
+const SLOW_DOWN: (&str, &str, &str) = ("SlowDown", "application/json", "OAuthError");
+
+impl Modify for Throttled {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let responses = &mut document.components.get_or_insert_default().responses;
+        for (name, kind, schema) in [TOO_MANY_REQUESTS, SLOW_DOWN] {
+            let body = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
+            let header = |kind| Header::new(Object::with_type(kind));
+            let answer = ResponseBuilder::new()
+                .description("Too many requests from this network, or too many failed logins")
+                .content(kind, body)
+                .header("Retry-After", header(Type::Integer))
+                .header("RateLimit-Policy", header(Type::String))
+                .header("RateLimit", header(Type::String));
+            responses.insert(name.to_owned(), answer.build().into());
+        }
+        for (path, item) in &mut document.paths.paths {
+            let (name, ..) = if OAUTH.contains(&path.as_str()) { SLOW_DOWN } else { TOO_MANY_REQUESTS };
+            for operation in methods(item).filter(|operation| !has_tag(operation, "health")) {
+                let throttled = || Ref::from_response_name(name).into();
+                operation.responses.responses.entry("429".to_owned()).or_insert_with(throttled);
+            }
         }
     }
 }

@@ -12,11 +12,13 @@ use actix_web::{
 use grantd_guard::Refusal;
 use serde::Serialize;
 
-use super::problems::Kind;
+use super::{problems::Kind, rate_limit};
 use crate::{
     error::{Error, FieldError},
+    login::Refused,
     oauth::OAuthError,
     store::StoreError,
+    throttle::Throttled,
 };
 
 /// The realm of challenges.
@@ -89,6 +91,25 @@ impl Problem {
         Self::new(Kind::HeadTooLarge, "the path, query and headers have more than 16 KiB together")
     }
 
+    /// Too many wrong passwords were sent.
+    fn throttled(throttled: &Throttled) -> Self {
+        let Throttled { quota, retry_after, .. } = *throttled;
+        Self::too_many_requests(retry_after, "too many failed attempts; retry later")
+            .with_header(rate_limit::POLICY, rate_limit::policy("login", quota))
+            .with_header(rate_limit::LIMIT, rate_limit::limit("login", 0, retry_after))
+    }
+
+    /// The caller is throttled, for `retry_after` seconds.
+    pub(crate) fn too_many_requests(retry_after: u64, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::TooManyRequests, detail).with_header(RETRY_AFTER.as_str(), retry_after.to_string())
+    }
+
+    /// Returns the problem with a further header, or a further line of one.
+    pub(crate) fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
     /// Returns the problem with another detail.
     pub(crate) fn with_detail(self, detail: Cow<'static, str>) -> Self {
         Self { detail, ..self }
@@ -107,12 +128,12 @@ impl Problem {
     }
 
     /// The user is unknown, or the password wrong.
-    pub(crate) fn wrong_password() -> Self {
+    fn wrong_password() -> Self {
         Self::from(Refusal::NoCredentials).with_detail("wrong username or password".into()).or_basic_of_users()
     }
 
     /// The password is right, and the user disabled.
-    pub(crate) fn account_disabled() -> Self {
+    fn account_disabled() -> Self {
         Self::wrong_password().with_detail("the account is disabled".into()).logged("account disabled")
     }
 
@@ -130,6 +151,10 @@ impl Problem {
         }
         if error.status_code().is_server_error() {
             return Self::internal().because(&error.cause().unwrap_or_default());
+        }
+        if error.status_code() == StatusCode::TOO_MANY_REQUESTS {
+            let problem = Self::new(Kind::TooManyRequests, "too many failed attempts; retry later");
+            return Self { headers: error.headers().to_vec(), ..problem };
         }
         if error.status_code() == StatusCode::BAD_REQUEST {
             return Self::of_status(StatusCode::BAD_REQUEST);
@@ -245,6 +270,17 @@ impl From<Error> for Problem {
     }
 }
 
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Wrong(reason) => Self::wrong_password().logged(reason),
+            Refused::Disabled => Self::account_disabled(),
+            Refused::Throttled(throttled) => Self::throttled(&throttled),
+            Refused::Failed(error) => error.into(),
+        }
+    }
+}
+
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         Error::Store(error).into()
@@ -295,6 +331,7 @@ mod tests {
             Problem::malformed_body(""),
             Problem::unsupported_media_type(),
             Problem::head_too_large(),
+            Problem::too_many_requests(1, ""),
             Problem::of_client(&OAuthError::invalid_client(true)),
             Problem::of_status(StatusCode::REQUEST_TIMEOUT),
             Problem::of_status(StatusCode::PAYLOAD_TOO_LARGE),

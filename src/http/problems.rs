@@ -119,6 +119,12 @@ kinds! {
         "The member errors lists all invalid fields: `field` is the name, `code` (required, length, format, email or \
             unknown; for new passwords also personal, common or weak) is machine-readable, `message` human-readable. Correct all of them and retry."
     }
+    TooManyRequests("too-many-requests", "Too many requests", TOO_MANY_REQUESTS) {
+        "Too many requests came from this network, or too many wrong passwords were tried. The header RateLimit-Policy \
+            names the quota that is used up.",
+        "Wait for the number of seconds in the header Retry-After and retry. The header RateLimit of other responses \
+            says how much of the quota is left, so that a client can slow down before it is refused."
+    }
     HeadTooLarge("head-too-large", "Request head too large", REQUEST_HEADER_FIELDS_TOO_LARGE) {
         "The path, query and headers of the request are larger than 16 KiB together.",
         "Send fewer or shorter headers. Often the cause is cookies, which this server does not use."

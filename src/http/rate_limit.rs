@@ -1,10 +1,36 @@
-//! The fields `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-11).
+//! Rate limits: counting and refusing requests, and the fields `RateLimit-Policy` and `RateLimit`
+//! (draft-ietf-httpapi-ratelimit-headers-11).
 
-use crate::config::Quota;
+use actix_web::{
+    Error, HttpMessage as _, HttpRequest,
+    body::{BoxBody, EitherBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::header::{HeaderName, HeaderValue},
+    middleware::Next,
+    web,
+};
+
+use super::problem::Problem;
+use crate::{
+    app::App,
+    client_address::client_address,
+    config::Quota,
+    limits::{Allowance, Limits},
+    oauth::OAuthError,
+};
 
 /// Names of the two fields.
 pub(crate) const POLICY: &str = "RateLimit-Policy";
 pub(crate) const LIMIT: &str = "RateLimit";
+const POLICY_HEADER: HeaderName = HeaderName::from_static("ratelimit-policy");
+const LIMIT_HEADER: HeaderName = HeaderName::from_static("ratelimit");
+
+/// Names of the policies.
+const REQUESTS: &str = "requests";
+const REGISTRATION: &str = "registration";
+
+/// Routes without a limit: their callers must learn how the server is when it is flooded, too.
+const UNLIMITED: [&str; 2] = ["/healthz", "/readyz"];
 
 /// Returns the value of `RateLimit-Policy`, such as `"login";q=10;w=3600`.
 pub(crate) fn policy(name: &str, quota: Quota) -> String {
@@ -14,4 +40,72 @@ pub(crate) fn policy(name: &str, quota: Quota) -> String {
 /// Returns the value of `RateLimit`, such as `"login";r=0;t=8`: what is left, and the seconds until there is more.
 pub(crate) fn limit(name: &str, remaining: u32, seconds: u64) -> String {
     format!("\"{name}\";r={remaining};t={seconds}")
+}
+
+/// The value of `RateLimit-Policy` of all responses, made once.
+pub(super) struct Policy(Option<HeaderValue>);
+
+impl Policy {
+    pub(super) fn of(limits: &Limits) -> Self {
+        Self(limits.requests().and_then(|quota| HeaderValue::try_from(policy(REQUESTS, quota)).ok()))
+    }
+}
+
+/// A request that is over the limit, in its extensions.
+#[derive(Clone, Copy)]
+struct Refused {
+    retry_after: u64,
+}
+
+/// Counts a request. Returns what its network has left; `None`: it is not limited.
+pub(super) fn count(req: &ServiceRequest) -> Option<Allowance> {
+    if UNLIMITED.contains(&req.path()) {
+        return None;
+    }
+    let app = req.app_data::<web::Data<App>>()?;
+    let address = client_address(req.request(), &app.config.proxies)?;
+    let allowance = app.limits.count_request(address, app.now())?;
+    if !allowance.admitted {
+        req.extensions_mut().insert(Refused { retry_after: allowance.seconds });
+    }
+    Some(allowance)
+}
+
+/// Refuses a request that [`count`] found to be over the limit.
+pub(super) async fn refuse<B: MessageBody + 'static>(
+    req: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<EitherBody<B, BoxBody>>, Error> {
+    let refused = req.extensions().get::<Refused>().copied();
+    let Some(Refused { retry_after }) = refused else { return Ok(next.call(req).await?.map_into_left_body()) };
+    let reason = "too many requests from this network; retry later";
+    let response = if super::is_oauth(req.request()) {
+        req.error_response(OAuthError::slow_down(retry_after, reason))
+    } else {
+        req.error_response(Problem::too_many_requests(retry_after, reason))
+    };
+    Ok(response.map_into_right_body())
+}
+
+/// Adds the fields of the limit of requests, as further lines where the response has those of another limit.
+pub(super) fn add_fields<B>(response: &mut ServiceResponse<B>, allowance: Allowance) {
+    let policy = response.request().app_data::<Policy>().and_then(|policy| policy.0.clone());
+    let limit = HeaderValue::try_from(limit(REQUESTS, allowance.remaining, allowance.seconds));
+    if let (Some(policy), Ok(limit)) = (policy, limit) {
+        response.headers_mut().append(POLICY_HEADER, policy);
+        response.headers_mut().append(LIMIT_HEADER, limit);
+    }
+}
+
+/// Counts a registration, and returns the error if its network has made too many.
+pub(crate) fn count_registration(req: &HttpRequest, app: &App) -> Result<(), Problem> {
+    let Some(address) = client_address(req, &app.config.proxies) else { return Ok(()) };
+    let Allowance { admitted, remaining, seconds } = app.limits.count_registration(address, app.now());
+    if admitted {
+        return Ok(());
+    }
+    let problem = Problem::too_many_requests(seconds, "too many registrations from this network; retry later");
+    Err(problem
+        .with_header(POLICY, policy(REGISTRATION, app.limits.registrations()))
+        .with_header(LIMIT, limit(REGISTRATION, remaining, seconds)))
 }

@@ -1,6 +1,6 @@
 //! Which client asks, and whether it is (RFC 6749 §2.3): `client_secret_basic`, `client_secret_post`, `private_key_jwt`, `none`.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use actix_web::{HttpRequest, http::header::AUTHORIZATION, rt};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -15,6 +15,7 @@ use super::{
 use crate::{
     app::App,
     audit::{self, Event, Kind, Origin},
+    client_address::{client_address, reported_address},
     clients::{Client, ClientKind, Credentials},
     names::ClientId,
     principal, secret,
@@ -80,6 +81,25 @@ pub(crate) async fn confidential_client(app: &App, req: &HttpRequest) -> Result<
     authenticate_reader(app, req, &Form::default(), app.now()).await
 }
 
+/// Returns the address of the user for whom an authenticated client sends a request: the one that the client reports, if it
+/// may, else the one that the request comes from.
+// `client` is the result of `authenticate` for this request: anybody else could choose an address, and so bypass the limits on
+// failed logins and falsify the audit log.
+pub(super) fn user_address(app: &App, req: &HttpRequest, client: &Client) -> Result<Option<IpAddr>, OAuthError> {
+    let reported = if client.forwards_address { reported_address(req) } else { Ok(None) };
+    // Not ignored: the users of a client that reports nonsense would share the client's address without notice.
+    let reported = reported.map_err(|_| {
+        OAuthError::invalid_request("Grantd-User-Address must be one IPv4 or IPv6 address, without a port")
+    })?;
+    Ok(reported.or_else(|| client_address(req, &app.config.proxies)))
+}
+
+/// Returns the origin of a request of an authenticated client, with the address of its user.
+pub(super) fn origin(app: &App, req: &HttpRequest, client: &Client) -> Result<Origin, OAuthError> {
+    let address = user_address(app, req, client)?.map(|address| address.to_string());
+    Ok(Origin { client_id: Some(client.client_id.to_string()), address, ..principal::origin(req, app) })
+}
+
 async fn proven(
     app: &App,
     req: &HttpRequest,
@@ -96,7 +116,10 @@ async fn proven(
         };
         error.logged(reason)
     };
-    let found = found.ok_or_else(|| refused("unknown client"))?;
+    let Some(found) = found else {
+        charge(app, req, claimed, now).await?;
+        return Err(refused("unknown client"));
+    };
     let proven = match &claimed.proof {
         Proof::Word => found.secret_hash.is_none(),
         Proof::Secret(secret) => is_secret(&found, secret, now),
@@ -108,7 +131,23 @@ async fn proven(
         (false, _) => ("wrong_credentials", "wrong client credentials"),
     };
     record_failure(app, req, &claimed.client_id, reason, now);
+    if !proven {
+        charge(app, req, claimed, now).await?;
+    }
     Err(refused(logged))
+}
+
+/// Charges wrong credentials to the network. A right secret passes without: it has too many bits to be guessed, and costs
+/// no hash.
+async fn charge(app: &App, req: &HttpRequest, claimed: &Claimed, now: DateTime<Utc>) -> Result<(), OAuthError> {
+    if matches!(claimed.proof, Proof::Word) {
+        return Ok(());
+    }
+    let address = client_address(req, &app.config.proxies);
+    match app.throttle.charge_network(address, now).await? {
+        Some(throttled) => Err(OAuthError::throttled(&throttled)),
+        None => Ok(()),
+    }
 }
 
 /// Records the first failure of a series, in a task of its own: a caller who leaves does not suppress it.

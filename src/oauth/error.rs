@@ -12,7 +12,10 @@ use actix_web::{
 use grantd_guard::{Refusal, Scope, Scopes};
 use serde::Serialize;
 
-use crate::{clients::GrantType, error::Error, names::ClientId, store::StoreError};
+use crate::{
+    clients::GrantType, error::Error, http::rate_limit, login::Refused, names::ClientId, store::StoreError,
+    throttle::Throttled,
+};
 
 /// The realm of challenges.
 const REALM: &str = "grantd";
@@ -158,6 +161,31 @@ impl OAuthError {
         Self::new(StatusCode::REQUEST_TIMEOUT, "invalid_request", "the body took too long to arrive")
     }
 
+    /// Too many wrong passwords or secrets were sent.
+    pub(crate) fn throttled(throttled: &Throttled) -> Self {
+        let Throttled { quota, retry_after, .. } = *throttled;
+        Self::slow_down(retry_after, "too many failed attempts; retry later")
+            .with_header(rate_limit::POLICY, rate_limit::policy("login", quota))
+            .with_header(rate_limit::LIMIT, rate_limit::limit("login", 0, retry_after))
+    }
+
+    /// The caller is throttled, for `retry_after` seconds.
+    pub(crate) fn slow_down(retry_after: u64, description: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "slow_down", description)
+            .with_header(RETRY_AFTER.as_str(), retry_after.to_string())
+    }
+
+    /// Returns names and values of its headers.
+    pub(crate) fn headers(&self) -> &[(&'static str, String)] {
+        &self.headers
+    }
+
+    /// Returns the error with a further header, or a further line of one.
+    pub(crate) fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
     fn unavailable(description: &'static str) -> Self {
         let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", description);
         error.headers.push((RETRY_AFTER.as_str(), RETRY_AFTER_SECONDS.to_owned()));
@@ -201,7 +229,7 @@ impl OAuthError {
     pub(crate) fn render(&self, request_id: &str) -> HttpResponse {
         let mut answer = super::uncached(self.status);
         for (name, value) in &self.headers {
-            answer.insert_header((*name, value.as_str()));
+            answer.append_header((*name, value.as_str()));
         }
         let internal = format!("internal error; see the log of the server for request id {request_id}");
         let description = if self.error == "server_error" { &internal } else { &*self.description };
@@ -224,6 +252,17 @@ impl ResponseError for OAuthError {
 
     fn error_response(&self) -> HttpResponse {
         self.render("unknown")
+    }
+}
+
+impl From<Refused> for OAuthError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Wrong(reason) => Self::wrong_password(reason),
+            Refused::Disabled => Self::account_disabled(),
+            Refused::Throttled(throttled) => Self::throttled(&throttled),
+            Refused::Failed(error) => error.into(),
+        }
     }
 }
 

@@ -185,5 +185,6 @@ pub(super) fn signed(
         expires_in: claims.exp.abs_diff(claims.iat),
         scope: claims.scope,
         refresh_token,
+        device_token: None,
     })
 }

@@ -9,7 +9,7 @@ use crate::{
     audit::{self, Event, Kind, Origin},
     clients::GrantType,
     error::{Code, Error},
-    login,
+    login::{self, Verified},
     secret::Password,
     sessions::{self, NewSession, Session},
     users::{self, Login},
@@ -28,13 +28,14 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
             _ => "the password must not contain U+0000",
         })
     })?;
+    let device_token = form.optional("device_token")?;
     let access = AccessRequest::read(request)?;
     let audience = access.audience(request, None)?;
     // Twice: the password's hash may have been renewed by another login while this one was under way.
     let mut last = None;
     for _ in 0..2 {
-        let verified = login::verify(app, username, &password, &request.origin, request.now).await;
-        let (login, verdict) = verified.map_err(refused)?;
+        let verified = login::verify(app, username, &password, device_token, &request.origin, request.now).await?;
+        let Verified { login, verdict, device } = verified;
         last = Some(login.user.id);
         let scope = match access.granted(request, None, &login.user) {
             Ok(scope) => scope,
@@ -44,9 +45,12 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
                 return Err(refusal);
             }
         };
+        // Before the session is committed: nothing may fail after it.
+        let device_token = app.throttle.device_token(login.user.id, device, request.now).map_err(Error::from)?;
         if let Some(session) = begin(request, &access, &login).await? {
             login::renew_hash(app, &login, verdict, &password, &request.origin).await;
-            return issue::answer(request, &login.user, &session, scope, audience);
+            let answer = issue::answer(request, &login.user, &session, scope, audience)?;
+            return Ok(TokenAnswer { device_token: Some(device_token), ..answer });
         }
     }
     let event = Event::failure(Kind::LoginFailed);
@@ -56,14 +60,6 @@ pub(super) async fn grant(request: &TokenRequest<'_>) -> Result<TokenAnswer, OAu
     };
     fail(request, event, "changed_meanwhile").await?;
     Err(OAuthError::wrong_password("user changed during the login"))
-}
-
-fn refused(refused: login::Refused) -> OAuthError {
-    match refused {
-        login::Refused::Wrong(reason) => OAuthError::wrong_password(reason),
-        login::Refused::Disabled => OAuthError::account_disabled(),
-        login::Refused::Failed(error) => error.into(),
-    }
 }
 
 async fn fail(request: &TokenRequest<'_>, event: Event, reason: &str) -> Result<(), OAuthError> {

@@ -12,7 +12,6 @@ use crate::{
     audit::{self, Event, Kind, Origin},
     clients::Client,
     ids::SessionId,
-    principal,
     sessions::{self, RefreshClaim},
     store::{Revocation, TokensExpire},
 };
@@ -43,6 +42,10 @@ pub(crate) struct RevokeForm {
     operation_id = "revoke",
     tag = "tokens",
     security((), ("client" = [])),
+    params((
+        "Grantd-User-Address" = Option<String>, Header, example = "203.0.113.7",
+        description = "Address of the user. Ignored unless a confidential client with `forwards_address` sends it",
+    )),
     request_body(content = RevokeForm, content_type = "application/x-www-form-urlencoded", example = json!({"token": "grt_…"})),
     responses(
         (status = 200, description = "Token revoked, or already invalid"),
@@ -61,7 +64,7 @@ pub(crate) async fn handle(
     let form = Form::read(&req, body).await?;
     let now = app.now();
     let client = client_auth::authenticate(&app, &req, &form, now).await?;
-    let origin = Origin { client_id: Some(client.client_id.to_string()), ..principal::origin(&req, &app) };
+    let origin = client_auth::origin(&app, &req, &client)?;
     let token = form.required("token")?;
     match RefreshClaim::parse(token) {
         Some(claim) => refresh_token(&app, &client, &claim, origin).await?,

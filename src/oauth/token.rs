@@ -20,7 +20,6 @@ use crate::{
     audit::Origin,
     clients::{Client, GrantType},
     error::Error,
-    principal,
 };
 
 /// The grants that [`handle`] knows.
@@ -58,6 +57,10 @@ pub(super) struct TokenAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "grt_…")]
     pub(super) refresh_token: Option<String>,
+    /// Present for the grant `password`. A login that sends it has a limit of failures of its own. It is no credential.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "grd_…")]
+    pub(super) device_token: Option<String>,
 }
 
 /// The parameters of a token request.
@@ -74,6 +77,8 @@ pub(crate) struct TokenForm {
     /// Required for the grant `password`.
     #[schema(format = "password")]
     password: Option<String>,
+    /// Device token of an earlier login of the user on this device, for the grant `password`.
+    device_token: Option<String>,
     /// Required for the grant `refresh_token`.
     refresh_token: Option<String>,
     /// An access token or API key. Required for token exchange.
@@ -108,6 +113,10 @@ pub(crate) struct TokenForm {
     path = "/token",
     operation_id = "token",
     tag = "tokens",
+    params((
+        "Grantd-User-Address" = Option<String>, Header, example = "203.0.113.7",
+        description = "Address of the user. Ignored unless a confidential client with `forwards_address` sends it",
+    )),
     request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded", example = json!({"grant_type": "password", "username": "admin", "password": "…"})),
     responses(
         (status = 200, description = "The token", body = TokenAnswer),
@@ -125,16 +134,15 @@ pub(crate) async fn handle(
 ) -> Result<HttpResponse, OAuthError> {
     let form = Form::read(&req, body).await?;
     let now = app.now();
-    let origin = principal::origin(&req, &app);
     let user_agent = req.headers().get(USER_AGENT).and_then(|value| value.to_str().ok());
     let client = client_auth::authenticate(&app, &req, &form, now).await?;
+    let origin = client_auth::origin(&app, &req, &client)?;
     // Before a password is hashed or a refresh token is rotated.
     if !app.keys.can_sign() {
         return Err(Error::NoSigningKey.into());
     }
     // After a client is disabled and enabled again: new tokens must be younger than its revocation.
     let now = client.sessions_ended_at.map_or(now, |at| now.max(at + TimeDelta::seconds(1)));
-    let origin = Origin { client_id: Some(client.client_id.to_string()), ..origin };
     let request = TokenRequest { app: &app, client, form: &form, origin, user_agent, now };
     let answer = match form.required("grant_type")? {
         "password" => password::grant(&request).await?,

@@ -31,6 +31,7 @@ use self::{
 pub use self::{
     foreign::{FirebaseKey, ImportedHash, RefusedHash, check_imported},
     policy::{NewPassword, Personal},
+    pool::Turn,
     remembered::{Pair, Remembered},
 };
 use crate::{
@@ -123,7 +124,7 @@ impl Passwords {
             })?;
             work(&password, memory, hashes)
         };
-        self.pool.run_counting(job).await?
+        self.pool.run_counting(&Turn::known(), job).await?
     }
 
     /// Hashes a password, and returns the PHC string. No rules are checked: for a password that was verified and whose hash
@@ -135,20 +136,25 @@ impl Passwords {
             let digest = recipe.compute(password.as_bytes(), &salt, memory.blocks(recipe.blocks()))?;
             Ok::<_, argon2::Error>(recipe.phc(&salt, &digest))
         };
-        self.pool.run(work).await?.map_err(|error| not_computed(&error))
+        self.pool.run(&Turn::known(), work).await?.map_err(|error| not_computed(&error))
     }
 
     /// Verifies a password against the stored hash of a user. `None`: the user does not exist; the cost is the same, so
     /// that the response time does not reveal it. A user without a password ([`NO_PASSWORD`]) is like one that does not
     /// exist.
-    pub async fn verify(&self, password: &Password, user: Option<(UserId, &str)>) -> Result<Verdict, Error> {
+    pub async fn verify(
+        &self,
+        password: &Password,
+        user: Option<(UserId, &str)>,
+        turn: &Turn,
+    ) -> Result<Verdict, Error> {
         let Some((id, text)) = user.filter(|(_, text)| *text != NO_PASSWORD) else {
-            self.verify_own(password, self.dummy_hash.clone()).await?;
+            self.verify_own(password, self.dummy_hash.clone(), turn).await?;
             return Ok(Verdict::Wrong);
         };
         if let Some(stored) = Stored::parse(text) {
             let is_outdated = stored.recipe != self.recipe;
-            return Ok(match (self.verify_own(password, stored).await?, is_outdated) {
+            return Ok(match (self.verify_own(password, stored, turn).await?, is_outdated) {
                 (false, _) => Verdict::Wrong,
                 (true, false) => Verdict::Right,
                 (true, true) => Verdict::RightButOutdated,
@@ -158,15 +164,16 @@ impl Passwords {
         let foreign = Foreign::parse(text).map_err(|refused| {
             StoreError::impossible("users", &id.to_string(), &format!("the password hash is not usable: {refused}"))
         })?;
-        let is_right = self.verify_foreign(password, foreign).await?;
+        let is_right = self.verify_foreign(password, foreign, turn).await?;
         Ok(if is_right { Verdict::RightButOutdated } else { Verdict::Wrong })
     }
 
-    async fn verify_own(&self, password: &Password, stored: Stored) -> Result<bool, Error> {
+    async fn verify_own(&self, password: &Password, stored: Stored, turn: &Turn) -> Result<bool, Error> {
         let (password, own) = (password.clone(), self.recipe.blocks());
         let needed = stored.recipe.blocks().max(own);
         let work = move |memory: &mut Memory| stored.verify(&password, memory.blocks(needed));
-        let is_right = if needed > own { self.pool.run_large(work).await } else { self.pool.run(work).await };
+        let is_right =
+            if needed > own { self.pool.run_large(turn, work).await } else { self.pool.run(turn, work).await };
         is_right?.map_err(|error| not_computed(&error))
     }
 
@@ -175,7 +182,7 @@ impl Passwords {
     /// If it is wrong and the hash is cheaper than Argon2id, the dummy hash is computed too. Otherwise a quick answer would
     /// tell an imported account from a user that does not exist. What remains: a wrong password of an imported account
     /// takes up to twice as long as others, or as long as its own hash where that is more expensive.
-    async fn verify_foreign(&self, password: &Password, foreign: Foreign) -> Result<bool, Error> {
+    async fn verify_foreign(&self, password: &Password, foreign: Foreign, turn: &Turn) -> Result<bool, Error> {
         let key = match foreign.firebase_key() {
             Some(id) => Some(self.firebase_keys()?.find(id).await?),
             None => None,
@@ -194,7 +201,7 @@ impl Passwords {
             }
             Ok::<_, String>(false)
         };
-        let is_right = if is_large { self.pool.run_large(work).await } else { self.pool.run(work).await };
+        let is_right = if is_large { self.pool.run_large(turn, work).await } else { self.pool.run(turn, work).await };
         is_right?.map_err(|error| not_computed(&error))
     }
 
@@ -297,11 +304,14 @@ mod tests {
         let phc = passwords.hash(&password("correct horse")).await.unwrap();
         assert!(phc.starts_with("$argon2id$v=19$m=8,t=1,p=1$"), "{phc}");
         assert_eq!(
-            passwords.verify(&password("correct horse"), Some(([1; 16].into(), &phc))).await.unwrap(),
+            passwords.verify(&password("correct horse"), Some(([1; 16].into(), &phc)), &Turn::known()).await.unwrap(),
             Verdict::Right
         );
-        assert_eq!(passwords.verify(&password("wrong"), Some(([1; 16].into(), &phc))).await.unwrap(), Verdict::Wrong);
-        assert_eq!(passwords.verify(&password("correct horse"), None).await.unwrap(), Verdict::Wrong);
+        assert_eq!(
+            passwords.verify(&password("wrong"), Some(([1; 16].into(), &phc)), &Turn::known()).await.unwrap(),
+            Verdict::Wrong
+        );
+        assert_eq!(passwords.verify(&password("correct horse"), None, &Turn::known()).await.unwrap(), Verdict::Wrong);
         assert_eq!(passwords.hashes_run(), 4);
     }
 
@@ -321,7 +331,8 @@ mod tests {
         assert_eq!(passwords.hashes_run(), 0);
         let phc = passwords.hash_new(&new, of).await.unwrap();
         assert_eq!(passwords.hashes_run(), 1);
-        let verdict = passwords.verify(&password("correct horse"), Some(([1; 16].into(), &phc))).await.unwrap();
+        let verdict =
+            passwords.verify(&password("correct horse"), Some(([1; 16].into(), &phc)), &Turn::known()).await.unwrap();
         assert_eq!(verdict, Verdict::Right);
     }
 
@@ -329,7 +340,10 @@ mod tests {
     async fn a_hash_with_other_parameters_still_counts() {
         for other in [16, 64] {
             let phc = passwords(other).hash(&password("correct horse")).await.unwrap();
-            let verdict = passwords(32).verify(&password("correct horse"), Some(([1; 16].into(), &phc))).await.unwrap();
+            let verdict = passwords(32)
+                .verify(&password("correct horse"), Some(([1; 16].into(), &phc)), &Turn::known())
+                .await
+                .unwrap();
             assert_eq!(verdict, Verdict::RightButOutdated);
         }
     }
@@ -339,7 +353,7 @@ mod tests {
         let passwords = passwords(8);
         let phc = passwords.hash(&password("cafe\u{301}")).await.unwrap();
         assert_eq!(
-            passwords.verify(&password("caf\u{e9}"), Some(([1; 16].into(), &phc))).await.unwrap(),
+            passwords.verify(&password("caf\u{e9}"), Some(([1; 16].into(), &phc)), &Turn::known()).await.unwrap(),
             Verdict::Right
         );
     }

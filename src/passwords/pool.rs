@@ -6,7 +6,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::Duration,
@@ -32,9 +32,38 @@ pub(super) struct Pool {
     queue: Sender<Job>,
     wait: Duration,
     hashes: Arc<AtomicU64>,
+    /// The places of strangers in the queue.
+    strangers: Arc<Semaphore>,
     /// The places of [`Pool::run_large`], and the permit of the one that runs.
     large_places: Semaphore,
     large: Arc<Semaphore>,
+}
+
+/// Whose password a hash is for, and whether its computation has begun.
+#[derive(Clone, Debug)]
+pub struct Turn {
+    is_stranger: bool,
+    begun: Arc<AtomicBool>,
+}
+
+impl Turn {
+    /// Returns the turn of a caller who is known: logged in, or from a network or device of the account.
+    #[must_use]
+    pub fn known() -> Self {
+        Self { is_stranger: false, begun: Arc::default() }
+    }
+
+    /// Returns the turn of any other caller. Strangers together have half of the places in the queue.
+    #[must_use]
+    pub fn stranger() -> Self {
+        Self { is_stranger: true, begun: Arc::default() }
+    }
+
+    /// Returns whether the computation has begun.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Acquire)
+    }
 }
 
 /// Work for a hash thread. It checks by itself whether its caller still waits, and counts its hashes.
@@ -70,15 +99,17 @@ impl Pool {
             thread::Builder::new().name("hash".to_owned()).spawn(move || work(&jobs, &hashes))?;
         }
         let (large_places, large) = (Semaphore::new(config.queue), Arc::new(Semaphore::new(1)));
-        Ok(Self { queue, wait: config.wait, hashes, large_places, large })
+        let strangers = Arc::new(Semaphore::new((config.queue / 2).max(1)));
+        Ok(Self { queue, wait: config.wait, hashes, strangers, large_places, large })
     }
 
     /// Computes a hash on a hash thread, and counts it. Fails as [`Pool::run_counting`] does.
     pub(super) async fn run<T: Send + 'static>(
         &self,
+        turn: &Turn,
         work: impl FnOnce(&mut Memory) -> T + Send + 'static,
     ) -> Result<T, Error> {
-        self.run_counting(move |memory, hashes| {
+        self.run_counting(turn, move |memory, hashes| {
             hashes.fetch_add(1, Ordering::Relaxed);
             work(memory)
         })
@@ -91,14 +122,20 @@ impl Pool {
     /// Dropping the future cancels the work, unless it has begun.
     pub(super) async fn run_counting<T: Send + 'static>(
         &self,
+        turn: &Turn,
         work: impl FnOnce(&mut Memory, &AtomicU64) -> T + Send + 'static,
     ) -> Result<T, Error> {
+        let place = turn.is_stranger.then(|| Arc::clone(&self.strangers).try_acquire_owned()).transpose();
+        let place = place.map_err(|_| Error::HashQueueFull)?;
+        let turn = turn.clone();
         let (begun, beginning) = oneshot::channel();
         let (done, result) = oneshot::channel();
         let job: Job = Box::new(move |memory, hashes| {
+            drop(place);
             // Skips the work of dropped callers: under load, the threads would otherwise compute hashes that no caller waits
             // for.
             if begun.send(()).is_ok() {
+                turn.begun.store(true, Ordering::Release);
                 // An error means that the caller was dropped during the work.
                 let _ = done.send(work(memory, hashes));
             }
@@ -118,13 +155,14 @@ impl Pool {
     /// afterwards: with imported hashes, every thread could otherwise need 256 MiB at once.
     pub(super) async fn run_large<T: Send + 'static>(
         &self,
+        turn: &Turn,
         work: impl FnOnce(&mut Memory) -> T + Send + 'static,
     ) -> Result<T, Error> {
         // As long as the queue of the threads, and as strict.
         let _place = self.large_places.try_acquire().map_err(|_| Error::HashQueueFull)?;
         let permit = timeout(self.wait, Arc::clone(&self.large).acquire_owned()).await;
         let Ok(Ok(permit)) = permit else { return Err(Error::HashQueueFull) };
-        self.run(move |_own| {
+        self.run(turn, move |_own| {
             let result = work(&mut Memory::default());
             // Here and not in the future: work that has begun goes on if the caller is gone.
             drop(permit);
@@ -179,16 +217,20 @@ mod tests {
         let pool = Pool::start(&config).unwrap();
         for _ in 0..3 {
             let panicked = pool
-                .run(|memory| {
+                .run(&Turn::known(), |memory| {
                     memory.blocks(8);
                     panic!("on purpose");
                 })
                 .await;
             assert!(matches!(panicked, Err::<(), _>(Error::Internal(_))), "{panicked:?}");
-            assert_eq!(pool.run(|memory| memory.0.len()).await.unwrap(), 0, "memory of the job that panicked");
-            let large = pool.run_large(|_| panic!("on purpose")).await;
+            assert_eq!(
+                pool.run(&Turn::known(), |memory| memory.0.len()).await.unwrap(),
+                0,
+                "memory of the job that panicked"
+            );
+            let large = pool.run_large(&Turn::known(), |_| panic!("on purpose")).await;
             assert!(matches!(large, Err::<(), _>(Error::Internal(_))), "{large:?}");
         }
-        assert_eq!(pool.run_large(|_| 1).await.unwrap(), 1);
+        assert_eq!(pool.run_large(&Turn::known(), |_| 1).await.unwrap(), 1);
     }
 }

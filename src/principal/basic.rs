@@ -16,7 +16,7 @@ use crate::{
     audit::{self, Event, Kind, Method, Origin},
     error::Error,
     http::problem::Problem,
-    login::{self, Refused},
+    login::{self, Refused, Verified},
     passwords::{Outcome, Pair},
     secret::Password,
     users::{self, Login, User},
@@ -32,20 +32,15 @@ pub(super) async fn verify(
     password: &SecretString,
 ) -> Result<Arc<User>, Problem> {
     let now = app.now();
-    let wrong = |reason| Problem::wrong_password().logged(reason);
-    let password =
-        Password::presented("password", password.expose_secret()).map_err(|_| wrong("malformed password"))?;
+    let malformed = |_| Problem::from(Refused::Wrong("malformed password"));
+    let password = Password::presented("password", password.expose_secret()).map_err(malformed)?;
     let pair = app.remembered.pair(username, &password);
     if let Some(user) = remembered(app, &pair, username, now).await? {
         return Ok(user);
     }
     let origin = Origin { method: Some(Method::Basic), ..origin(req, app) };
     let attempt = Attempt { app, pair, username, password, origin, now };
-    attempt.shared().await.map_err(|refused| match refused {
-        Refused::Wrong(reason) => wrong(reason),
-        Refused::Disabled => Problem::account_disabled(),
-        Refused::Failed(error) => error.into(),
-    })
+    Ok(attempt.shared().await?)
 }
 
 /// A name and a password that are not remembered.
@@ -72,7 +67,7 @@ impl Attempt<'_> {
                     Ok(_) => Outcome::Right,
                     Err(Refused::Wrong(reason)) => Outcome::Wrong(reason),
                     Err(Refused::Disabled) => Outcome::Disabled,
-                    Err(Refused::Failed(_)) => Outcome::Failed,
+                    Err(Refused::Throttled(_) | Refused::Failed(_)) => Outcome::Failed,
                 };
                 own = Some(verified);
                 outcome
@@ -104,7 +99,7 @@ impl Attempt<'_> {
         }
         // Twice: the hash may have been renewed by another login while this one was under way.
         for _ in 0..2 {
-            let (login, verdict) = login::verify(app, username, password, origin, *now).await?;
+            let Verified { login, verdict, .. } = login::verify(app, username, password, None, origin, *now).await?;
             if note(app, &login, origin, *now).await? {
                 app.remembered.insert(*pair, login.user.id, &login.password_hash, *now);
                 login::renew_hash(app, &login, verdict, password, origin).await;

@@ -1,4 +1,4 @@
-//! Connections: with TLS or without, HTTP/1.1 or HTTP/2, each with its limits.
+//! Connections: with TLS or without, HTTP/1.1 or HTTP/2, each with its timeouts.
 //!
 //! `HttpServer` of actix-web does the same without the limits of `timed.rs` and `http2.rs`, and has no place to add them. HTTP/1.1
 //! is that of actix-http.
@@ -32,8 +32,9 @@ use super::{
 };
 use crate::{
     app::App,
-    config::Limits,
+    config::Timeouts,
     http::{self, Documents},
+    limits::Connection,
 };
 
 /// How long the server reads on from a connection that it closes: a caller that still sends would lose the response otherwise.
@@ -75,13 +76,15 @@ impl Listening {
         self,
         stop: GracefulShutdownSignal,
     ) -> Result<impl Service<TcpStream, Response = (), Error = ()>, ()> {
-        let limits = self.app.config.http.limits;
-        let http1 = Rc::new(http1(self.service().await?, limits, stop).await?);
+        let timeouts = self.app.config.http.timeouts;
+        let app = Arc::clone(&self.app);
+        let http1 = Rc::new(http1(self.service().await?, timeouts, stop).await?);
         Ok(fn_service(move |io: TcpStream| {
-            let http1 = Rc::clone(&http1);
+            let (app, http1) = (Arc::clone(&app), Rc::clone(&http1));
             async move {
-                let address = set_up(&io, limits);
-                http1.call((Timed::new(io, limits), address)).await.map_err(drop)
+                let address = set_up(&io, timeouts);
+                let _counted = admitted(&app, address)?;
+                http1.call((Timed::new(io, timeouts), address)).await.map_err(drop)
             }
         }))
     }
@@ -91,23 +94,27 @@ impl Listening {
         tls: TlsAcceptor,
         stop: GracefulShutdownSignal,
     ) -> Result<impl Service<TcpStream, Response = (), Error = ()>, ()> {
-        let (limits, clock) = (self.app.config.http.limits, self.app.clock.clone());
+        let (app, timeouts) = (Arc::clone(&self.app), self.app.config.http.timeouts);
         let service = self.service().await?;
-        let http1 = Rc::new(http1(Rc::clone(&service), limits, stop.clone()).await?);
+        let http1 = Rc::new(http1(Rc::clone(&service), timeouts, stop.clone()).await?);
         Ok(fn_service(move |io: TcpStream| {
             let (tls, stop, http1) = (tls.clone(), stop.clone(), Rc::clone(&http1));
-            let (service, clock) = (Rc::clone(&service), clock.clone());
+            let (app, service) = (Arc::clone(&app), Rc::clone(&service));
             async move {
-                let address = set_up(&io, limits);
-                let Some(io) = handshake(&tls, io, limits).await else { return Ok(()) };
+                let address = set_up(&io, timeouts);
+                let _counted = admitted(&app, address)?;
+                let Some(io) = handshake(&tls, io, timeouts).await else { return Ok(()) };
                 let is_http2 = io.get_ref().1.alpn_protocol() == Some(b"h2");
-                let io = Timed::new(io, limits);
+                let io = Timed::new(io, timeouts);
                 if !is_http2 {
                     return http1.call((io, address)).await.map_err(drop);
                 }
                 // For the stream, a request is always in progress: heads are the concern of `http2`.
                 let _running = io.requests().begin();
-                http2::serve(io, Caller { service, address, clock }, limits, async { stop.notified().await }).await;
+                http2::serve(io, Caller { service, address, clock: app.clock.clone() }, timeouts, async {
+                    stop.notified().await
+                })
+                .await;
                 Ok(())
             }
         }))
@@ -115,17 +122,27 @@ impl Listening {
 }
 
 /// Sets the options of a connection, and returns its address.
-fn set_up(io: &TcpStream, limits: Limits) -> Option<SocketAddr> {
+fn set_up(io: &TcpStream, timeouts: Timeouts) -> Option<SocketAddr> {
     // A response is written at once; what follows it must not wait for its acknowledgement.
     let _ = io.set_nodelay(true);
     // What the system buffers is out of reach for `Timed`: it ends the connection if the caller takes nothing for this long.
     #[cfg(target_os = "linux")]
-    let _ = rustix::net::sockopt::set_tcp_user_timeout(io, limits.answer.as_millis().try_into().unwrap_or(u32::MAX));
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(io, timeouts.answer.as_millis().try_into().unwrap_or(u32::MAX));
     io.peer_addr().ok()
 }
 
-async fn handshake(tls: &TlsAcceptor, io: TcpStream, limits: Limits) -> Option<TlsStream<TcpStream>> {
-    match timeout(limits.head, tls.accept(io)).await {
+/// Counts a connection until the result is dropped. An error closes it, without a response: a caller that sends nothing would hold
+/// it until the timeout of the head.
+fn admitted(app: &App, address: Option<SocketAddr>) -> Result<Option<Connection>, ()> {
+    // Without an address, it is closed already.
+    let peer = address.ok_or(())?.ip();
+    app.limits.count_connection(peer).map_err(|_| {
+        tracing::debug!(address = %peer, "a connection was closed: its network has too many");
+    })
+}
+
+async fn handshake(tls: &TlsAcceptor, io: TcpStream, timeouts: Timeouts) -> Option<TlsStream<TcpStream>> {
+    match timeout(timeouts.head, tls.accept(io)).await {
         Ok(Ok(io)) => return Some(io),
         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
         Err(_) => tracing::debug!("a TLS handshake took too long"),
@@ -136,7 +153,7 @@ async fn handshake(tls: &TlsAcceptor, io: TcpStream, limits: Limits) -> Option<T
 /// Builds HTTP/1.1, which tells each stream about its requests.
 async fn http1<T, S, B>(
     service: Rc<S>,
-    limits: Limits,
+    timeouts: Timeouts,
     stop: GracefulShutdownSignal,
 ) -> Result<impl Service<(Timed<T>, Option<SocketAddr>), Response = (), Error = DispatchError>, ()>
 where
@@ -158,9 +175,9 @@ where
             let stop = stop.clone();
             async move { stop.notified().await }
         })
-        .client_request_timeout(limits.head)
+        .client_request_timeout(timeouts.head)
         .client_disconnect_timeout(LINGER)
-        .keep_alive(limits.idle)
+        .keep_alive(timeouts.idle)
         // A client that closes its end has gone away: what it asked for is dropped, above all a password to hash.
         .h1_allow_half_closed(false)
         .h1(answer)

@@ -25,7 +25,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::{clock::Clock, config::Limits};
+use crate::{clock::Clock, config::Timeouts};
 
 /// Requests in progress on a connection. What a caller has beyond that is refused (`REFUSED_STREAM`), and may be sent again.
 ///
@@ -52,21 +52,21 @@ enum Ended {
 
 /// Serves a connection until it ends: by the caller, by an error, after too long without a request, or, once the server
 /// stops, with its last request. Requests that are in progress then are dropped, and what waited for them with them.
-pub(super) async fn serve<T, S, B>(io: T, caller: Caller<S>, limits: Limits, stop: impl Future<Output = ()>)
+pub(super) async fn serve<T, S, B>(io: T, caller: Caller<S>, timeouts: Timeouts, stop: impl Future<Output = ()>)
 where
     T: AsyncRead + AsyncWrite + Unpin,
     S: Service<Request, Response = Response<B>, Error = actix_web::Error> + 'static,
     B: MessageBody + 'static,
 {
-    let Ok(Ok(mut connection)) = timeout(limits.head, builder().handshake::<_, Bytes>(io)).await else { return };
+    let Ok(Ok(mut connection)) = timeout(timeouts.head, builder().handshake::<_, Bytes>(io)).await else { return };
     let (mut requests, mut resets, mut is_closing) = (JoinSet::new(), 0_u32, false);
     let mut stop = pin!(stop);
-    let mut idle = pin!(sleep(limits.head));
+    let mut idle = pin!(sleep(timeouts.head));
     loop {
         tokio::select! {
             accepted = connection.accept() => {
                 let Some(Ok((request, respond))) = accepted else { return };
-                requests.spawn_local(caller.clone().answer(request, respond, limits));
+                requests.spawn_local(caller.clone().answer(request, respond, timeouts));
             }
             Some(ended) = requests.join_next() => {
                 resets = match ended {
@@ -74,16 +74,16 @@ where
                     Ok(Ended::Answered) | Err(_) => resets.saturating_sub(1),
                 };
                 if resets > MAX_RESETS {
-                    return refuse(connection, limits).await;
+                    return refuse(connection, timeouts).await;
                 }
                 if requests.is_empty() {
-                    idle.as_mut().reset(Instant::now() + if is_closing { limits.head } else { limits.idle });
+                    idle.as_mut().reset(Instant::now() + if is_closing { timeouts.head } else { timeouts.idle });
                 }
             }
             () = &mut stop, if !is_closing => {
                 is_closing = true;
                 connection.graceful_shutdown();
-                idle.as_mut().reset(Instant::now() + limits.head);
+                idle.as_mut().reset(Instant::now() + timeouts.head);
             }
             () = &mut idle, if requests.is_empty() => {
                 if is_closing {
@@ -91,7 +91,7 @@ where
                 }
                 is_closing = true;
                 connection.graceful_shutdown();
-                idle.as_mut().reset(Instant::now() + limits.head);
+                idle.as_mut().reset(Instant::now() + timeouts.head);
             }
         }
     }
@@ -109,10 +109,10 @@ fn builder() -> Builder {
 }
 
 /// Closes the connection with `ENHANCE_YOUR_CALM`.
-async fn refuse<T: AsyncRead + AsyncWrite + Unpin>(mut connection: Connection<T, Bytes>, limits: Limits) {
+async fn refuse<T: AsyncRead + AsyncWrite + Unpin>(mut connection: Connection<T, Bytes>, timeouts: Timeouts) {
     tracing::debug!("an HTTP/2 connection was closed: it resets streams in a flood");
     connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-    let _ = timeout(limits.head, poll_fn(|cx| connection.poll_closed(cx))).await;
+    let _ = timeout(timeouts.head, poll_fn(|cx| connection.poll_closed(cx))).await;
 }
 
 /// Who calls, and what answers.
@@ -134,7 +134,7 @@ impl<S> Caller<S> {
         self,
         request: http::Request<RecvStream>,
         mut respond: SendResponse<Bytes>,
-        limits: Limits,
+        timeouts: Timeouts,
     ) -> Ended
     where
         S: Service<Request, Response = Response<B>, Error = actix_web::Error>,
@@ -153,8 +153,8 @@ impl<S> Caller<S> {
         };
         // A response that is not taken is dropped, which resets its stream.
         let sent = match response {
-            Ok(response) => timeout(limits.answer, send(response, respond, is_head, &self.clock)).await,
-            Err(error) => timeout(limits.answer, send(error.into(), respond, is_head, &self.clock)).await,
+            Ok(response) => timeout(timeouts.answer, send(response, respond, is_head, &self.clock)).await,
+            Err(error) => timeout(timeouts.answer, send(error.into(), respond, is_head, &self.clock)).await,
         };
         match sent {
             Ok(Err(_)) => Ended::Reset,

@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use crate::config::Limits;
+use crate::config::Timeouts;
 
 /// What the service tells the connection about its requests.
 #[derive(Debug, Default)]
@@ -45,10 +45,10 @@ impl Drop for Running {
     }
 }
 
-/// A stream with limits.
+/// A stream with timeouts.
 pub(super) struct Timed<T> {
     io: T,
-    limits: Limits,
+    timeouts: Timeouts,
     requests: Rc<Requests>,
     /// Until when the rest of a head must arrive. Only set while the stream waits for it.
     head: Option<Instant>,
@@ -59,8 +59,8 @@ pub(super) struct Timed<T> {
 }
 
 impl<T> Timed<T> {
-    pub(super) fn new(io: T, limits: Limits) -> Self {
-        Self { io, limits, requests: Rc::default(), head: None, answer: None, timer: None }
+    pub(super) fn new(io: T, timeouts: Timeouts) -> Self {
+        Self { io, timeouts, requests: Rc::default(), head: None, answer: None, timer: None }
     }
 
     /// Returns where the service notes the requests of this connection.
@@ -87,7 +87,7 @@ impl<T> Timed<T> {
 
     fn waits_for_head(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if self.requests.is_incomplete.get() && self.head.is_none() {
-            self.head = Some(Instant::now() + self.limits.head);
+            self.head = Some(Instant::now() + self.timeouts.head);
         }
         self.poll_limits(cx)
     }
@@ -95,8 +95,8 @@ impl<T> Timed<T> {
     /// Returns the result of a write or a flush, or the error of one that waits for too long.
     fn wrote<R>(&mut self, done: Poll<io::Result<R>>, cx: &mut Context<'_>) -> Poll<io::Result<R>> {
         if done.is_pending() {
-            let limits = self.limits;
-            self.answer.get_or_insert_with(|| Instant::now() + limits.answer);
+            let timeouts = self.timeouts;
+            self.answer.get_or_insert_with(|| Instant::now() + timeouts.answer);
         }
         // Also if some bytes were written: a caller that takes a byte a second is too slow.
         self.poll_limits(cx)?;

@@ -15,7 +15,7 @@ pub use self::{
     reader::Reader,
     write::{
         NewUser, UserPatch, create, delete, end_sessions, password_hash, patch, record_wrong_password,
-        set_own_password, set_password, set_roles,
+        set_own_password, set_password, set_roles, unlock,
     },
 };
 pub(crate) use self::{
@@ -74,6 +74,8 @@ pub struct Login {
     pub user: User,
     /// The password hash, as [`crate::passwords::Passwords::verify`] takes it.
     pub password_hash: String,
+    /// Device tokens that were issued up to this time are invalid.
+    pub devices_since: Option<DateTime<Utc>>,
 }
 
 impl Login {

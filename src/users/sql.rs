@@ -27,11 +27,11 @@ pub(super) const BY_IDS: &str = concat!(
 );
 
 pub(super) const LOGIN_BY_ID: &str =
-    concat!("SELECT ", user_columns!(), ", u.password_hash FROM users u WHERE u.id = $1");
+    concat!("SELECT ", user_columns!(), ", u.password_hash, u.devices_since FROM users u WHERE u.id = $1");
 pub(super) const LOGINS_BY_IDS: &str = concat!(
     "SELECT ",
     user_columns!(),
-    ", u.password_hash FROM users u \
+    ", u.password_hash, u.devices_since FROM users u \
      WHERE u.id IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
 );
 
@@ -44,9 +44,9 @@ pub(super) const BY_USERNAMES: &str = concat!(
 );
 
 pub(super) const LOGIN_BY_USERNAME: &str =
-    concat!("SELECT ", user_columns!(), ", u.password_hash FROM users u WHERE lower(u.username) = $1");
+    concat!("SELECT ", user_columns!(), ", u.password_hash, u.devices_since FROM users u WHERE lower(u.username) = $1");
 pub(super) const LOGIN_BY_EMAIL: &str =
-    concat!("SELECT ", user_columns!(), ", u.password_hash FROM users u WHERE lower(u.email) = $1");
+    concat!("SELECT ", user_columns!(), ", u.password_hash, u.devices_since FROM users u WHERE lower(u.email) = $1");
 
 pub(super) const PASSWORD_HASH: &str = "SELECT password_hash FROM users WHERE id = $1";
 
@@ -55,8 +55,11 @@ pub(super) const PASSWORD_HASH: &str = "SELECT password_hash FROM users WHERE id
 pub(super) const LIST: &str =
     concat!("SELECT ", user_columns!(), " FROM users u WHERE u.id > $1 ORDER BY u.id LIMIT $2");
 /// A page of users with their password hashes.
-pub(super) const LIST_LOGINS: &str =
-    concat!("SELECT ", user_columns!(), ", u.password_hash FROM users u WHERE u.id > $1 ORDER BY u.id LIMIT $2");
+pub(super) const LIST_LOGINS: &str = concat!(
+    "SELECT ",
+    user_columns!(),
+    ", u.password_hash, u.devices_since FROM users u WHERE u.id > $1 ORDER BY u.id LIMIT $2"
+);
 // A range of `users_disabled_idx`: with `disabled = $3`, a generic plan of Postgres may scan the primary key, and then
 // reads all users if few are disabled.
 pub(super) const LIST_DISABLED: &str = concat!(
@@ -105,7 +108,8 @@ pub(super) const LOCK: &str = "UPDATE users SET updated_at = updated_at WHERE id
 pub(super) const UPDATE: &str = "UPDATE users SET username = $2, email = $3, display_name = $4 WHERE id = $1";
 pub(super) const DELETE: &str = "DELETE FROM users WHERE id = $1";
 pub(super) const SET_DISABLED: &str = "UPDATE users SET disabled = $2 WHERE id = $1";
-pub(super) const SET_PASSWORD: &str = "UPDATE users SET password_hash = $2 WHERE id = $1";
+/// `$3`: device tokens that were issued up to then are invalid.
+pub(super) const SET_PASSWORD: &str = "UPDATE users SET password_hash = $2, devices_since = $3 WHERE id = $1";
 pub(super) const REPLACE_HASH: &str = "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2";
 
 /// `$4` is false: a disabled user cannot log in.
@@ -140,13 +144,14 @@ pub(super) struct LoginRow {
     #[sqlx(flatten)]
     pub(super) user: UserRow,
     pub(super) password_hash: String,
+    devices_since: Option<DateTime<Utc>>,
 }
 
 impl TryFrom<LoginRow> for Login {
     type Error = StoreError;
 
     fn try_from(row: LoginRow) -> Result<Self, StoreError> {
-        Ok(Self { password_hash: row.password_hash, user: row.user.try_into()? })
+        Ok(Self { password_hash: row.password_hash, devices_since: row.devices_since, user: row.user.try_into()? })
     }
 }
 

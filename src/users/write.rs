@@ -14,6 +14,7 @@ use crate::{
     patch::Patch,
     roles, sessions,
     store::{Conn, StoreError, Transaction, conn},
+    throttle::Throttle,
 };
 
 /// A user to create.
@@ -247,7 +248,7 @@ pub async fn set_roles(
     .await
 }
 
-/// Sets the password of a user and ends all the user's sessions.
+/// Sets the password of a user, ends all the user's sessions and invalidates the user's device tokens.
 pub async fn set_password(
     tx: &mut Transaction,
     id: UserId,
@@ -257,7 +258,7 @@ pub async fn set_password(
 ) -> Result<User, Error> {
     let user = lock(tx, id).await?;
     must_have(by, tx, &user.scopes).await?;
-    conn::execute!(tx, sql::SET_PASSWORD, id, password_hash)?;
+    conn::execute!(tx, sql::SET_PASSWORD, id, password_hash, now)?;
     let details = json!({"username": user.username});
     changed(tx, id, Event::success(Kind::UserPasswordChanged).details(details), by, now).await?;
     sessions::end_all_of_user(tx, id, None, now).await?;
@@ -317,6 +318,22 @@ pub(crate) async fn replace_hash(conn: &mut Conn, id: UserId, current: &str, new
 /// was verified, and there is no login.
 pub(crate) async fn note_login(conn: &mut Conn, login: &Login, now: DateTime<Utc>) -> Result<bool, StoreError> {
     Ok(conn::execute!(conn, sql::LOGGED_IN, login.user.id, login.password_hash.as_str(), now, false)? == 1)
+}
+
+/// Clears the failed logins of a user, so that none is throttled.
+pub async fn unlock(
+    tx: &mut Transaction,
+    id: UserId,
+    throttle: &Throttle,
+    by: &Authority,
+    now: DateTime<Utc>,
+) -> Result<User, Error> {
+    let user = find_by_id(tx, id).await?;
+    must_have(by, tx, &user.scopes).await?;
+    throttle.unlock(tx, id).await?;
+    let details = json!({"username": user.username});
+    audit::record(tx, Event::success(Kind::UserUnlocked).subject(&id).details(details), &by.origin, now).await?;
+    Ok(user)
 }
 
 /// Deletes a user with its sessions and role assignments, and revokes the user's tokens.

@@ -3,7 +3,10 @@
 use chrono::Duration;
 use serde_json::{Value, json};
 
-use crate::harness::{Admin, Database, Form, PASSWORD, on_both_engines};
+use crate::{
+    audit::page,
+    harness::{Admin, Database, Form, PASSWORD, on_both_engines},
+};
 
 on_both_engines!(
     clients_can_be_created_changed_and_deleted,
@@ -37,6 +40,7 @@ async fn clients_can_be_created_changed_and_deleted(database: Database) {
         "client_id": "shop", "name": "Shop", "type": "confidential",
         "grant_types": ["password", "refresh_token", "client_credentials"], "scopes": ["account", "users:read"],
         "audiences": ["https://api.example.com", "orders"], "access_token_ttl": "5m", "jwks": {"keys": [key]},
+        "forwards_address": true,
     });
     let answer = admin.ask("POST", "/admin/clients", &client).await;
     let mut created = answer.json_with(201);
@@ -59,13 +63,19 @@ async fn clients_can_be_created_changed_and_deleted(database: Database) {
     admin.server.advance(Duration::seconds(1));
     let patch = json!({
         "name": "The shop", "grant_types": ["client_credentials"], "scopes": ["users:read"], "audiences": ["x"],
-        "access_token_ttl": "1h", "jwks": null, "disabled": true,
+        "access_token_ttl": "1h", "jwks": null, "forwards_address": false, "disabled": true,
     });
     for (member, value) in patch.as_object().unwrap() {
         client[member] = value.clone();
     }
     client["updated_at"] = json!("2026-01-31T12:00:01Z");
     assert_eq!(admin.ask("PATCH", "/admin/clients/shop", &patch).await.json_with(200), client);
+    let mut changed: Vec<_> = patch.as_object().unwrap().keys().filter(|member| *member != "disabled").collect();
+    changed.sort();
+    let events = page(&admin.server, &admin.token, "kind=client.changed").await;
+    let mut recorded: Vec<String> = serde_json::from_value(events["items"][0]["details"]["changed"].clone()).unwrap();
+    recorded.sort();
+    assert_eq!(recorded.iter().collect::<Vec<_>>(), changed);
     let gone = admin.delete("/admin/clients/shop").await;
     assert_eq!((gone.status, gone.body.len()), (204, 0));
     admin.get("/admin/clients/shop").await.problem(404, "not-found");
@@ -87,15 +97,16 @@ async fn a_public_client_has_no_secret(database: Database) {
         created,
         json!({
             "client_id": id, "name": "App", "type": "public", "grant_types": ["password"], "scopes": [],
-            "audiences": [], "access_token_ttl": null, "jwks": null, "disabled": false,
+            "audiences": [], "access_token_ttl": null, "jwks": null, "forwards_address": false, "disabled": false,
             "created_at": "2026-01-31T12:00:00Z", "updated_at": "2026-01-31T12:00:00Z",
         })
     );
     let path = format!("/admin/clients/{id}");
     admin.ask("POST", &format!("{path}/secret"), &json!({})).await.problem(409, "conflict");
     let key: Value = serde_json::from_str(EC_KEY).unwrap();
-    let wrong = json!({"grant_types": ["client_credentials"], "jwks": {"keys": [key]}});
-    admin.ask("PATCH", &path, &wrong).await.wrong_fields(&[("grant_types", "format"), ("jwks", "format")]);
+    let wrong = json!({"grant_types": ["client_credentials"], "jwks": {"keys": [key]}, "forwards_address": true});
+    let fields = [("grant_types", "format"), ("jwks", "format"), ("forwards_address", "format")];
+    admin.ask("PATCH", &path, &wrong).await.wrong_fields(&fields);
     admin.ask("PATCH", &path, &json!({"type": "confidential"})).await.problem(400, "malformed-body");
     assert_eq!(admin.get(&path).await.json_with(200), created);
 }
@@ -135,6 +146,7 @@ async fn all_invalid_fields_are_reported_together(database: Database) {
             json!({
                 "name": "a".repeat(201), "type": "public", "grant_types": ["client_credentials"], "scopes": [],
                 "audiences": [""], "access_token_ttl": "366d", "jwks": {"keys": [private]},
+                "forwards_address": true,
             }),
             &[
                 ("name", "length"),
@@ -142,6 +154,7 @@ async fn all_invalid_fields_are_reported_together(database: Database) {
                 ("audiences", "length"),
                 ("access_token_ttl", "length"),
                 ("jwks", "format"),
+                ("forwards_address", "format"),
             ],
         ),
         (with("client_id", json!("019c0000-0000-7000-8000-000000000000")), &[("client_id", "format")]),
@@ -154,6 +167,7 @@ async fn all_invalid_fields_are_reported_together(database: Database) {
         (with("access_token_ttl", json!("0s")), &[("access_token_ttl", "format")]),
         (with("access_token_ttl", json!(900)), &[("access_token_ttl", "format")]),
         (with("jwks", json!([])), &[("jwks", "format")]),
+        (with("forwards_address", json!("yes")), &[("forwards_address", "format")]),
         (with("jwks", json!({"keys": [private]})), &[("jwks", "format")]),
     ] {
         admin.ask("POST", "/admin/clients", &body).await.wrong_fields(wrong);
@@ -161,8 +175,9 @@ async fn all_invalid_fields_are_reported_together(database: Database) {
     assert_eq!(admin.everything().await, before);
     let path = admin.create_in("/admin/clients", &shop()).await;
     let before = admin.everything().await;
-    let all_null = json!({"name": null, "grant_types": null, "scopes": null, "disabled": null});
-    let wrong = [("name", "required"), ("grant_types", "required"), ("scopes", "required"), ("disabled", "required")];
+    let all_null =
+        json!({"name": null, "grant_types": null, "scopes": null, "forwards_address": null, "disabled": null});
+    let wrong = ["name", "grant_types", "scopes", "forwards_address", "disabled"].map(|member| (member, "required"));
     admin.ask("PATCH", &path, &all_null).await.wrong_fields(&wrong);
     let all_wrong = json!({
         "name": "", "grant_types": ["x"], "scopes": ["a\"b"], "audiences": ["\u{e1}"], "access_token_ttl": "1",

@@ -271,7 +271,7 @@ async fn an_export_can_be_applied_to_this_and_other_databases(database: Database
     let key = r#"[{kty = "OKP", crv = "Ed25519", x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]"#;
     let more = format!(
         "[[clients]]\nclient_id = 'signs'\nname = 'Signs \"\"\"\\ 🌻'\ntype = 'confidential'\n\
-         grant_types = ['client_credentials']\nscopes = []\njwks = {{keys = {key}}}\ndisabled = true\n"
+         grant_types = ['client_credentials']\nscopes = []\njwks = {{keys = {key}}}\ndisabled = true\nforwards_address = true\n"
     );
     let (file, secret) = (format!("{EXAMPLE}{more}"), new_secret());
     let variables = [("NIGHTLY_SECRET", secret.as_str()), ("MARIAS_PASSWORD", PASSWORD)];
@@ -288,6 +288,12 @@ async fn an_export_can_be_applied_to_this_and_other_databases(database: Database
         assert!(applied(&database, &exported, flags, &[]).is_empty());
     }
     assert_eq!(traces(&database).await, before);
+
+    let default = exported.replace("forwards_address = true\n", "");
+    assert_eq!(lines(&applied(&database, &default, &[], &[])), ["change client signs forwards_address"]);
+    let public = exported.replace("type = \"public\"\n", "type = \"public\"\nforwards_address = true\n");
+    let why = refused(&database, &public, &[], &[]);
+    assert!(why.contains("forwards_address: a public client cannot"), "{why}");
 
     let other = Database::sqlite();
     set_up(&other);

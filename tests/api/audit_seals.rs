@@ -245,7 +245,10 @@ async fn changed_seals_are_found(database: Database) {
 
 async fn sweep(server: &TestServer) -> bool {
     let sweep = server.within(async |app, now| {
-        cleanup::sweep(&app.store, &mut Sweep::default(), app.config.audit.retention, now).await.unwrap().more
+        cleanup::sweep(&app.store, &mut Sweep::default(), &app.throttle, app.config.audit.retention, now)
+            .await
+            .unwrap()
+            .more
     });
     sweep.await
 }

@@ -14,7 +14,10 @@ on_both_engines!(expired_rows_are_deleted, deletions_are_batched, old_audit_even
 async fn sweep(server: &TestServer) -> bool {
     server
         .within(async |app, now| {
-            cleanup::sweep(&app.store, &mut Sweep::default(), app.config.audit.retention, now).await.unwrap().more
+            cleanup::sweep(&app.store, &mut Sweep::default(), &app.throttle, app.config.audit.retention, now)
+                .await
+                .unwrap()
+                .more
         })
         .await
 }
@@ -69,7 +72,11 @@ async fn deletions_are_batched(database: Database) {
         .within(async |app, now| {
             let mut sessions = Sweep::default();
             let mut windows = 1;
-            while cleanup::sweep(&app.store, &mut sessions, app.config.audit.retention, now).await.unwrap().more {
+            while cleanup::sweep(&app.store, &mut sessions, &app.throttle, app.config.audit.retention, now)
+                .await
+                .unwrap()
+                .more
+            {
                 windows += 1;
             }
             windows

@@ -65,6 +65,7 @@ async fn users_can_be_created_shown_and_changed(database: Database) {
     let said = |arguments: &[&str]| String::from_utf8(grantd(database.url(), arguments, PASSWORD, &[]).stdout).unwrap();
     assert_eq!(said(&["user", "disable", "maria"]), "Disabled the user maria.\n");
     assert_eq!(said(&["user", "enable", "maria"]), "Enabled the user maria.\n");
+    assert_eq!(said(&["user", "unlock", "maria"]), "Unlocked the user maria.\n");
     assert_eq!(said(&["user", "passwd", "admin", "--password-stdin"]), "Changed the password of admin.\n");
     assert_eq!(said(&["user", "list", "--q", "nobody"]), "no users\n");
     // Only one line ending is removed from the password.
@@ -147,6 +148,7 @@ async fn clients_can_be_created_shown_and_disabled(database: Database) {
         "https://a.example",
         "--token-ttl",
         "5m",
+        "--forwards-address",
     ];
     let mut client = json_of(&database, &create, "");
     let secret = client.as_object_mut().unwrap().remove("client_secret").unwrap();
@@ -159,7 +161,7 @@ async fn clients_can_be_created_shown_and_disabled(database: Database) {
         json!({
             "client_id": "back-office", "name": "Back office", "type": "confidential",
             "grant_types": ["password", "client_credentials"], "scopes": ["account"], "audiences": ["https://a.example"],
-            "access_token_ttl": "5m", "jwks": null, "disabled": false,
+            "access_token_ttl": "5m", "jwks": null, "forwards_address": true, "disabled": false,
         })
     );
     let public = ["client", "create", "app", "--type", "public", "--grant", "password"];
@@ -169,6 +171,12 @@ async fn clients_can_be_created_shown_and_disabled(database: Database) {
     {
         assert!(!shown.to_string().contains("secret"), "{shown}");
     }
+    for (flag, expected) in [("--forwards-address=false", false), ("--forwards-address", true)] {
+        let changed = json_of(&database, &["client", "change", "back-office", flag], "");
+        assert_eq!(changed["forwards_address"], expected);
+    }
+    let (code, said) = failure(&database, &["client", "change", "app", "--forwards-address"], "");
+    assert!(code == Some(1) && said.contains("public"), "{said}");
     assert_eq!(json_of(&database, &["client", "disable", "app"], "")["disabled"], true);
     let ids = json_of(&database, &["client", "list"], "");
     let ids: Vec<_> = ids.as_array().unwrap().iter().map(|client| client["client_id"].as_str().unwrap()).collect();

@@ -22,6 +22,7 @@ const PUBLIC: NewClient = NewClient {
     audiences: &[],
     access_token_ttl: None,
     jwks: None,
+    forwards_address: false,
 };
 
 async fn start(database: Database) -> (TestServer, String) {

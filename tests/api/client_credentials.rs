@@ -33,6 +33,7 @@ const MACHINE: NewClient = NewClient {
     audiences: &[],
     access_token_ttl: None,
     jwks: None,
+    forwards_address: false,
 };
 
 fn form() -> Form {

@@ -27,6 +27,7 @@ const SERVICE: NewClient = NewClient {
     audiences: &[ITEMS],
     access_token_ttl: None,
     jwks: None,
+    forwards_address: false,
 };
 
 /// Returns the guard of the service, with the clock of the test.

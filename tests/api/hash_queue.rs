@@ -6,6 +6,7 @@ use crate::harness::{Answer, Database, Form, PASSWORD, TestServer, eventually, o
 
 on_both_engines!(
     a_full_queue_refuses_logins_at_once,
+    known_networks_have_half_of_the_places,
     logins_that_wait_too_long_are_refused,
     jobs_of_disconnected_clients_are_skipped,
 );
@@ -39,8 +40,9 @@ fn is_refused(answer: &Answer) {
 }
 
 async fn a_full_queue_refuses_logins_at_once(database: Database) {
-    let (server, slow) = busy(database, &["--hash-queue", "2", "--hash-wait", "60s"]).await;
+    let (server, slow) = busy(database, &["--hash-queue", "4", "--hash-wait", "60s"]).await;
     let hashes = server.app.passwords.hashes_run();
+    // Callers whose network is not known to the account have half of the places.
     let fit = [login(&server), login(&server)];
     waiting(&server, 2).await;
     for _ in 0..8 {
@@ -56,6 +58,27 @@ async fn a_full_queue_refuses_logins_at_once(database: Database) {
     }
     assert_eq!(server.app.passwords.hashes_run(), hashes + 2);
     server.admin().await;
+}
+
+async fn known_networks_have_half_of_the_places(database: Database) {
+    let server = TestServer::start(database).await;
+    // Known from now on.
+    server.admin().await;
+    let (server, slow) = busy(server.stop(), &["--hash-queue", "4", "--hash-wait", "60s"]).await;
+    let strangers = [login(&server), login(&server)];
+    waiting(&server, 2).await;
+    is_refused(&login(&server).await.unwrap());
+    let known = || tokio::spawn(server.token(&Form::admin()).send());
+    let owners = [known(), known()];
+    waiting(&server, 4).await;
+    is_refused(&known().await.unwrap());
+    slow.await.unwrap().oauth_error(400, "invalid_grant");
+    for owner in owners {
+        assert_eq!(owner.await.unwrap().status, 200);
+    }
+    for stranger in strangers {
+        stranger.await.unwrap().oauth_error(400, "invalid_grant");
+    }
 }
 
 async fn logins_that_wait_too_long_are_refused(database: Database) {

@@ -17,7 +17,9 @@ fn each<T: std::fmt::Debug>(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let databases = [Some(Database::sqlite()), runtime.block_on(Database::postgres())];
     for database in databases.into_iter().flatten() {
-        let server = runtime.block_on(TestServer::start(database));
+        // Without limits of failures: each case is answered for what it is.
+        let flags = ["--login-failures", "off", "--network-failures", "off"];
+        let server = runtime.block_on(TestServer::with(database, &flags));
         let before = runtime.block_on(server.database().row_counts());
         let config = Config { cases: 150, failure_persistence: None, ..Config::default() };
         let sent = |runtime: &Runtime, value: &T| runtime.block_on(request(&server, value).send());

@@ -25,6 +25,7 @@ const WATCHER: NewClient = NewClient {
     audiences: &[],
     access_token_ttl: None,
     jwks: None,
+    forwards_address: false,
 };
 
 /// The calling client and its secret.

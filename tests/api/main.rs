@@ -31,7 +31,9 @@ mod parameters;
 mod password_rules;
 mod problems;
 mod proxies;
+mod rate_limits;
 mod refresh;
+mod registrations;
 mod revocations;
 mod revoke;
 mod root;
@@ -39,6 +41,7 @@ mod rotation;
 mod sessions;
 mod token;
 mod token_refused;
+mod user_address;
 mod users_me;
 mod verify;
 
@@ -59,15 +62,20 @@ mod log;
 mod settings;
 mod sqlite_file;
 mod start;
+mod throttle;
+mod throttle_costs;
+mod throttle_model;
 mod tls;
 mod token_explain;
 
 // Guarantees under concurrency, failures and load.
 mod after_commit;
+mod agreement;
 mod audit_seal_times;
 mod audit_seals;
 mod cleanup;
 mod clock_skew;
+mod connections;
 mod constraints;
 mod database_down;
 mod database_hangs;

@@ -129,7 +129,7 @@ struct Cells {
 
 impl Cells {
     async fn start(database: Database) -> Self {
-        let server = TestServer::with(database, &["--registration"]).await;
+        let server = TestServer::with(database, &["--registration", "--trusted-proxies", "127.0.0.1"]).await;
         let scopes = "account audit:read clients:read clients:write keys:read keys:write roles:read roles:write \
                       tokens:introspect users:read users:write";
         let machine = NewClient { id: "machine", grants: &["client_credentials"], scopes, ..NewClient::default() };
@@ -234,8 +234,14 @@ impl Cells {
     }
 
     fn request(&self, method: &str, path: &str, body: &str) -> Request {
-        let request = self.server.request(method, path);
-        let body = body.replace("{n}", &self.next().to_string());
+        let (request, number) = (self.server.request(method, path), self.next());
+        // Registrations of a network are limited.
+        let request = if path == "/users" {
+            request.header("X-Forwarded-For", format!("203.0.{}.{}", number >> 8, number & 255))
+        } else {
+            request
+        };
+        let body = body.replace("{n}", &number.to_string());
         match body.chars().next() {
             None => request,
             Some('{') => request.body("application/json", body),

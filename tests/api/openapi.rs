@@ -72,6 +72,7 @@ async fn every_route_is_described() {
             "/admin/users/{id}/password",
             "/admin/users/{id}/roles",
             "/admin/users/{id}/sessions",
+            "/admin/users/{id}/unlock",
             "/healthz",
             "/introspect",
             "/readyz",
@@ -101,10 +102,10 @@ async fn every_route_is_described() {
 async fn shared_error_responses_are_described() {
     let document = serde_json::to_value(grantd::openapi()).unwrap();
     for (method, path, refusals) in [
-        ("get", "/users/me", &["400", "401", "403", "503"][..]),
-        ("get", "/admin/signing-keys", &["400", "401", "403", "422", "503"]),
-        ("post", "/admin/signing-keys", &["400", "401", "403", "408", "413", "415", "422", "503"]),
-        ("delete", "/admin/signing-keys/{kid}", &["400", "401", "403", "404", "503"]),
+        ("get", "/users/me", &["400", "401", "403", "429", "503"][..]),
+        ("get", "/admin/signing-keys", &["400", "401", "403", "422", "429", "503"]),
+        ("post", "/admin/signing-keys", &["400", "401", "403", "408", "413", "415", "422", "429", "503"]),
+        ("delete", "/admin/signing-keys/{kid}", &["400", "401", "403", "404", "429", "503"]),
     ] {
         let described = document["paths"][path][method]["responses"].as_object().unwrap();
         let found: Vec<_> = described.keys().filter(|status| status.starts_with(['4', '5'])).collect();

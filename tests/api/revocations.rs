@@ -32,6 +32,7 @@ const SERVICE: NewClient = NewClient {
     audiences: &[],
     access_token_ttl: None,
     jwks: None,
+    forwards_address: false,
 };
 
 struct Follower<'s> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use grantd::config::Limits;
+use grantd::config::Timeouts;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -18,10 +18,10 @@ use crate::{
 const SHORT: Duration = Duration::from_millis(500);
 /// Longer than any test.
 const LONG: Duration = Duration::from_mins(10);
-const LIMITS: Limits = Limits { head: LONG, body: LONG, answer: LONG, idle: LONG };
+const LONGEST: Timeouts = Timeouts { head: LONG, body: LONG, answer: LONG, idle: LONG };
 
-async fn server(limits: Limits) -> TestServer {
-    TestServer::with_limits(Database::sqlite(), &[], limits).await
+async fn server(timeouts: Timeouts) -> TestServer {
+    TestServer::with_timeouts(Database::sqlite(), &[], timeouts).await
 }
 
 async fn connect(server: &TestServer) -> TcpStream {
@@ -66,7 +66,7 @@ const OK: &str = r#"{"status":"ok"}"#;
 async fn a_head_must_arrive_in_time() {
     // Long enough for the requests in between, on a machine with other work.
     let head = SHORT * 4;
-    let server = server(Limits { head, ..LIMITS }).await;
+    let server = server(Timeouts { head, ..LONGEST }).await;
     let nothing = async { assert!(trickle(connect(&server).await).await.starts_with("HTTP/1.1 408 ")) };
     let first = async {
         let mut first = connect(&server).await;
@@ -94,7 +94,7 @@ async fn a_head_must_arrive_in_time() {
 
 #[actix_web::test]
 async fn a_body_must_arrive_in_time() {
-    let server = server(Limits { body: SHORT, ..LIMITS }).await;
+    let server = server(Timeouts { body: SHORT, ..LONGEST }).await;
     let form = "application/x-www-form-urlencoded";
     for (path, content_type) in [("/token", form), ("/users/me/password", "application/json")] {
         let token = server.admin().await;
@@ -114,7 +114,7 @@ async fn a_body_must_arrive_in_time() {
 
 #[actix_web::test]
 async fn a_body_that_nobody_reads_must_end_in_time() {
-    let server = server(Limits { head: SHORT, ..LIMITS }).await;
+    let server = server(Timeouts { head: SHORT, ..LONGEST }).await;
     for length in ["Content-Length: 1000", "Transfer-Encoding: chunked"] {
         let mut stream = connect(&server).await;
         let head = format!("POST /healthz HTTP/1.1\r\nHost: a\r\n{length}\r\n\r\n3e8\r\n");
@@ -126,7 +126,7 @@ async fn a_body_that_nobody_reads_must_end_in_time() {
 
 #[actix_web::test]
 async fn an_idle_connection_is_closed() {
-    let server = server(Limits { idle: SHORT, ..LIMITS }).await;
+    let server = server(Timeouts { idle: SHORT, ..LONGEST }).await;
     let mut stream = connect(&server).await;
     answered(&mut stream, HEALTHZ, OK).await;
     assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0);
@@ -161,10 +161,10 @@ async fn read_all(mut stream: TcpStream, expected: usize) -> usize {
 
 #[actix_web::test]
 async fn a_response_must_be_taken_in_time() {
-    let server = server(Limits { answer: SHORT, ..LIMITS }).await;
+    let server = server(Timeouts { answer: SHORT, ..LONGEST }).await;
     let one = server.get("/docs/swagger-ui-bundle.js").send().await.body.len();
     // Who reads gets everything. (On a busy machine, not within the short limit.)
-    let patient = self::server(LIMITS).await;
+    let patient = self::server(LONGEST).await;
     assert!(read_all(greedy(&patient, MANY).await, one * MANY).await >= one * MANY);
     // Who does not read loses the connection, even if one response fits into the buffers of the system.
     for requests in [1, MANY] {
@@ -213,7 +213,7 @@ async fn slow_callers_harm_nobody(server: TestServer, bytes: [u8; 5]) {
 
 #[actix_web::test]
 async fn a_thousand_slow_callers_harm_nobody() {
-    slow_callers_harm_nobody(server(Limits::default()).await, *b"GET /").await;
+    slow_callers_harm_nobody(server(Timeouts::default()).await, *b"GET /").await;
 }
 
 #[actix_web::test]
@@ -228,7 +228,7 @@ async fn a_tls_handshake_must_end_in_time() {
     let files = tempfile::tempdir().unwrap();
     let flags = tls::flags(files.path(), 0o600);
     let flags = flags.each_ref().map(String::as_str);
-    let server = TestServer::with_limits(Database::sqlite(), &flags, Limits { head: SHORT, ..LIMITS }).await;
+    let server = TestServer::with_timeouts(Database::sqlite(), &flags, Timeouts { head: SHORT, ..LONGEST }).await;
     // The begin of a record, which the server waits for.
     let mut stream = connect(&server).await;
     stream.write_all(&[22, 3, 1, 1, 0, 1, 0, 0]).await.unwrap();

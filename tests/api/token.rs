@@ -39,7 +39,7 @@ async fn a_login_returns_tokens(database: Database) {
     assert_eq!((answer.header("cache-control"), answer.header("pragma")), ("no-store", "no-cache"));
     let mut members: Vec<_> = body.as_object().unwrap().keys().map(String::as_str).collect();
     members.sort_unstable();
-    assert_eq!(members, ["access_token", "expires_in", "refresh_token", "scope", "token_type"]);
+    assert_eq!(members, ["access_token", "device_token", "expires_in", "refresh_token", "scope", "token_type"]);
     assert_eq!(
         (&body["token_type"], &body["expires_in"], &body["scope"]),
         (&json!("Bearer"), &json!(900), &json!(EVERY_SCOPE))

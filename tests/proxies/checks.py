@@ -13,7 +13,8 @@ from checking import check, equal, finish
 
 ISSUER = os.environ["ISSUER"]
 PROXIES = {"nginx": os.environ["NGINX_URL"], "Caddy": os.environ["CADDY_URL"]}
-SECRETS = dict(zip(["robot", "idle-robot", "for-others"], os.environ["SECRETS"].split()))
+GRANTD = {"nginx": os.environ["NGINX_GRANTD_URL"], "Caddy": os.environ["CADDY_GRANTD_URL"]}
+SECRETS = dict(zip(["robot", "idle-robot", "for-others", "backend"], os.environ["SECRETS"].split()))
 NAMES = ["subject", "username", "client", "scope", "session"]
 # Headers of a client that impersonates a user; CGI and WSGI treat `_` as `-`.
 FORGED = {f"X-Auth-{name}": "forged" for name in NAMES}
@@ -134,6 +135,57 @@ def address_arrives(url, **headers):
         time.sleep(0.1)
     equal(verified_from(address), before + 1)
 
+
+def login(url, source, password, headers, form):
+    """Logs in through a proxy from this address, and returns status and body."""
+    proxy = urllib.parse.urlsplit(url)
+    connection = http.client.HTTPConnection(proxy.hostname, proxy.port, timeout=10, source_address=(source, 0))
+    form = {"grant_type": "password", "username": "admin", "password": password} | form
+    headers = {"Content-Type": "application/x-www-form-urlencoded"} | headers
+    connection.request("POST", "/token", urllib.parse.urlencode(form), headers)
+    with connection.getresponse() as answer:
+        return answer.status, json.loads(answer.read())
+
+
+def newest(kind):
+    """Returns the address of the newest audit event of a kind."""
+    status, _, body = call(f"{ISSUER}/admin/audit-events?limit=1&kind={kind}", administrator)
+    equal(status, 200)
+    return json.loads(body)["items"][0]["address"]
+
+
+def login_from(url, source, expected, headers=None, **form):
+    """A login through a proxy has this address in its session and in the audit log, and a failed one in the audit log."""
+    status, body = login(url, source, os.environ["PASSWORD"], headers or {}, form)
+    equal(status, 200)
+    in_log = newest("login")
+    sessions = json.loads(call(f"{ISSUER}/users/me/sessions?limit=200", body["access_token"])[2])["items"]
+    in_session = [session["address"] for session in sessions if session["current"]]
+    status, _ = login(url, source, "wrong", headers or {}, form)
+    equal(status, 400)
+    equal((in_log, in_session, newest("login.failed")), (expected, [expected], expected))
+
+
+administrator = user_token()
+
+for name, url in GRANTD.items():
+    client, user = "127.0.0.2", "203.0.113.7"
+    backend = {"client_id": "backend", "client_secret": SECRETS["backend"]}
+    report = {"Grantd-User-Address": user}
+    forged = {"X-Forwarded-For": "6.6.6.6", "X-Real-IP": "6.6.6.6", "Forwarded": "for=6.6.6.6", "True-Client-IP": "6.6.6.6"}
+    hop = {"Connection": "close, X-Forwarded-For"}
+    check(f"{name}: a login has the client's address", lambda: login_from(url, client, client))
+    for header, value in forged.items():
+        check(f"{name}: not one in {header}", lambda: login_from(url, client, client, {header: value}))
+    check(f"{name}: nor with all of them", lambda: login_from(url, client, client, forged | hop))
+    check(f"{name}: nor one in Grantd-User-Address", lambda: login_from(url, client, client, report))
+    check(f"{name}: unless the client may send it", lambda: login_from(url, client, user, report, **backend))
+    check(f"{name}: which needs no proxy header", lambda: login_from(url, client, user, report | forged, **backend))
+    if os.environ["IPV6"] != "no":
+        over_ipv6 = url.replace("127.0.0.1", "[::1]")
+        check(f"{name}: an IPv6 address", lambda: login_from(over_ipv6, "::1", "::1"))
+        forged["X-Forwarded-For"] = "2001:db8::6"
+        check(f"{name}: not a forged IPv6 address", lambda: login_from(over_ipv6, "::1", "::1", forged))
 
 for name, url in PROXIES.items():
     items = f"{url}/items"

@@ -129,3 +129,28 @@ pub(crate) async fn end_sessions(
     app.write(async |tx| users::end_sessions(tx, id, by, now).await).await?;
     Ok(no_store(StatusCode::NO_CONTENT).finish())
 }
+
+/// Unlock a user
+///
+/// Clears the failed logins of the user, from all networks and devices.
+#[utoipa::path(
+    post,
+    path = "/admin/users/{id}/unlock",
+    operation_id = "unlock_user",
+    tag = "users",
+    security(("oauth2" = ["users:write"]), ("bearer" = [])),
+    params(("id" = String, Path, description = "The id of the user")),
+    responses(
+        (status = 204, description = "User unlocked"),
+        (status = 404, description = "User not found"),
+    ),
+)]
+pub(crate) async fn unlock(
+    permit: Permit<UsersWrite>,
+    app: web::Data<App>,
+    path: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let (id, by, now) = (id(&path)?, &permit.authority, app.now());
+    app.write(async |tx| users::unlock(tx, id, &app.throttle, by, now).await).await?;
+    Ok(no_store(StatusCode::NO_CONTENT).finish())
+}

@@ -181,11 +181,19 @@ impl Account {
         Ok(Self { username, email, display_name, password, roles })
     }
 
+    fn personal(&self) -> Personal<'_> {
+        Personal { username: &self.username, email: self.email.as_ref(), display_name: self.display_name.as_ref() }
+    }
+
+    /// Checks the password without a hash.
+    pub(super) async fn check_password(&self, passwords: &Passwords) -> Result<(), Error> {
+        passwords.check_new(&self.password, self.personal()).await
+    }
+
     /// Checks and hashes the password. Done before the transaction, which would hold its locks during the hash.
     pub(super) async fn hash(self, passwords: &Passwords) -> Result<NewUser, Error> {
-        let Self { username, email, display_name, password, roles } = self;
-        let personal = Personal { username: &username, email: email.as_ref(), display_name: display_name.as_ref() };
-        let password_hash = passwords.hash_new(&password, personal).await?;
+        let password_hash = passwords.hash_new(&self.password, self.personal()).await?;
+        let Self { username, email, display_name, roles, .. } = self;
         Ok(NewUser { username, email, display_name, password_hash, roles })
     }
 }

@@ -18,10 +18,11 @@ use crate::{
         body::{self, Members},
         no_store,
         problem::Problem,
+        rate_limit,
     },
     ids::UserId,
+    login,
     names::{DisplayName, Email, RoleName, Username},
-    passwords::Verdict,
     patch::Patch,
     principal::{self, Me, refuse_api_key},
     secret::Password,
@@ -177,7 +178,7 @@ pub(crate) async fn change_password(
     let Me { user, session, authority: by, .. } = &me;
     let now = app.now();
     let current_hash = users::password_hash(&mut app.store.read().await?, user.id).await?;
-    if app.passwords.verify(&current, Some((user.id, &current_hash))).await? == Verdict::Wrong {
+    if !login::verify_current(&app, user, &current, &current_hash, &by.origin, now).await? {
         let mut conn = app.store.write().await?;
         return Err(users::record_wrong_password(&mut conn, user, by, now).await?.into());
     }
@@ -205,7 +206,8 @@ pub(crate) struct RegistrationBody {
 
 /// Register a user
 ///
-/// Requires the setting `GRANTD_REGISTRATION`. Self-registration is disabled by default, and this path then answers 404.
+/// Requires the setting `GRANTD_REGISTRATION`. Self-registration is disabled by default, and this path then answers 404. A
+/// network may send ten valid requests in an hour.
 #[utoipa::path(
     post,
     path = "/users",
@@ -229,6 +231,9 @@ pub(crate) async fn register(
     }
     let RegistrationBody { username, email, password, display_name } = body::json(&req, body).await?;
     let account = Account::check(&app.passwords, username, email, password, display_name, None)?;
+    // Counts what is valid, before it is hashed and before it reveals whether the name is taken.
+    account.check_password(&app.passwords).await?;
+    rate_limit::count_registration(&req, &app)?;
     // The caller has no scopes to grant: the user gets the role `member` only.
     let by = Authority::of(principal::origin(&req, &app), grantd_guard::Scopes::default());
     let (new, now) = (account.hash(&app.passwords).await?, app.now());

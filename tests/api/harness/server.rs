@@ -7,7 +7,7 @@ use chrono::{DateTime, Duration, Utc};
 use grantd::{
     app::App,
     clock::Clock,
-    config::{Config, Limits},
+    config::{Config, Timeouts},
     server::Server,
 };
 use tokio::sync::oneshot;
@@ -58,9 +58,9 @@ impl TestServer {
     }
 
     /// Starts a server that gives callers other time limits.
-    pub(crate) async fn with_limits(database: Database, flags: &[&str], limits: Limits) -> Self {
+    pub(crate) async fn with_timeouts(database: Database, flags: &[&str], timeouts: Timeouts) -> Self {
         let mut config = config(database.url(), flags).unwrap();
-        config.http.limits = limits;
+        config.http.timeouts = timeouts;
         let mut server = Self::of(config, Clock::manual(beginning())).await.unwrap();
         server.database = Some(database);
         server
@@ -71,7 +71,8 @@ impl TestServer {
         Self::of(config(database, flags)?, clock).await
     }
 
-    async fn of(config: Config, clock: Clock) -> Result<Self, String> {
+    /// Starts a server with this configuration, on a database that it does not own.
+    pub(crate) async fn of(config: Config, clock: Clock) -> Result<Self, String> {
         let (started, start) = oneshot::channel();
         let of_server = clock.clone();
         // In a thread of its own: a test that blocks its thread must not stop the server from responding.

@@ -51,6 +51,7 @@ pub(crate) struct NewClient {
     pub(crate) access_token_ttl: Option<u64>,
     /// A JWK set.
     pub(crate) jwks: Option<&'static str>,
+    pub(crate) forwards_address: bool,
 }
 
 /// A confidential client with both grants and the scope `account`.
@@ -64,6 +65,7 @@ impl Default for NewClient {
             audiences: &[],
             access_token_ttl: None,
             jwks: None,
+            forwards_address: false,
         }
     }
 }
@@ -165,6 +167,7 @@ impl TestServer {
             audiences: new.audiences.iter().map(|audience| audience.parse().unwrap()).collect(),
             access_token_ttl: new.access_token_ttl.map(Duration::from_secs),
             jwks: new.jwks.map(|json| Jwks::parse(json).unwrap()),
+            forwards_address: new.forwards_address,
         };
         let secret = (new.kind == ClientKind::Confidential).then(|| secret::generate(CLIENT_SECRET).unwrap());
         let given = secret.clone();

@@ -44,6 +44,7 @@ pub(super) const ROWS: &[Row] = &[
     ("PUT", "/admin/users/{id}/password", Scope("users:write"), r#"{"password": "another password"}"#, 204),
     ("PUT", "/admin/users/{id}/roles", Scope("users:write"), r#"{"roles": []}"#, 200),
     ("DELETE", "/admin/users/{id}/sessions", Scope("users:write"), "", 204),
+    ("POST", "/admin/users/{id}/unlock", Scope("users:write"), "", 204),
     ("GET", "/admin/users/{id}/api-keys", Scope("users:read"), "", 200),
     ("POST", "/admin/users/{id}/api-keys", Scope("users:write"), KEY, 201),
     ("DELETE", "/admin/users/{id}/api-keys/{key_id}", Scope("users:write"), "", 204),

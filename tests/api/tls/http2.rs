@@ -205,9 +205,10 @@ async fn callers_may_reset_some_of_their_requests() {
 async fn a_response_that_is_not_taken_is_dropped() {
     let files = tempfile::tempdir().unwrap();
     let tls = super::flags(files.path(), 0o600);
-    let limits = grantd::config::Limits { answer: Duration::from_millis(500), ..grantd::config::Limits::default() };
+    let timeouts =
+        grantd::config::Timeouts { answer: Duration::from_millis(500), ..grantd::config::Timeouts::default() };
     let database = Database::sqlite();
-    let server = TestServer::with_limits(database, &tls.each_ref().map(String::as_str), limits).await;
+    let server = TestServer::with_timeouts(database, &tls.each_ref().map(String::as_str), timeouts).await;
     // The window of each stream is closed.
     let mut builder = client::Builder::new();
     builder.initial_window_size(0);
@@ -250,9 +251,9 @@ async fn a_request_in_progress_is_answered_before_the_server_stops() {
 async fn an_idle_connection_is_closed() {
     let files = tempfile::tempdir().unwrap();
     let tls = super::flags(files.path(), 0o600);
-    let limits = grantd::config::Limits { idle: Duration::from_millis(200), ..grantd::config::Limits::default() };
+    let timeouts = grantd::config::Timeouts { idle: Duration::from_millis(200), ..grantd::config::Timeouts::default() };
     let database = Database::sqlite();
-    let server = TestServer::with_limits(database, &tls.each_ref().map(String::as_str), limits).await;
+    let server = TestServer::with_timeouts(database, &tls.each_ref().map(String::as_str), timeouts).await;
     let http2 = Http2::to(server.url()).await;
     assert_eq!(http2.get("/healthz").await.status, 200);
     // Without an error, unless the client itself fails to say that it closes the connection too.

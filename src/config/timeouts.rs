@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// How long a caller may take. `docs/limits.md` lists these and all other limits of requests.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct Timeouts {
     /// For a TLS handshake, and for the head of a request. Over HTTP/2, where a connection has many requests, for the
     /// handshakes of TLS and HTTP/2.
     ///
@@ -26,7 +26,7 @@ pub struct Limits {
     pub idle: Duration,
 }
 
-impl Default for Limits {
+impl Default for Timeouts {
     fn default() -> Self {
         Self {
             head: Duration::from_secs(5),
