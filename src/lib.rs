@@ -15,7 +15,7 @@ mod oauth;
 mod principal;
 mod sync;
 
-pub use http::openapi::document as openapi;
+pub use self::http::openapi::document as openapi;
 
 // Features. Their functions take what they use: `&mut Conn` to read, an open `Transaction` to write.
 pub mod api_keys;

@@ -1,5 +1,9 @@
 //! The server: its addresses, its workers, how it stops.
 
+mod connections;
+mod http2;
+mod timed;
+
 use std::{
     future::Future,
     io,
@@ -8,7 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_web::{HttpServer, dev, rt, web};
+use actix_web::{dev, rt, web};
+use tokio_rustls::TlsAcceptor;
+
+use self::connections::Listening;
+pub use crate::http::tls::Certificate;
 
 use crate::{
     app::{App, StartError},
@@ -18,13 +26,13 @@ use crate::{
     cleanup,
     clock::Clock,
     config::Config,
-    http::{self, tls::Certificate},
+    http,
 };
 
 /// Seconds for requests that are under way when the server is stopped.
 const STOP_SECONDS: u64 = 10;
 /// How often a changed certificate is looked for.
-const CERTIFICATE_CHECK: Duration = Duration::from_secs(10);
+const CERTIFICATE_CHECK: Duration = Duration::from_secs(2);
 /// How long a failed change of the keys rests before it is tried again.
 const KEYS_REST: Duration = Duration::from_secs(10);
 /// How often the database is polled for changes: a revocation reaches all servers within this.
@@ -84,6 +92,12 @@ impl Server {
     #[must_use]
     pub fn first_start(&self) -> Option<&FirstStart> {
         self.first_start.as_ref()
+    }
+
+    /// Returns the certificate that is shown to callers; `None` without TLS.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&Arc<Certificate>> {
+        self.certificate.as_ref()
     }
 
     /// Stops the server: at once, or when the requests that are under way were answered (10 seconds at most).
@@ -185,24 +199,15 @@ fn serve(
     listeners: Vec<TcpListener>,
     certificate: Option<&Arc<Certificate>>,
 ) -> Result<dev::Server, StartError> {
-    let (of_workers, documents) = (Arc::clone(app), web::Data::new(http::Documents::default()));
-    let mut server = HttpServer::new(move || http::server(Arc::clone(&of_workers), web::Data::clone(&documents)))
-        .workers(app.config.http.workers)
-        .shutdown_timeout(STOP_SECONDS)
-        // A client that closes its end has gone away: what it asked for is dropped, above all a password to hash.
-        .h1_allow_half_closed(false)
-        .disable_signals();
-    // Before the listeners, which take over what is set.
-    let of_connections = Arc::clone(app);
-    server = server.on_connect(move |stream, data| http::connections::count(&of_connections, stream, data));
+    let tls = certificate.map(Certificate::server_config).transpose().map_err(StartError::Tls)?;
+    let tls = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
+    let documents = web::Data::new(http::Documents::default());
+    let mut server =
+        dev::Server::build().workers(app.config.http.workers).shutdown_timeout(STOP_SECONDS).disable_signals();
     for (listener, address) in listeners.into_iter().zip(&app.config.http.listen) {
-        let listening = match certificate {
-            Some(certificate) => {
-                server.listen_rustls_0_23(listener, certificate.server_config().map_err(StartError::Tls)?)
-            }
-            None => server.listen(listener),
-        };
-        server = listening.map_err(|error| StartError::Listen { address: *address, error })?;
+        let listening = Listening { app: Arc::clone(app), documents: web::Data::clone(&documents), tls: tls.clone() };
+        let added = listening.add(server, listener);
+        server = added.map_err(|error| StartError::Listen { address: *address, error })?;
     }
     Ok(server.run())
 }

@@ -17,7 +17,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::{
     Outcome,
     output::print,
-    serve::{self, Signals},
+    serve::{self, Hangup, Signals},
 };
 use crate::{
     app::App,
@@ -70,7 +70,7 @@ fn loopback_only(mut addresses: impl Iterator<Item = SocketAddr>) -> Outcome {
 /// Runs the server until it is told to stop.
 pub(super) async fn serve(settings: Settings) -> Outcome {
     // Before the directory is created: a signal at any time lets this function return, which removes the directory.
-    let signals = Signals::listen_to_hangup()?;
+    let signals = Signals::listen(Hangup::stops()?)?;
     let directory = TemporaryDirectory::create()?;
     let mut config = settings.for_demo(&directory.0.join("grantd.db")).check()?;
     // Without an exception, not even for GRANTD_ALLOW_INSECURE.

@@ -16,6 +16,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 mod tips;
+mod tls;
 mod token;
 mod token_cache;
 mod token_client;
@@ -121,6 +122,9 @@ enum Command {
     /// Get and inspect access tokens
     #[command(subcommand)]
     Token(token::Command),
+    /// Create a certificate, to try out TLS
+    #[command(subcommand)]
+    Tls(tls::Command),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -278,7 +282,11 @@ fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
             demo::check_listen(matches.get_many("listen").into_iter().flatten())?;
             System::new().block_on(demo::serve(settings))
         }
-        Command::Serve { demo: false } => System::new().block_on(serve::serve(settings.check()?)),
+        Command::Serve { demo: false } => {
+            // Before the check, which derives the connections of a network from it.
+            serve::raise_open_files();
+            System::new().block_on(serve::serve(settings.check()?))
+        }
         Command::Migrate => database.create_and_run(None, async |_| output.done("The database is up to date.")),
         Command::Keygen { client_secret: true } => {
             output.value("client_secret", secret::generate(CLIENT_SECRET)?.expose_secret())
@@ -313,6 +321,7 @@ fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
             Some(issuer) => System::new().block_on(token::explain_with_issuer(arguments, issuer, output)),
             None => database.run(async |app| token::explain(arguments, app, output).await),
         },
+        Command::Tls(command) => tls::run(&command, output),
         Command::Completions { shell } => {
             // Into memory first: the generator panics where it cannot write.
             let mut script = Vec::new();

@@ -1,8 +1,13 @@
 //! `grantd serve`: what it prints at the start, and how it stops.
 
-use std::{io, pin::pin, sync::Arc};
+use std::{
+    io::{self, IsTerminal as _},
+    pin::pin,
+    sync::Arc,
+};
 
 use actix_web::rt;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use secrecy::ExposeSecret as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -12,7 +17,7 @@ use crate::{
     bootstrap::FirstStart,
     clock::Clock,
     config::{Config, DatabaseUrl},
-    server::Server,
+    server::{Certificate, Server},
     store::ServerLock,
     telemetry,
 };
@@ -20,6 +25,8 @@ use crate::{
 /// Runs the server until it is told to stop.
 pub(super) async fn serve(config: Config) -> Outcome {
     let _log = telemetry::init(&config.log);
+    // The first: from now on, SIGHUP does not end the process.
+    let hangup = Hangup::reloads()?;
     // Before the addresses are bound: a second server is told about the first one, not about its port.
     let mut lock = lock(&config.database.url)?;
     let server = Server::start(config, Clock::system()).await?;
@@ -27,7 +34,7 @@ pub(super) async fn serve(config: Config) -> Outcome {
         lock.note_files()?;
     }
     // Before the addresses are printed: a caller that reads them may stop the server at once.
-    let signals = Signals::listen()?;
+    let signals = Signals::listen(hangup)?;
     print(&greeting(&server))?;
     if server.first_start().is_none() && server.app().config.bootstrap.admin_password.is_some() {
         tracing::info!(
@@ -40,18 +47,30 @@ pub(super) async fn serve(config: Config) -> Outcome {
 /// Answers requests until a signal comes.
 pub(super) async fn run(server: Server, mut signals: Signals) -> Outcome {
     let (handle, app) = (server.handle(), Arc::clone(server.app()));
+    let certificate = server.certificate().cloned();
     let mut running = pin!(server.run());
     tokio::select! {
         done = &mut running => return Ok(done?),
-        () = signals.next() => tracing::info!("shutting down: waiting for requests in progress"),
+        () = signals.stop(certificate.as_deref()) => tracing::info!("shutting down: waiting for requests in progress"),
     }
     app.stop();
     drop(rt::spawn(handle.stop(true)));
     // The server handles no signals while it stops: the second signal ends the process instead.
     tokio::select! {
         done = &mut running => Ok(done?),
-        () = signals.next() => Err("stopped by a second signal; requests in progress were aborted".into()),
+        () = signals.stop(certificate.as_deref()) => {
+            Err("stopped by a second signal; requests in progress were aborted".into())
+        }
     }
+}
+
+/// Raises the number of files that the process may open, as far as the system allows: each connection is one, and the usual limit
+/// of 1,024 would let a few idle callers keep out all others.
+pub(super) fn raise_open_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // If that fails, the limit stays as it is.
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 /// Locks a SQLite file for this server. Commands take no lock: they work beside a running server.
@@ -61,37 +80,61 @@ fn lock(url: &DatabaseUrl) -> Result<Option<ServerLock>, StartError> {
     Ok(Some(ServerLock::acquire(file)?))
 }
 
-/// The signals that stop the server.
+/// SIGHUP: the certificate is to be read again, or the terminal was closed.
+pub(super) struct Hangup {
+    signal: Signal,
+    stops: bool,
+    in_terminal: bool,
+}
+
+impl Hangup {
+    /// Catches the signal from now on, and reloads the certificate.
+    fn reloads() -> io::Result<Self> {
+        Ok(Self { signal: signal(SignalKind::hangup())?, stops: false, in_terminal: io::stderr().is_terminal() })
+    }
+
+    /// Catches the signal from now on, and stops the server.
+    pub(super) fn stops() -> io::Result<Self> {
+        Ok(Self { stops: true, ..Self::reloads()? })
+    }
+
+    /// Handles signals until one that stops the server.
+    async fn stop(&mut self, certificate: Option<&Certificate>) {
+        loop {
+            self.signal.recv().await;
+            // A terminal that was closed is none any more.
+            if self.stops || (self.in_terminal && !io::stderr().is_terminal()) {
+                return;
+            }
+            if let Some(certificate) = certificate {
+                certificate.reload();
+            } else {
+                tracing::info!("SIGHUP is ignored: there is no certificate to read again");
+            }
+        }
+    }
+}
+
+/// The signals that stop the server, and the one that does not.
 pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    /// A closed terminal; `None`: ends the process at once.
-    hangup: Option<Signal>,
+    hangup: Hangup,
 }
 
 impl Signals {
     /// Catches signals from now on.
-    pub(super) fn listen() -> io::Result<Self> {
+    pub(super) fn listen(hangup: Hangup) -> io::Result<Self> {
         let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        Ok(Self { interrupt, terminate, hangup: None })
+        Ok(Self { interrupt, terminate, hangup })
     }
 
-    /// The same, and a closed terminal.
-    pub(super) fn listen_to_hangup() -> io::Result<Self> {
-        Ok(Self { hangup: Some(signal(SignalKind::hangup())?), ..Self::listen()? })
-    }
-
-    async fn next(&mut self) {
-        let hangup = async {
-            match &mut self.hangup {
-                Some(hangup) => hangup.recv().await,
-                None => std::future::pending().await,
-            }
-        };
+    /// Waits until the server should stop.
+    async fn stop(&mut self, certificate: Option<&Certificate>) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
-            _ = hangup => {}
+            () = self.hangup.stop(certificate) => {}
         }
     }
 }

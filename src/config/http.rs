@@ -7,6 +7,7 @@ use clap::Args;
 use super::{
     check::{Check, parse},
     proxies::ProxyConfig,
+    timeouts::Timeouts,
     tls::TlsConfig,
 };
 
@@ -49,6 +50,8 @@ pub struct HttpConfig {
     pub cors_origins: Vec<String>,
     /// Threads that answer requests: one per core.
     pub workers: usize,
+    /// How long a caller may take.
+    pub timeouts: Timeouts,
 }
 
 /// Parses `ADDRESS:PORT`. `localhost:PORT` and `:PORT` are the loopback address: a public one must be named.
@@ -122,7 +125,7 @@ impl HttpSettings {
             }
         }
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        Some(HttpConfig { listen, issuer: issuer?, cors_origins, workers })
+        Some(HttpConfig { listen, issuer: issuer?, cors_origins, workers, timeouts: Timeouts::default() })
     }
 }
 

@@ -21,6 +21,7 @@ mod quota;
 mod registration;
 mod signing_keys;
 mod throttle;
+mod timeouts;
 mod tls;
 mod tokens;
 
@@ -58,6 +59,7 @@ pub use self::{
     quota::Quota,
     signing_keys::{Algorithm, SigningKeyConfig},
     throttle::ThrottleConfig,
+    timeouts::Timeouts,
     tls::TlsConfig,
     tokens::TokenConfig,
 };

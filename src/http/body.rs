@@ -1,7 +1,5 @@
 //! Request bodies: read with a size limit and a timeout. JSON is parsed strictly.
 
-use std::time::Duration;
-
 use actix_web::{
     HttpMessage, HttpRequest,
     http::StatusCode,
@@ -12,14 +10,14 @@ use tokio::time::timeout;
 
 use super::{problem::Problem, query::Query};
 use crate::{
+    app::App,
+    config::Timeouts,
     error::{Code, Error, FieldError},
     patch::Patch,
 };
 
 /// Maximum size of a JSON body, in bytes.
 const MAX_BYTES: usize = 64 * 1024;
-/// Timeout for reading the whole body.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Why a body could not be read.
 pub(crate) enum Unread {
@@ -28,9 +26,11 @@ pub(crate) enum Unread {
     Broken,
 }
 
-/// Reads a body of at most `most` bytes.
-pub(crate) async fn read(body: web::Payload, most: usize) -> Result<Bytes, Unread> {
-    let bytes = timeout(LONGEST_WAIT, body.to_bytes_limited(most)).await.map_err(|_| Unread::TooSlow)?;
+/// Reads a body of at most `most` bytes, within [`Timeouts::body`].
+pub(crate) async fn read(req: &HttpRequest, body: web::Payload, most: usize) -> Result<Bytes, Unread> {
+    let app = req.app_data::<web::Data<App>>();
+    let timeouts = app.map_or_else(Timeouts::default, |app| app.config.http.timeouts);
+    let bytes = timeout(timeouts.body, body.to_bytes_limited(most)).await.map_err(|_| Unread::TooSlow)?;
     bytes.map_err(|_| Unread::TooLarge)?.map_err(|_| Unread::Broken)
 }
 
@@ -53,7 +53,7 @@ async fn object<T: DeserializeOwned>(req: &HttpRequest, body: web::Payload, type
     if !types.iter().any(|known| req.content_type().eq_ignore_ascii_case(known)) {
         return Err(Problem::unsupported_media_type());
     }
-    let bytes = read(body, MAX_BYTES).await.map_err(|unread| match unread {
+    let bytes = read(req, body, MAX_BYTES).await.map_err(|unread| match unread {
         Unread::TooSlow => Problem::of_status(StatusCode::REQUEST_TIMEOUT),
         Unread::TooLarge => Problem::of_status(StatusCode::PAYLOAD_TOO_LARGE),
         Unread::Broken => Problem::malformed_body("the body could not be read"),

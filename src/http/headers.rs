@@ -20,8 +20,10 @@ use actix_web::{
 use super::{docs, problem::Problem, rate_limit, request_log};
 use crate::{app::App, ids::RequestId, oauth::OAuthError};
 
-/// Maximum size of a request's head, in bytes.
+/// Maximum size of a request's head, in bytes: several times the largest token.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
+/// Maximum number of header fields. It is the one of actix-web's HTTP/1.1, whose answer to more is 400.
+const MAX_FIELDS: usize = 96;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 
@@ -38,7 +40,7 @@ pub(super) async fn complete(
     let id = request_id(req.request());
     req.extensions_mut().insert(RequestIdText(id.clone()));
     let allowance = rate_limit::count(&req);
-    let response = if head_bytes(&req) > MAX_HEAD_BYTES {
+    let response = if head_bytes(&req) > MAX_HEAD_BYTES || req.headers().len() > MAX_FIELDS {
         req.error_response(Problem::head_too_large())
     } else {
         next.call(req).await?.map_into_boxed_body()
@@ -124,7 +126,8 @@ fn keep(answer: &mut HttpResponse, headers: &HeaderMap) {
 }
 
 fn secure(response: &mut ServiceResponse, id: &str) {
-    let secure = response.request().app_config().secure();
+    let app = response.request().app_data::<web::Data<App>>();
+    let secure = app.is_some_and(|app| app.config.tls.files.is_some());
     let policy = if docs::is_docs(response.request().path()) { docs::POLICY } else { POLICY };
     let headers: &mut HeaderMap = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(id) {

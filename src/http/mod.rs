@@ -2,7 +2,6 @@
 
 pub(crate) mod body;
 pub(crate) mod cache;
-pub(crate) mod connections;
 mod docs;
 pub(crate) mod headers;
 mod health;

@@ -1,12 +1,17 @@
 //! TLS: a certificate and its key, read again when their files change.
 
 use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    sync::Arc,
-    time::SystemTime,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
+use chrono::DateTime;
 use rustls::{
     ServerConfig,
     crypto::aws_lc_rs,
@@ -17,23 +22,52 @@ use rustls::{
 
 use crate::{config::only_ours, error::without_os_codes};
 
-/// The certificate that is shown to clients now.
+/// The certificate that is shown to callers now.
 #[derive(Debug)]
-pub(crate) struct Certificate {
+pub struct Certificate {
     chain: PathBuf,
     key: PathBuf,
     current: ArcSwap<CertifiedKey>,
-    /// When the files were last changed, as far as is known.
-    seen: ArcSwap<[Option<SystemTime>; 2]>,
+    not_after: AtomicI64,
+    is_usable: AtomicBool,
+    /// The files as they were when they were last read.
+    read: Mutex<Read>,
+}
+
+/// A reading of the files.
+#[derive(Debug, PartialEq, Eq)]
+struct Read {
+    files: [Option<Version>; 2],
+    /// Why the files could not be used.
+    problem: Option<String>,
+}
+
+/// What changes when a file is written or replaced: its device, inode, size and the time of the write. A symbolic link is followed:
+/// Kubernetes replaces a link to the directory of the files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Version(u64, u64, u64, (i64, i64));
+
+impl Version {
+    fn of(path: &Path) -> Option<Self> {
+        let file = fs::metadata(path).ok()?;
+        Some(Self(file.dev(), file.ino(), file.size(), (file.mtime(), file.mtime_nsec())))
+    }
 }
 
 impl Certificate {
     /// Reads both files. An error says what is wrong with which.
     pub(crate) fn read(chain: &Path, key: &Path) -> Result<Arc<Self>, String> {
         let (chain, key) = (chain.to_owned(), key.to_owned());
-        let seen = changed_at(&chain, &key);
-        let current = certified(&chain, &key)?;
-        Ok(Arc::new(Self { chain, key, current: ArcSwap::from_pointee(current), seen: ArcSwap::from_pointee(seen) }))
+        let files = versions(&chain, &key);
+        let (current, not_after) = certified(&chain, &key)?;
+        Ok(Arc::new(Self {
+            chain,
+            key,
+            current: ArcSwap::from_pointee(current),
+            not_after: not_after.into(),
+            is_usable: true.into(),
+            read: Mutex::new(Read { files, problem: None }),
+        }))
     }
 
     /// What a listener needs.
@@ -42,23 +76,66 @@ impl Certificate {
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
             .with_no_client_auth();
-        Ok(config.with_cert_resolver(Arc::<Self>::clone(self)))
+        let mut config = config.with_cert_resolver(Arc::<Self>::clone(self));
+        // The best cipher that both sides have, instead of the first one in the caller's list.
+        config.ignore_client_order = true;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(config)
     }
 
-    /// Reads the files again where they changed. What cannot be used changes nothing but the log.
+    /// Returns when the certificate that is shown now expires, in seconds since 1970.
+    #[must_use]
+    pub fn not_after(&self) -> i64 {
+        self.not_after.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether the files could be used when they were last read. If not, the certificate of before is shown.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.is_usable.load(Ordering::Relaxed)
+    }
+
+    /// Reads the files if they have changed, or if they could not be used: of two files, one is written first, and a wrong mode is
+    /// corrected without another change. Logs each problem once.
     pub(crate) fn refresh(&self) {
-        let now = changed_at(&self.chain, &self.key);
-        if now == **self.seen.load() {
+        let mut last = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        // Before the files are read: if they change meanwhile, the next look sees it.
+        let files = versions(&self.chain, &self.key);
+        if files == last.files && last.problem.is_none() {
             return;
         }
-        match certified(&self.chain, &self.key) {
-            Ok(new) => {
-                self.current.store(Arc::new(new));
-                tracing::info!(certificate = %self.chain.display(), "a new certificate is in use");
-            }
-            Err(problem) => tracing::error!(problem, "the new certificate is not usable; the one before stays in use"),
+        let read = Read { files, problem: self.replace() };
+        if let Some(problem) = &read.problem
+            && read != *last
+        {
+            tracing::error!(problem, "the new certificate is not usable; the one before stays in use");
         }
-        self.seen.store(Arc::new(now));
+        *last = read;
+    }
+
+    /// Reads the files, whether they have changed or not.
+    pub fn reload(&self) {
+        let mut last = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = versions(&self.chain, &self.key);
+        *last = Read { files, problem: self.replace() };
+        if let Some(problem) = &last.problem {
+            tracing::error!(problem, "the certificate is not usable; the one before stays in use");
+        }
+    }
+
+    /// Shows the certificate of the files from the next connection on. Returns a problem, after which the one before is shown.
+    fn replace(&self) -> Option<String> {
+        let read = certified(&self.chain, &self.key);
+        self.is_usable.store(read.is_ok(), Ordering::Relaxed);
+        let (new, not_after) = match read {
+            Ok(new) => new,
+            Err(problem) => return Some(problem),
+        };
+        self.not_after.store(not_after, Ordering::Relaxed);
+        self.current.store(Arc::new(new));
+        let not_after = DateTime::from_timestamp(not_after, 0).map(|at| at.to_rfc3339()).unwrap_or_default();
+        tracing::info!(certificate = %self.chain.display(), not_after, "a new certificate is in use");
+        None
     }
 }
 
@@ -68,19 +145,72 @@ impl ResolvesServerCert for Certificate {
     }
 }
 
-fn changed_at(chain: &Path, key: &Path) -> [Option<SystemTime>; 2] {
-    [chain, key].map(|path| path.metadata().and_then(|meta| meta.modified()).ok())
+fn versions(chain: &Path, key: &Path) -> [Option<Version>; 2] {
+    [Version::of(chain), Version::of(key)]
 }
 
-fn certified(chain: &Path, key: &Path) -> Result<CertifiedKey, String> {
-    only_ours(key)?;
+/// Returns the certificate with its key, and when it expires. Fails if they do not belong together.
+fn certified(chain: &Path, key: &Path) -> Result<(CertifiedKey, i64), String> {
     let named =
         |path: &Path, problem: &dyn ToString| format!("{}: {}", path.display(), without_os_codes(&problem.to_string()));
+    only_ours(key).map_err(|problem| named(key, &problem))?;
     let certificates: Vec<_> =
         CertificateDer::pem_file_iter(chain).and_then(Iterator::collect).map_err(|error| named(chain, &error))?;
-    if certificates.is_empty() {
-        return Err(named(chain, &"there is no certificate in it"));
-    }
+    let first = certificates.first().ok_or_else(|| named(chain, &"there is no certificate in it"))?;
+    let not_after = not_after(first).map_err(|problem| named(chain, &problem))?;
     let private = PrivateKeyDer::from_pem_file(key).map_err(|error| named(key, &error))?;
-    CertifiedKey::from_der(certificates, private, &aws_lc_rs::default_provider()).map_err(|error| named(chain, &error))
+    let certified = CertifiedKey::from_der(certificates, private, &aws_lc_rs::default_provider());
+    Ok((certified.map_err(|error| named(chain, &error))?, not_after))
+}
+
+fn not_after(certificate: &CertificateDer<'_>) -> Result<i64, String> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).map_err(|error| error.to_string())?;
+    Ok(parsed.validity().not_after.timestamp())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _, time::SystemTime};
+
+    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+
+    use super::Certificate;
+
+    #[test]
+    fn the_state_is_that_of_the_certificate_in_use_and_of_the_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let [cert, key] = ["cert.pem", "key.pem"].map(|name| directory.path().join(name));
+        let write = |year| {
+            let pair = KeyPair::generate().unwrap();
+            let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+            params.not_after = date_time_ymd(year, 1, 2);
+            fs::write(&cert, params.self_signed(&pair).unwrap().pem()).unwrap();
+            fs::write(&key, pair.serialize_pem()).unwrap();
+            fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+            let since_1970 = SystemTime::from(params.not_after).duration_since(SystemTime::UNIX_EPOCH).unwrap();
+            i64::try_from(since_1970.as_secs()).unwrap()
+        };
+        let first = write(2030);
+        let certificate = Certificate::read(&cert, &key).unwrap();
+        let state = || (certificate.not_after(), certificate.is_usable());
+        assert_eq!(state(), (first, true));
+        let good = fs::read(&cert).unwrap();
+        fs::write(&cert, "no certificate").unwrap();
+        certificate.refresh();
+        assert_eq!(state(), (first, false));
+        fs::remove_file(&cert).unwrap();
+        certificate.refresh();
+        assert_eq!(state(), (first, false));
+        fs::write(&cert, good).unwrap();
+        certificate.refresh();
+        assert_eq!(state(), (first, true));
+        let second = write(2031);
+        certificate.refresh();
+        assert_eq!(state(), (second, true));
+        // The key alone is not enough.
+        let other = KeyPair::generate().unwrap();
+        fs::write(&key, other.serialize_pem()).unwrap();
+        certificate.reload();
+        assert_eq!(state(), (second, false));
+    }
 }

@@ -23,7 +23,7 @@ impl Form {
         if !req.content_type().eq_ignore_ascii_case("application/x-www-form-urlencoded") {
             return Err(OAuthError::invalid_request("Content-Type must be application/x-www-form-urlencoded"));
         }
-        let bytes = body::read(body, MAX_BYTES).await.map_err(|unread| match unread {
+        let bytes = body::read(req, body, MAX_BYTES).await.map_err(|unread| match unread {
             Unread::TooSlow => OAuthError::too_slow(),
             Unread::TooLarge => OAuthError::too_large(),
             Unread::Broken => OAuthError::invalid_request("the body could not be read"),

@@ -359,6 +359,7 @@ fn help_and_completions_list_every_command() {
         "keys",
         "audit",
         "token",
+        "tls",
         "completions",
     ];
     let run = |arguments: &[&str]| {

@@ -69,7 +69,6 @@ async fn exempt_networks_and_trusted_proxies_have_any_number_of_connections() {
     }
 }
 
-/// They are counted once the TLS handshake is done.
 #[actix_web::test]
 async fn connections_over_tls_are_counted_too() {
     let (database, files) = (Database::sqlite(), tempfile::tempdir().unwrap());

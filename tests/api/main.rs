@@ -96,6 +96,7 @@ mod races;
 mod restored;
 mod revocation_time;
 mod scope_removal;
+mod slow_callers;
 mod unknown_keys;
 
 /// Reports if there is no Postgres, even if no other test needs it.

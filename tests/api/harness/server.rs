@@ -4,7 +4,12 @@ use std::{future::Future, sync::Arc, thread::JoinHandle};
 
 use actix_web::{dev::ServerHandle, rt::System};
 use chrono::{DateTime, Duration, Utc};
-use grantd::{app::App, clock::Clock, config::Config, server::Server};
+use grantd::{
+    app::App,
+    clock::Clock,
+    config::{Config, Timeouts},
+    server::Server,
+};
 use tokio::sync::oneshot;
 
 use super::{Database, Form, Request};
@@ -48,6 +53,15 @@ impl TestServer {
     pub(crate) async fn with(database: Database, flags: &[&str]) -> Self {
         let url = database.url().to_owned();
         let mut server = Self::on(&url, flags, Clock::manual(beginning())).await.unwrap();
+        server.database = Some(database);
+        server
+    }
+
+    /// Starts a server that gives callers other time limits.
+    pub(crate) async fn with_timeouts(database: Database, flags: &[&str], timeouts: Timeouts) -> Self {
+        let mut config = config(database.url(), flags).unwrap();
+        config.http.timeouts = timeouts;
+        let mut server = Self::of(config, Clock::manual(beginning())).await.unwrap();
         server.database = Some(database);
         server
     }
