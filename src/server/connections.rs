@@ -111,10 +111,8 @@ impl Listening {
                 }
                 // For the stream, a request is always in progress: heads are the concern of `http2`.
                 let _running = io.requests().begin();
-                http2::serve(io, Caller { service, address, clock: app.clock.clone() }, timeouts, async {
-                    stop.notified().await
-                })
-                .await;
+                let caller = Caller { service, address, clock: app.clock.clone() };
+                http2::serve(io, caller, timeouts, stop.notified()).await;
                 Ok(())
             }
         }))
