@@ -230,7 +230,8 @@ async fn a_success_gives_back_its_own_attempt_only(database: Database) {
 }
 
 async fn right_passwords_at_once_are_not_refused(database: Database) {
-    let server = start(database).await;
+    let server = TestServer::with(database, &[&PROXY[..], &["--hash-wait", "60s"]].concat()).await;
+    server.create_user("maria", &[]).await;
     for _ in 0..9 {
         assert_eq!(guess(&server, STRANGER, "maria").await, (400, None));
     }

@@ -92,7 +92,7 @@ async fn a_known_network_does_not_wait_for_strangers(database: Database) {
 }
 
 async fn attempts_at_once_cost_a_bounded_number_of_statements(database: Database) {
-    let server = start(database).await;
+    let server = TestServer::with(database, &[&PROXY[..], &["--hash-wait", "60s"]].concat()).await;
     for _ in 0..9 {
         assert_eq!(guess(&server, STRANGER, "nobody").await, (400, None));
     }
