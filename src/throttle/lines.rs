@@ -67,7 +67,7 @@ impl Lines {
         // Dropped with this future, so that the line does not count somebody who has left.
         let place = Place { lines: self.clone(), key };
         let turn = timeout_at(until, turns.lock_owned()).await.ok()?;
-        Some(Turn { settled, place, _turn: turn })
+        Some(Turn { settled, place, _first: turn })
     }
 
     fn change(&self, key: Key, change: impl FnOnce(&mut Line)) {
@@ -100,7 +100,7 @@ impl Drop for Place {
 pub(super) struct Turn {
     settled: Arc<Notify>,
     place: Place,
-    _turn: OwnedMutexGuard<()>,
+    _first: OwnedMutexGuard<()>,
 }
 
 impl Turn {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     fn later() -> Instant {
-        Instant::now() + Duration::from_secs(60)
+        Instant::now() + Duration::from_mins(1)
     }
 
     #[tokio::test]

@@ -78,7 +78,9 @@ fn parameters(name: &str) -> Vec<(&'static str, String)> {
     let events =
         |subject, actor, kind| vec![end_of_time(), int(10), uuid(0), null("timestamptz"), subject, actor, kind];
     match name {
-        "users::sql::BY_ID" | "users::sql::LOGIN_BY_ID" | "sessions::sql::BY_ID" => vec![uuid(777)],
+        "users::sql::BY_ID" | "users::sql::LOGIN_BY_ID" | "sessions::sql::BY_ID" | "throttle::sql::UNLOCK" => {
+            vec![uuid(777)]
+        }
         "users::sql::BY_IDS" | "users::sql::LOGINS_BY_IDS" | "sessions::sql::BY_IDS" => uuids(777),
         "users::sql::LOGIN_BY_USERNAME" => vec![text("user-777")],
         "users::sql::LOGIN_BY_EMAIL" => vec![text("user-777@example.com")],
@@ -152,7 +154,6 @@ fn parameters(name: &str) -> Vec<(&'static str, String)> {
             vec![budget(1), budget(2), budget(3), uuid(777), now(), now(), null("bytea")]
         }
         "throttle::sql::READ" => (1..=3).map(budget).collect(),
-        "throttle::sql::UNLOCK" => vec![uuid(777)],
         "throttle::sql::DELETE_OLD" | "throttle::sql::DELETE_UNKNOWN" => vec![int(1_000_000_000), int(10)],
         _ => panic!("add the parameters of {name}"),
     }

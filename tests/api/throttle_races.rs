@@ -31,7 +31,7 @@ async fn a_users_two_names_do_not_share_a_budget(database: Database) {
     }
 }
 
-fn attempt<'a>(name: &'a str, last: u8) -> Attempt<'a> {
+fn attempt(name: &str, last: u8) -> Attempt<'_> {
     let address = Some([10, 1, 1, last].into());
     Attempt { user: None, name, address, device_token: None, devices_since: None }
 }
