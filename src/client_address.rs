@@ -16,7 +16,11 @@ pub(crate) struct MalformedUserAddress;
 /// Returns the address that a request comes from: the peer's, or the one that trusted proxies report in the configured
 /// header. Any other header may be the client's own, since most proxies pass on what they do not write.
 pub(crate) fn client_address(req: &HttpRequest, proxies: &ProxyConfig) -> Option<IpAddr> {
-    let peer = req.peer_addr()?.ip();
+    let peer = req.peer_addr()?.ip().to_canonical();
+    // What most requests need is not worth a search for the header.
+    if !proxies.trusts(peer) {
+        return Some(peer);
+    }
     let lines = req.headers().get_all(proxies.header.as_str()).map(HeaderValue::as_bytes);
     Some(nearest_untrusted(peer, lines, proxies))
 }
