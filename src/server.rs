@@ -31,6 +31,8 @@ use crate::{
 
 /// Seconds for requests that are under way when the server is stopped.
 const STOP_SECONDS: u64 = 10;
+/// Connections that wait to be accepted, at most.
+const BACKLOG: i32 = 2048;
 /// How often a changed certificate is looked for.
 const CERTIFICATE_CHECK: Duration = Duration::from_secs(2);
 /// How long a failed change of the keys rests before it is tried again.
@@ -53,7 +55,7 @@ impl Server {
     /// Binds the addresses, opens the database and makes what an empty one needs, and what a set-up file says.
     pub async fn start(mut config: Config, clock: Clock) -> Result<Self, StartError> {
         let certificate = match &config.tls.files {
-            Some((chain, key)) => Some(Certificate::read(chain, key).map_err(StartError::Tls)?),
+            Some((chain, key)) => Some(Certificate::read(chain, key, clock.clone()).map_err(StartError::Tls)?),
             None => None,
         };
         let listeners = config.http.listen.iter().map(|address| listen(*address)).collect::<Result<Vec<_>, _>>()?;
@@ -186,7 +188,11 @@ async fn refresh(certificate: Arc<Certificate>) {
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).map_err(|error| StartError::Listen { address, error })
+    let failed = |error| StartError::Listen { address, error };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    // The standard library's 128 is little for callers that all come back at once.
+    rustix::net::listen(&listener, BACKLOG).map_err(|error| failed(error.into()))?;
+    Ok(listener)
 }
 
 /// As they are: with a free port in the place of 0.

@@ -45,6 +45,8 @@ pub fn init(config: &LogConfig) -> Log {
     let filter = ["actix_server", "sqlx::postgres::notice"]
         .into_iter()
         .fold(filter, |filter, target| filter.with_target(target, LevelFilter::WARN));
+    // Malformed requests, of which anybody can send a flood. actix-http logs each as an error.
+    let filter = filter.with_target("actix_http::h1", LevelFilter::OFF);
     let terminal = io::stderr().is_terminal();
     // The log thread writes all queued lines and then flushes. If standard error blocks and the queue is full, lines are dropped:
     // no request waits for the log.

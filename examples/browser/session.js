@@ -5,6 +5,8 @@
 
 const issuer = "http://127.0.0.1:8080";
 const KEY = "session";
+// The device token stays after a logout: with it, guessers elsewhere cannot throttle the next login. It is no credential.
+const DEVICE = "device";
 
 // The session of all tabs, or null: { access_token, refresh_token, expires (in milliseconds) }.
 const read = () => JSON.parse(localStorage.getItem(KEY));
@@ -24,7 +26,10 @@ async function post(path, parameters) {
 }
 
 export async function login(username, password) {
-  keep(await post("/token", { grant_type: "password", username, password }));
+  const device_token = localStorage.getItem(DEVICE) ?? "";
+  const answer = await post("/token", { grant_type: "password", username, password, device_token });
+  localStorage.setItem(DEVICE, answer.device_token);
+  keep(answer);
 }
 
 // One refresh at a time in all tabs: a refresh token is good for one use, and reuse ends the session. Browsers offer locks to pages

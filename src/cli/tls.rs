@@ -128,7 +128,9 @@ fn host(text: &str) -> Result<String, String> {
         (1..=63).contains(&label.len()) && plain && !label.starts_with('-') && !label.ends_with('-')
     };
     let name = text.strip_prefix("*.").unwrap_or(text);
-    let is_name = name.len() <= 253 && name.split('.').all(label);
+    // Digits alone at the end are a mistyped address.
+    let is_address = name.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+    let is_name = name.len() <= 253 && name.split('.').all(label) && !is_address;
     if is_name || text.parse::<IpAddr>().is_ok() {
         Ok(text.to_owned())
     } else {
@@ -145,7 +147,18 @@ mod tests {
         for good in ["localhost", "id.example.com", "*.example.com", "127.0.0.1", "::1", "xn--bcher-kva.example"] {
             assert_eq!(host(good).as_deref(), Ok(good));
         }
-        for bad in ["", "a b", "https://id.example", "id.example:443", "-a", "a..b", "*", "bücher.example", "[::1]"] {
+        for bad in [
+            "",
+            "a b",
+            "https://id.example",
+            "300.1.1.1",
+            "id.example:443",
+            "-a",
+            "a..b",
+            "*",
+            "bücher.example",
+            "[::1]",
+        ] {
             assert!(host(bad).is_err(), "{bad}");
         }
     }

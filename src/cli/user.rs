@@ -87,7 +87,9 @@ pub(super) enum Command {
         /// Name, e-mail address or id
         user: String,
     },
-    /// Clear the failed logins of a user, who can then log in at once
+    /// Clear the failed logins of a user
+    ///
+    /// From all networks and devices. Failed logins of a network are not cleared.
     Unlock {
         /// Name, e-mail address or id
         user: String,

@@ -27,7 +27,8 @@ pub(super) struct HttpSettings {
     listen: Vec<String>,
     /// Public URL: `iss` of all tokens, and the base of the URLs in the metadata
     ///
-    /// Required unless every address is loopback; then the default is `http://` and the first address.
+    /// Required unless every address is loopback; then the default is the first address, with `https://` if `GRANTD_TLS_CERT` is
+    /// set and else `http://`.
     #[arg(long, env = "GRANTD_ISSUER", value_name = "URL")]
     issuer: Option<String>,
     /// Origins of single-page applications that may call from a browser
@@ -124,7 +125,8 @@ impl HttpSettings {
                 );
             }
         }
-        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        // More are refused by actix.
+        let workers = std::thread::available_parallelism().map_or(1, usize::from).min(512);
         Some(HttpConfig { listen, issuer: issuer?, cors_origins, workers, timeouts: Timeouts::default() })
     }
 }

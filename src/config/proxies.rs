@@ -58,9 +58,17 @@ impl ProxyHeader {
 }
 
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
-    text.parse::<IpNet>()
-        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-        .map_err(|_| "allowed is a network such as 10.0.0.0/8 or an address".to_owned())
+    let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    let network = network.map_err(|_| "allowed are networks such as 10.0.0.0/8 and addresses, separated by commas")?;
+    // 10.0.0.1/8 is more than the one address that was probably meant.
+    if network.addr() != network.network() {
+        return Err(format!(
+            "the address has bits after the prefix; allowed is {} or {}",
+            network.trunc(),
+            network.addr()
+        ));
+    }
+    Ok(network)
 }
 
 fn header(text: &str) -> Result<ProxyHeader, String> {

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Simultaneous connections of a network: twice as many as the requests that it may send in a second, by default. Services and
-/// proxies reuse a few connections, and those of people behind a common address are short. Each worker has 25,000 in all, so that
+/// proxies reuse a few connections, and those of people behind a common address are short. Each worker has 25,600 in all, so that
 /// one network cannot take them.
 const CONNECTIONS: u32 = 1024;
 /// One network gets at most this part of the file descriptors that the process may open. Each connection needs one, and so do the
@@ -21,23 +21,25 @@ const PART_OF_DESCRIPTORS: u64 = 4;
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Throttling and rate limits")]
 pub(super) struct ThrottleSettings {
-    /// Wrong passwords of an account until each further attempt has to wait, as NUMBER/DURATION
+    /// Failed logins of an account before each further attempt has to wait, as NUMBER/DURATION
     ///
     /// Counted apart for each network and device from which the user logged in before, so that guessers elsewhere do not
     /// lock users out. `off` disables it.
     #[arg(long, env = "GRANTD_LOGIN_FAILURES", value_name = "QUOTA", default_value = "10/1h")]
     login_failures: String,
-    /// Wrong passwords and client secrets of a network until each further attempt has to wait
+    /// Failed logins of a network before each further attempt has to wait, as NUMBER/DURATION
     ///
-    /// A network is an IPv4 address or an IPv6 /64. `off` disables it.
+    /// Also counts wrong client secrets. A network is an IPv4 address or an IPv6 /64. `off` disables it.
     #[arg(long, env = "GRANTD_NETWORK_FAILURES", value_name = "QUOTA", default_value = "100/10m")]
     network_failures: String,
-    /// Maximum number of requests from a network
+    /// Maximum number of requests from a network, as NUMBER/DURATION
     ///
     /// On all routes except `/healthz` and `/readyz`. `off` disables it.
     #[arg(long, env = "GRANTD_RATE_LIMIT", value_name = "QUOTA", default_value = "500/1s")]
     rate_limit: String,
-    /// Networks without a rate limit; `none`: no exceptions
+    /// Networks without a limit on requests and connections
+    ///
+    /// Replaces the default. `none`: no exceptions.
     #[arg(
         long,
         env = "GRANTD_RATE_LIMIT_EXEMPT",
@@ -63,6 +65,10 @@ pub struct ThrottleConfig {
     pub connections: u32,
 }
 
+fn network_or_none(text: &str) -> Result<IpNet, String> {
+    network(text).map_err(|allowed| format!("{allowed}; or none alone"))
+}
+
 /// Returns the number of connections that a network may have.
 fn connections() -> u32 {
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
@@ -76,7 +82,7 @@ impl ThrottleSettings {
         let rate_limit = check.value("GRANTD_RATE_LIMIT", &self.rate_limit, quota);
         let exempt: Vec<_> = match &self.rate_limit_exempt[..] {
             [none] if none.trim().eq_ignore_ascii_case("none") => Vec::new(),
-            networks => check.list("GRANTD_RATE_LIMIT_EXEMPT", networks, network),
+            networks => check.list("GRANTD_RATE_LIMIT_EXEMPT", networks, network_or_none),
         };
         Some(ThrottleConfig {
             login_failures: login_failures?,

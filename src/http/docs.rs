@@ -1,11 +1,20 @@
 //! `GET /docs`: Swagger UI. Its files are part of the binary; it loads nothing from other hosts.
 
-use std::sync::Arc;
+use std::{
+    convert::Infallible,
+    sync::{Arc, PoisonError},
+};
 
-use actix_web::{HttpRequest, HttpResponse, http::header::HeaderValue};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    body::SizedStream,
+    http::header::HeaderValue,
+    web::{self, Bytes},
+};
+use futures_util::stream;
 use utoipa_swagger_ui::{Config, SwaggerFile};
 
-use super::{nothing_at, problem::Problem};
+use super::{Documents, nothing_at, problem::Problem};
 use crate::error::Error;
 
 /// The content security policy for Swagger UI: own files, inline styles, `data:` images in styles, and requests to this server.
@@ -14,28 +23,53 @@ pub(super) const POLICY: HeaderValue = HeaderValue::from_static(
      frame-ancestors 'none'",
 );
 
+/// The size of the parts in which a file is sent.
+const PART: usize = 16 * 1024;
+
 pub(super) fn is_docs(path: &str) -> bool {
     path == "/docs" || path.starts_with("/docs/")
 }
 
 /// Serves the page and its files.
-pub(super) async fn docs(req: HttpRequest) -> Result<HttpResponse, Problem> {
+pub(super) async fn docs(req: HttpRequest, documents: web::Data<Documents>) -> Result<HttpResponse, Problem> {
     let nothing = || Problem::not_found("there is nothing at this path");
     let name = req.match_info().get("file");
     // `/docs//`: Swagger UI would serve its own page, with the definition of another API.
     if name == Some("/") {
         return Err(nothing_at(&req));
     }
+    let known = documents.files.read().unwrap_or_else(PoisonError::into_inner).get(&req.path().to_owned()).cloned();
+    if let Some(known) = known {
+        return Ok(known.answer());
+    }
     let found = file(name.unwrap_or_default())?.ok_or_else(nothing)?;
-    Ok(answer(match name {
+    let found = match name {
         None => page(found, "docs/", "favicon.ico"),
         Some("" | "index.html") => page(found, "./", "../favicon.ico"),
         Some(_) => found,
-    }))
+    };
+    let found = File { content_type: found.content_type, bytes: found.bytes.into_owned().into() };
+    // At most one for each path of a file.
+    documents.files.write().unwrap_or_else(PoisonError::into_inner).insert(req.path().to_owned(), found.clone());
+    Ok(found.answer())
 }
 
-fn answer(file: SwaggerFile<'_>) -> HttpResponse {
-    HttpResponse::Ok().content_type(file.content_type).body(file.bytes.into_owned())
+/// A file of Swagger UI. Clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct File {
+    content_type: String,
+    bytes: Bytes,
+}
+
+impl File {
+    /// Sends the file in parts, of which a connection holds few: those of many slow callers would fill the memory.
+    fn answer(self) -> HttpResponse {
+        let Self { content_type, bytes } = self;
+        let length = bytes.len();
+        let part = move |at: usize| Ok::<_, Infallible>(bytes.slice(at..length.min(at + PART)));
+        let parts = stream::iter((0..length).step_by(PART).map(part));
+        HttpResponse::Ok().content_type(content_type).body(SizedStream::new(length as u64, parts))
+    }
 }
 
 /// Returns a file of Swagger UI, or the page if the name is empty.

@@ -22,7 +22,7 @@ use crate::{app::App, ids::RequestId, oauth::OAuthError};
 
 /// Maximum size of a request's head, in bytes: several times the largest token.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
-/// Maximum number of header fields. It is the one of actix-web's HTTP/1.1, whose answer to more is 400.
+/// Maximum number of header fields. It is the one of actix-web's HTTP/1.1, whose answer to more is 431 without a body.
 const MAX_FIELDS: usize = 96;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");

@@ -16,7 +16,10 @@ mod request_log;
 mod root;
 pub(crate) mod tls;
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock, RwLock},
+};
 
 use actix_cors::Cors;
 use actix_web::{
@@ -127,6 +130,8 @@ fn administration() -> Scope {
 #[derive(Debug, Default)]
 pub(crate) struct Documents {
     openapi: OnceLock<Document>,
+    /// Files of Swagger UI, by path.
+    files: RwLock<BTreeMap<String, docs::File>>,
     /// Keyed by the number of the last change of scopes.
     pub(crate) metadata: Cached<i64>,
 }

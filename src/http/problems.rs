@@ -120,13 +120,13 @@ kinds! {
             unknown; for new passwords also personal, common or weak) is machine-readable, `message` human-readable. Correct all of them and retry."
     }
     TooManyRequests("too-many-requests", "Too many requests", TOO_MANY_REQUESTS) {
-        "Too many requests came from this network, or too many wrong passwords were tried. The header RateLimit-Policy \
-            names the quota that is used up.",
-        "Wait for the number of seconds in the header Retry-After and retry. The header RateLimit of other responses \
-            says how much of the quota is left, so that a client can slow down before it is refused."
+        "The header RateLimit names the quota that is used up, with r=0: requests, registration or login. With login, too \
+            many wrong passwords or client secrets were sent, and the right password is refused as well.",
+        "Wait for the number of seconds in the header Retry-After and retry. An administrator can clear the failed logins \
+            of a user with `grantd user unlock NAME`."
     }
     HeadTooLarge("head-too-large", "Request head too large", REQUEST_HEADER_FIELDS_TOO_LARGE) {
-        "The path, query and headers of the request are larger than 16 KiB together.",
+        "The path, query and headers of the request are larger than 16 KiB together, or there are more than 96 headers.",
         "Send fewer or shorter headers. Often the cause is cookies, which this server does not use."
     }
     Internal("internal", "Internal error", INTERNAL_SERVER_ERROR) {

@@ -15,18 +15,22 @@ use chrono::DateTime;
 use rustls::{
     ServerConfig,
     crypto::aws_lc_rs,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{self, PemObject},
+    },
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
 
-use crate::{config::only_ours, error::without_os_codes};
+use crate::{clock::Clock, config::only_ours, error::without_os_codes};
 
 /// The certificate that is shown to callers now.
 #[derive(Debug)]
 pub struct Certificate {
     chain: PathBuf,
     key: PathBuf,
+    clock: Clock,
     current: ArcSwap<CertifiedKey>,
     not_after: AtomicI64,
     is_usable: AtomicBool,
@@ -56,13 +60,17 @@ impl Version {
 
 impl Certificate {
     /// Reads both files. An error says what is wrong with which.
-    pub(crate) fn read(chain: &Path, key: &Path) -> Result<Arc<Self>, String> {
+    pub(crate) fn read(chain: &Path, key: &Path, clock: Clock) -> Result<Arc<Self>, String> {
         let (chain, key) = (chain.to_owned(), key.to_owned());
         let files = versions(&chain, &key);
         let (current, not_after) = certified(&chain, &key)?;
+        if not_after <= clock.now().timestamp() {
+            tracing::warn!("{}: expired on {}; clients refuse it: renew it", chain.display(), time(not_after));
+        }
         Ok(Arc::new(Self {
             chain,
             key,
+            clock,
             current: ArcSwap::from_pointee(current),
             not_after: not_after.into(),
             is_usable: true.into(),
@@ -125,7 +133,14 @@ impl Certificate {
 
     /// Shows the certificate of the files from the next connection on. Returns a problem, after which the one before is shown.
     fn replace(&self) -> Option<String> {
-        let read = certified(&self.chain, &self.key);
+        let read = certified(&self.chain, &self.key).and_then(|(new, not_after)| {
+            // It must not replace one that clients still accept.
+            let now = self.clock.now().timestamp();
+            if not_after <= now && self.not_after() > now {
+                return Err(format!("{}: expired on {}", self.chain.display(), time(not_after)));
+            }
+            Ok((new, not_after))
+        });
         self.is_usable.store(read.is_ok(), Ordering::Relaxed);
         let (new, not_after) = match read {
             Ok(new) => new,
@@ -133,7 +148,7 @@ impl Certificate {
         };
         self.not_after.store(not_after, Ordering::Relaxed);
         self.current.store(Arc::new(new));
-        let not_after = DateTime::from_timestamp(not_after, 0).map(|at| at.to_rfc3339()).unwrap_or_default();
+        let not_after = time(not_after);
         tracing::info!(certificate = %self.chain.display(), not_after, "a new certificate is in use");
         None
     }
@@ -153,14 +168,29 @@ fn versions(chain: &Path, key: &Path) -> [Option<Version>; 2] {
 fn certified(chain: &Path, key: &Path) -> Result<(CertifiedKey, i64), String> {
     let named =
         |path: &Path, problem: &dyn ToString| format!("{}: {}", path.display(), without_os_codes(&problem.to_string()));
-    only_ours(key).map_err(|problem| named(key, &problem))?;
     let certificates: Vec<_> =
         CertificateDer::pem_file_iter(chain).and_then(Iterator::collect).map_err(|error| named(chain, &error))?;
-    let first = certificates.first().ok_or_else(|| named(chain, &"there is no certificate in it"))?;
+    let first = certificates.first().ok_or_else(|| named(chain, &"there is no certificate in PEM in it"))?;
     let not_after = not_after(first).map_err(|problem| named(chain, &problem))?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| named(key, &error))?;
-    let certified = CertifiedKey::from_der(certificates, private, &aws_lc_rs::default_provider());
-    Ok((certified.map_err(|error| named(chain, &error))?, not_after))
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| match error {
+        pem::Error::NoItemsFound => named(
+            key,
+            &"there is no private key in it, or it has a passphrase; `openssl pkey -in FILE -out NEW` removes one",
+        ),
+        error => named(key, &error),
+    })?;
+    only_ours(key).map_err(|problem| named(key, &problem))?;
+    match CertifiedKey::from_der(certificates, private, &aws_lc_rs::default_provider()) {
+        Ok(certified) => Ok((certified, not_after)),
+        Err(rustls::Error::InconsistentKeys(_)) => {
+            Err(format!("{} does not belong to {}", chain.display(), key.display()))
+        }
+        Err(error) => Err(format!("{} with {}: {error}", chain.display(), key.display())),
+    }
+}
+
+fn time(timestamp: i64) -> String {
+    DateTime::from_timestamp(timestamp, 0).map(|at| at.to_rfc3339()).unwrap_or_default()
 }
 
 fn not_after(certificate: &CertificateDer<'_>) -> Result<i64, String> {
@@ -174,7 +204,7 @@ mod tests {
 
     use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 
-    use super::Certificate;
+    use super::{Certificate, Clock};
 
     #[test]
     fn the_state_is_that_of_the_certificate_in_use_and_of_the_files() {
@@ -191,7 +221,7 @@ mod tests {
             i64::try_from(since_1970.as_secs()).unwrap()
         };
         let first = write(2030);
-        let certificate = Certificate::read(&cert, &key).unwrap();
+        let certificate = Certificate::read(&cert, &key, Clock::system()).unwrap();
         let state = || (certificate.not_after(), certificate.is_usable());
         assert_eq!(state(), (first, true));
         let good = fs::read(&cert).unwrap();
@@ -207,6 +237,10 @@ mod tests {
         let second = write(2031);
         certificate.refresh();
         assert_eq!(state(), (second, true));
+        // An expired one does not replace one that is valid.
+        write(2020);
+        certificate.refresh();
+        assert_eq!(state(), (second, false));
         // The key alone is not enough.
         let other = KeyPair::generate().unwrap();
         fs::write(&key, other.serialize_pem()).unwrap();

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use actix_http::{HttpServiceBuilder, Request, Response, body::MessageBody, error::DispatchError};
+use actix_http::{HttpServiceBuilder, Payload, Request, Response, body::MessageBody, error::DispatchError};
 use actix_server::{GracefulShutdownSignal, ServerBuilder};
 use actix_service::{Service, ServiceFactory, ServiceFactoryExt as _, fn_factory, fn_service, map_config};
 use actix_web::{
@@ -28,7 +28,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
     http2::{self, Caller},
-    timed::{Requests, Timed},
+    timed::{Body, Requests, Running, Timed},
 };
 use crate::{
     app::App,
@@ -110,7 +110,7 @@ impl Listening {
                     return http1.call((io, address)).await.map_err(drop);
                 }
                 // For the stream, a request is always in progress: heads are the concern of `http2`.
-                let _running = io.requests().begin();
+                let _running = io.requests().begin(false);
                 let caller = Caller { service, address, clock: app.clock.clone() };
                 http2::serve(io, caller, timeouts, stop.notified()).await;
                 Ok(())
@@ -148,6 +148,17 @@ async fn handshake(tls: &TlsAcceptor, io: TcpStream, timeouts: Timeouts) -> Opti
     None
 }
 
+/// Notes that a request begins, and when its body was read.
+fn begin(request: &mut Request, requests: Rc<Requests>) -> Running {
+    let payload = request.take_payload();
+    let has_body = !matches!(payload, Payload::None);
+    if has_body {
+        let body = Body { payload, requests: Rc::clone(&requests) };
+        *request.payload() = Payload::Stream { payload: Box::pin(body) };
+    }
+    requests.begin(has_body)
+}
+
 /// Builds HTTP/1.1, which tells each stream about its requests.
 async fn http1<T, S, B>(
     service: Rc<S>,
@@ -159,8 +170,8 @@ where
     S: Service<Request, Response = Response<B>, Error = Error> + 'static,
     B: MessageBody + 'static,
 {
-    let answer = fn_service(move |request: Request| {
-        let running = request.conn_data::<Rc<Requests>>().map(|requests| Rc::clone(requests).begin());
+    let answer = fn_service(move |mut request: Request| {
+        let running = request.conn_data::<Rc<Requests>>().map(Rc::clone).map(|requests| begin(&mut request, requests));
         let response = service.call(request);
         async move {
             let _running = running;

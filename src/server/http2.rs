@@ -74,6 +74,7 @@ where
                     Ok(Ended::Answered) | Err(_) => resets.saturating_sub(1),
                 };
                 if resets > MAX_RESETS {
+                    drop(requests);
                     return refuse(connection, timeouts).await;
                 }
                 if requests.is_empty() {

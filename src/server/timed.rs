@@ -11,6 +11,9 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use actix_http::{Payload, error::PayloadError};
+use actix_web::web::Bytes;
+use futures_util::Stream;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep, sleep_until},
@@ -23,14 +26,17 @@ use crate::config::Timeouts;
 pub(super) struct Requests {
     /// Requests in progress.
     running: Cell<usize>,
-    /// Whether bytes have arrived that belong to no request in progress: part of a head, or of a body that no handler reads.
+    /// Whether the end of the body of the last request was not read.
+    has_unread_body: Cell<bool>,
+    /// Whether the caller has to send more: the rest of a head, or of a body that no handler reads.
     is_incomplete: Cell<bool>,
 }
 
 impl Requests {
     /// Notes that a request begins, whose head is therefore complete. It ends with the drop of the result.
-    pub(super) fn begin(self: Rc<Self>) -> Running {
+    pub(super) fn begin(self: Rc<Self>, has_body: bool) -> Running {
         self.is_incomplete.set(false);
+        self.has_unread_body.set(has_body);
         self.running.set(self.running.get() + 1);
         Running(self)
     }
@@ -42,6 +48,28 @@ pub(super) struct Running(Rc<Requests>);
 impl Drop for Running {
     fn drop(&mut self) {
         self.0.running.set(self.0.running.get() - 1);
+        // Also if nothing more arrives: the rest of the body is then waited for.
+        if self.0.has_unread_body.take() {
+            self.0.is_incomplete.set(true);
+        }
+    }
+}
+
+/// The body of a request, which notes when it was read to its end.
+pub(super) struct Body {
+    pub(super) payload: Payload,
+    pub(super) requests: Rc<Requests>,
+}
+
+impl Stream for Body {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = ready!(Pin::new(&mut self.payload).poll_next(cx));
+        if next.is_none() {
+            self.requests.has_unread_body.set(false);
+        }
+        Poll::Ready(next)
     }
 }
 
@@ -134,6 +162,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Timed<T> {
         if this.answer.take().is_some() {
             this.head = None;
         }
+        // Without another byte, there may be no read that would start the time for the rest of a body.
+        this.waits_for_head(cx)?;
         Poll::Ready(Ok(()))
     }
 

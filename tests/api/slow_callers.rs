@@ -116,11 +116,19 @@ async fn a_body_must_arrive_in_time() {
 async fn a_body_that_nobody_reads_must_end_in_time() {
     let server = server(Timeouts { head: SHORT, ..LONGEST }).await;
     for length in ["Content-Length: 1000", "Transfer-Encoding: chunked"] {
-        let mut stream = connect(&server).await;
-        let head = format!("POST /healthz HTTP/1.1\r\nHost: a\r\n{length}\r\n\r\n3e8\r\n");
-        stream.write_all(head.as_bytes()).await.unwrap();
-        let received = trickle(stream).await;
-        assert!(received.starts_with("HTTP/1.1 405 "), "{length}: {received}");
+        for begin in ["", "3e8\r\n", "3e8\r\nabc"] {
+            let head = format!("POST /healthz HTTP/1.1\r\nHost: a\r\n{length}\r\n\r\n{begin}");
+            let mut slow = connect(&server).await;
+            slow.write_all(head.as_bytes()).await.unwrap();
+            let received = trickle(slow).await;
+            assert!(received.starts_with("HTTP/1.1 405 "), "{length}: {received}");
+            // Also a caller that sends nothing more.
+            let mut silent = connect(&server).await;
+            silent.write_all(head.as_bytes()).await.unwrap();
+            let mut received = String::new();
+            let ended = timeout(Duration::from_mins(1), silent.read_to_string(&mut received)).await;
+            assert!(ended.is_ok() && received.starts_with("HTTP/1.1 405 "), "{length}: {received}");
+        }
     }
 }
 
@@ -162,9 +170,9 @@ async fn read_all(mut stream: TcpStream, expected: usize) -> usize {
 #[actix_web::test]
 async fn a_response_must_be_taken_in_time() {
     let server = server(Timeouts { answer: SHORT, ..LONGEST }).await;
-    let one = server.get("/docs/swagger-ui-bundle.js").send().await.body.len();
     // Who reads gets everything. (On a busy machine, not within the short limit.)
     let patient = self::server(LONGEST).await;
+    let one = patient.get("/docs/swagger-ui-bundle.js").send().await.body.len();
     assert!(read_all(greedy(&patient, MANY).await, one * MANY).await >= one * MANY);
     // Who does not read loses the connection, even if one response fits into the buffers of the system.
     for requests in [1, MANY] {
