@@ -87,7 +87,11 @@ impl Flood {
                     if stop.load(Ordering::Relaxed) {
                         break;
                     }
-                    let (status, _) = connection.call(request)?;
+                    // After a refusal of an unread body, the server closes the connection.
+                    let Ok((status, _)) = connection.call(request) else {
+                        connection = Connection::open(address)?;
+                        continue;
+                    };
                     *answers.entry(status).or_insert(0) += 1;
                 }
                 Ok(answers)

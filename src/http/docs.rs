@@ -38,7 +38,7 @@ pub(super) async fn docs(req: HttpRequest, documents: web::Data<Documents>) -> R
     if name == Some("/") {
         return Err(nothing_at(&req));
     }
-    let known = documents.files.read().unwrap_or_else(PoisonError::into_inner).get(&req.path().to_owned()).cloned();
+    let known = documents.files.read().unwrap_or_else(PoisonError::into_inner).get(req.path()).cloned();
     if let Some(known) = known {
         return Ok(known.answer());
     }
