@@ -15,6 +15,9 @@ use crate::{
 
 /// Connections of the flood.
 const CONNECTIONS: usize = 200;
+/// The pause of each connection after a response. Without one, the guessers, which share the cores with the server, take all of
+/// them: a refusal costs little.
+const GUESSER_PAUSE: Duration = Duration::from_millis(50);
 /// Accounts that are guessed at, one of which exists.
 const ACCOUNTS: usize = 100;
 /// The pause between two logins of the owner.
@@ -50,7 +53,7 @@ pub(crate) fn flood(
         load::post("/token", &headers, &format!("grant_type=password&username={name}&password=a-wrong-password"))
     };
     let guesses: Vec<_> = (0..addresses.max(ACCOUNTS)).map(guess).collect();
-    let flood = Flood::of(server, &guesses, CONNECTIONS);
+    let flood = Flood::of(server, &guesses, CONNECTIONS, GUESSER_PAUSE);
     let done = thread::scope(|scope| {
         let owner = scope.spawn(|| logins(server, duration));
         let took = latency::at_rate(server, route, per_second, duration);

@@ -73,11 +73,11 @@ pub(crate) struct Flood {
 impl Flood {
     /// Starts clients that all send the same request.
     pub(crate) fn start(address: SocketAddr, request: &[u8], clients: usize) -> Self {
-        Self::of(address, &[request.to_vec()], clients)
+        Self::of(address, &[request.to_vec()], clients, Duration::ZERO)
     }
 
-    /// Starts clients that send these requests in turns, each from another one on.
-    pub(crate) fn of(address: SocketAddr, requests: &[Vec<u8>], clients: usize) -> Self {
+    /// Starts clients that send these requests in turns, each from another one on, with a pause after each response.
+    pub(crate) fn of(address: SocketAddr, requests: &[Vec<u8>], clients: usize, pause: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let one = |nth: usize| {
             let (stop, requests) = (Arc::clone(&stop), requests.to_vec());
@@ -93,6 +93,7 @@ impl Flood {
                         continue;
                     };
                     *answers.entry(status).or_insert(0) += 1;
+                    thread::sleep(pause);
                 }
                 Ok(answers)
             })

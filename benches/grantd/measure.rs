@@ -234,9 +234,10 @@ impl Bench<'_> {
             let figure = self.figure(format!("/users/me p99, guesses from {what}"), flooded, "ms");
             self.report.add(figure.beside("idle", idle).at_most((2.0 * idle).max(5.0)));
         }
-        thread::sleep(SETTLE);
+        self.say("memory after the guesses");
+        thread::sleep(AFTER_FLOOD);
         if let (Some(rest), Some(after)) = (rest, server.process.memory()) {
-            let figure = self.figure("memory after the guesses", after.now, "MiB");
+            let figure = self.figure("memory a minute after the guesses", after.now, "MiB");
             self.report.add(figure.beside("before", rest.now));
         }
         Ok(())

@@ -1,6 +1,9 @@
 -- Failed attempts to log in, and those under way, by budget. Times are microseconds since 1970: unlike other tables, a
 -- statement computes with them.
-CREATE TABLE throttle (
+--
+-- Unlogged: a crash of the database empties it, which gives guessers a few more attempts, and a login need not wait for the disk
+-- another two times.
+CREATE UNLOGGED TABLE throttle (
     -- MAC over what is counted: an account (a user or an unknown name), an account and a network, a device, a network.
     budget          BYTEA NOT NULL,
     -- The user of an account, a network of a user, or a device. NULL: a network or an unknown name.
