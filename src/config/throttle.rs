@@ -21,20 +21,20 @@ const PART_OF_DESCRIPTORS: u64 = 4;
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Throttling and rate limits")]
 pub(super) struct ThrottleSettings {
-    /// Failed logins of an account before each further attempt has to wait, as NUMBER/DURATION
+    /// Failed logins of an account until each attempt has to wait
     ///
-    /// Counted apart for each network and device from which the user logged in before, so that guessers elsewhere do not
-    /// lock users out. `off` disables it.
+    /// As NUMBER/DURATION. Counted apart for each network and device from which the user logged in before, so that guessers
+    /// elsewhere do not lock users out. `off` disables it.
     #[arg(long, env = "GRANTD_LOGIN_FAILURES", value_name = "QUOTA", default_value = "10/1h")]
     login_failures: String,
-    /// Failed logins of a network before each further attempt has to wait, as NUMBER/DURATION
+    /// Failed logins of a network until each attempt has to wait
     ///
-    /// Also counts wrong client secrets. A network is an IPv4 address or an IPv6 /64. `off` disables it.
+    /// As NUMBER/DURATION. Also counts wrong client secrets. A network is an IPv4 address or an IPv6 /64. `off` disables it.
     #[arg(long, env = "GRANTD_NETWORK_FAILURES", value_name = "QUOTA", default_value = "100/10m")]
     network_failures: String,
-    /// Maximum number of requests from a network, as NUMBER/DURATION
+    /// Maximum number of requests from a network
     ///
-    /// On all routes except `/healthz` and `/readyz`. `off` disables it.
+    /// As NUMBER/DURATION. On all routes except `/healthz` and `/readyz`. `off` disables it.
     #[arg(long, env = "GRANTD_RATE_LIMIT", value_name = "QUOTA", default_value = "500/1s")]
     rate_limit: String,
     /// Networks without a limit on requests and connections
