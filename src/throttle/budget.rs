@@ -40,8 +40,8 @@ impl Keys {
     }
 
     /// Returns the keys of all budgets that may refuse the attempt.
-    pub(super) fn all(&self) -> impl Iterator<Item = Key> {
-        [self.trusted(), self.account, self.network].into_iter()
+    pub(super) fn all(&self) -> [Key; 3] {
+        [self.trusted(), self.account, self.network]
     }
 }
 

@@ -24,8 +24,10 @@ pub(super) struct Lines(Arc<Mutex<HashMap<Key, Line>>>);
 struct Line {
     /// Attempts that are reserved and not settled.
     running: usize,
-    /// Those who are in the line.
+    /// Those who are in the line, with its first.
     waiting: usize,
+    /// Attempts whose reservation is under way.
+    trying: usize,
     turns: Arc<Turns<()>>,
     /// An attempt was settled. A permit is stored while nobody waits, so that none is missed.
     settled: Arc<Notify>,
@@ -33,7 +35,7 @@ struct Line {
 
 impl Line {
     fn is_empty(&self) -> bool {
-        self.running == 0 && self.waiting == 0
+        self.running == 0 && self.waiting == 0 && self.trying == 0
     }
 }
 
@@ -51,9 +53,20 @@ impl Lines {
         });
     }
 
-    /// Returns whether attempts on the budget are under way.
-    pub(super) fn is_busy(&self, key: Key) -> bool {
-        self.lock().get(&key).is_some_and(|line| line.running > 0)
+    /// Returns who else makes attempts on a budget.
+    pub(super) fn others(&self, key: Key) -> Others {
+        let lines = self.lock();
+        let Some(line) = lines.get(&key) else { return Others::default() };
+        Others { running: line.running > 0, waiting: line.waiting > 0, trying: line.trying > 0 }
+    }
+
+    /// Counts a reservation that is under way on these budgets, until the result is dropped.
+    pub(super) fn try_on(&self, keys: [Key; 3]) -> Trying {
+        let mut lines = self.lock();
+        for key in keys {
+            lines.entry(key).or_default().trying += 1;
+        }
+        Trying { lines: self.clone(), keys }
     }
 
     /// Waits to be the first in the line of a budget; `None`: not in time.
@@ -81,6 +94,28 @@ impl Lines {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Line>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who makes attempts on a budget.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Others {
+    pub(super) running: bool,
+    pub(super) waiting: bool,
+    pub(super) trying: bool,
+}
+
+/// A reservation that is under way.
+pub(super) struct Trying {
+    lines: Lines,
+    keys: [Key; 3],
+}
+
+impl Drop for Trying {
+    fn drop(&mut self) {
+        for key in self.keys {
+            self.lines.change(key, |line| line.trying -= 1);
+        }
     }
 }
 
@@ -151,9 +186,9 @@ mod tests {
         // Before the wait begins.
         lines.leave(KEY);
         assert!(turn.settled(later()).await);
-        assert!(!turn.settled(soon()).await && lines.is_busy(KEY));
+        assert!(!turn.settled(soon()).await && lines.others(KEY).running);
         lines.leave(KEY);
-        assert!(turn.settled(later()).await && !lines.is_busy(KEY));
+        assert!(turn.settled(later()).await && !lines.others(KEY).running);
         drop(turn);
         assert!(lines.lock().is_empty());
     }

@@ -27,7 +27,7 @@ pub use self::{budget::Budget, device::Device, reservation::Reservation};
 use self::{
     budget::{Key, KeyMaker, Keys},
     device::DeviceTokens,
-    lines::Lines,
+    lines::{Lines, Others, Turn},
     reservation::Charge,
     sql::BudgetRow,
 };
@@ -44,6 +44,8 @@ use crate::{
 const KNOWN: TimeDelta = TimeDelta::days(90);
 /// How often an attempt is tried. More than the line of a budget has places would be needed only if servers compete.
 const MAX_TRIES: usize = 256;
+/// How often an attempt is tried again because others, outside its line, were trying at the same time.
+const COLLISIONS: usize = 3;
 /// The length of a series of refusals, of which the first is recorded.
 const SERIES: TimeDelta = TimeDelta::hours(1);
 /// A number of failures that is never reached, for a budget that is off; a difference of it fits into 32 bits.
@@ -168,24 +170,36 @@ impl Throttle {
             return Ok(Ok(Reservation::new(self.clone(), request, None)));
         }
         let until = Instant::now() + self.0.wait;
-        let mut turn = self.0.lines.turn(keys.trusted(), until).await;
+        // Kept in the lines of account and network, which come after the pair's: others of the pair wait, and a known pair
+        // does not wait for strangers.
+        let first = self.0.lines.turn(keys.trusted(), until).await;
+        let (mut line, mut collisions) = (None::<Turn>, 0);
         for _ in 0..MAX_TRIES {
+            let trying = self.0.lines.try_on(keys.all());
             if let Some(reservation) = self.try_reserve(&request).await? {
                 return Ok(Ok(reservation));
             }
+            drop(trying);
             // Before the budgets are read: an attempt that is settled meanwhile is waited for, and not missed.
-            let busy: Vec<_> = keys.all().filter(|key| self.0.lines.is_busy(*key)).collect();
+            let others = keys.all().map(|key| (key, self.0.lines.others(key)));
             let refusal = self.refusal(&keys, now).await?;
-            let is_over = match &turn {
-                None => true,
-                Some(_) if !busy.contains(&refusal.key) => refusal.microseconds > 0,
-                Some(first) if first.key() == refusal.key => !first.settled(until).await,
-                // The lines of account and network come after the pair's: a known pair does not wait for strangers.
-                Some(_) => {
-                    drop(turn.take());
-                    turn = self.0.lines.turn(refusal.key, until).await;
+            let others = others.into_iter().find(|(key, _)| *key == refusal.key).map(|(_, others)| others);
+            let Others { running, waiting, trying } = others.unwrap_or_default();
+            let own = [&first, &line].into_iter().flatten().find(|turn| turn.key() == refusal.key);
+            let is_over = match own {
+                _ if first.is_none() || Instant::now() >= until => true,
+                Some(turn) if running => !turn.settled(until).await,
+                // One that is not in this line may have been reserved a moment ago, and is not counted yet.
+                Some(_) if trying && collisions < COLLISIONS => {
+                    collisions += 1;
                     false
                 }
+                None if running || waiting => {
+                    drop(line.take());
+                    line = self.0.lines.turn(refusal.key, until).await;
+                    false
+                }
+                Some(_) | None => refusal.microseconds > 0,
             };
             if is_over {
                 return Ok(Err(self.refused(&refusal)));
