@@ -16,8 +16,8 @@ pub struct Timeouts {
     pub body: Duration,
     /// For a response: from the moment when the caller's receive buffer is full until everything has been taken.
     ///
-    /// The largest responses are lists of 200 entries, of less than 200 KiB: 60 s suffice at 4 KiB/s. Until then, the response
-    /// is kept in memory.
+    /// The largest responses of the API are lists of 200 entries, of less than 200 KiB: 60 s suffice at 4 KiB/s. Until then,
+    /// the response is kept in memory. The files of Swagger UI are larger, and sent in parts.
     pub answer: Duration,
     /// For the next request, on a connection without a request in progress.
     ///

@@ -1,6 +1,9 @@
 //! Budgets of failures, and the keys under which they are counted.
 
-use std::net::IpAddr;
+use std::{
+    net::IpAddr,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use aws_lc_rs::hmac;
 
@@ -18,6 +21,22 @@ named_enum! {
         Device = "device",
         /// A network, all accounts and clients together.
         Network = "network",
+    }
+}
+
+/// Refused attempts of this server, for metrics.
+#[derive(Debug, Default)]
+pub struct Refusals([AtomicU64; 4]);
+
+impl Refusals {
+    pub(super) fn add(&self, budget: Budget) {
+        self.0[budget as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the number of refused attempts of a budget.
+    #[must_use]
+    pub fn of(&self, budget: Budget) -> u64 {
+        self.0[budget as usize].load(Ordering::Relaxed)
     }
 }
 

@@ -10,20 +10,16 @@ mod lines;
 mod reservation;
 pub(crate) mod sql;
 
-use std::{
-    fmt,
-    net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::Instant;
 
-pub use self::{budget::Budget, device::Device, reservation::Reservation};
+pub use self::{
+    budget::{Budget, Refusals},
+    device::Device,
+    reservation::Reservation,
+};
 use self::{
     budget::{Key, KeyMaker, Keys},
     device::DeviceTokens,
@@ -93,22 +89,6 @@ struct Request {
     user: Option<UserId>,
     device: Option<Device>,
     now: DateTime<Utc>,
-}
-
-/// Refused attempts of this server, for metrics.
-#[derive(Debug, Default)]
-pub struct Refusals([AtomicU64; 4]);
-
-impl Refusals {
-    fn add(&self, budget: Budget) {
-        self.0[budget as usize].fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Returns the number of refused attempts of a budget.
-    #[must_use]
-    pub fn of(&self, budget: Budget) -> u64 {
-        self.0[budget as usize].load(Ordering::Relaxed)
-    }
 }
 
 /// The budgets of all accounts, devices and networks. Clones share them.

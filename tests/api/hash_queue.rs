@@ -15,6 +15,12 @@ on_both_engines!(
 /// All other hashes are cheap.
 async fn busy(database: Database, flags: &[&str]) -> (TestServer, JoinHandle<Answer>) {
     let server = TestServer::with(database, flags).await;
+    let slow = occupy(&server).await;
+    (server, slow)
+}
+
+/// Keeps the only hash thread of a server busy for some seconds.
+pub(crate) async fn occupy(server: &TestServer) -> JoinHandle<Answer> {
     server.create_user("slow", &[]).await;
     let hash = "$argon2id$v=19$m=65536,t=60,p=1$c2FsdHNhbHRzYWx0c2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     let change = format!("UPDATE users SET password_hash = '{hash}' WHERE username = 'slow'");
@@ -22,7 +28,7 @@ async fn busy(database: Database, flags: &[&str]) -> (TestServer, JoinHandle<Ans
     let hashes = server.app.passwords.hashes_run();
     let slow = tokio::spawn(server.token(&Form::password("slow", PASSWORD)).send());
     eventually("the thread is busy", async || server.app.passwords.hashes_run() == hashes + 1).await;
-    (server, slow)
+    slow
 }
 
 fn login(server: &TestServer) -> JoinHandle<Answer> {

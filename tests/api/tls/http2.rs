@@ -11,7 +11,10 @@ use super::{
     connect::{Http2, Response},
     server,
 };
-use crate::harness::{ADMIN_PASSWORD, Database, Form, Grantd, PASSWORD, TestServer, eventually};
+use crate::{
+    harness::{ADMIN_PASSWORD, Database, Form, Grantd, TestServer, eventually},
+    hash_queue::occupy,
+};
 
 /// As many streams as a connection may have.
 const MAX_STREAMS: usize = 128;
@@ -83,13 +86,7 @@ async fn busy(flags: &[&str]) -> (TestServer, tempfile::TempDir, tokio::task::Jo
     let flags = [&["--hash-queue", "1000", "--hash-wait", "60s", "--login-failures", "off"], flags].concat();
     let flags = [&flags[..], &["--network-failures", "off"]].concat();
     let (server, files) = server(&flags).await;
-    server.create_user("slow", &[]).await;
-    let hash = "$argon2id$v=19$m=65536,t=60,p=1$c2FsdHNhbHRzYWx0c2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-    let change = format!("UPDATE users SET password_hash = '{hash}' WHERE username = 'slow'");
-    server.database().execute(&change).await.unwrap();
-    let hashes = server.app.passwords.hashes_run();
-    let slow = tokio::spawn(server.token(&Form::password("slow", PASSWORD)).send());
-    eventually("the thread is busy", async || server.app.passwords.hashes_run() == hashes + 1).await;
+    let slow = occupy(&server).await;
     (server, files, slow)
 }
 
