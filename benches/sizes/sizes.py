@@ -81,7 +81,7 @@ def fill_postgres(postgres, user):
 
 def fill_sqlite(path, user):
     database = sqlite3.connect(path)
-    database.execute("PRAGMA synchronous = OFF")
+    database.executescript("PRAGMA synchronous = OFF; PRAGMA cache_size = -500000")
     own = bytes.fromhex(user.replace("-", ""))
 
     def text(kind, number):
