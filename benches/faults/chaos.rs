@@ -44,7 +44,11 @@ impl Chaos {
         let thread = thread::spawn(move || {
             let (mut random, mut faults) = (Random::new(seed, u64::MAX), Faults::default());
             while !stopped.load(Ordering::Relaxed) {
-                pause(&mut random, 200, 2200);
+                // A slow machine would otherwise have no time for load between the faults. Some come while servers start.
+                if !random.one_in(4) {
+                    cluster.catch_breath();
+                }
+                pause(&mut random, 200, 1800);
                 faults.cause_one(&cluster, &mut random)?;
             }
             Ok(faults)

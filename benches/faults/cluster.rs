@@ -31,6 +31,8 @@ const PASSWORD: &str = "correct-horse-battery";
 pub(crate) const WATCHER: &str = "watcher";
 /// The longest time from SIGTERM to the end of a server: its grace period, and what a slow machine adds.
 const GRACE: Duration = Duration::from_secs(20);
+/// How long most faults wait for the end of the one before.
+const BREATH: Duration = Duration::from_secs(5);
 /// The longest time until everything works again after the last fault.
 const RECOVERY: Duration = Duration::from_secs(30);
 
@@ -148,6 +150,24 @@ impl Cluster {
         Ok(())
     }
 
+    /// Waits until all servers answer, for some seconds at most.
+    pub(crate) fn catch_breath(&self) {
+        let began = Instant::now();
+        for replica in &self.replicas {
+            let mut connection = Connection::new(replica.address);
+            while began.elapsed() < BREATH
+                && !matches!(connection.call(&Request::new("GET", "/readyz"), false), Reply::Answer(200, _))
+            {
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+
+    /// Returns the longest time from SIGTERM to the end of a server.
+    pub(crate) fn slowest_end(&self) -> Duration {
+        self.replicas.iter().map(|replica| lock(&replica.state).slowest_end).max().unwrap_or_default()
+    }
+
     /// Notes that the database is in trouble until [`Cluster::calm_down`].
     pub(crate) fn disturb(&self) {
         lock(&self.trouble).lasts = true;
@@ -200,6 +220,8 @@ struct State {
     process: Option<Process>,
     /// When SIGTERM was sent.
     asked_to_end: Option<Instant>,
+    /// The longest time from SIGTERM to the end.
+    slowest_end: Duration,
     problem: Option<String>,
 }
 
@@ -255,6 +277,7 @@ impl Replica {
             if state.asked_to_end.take().is_some() && !matches!(code, Some(0 | 1) | None) {
                 state.problem = Some(format!("server {number} ended with {status} after SIGTERM"));
             }
+            state.slowest_end = state.slowest_end.max(asked.unwrap_or_default());
             state.process = None;
             // As a service manager does.
             return Ok(Duration::from_millis(100));

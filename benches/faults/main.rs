@@ -106,7 +106,7 @@ fn run(engine: Engine, arguments: &Arguments) -> Outcome<()> {
         counts.add(&thread.join().map_err(|_| "a worker panicked")??);
     }
     cluster.verify_audit_log()?;
-    println!("{engine}: {faults}");
+    println!("{engine}: {faults}; at most {:.1} s from SIGTERM to the end", cluster.slowest_end().as_secs_f64());
     println!("{engine}: {counts}, {:.0} answers/s under load", f64::from(counts.under_load()) / took.as_secs_f64());
     println!("{engine}: {} answers checked, 0 lies", counts.answers());
     Ok(())
