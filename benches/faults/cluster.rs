@@ -64,7 +64,8 @@ impl Settings {
     /// Returns a command with the settings, and without the caller's environment.
     fn command(&self, log: &str) -> io::Result<Command> {
         let log = fs::File::options().create(true).append(true).open(self.path().join(log))?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_grantd"));
+        let binary = std::env::var_os("GRANTD").unwrap_or_else(|| env!("CARGO_BIN_EXE_grantd").into());
+        let mut command = Command::new(binary);
         command.env_clear().envs(self.variables.clone()).current_dir(self.path());
         command.stdout(log.try_clone()?).stderr(log);
         Ok(command)

@@ -24,6 +24,8 @@ const ACCOUNTS: usize = 3;
 const CUT: usize = 400;
 /// Tokens of ended sessions that are checked again at the end.
 const MOST_ENDED: usize = 200;
+/// The pause after an attempt at a server or database that is down, of which there would be thousands otherwise.
+const PAUSE: Duration = Duration::from_millis(20);
 /// How the error of a lie begins.
 pub(crate) const LIE: &str = "A LIE";
 /// How often a request is repeated at the end, when all servers run.
@@ -202,6 +204,7 @@ impl Worker {
             }
             Reply::Answer(502..=504, _) => {
                 self.counts.unavailable += 1;
+                thread::sleep(PAUSE);
                 Said::Unknown
             }
             Reply::Answer(status @ (429 | 500..), body) => return Err(lie(request, "never", &(status, body))),
@@ -215,8 +218,7 @@ impl Worker {
             }
             Reply::Unsent => {
                 self.counts.unsent += 1;
-                // The server is down: it would take thousands of attempts until it is back.
-                thread::sleep(Duration::from_millis(20));
+                thread::sleep(PAUSE);
                 Said::Unsent
             }
         })
