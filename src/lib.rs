@@ -39,12 +39,14 @@ pub mod config;
 pub mod error;
 pub mod ids;
 pub mod limits;
+pub mod metrics;
 pub mod names;
 pub mod patch;
 pub mod secret;
 pub mod series;
 pub mod store;
 pub mod telemetry;
+pub mod traces;
 pub mod validation;
 
 mod client_address;

@@ -3,6 +3,7 @@
 use std::{net::IpAddr, pin::pin, sync::Arc};
 
 use chrono::{DateTime, Utc};
+use opentelemetry::trace::FutureExt as _;
 use serde_json::json;
 use tokio::{select, sync::oneshot};
 
@@ -44,11 +45,32 @@ pub(crate) struct Verified {
     pub(crate) device: Option<Device>,
 }
 
-/// Returns the user with this name and password.
-///
+/// Returns the user with this name and password, and counts the login.
+pub(crate) async fn verify(
+    app: &App,
+    username: &str,
+    password: &Password,
+    device_token: Option<&str>,
+    origin: &Origin,
+    now: DateTime<Utc>,
+) -> Result<Verified, Refused> {
+    let verified = verify_uncounted(app, username, password, device_token, origin, now).await;
+    let logins = &app.metrics.logins;
+    match &verified {
+        Ok(_) => logins.success.add(),
+        Err(Refused::Wrong(_)) => logins.wrong_password.add(),
+        Err(Refused::Disabled) => logins.disabled.add(),
+        Err(Refused::Throttled(_)) => logins.throttled.add(),
+        Err(Refused::Failed(Error::HashQueueFull)) => logins.overloaded.add(),
+        // The database's errors are counted there.
+        Err(Refused::Failed(_)) => {}
+    }
+    verified
+}
+
 /// An unknown user costs what a wrong password does: the same statements, and a hash. They are throttled alike, and what was
 /// throttled a moment ago is refused before the user is read.
-pub(crate) async fn verify(
+async fn verify_uncounted(
     app: &App,
     username: &str,
     password: &Password,
@@ -151,7 +173,7 @@ async fn settled(
     let (passwords, password) = (Arc::clone(&app.passwords), password.clone());
     // Dropped with the caller's future.
     let (_caller, left) = oneshot::channel::<()>();
-    let task = tokio::spawn(async move {
+    let work = async move {
         let hash = hash.as_ref().map(|(id, hash)| (*id, hash.as_str()));
         let verdict = {
             let mut verify = pin!(passwords.verify(&password, hash, &turn));
@@ -167,7 +189,8 @@ async fn settled(
             Ok(_) | Err(_) => reservation.give_back().await,
         }
         verdict
-    });
+    };
+    let task = tokio::spawn(work.with_current_context());
     task.await.map_err(|error| Error::Internal(format!("a password could not be verified: {error}")))?
 }
 

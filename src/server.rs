@@ -60,14 +60,19 @@ impl Server {
         };
         let listeners = config.http.listen.iter().map(|address| listen(*address)).collect::<Result<Vec<_>, _>>()?;
         config.http.listen = addresses(&listeners, &config.http.listen);
+        let of_metrics = config.telemetry.metrics_address.map(listen).transpose()?;
+        if let Some(listener) = &of_metrics {
+            config.telemetry.metrics_address = listener.local_addr().ok().or(config.telemetry.metrics_address);
+        }
         let options = apply::Options { given_secrets: true, ..apply::Options::default() };
         let desired = config.apply.as_deref().map(|file| apply::DesiredState::read(file, options)).transpose()?;
-        let (app, first_start) = App::start(config, desired.as_ref(), clock).await?;
+        let (mut app, first_start) = App::start(config, desired.as_ref(), clock).await?;
         if let Some(desired) = &desired {
             app.apply(desired).await?;
         }
+        app.metrics.certificate_not_after = certificate.as_ref().map(|certificate| certificate.expiry());
         let app = Arc::new(app);
-        let inner = serve(&app, listeners, certificate.as_ref())?;
+        let inner = serve(&app, listeners, certificate.as_ref(), of_metrics)?;
         let server = Self { app, first_start, certificate, inner };
         server.log_start();
         Ok(server)
@@ -102,6 +107,12 @@ impl Server {
         self.certificate.as_ref()
     }
 
+    /// Returns the URL of the address for metrics; `None`: they are on the main addresses.
+    #[must_use]
+    pub fn metrics_url(&self) -> Option<String> {
+        self.app.config.telemetry.metrics_address.map(|address| format!("http://{address}/metrics"))
+    }
+
     /// Stops the server: at once, or when the requests that are under way were answered (10 seconds at most).
     #[must_use]
     pub fn handle(&self) -> dev::ServerHandle {
@@ -112,7 +123,8 @@ impl Server {
         let Self { app, .. } = self;
         let database = if app.store.is_postgres() { "Postgres" } else { "SQLite" };
         let listeners = self.urls().collect::<Vec<_>>().join(" ");
-        tracing::info!(version = env!("CARGO_PKG_VERSION"), listeners, issuer = app.issuer, database, "server started");
+        let (version, issuer, metrics) = (env!("CARGO_PKG_VERSION"), &app.issuer, self.metrics_url());
+        tracing::info!(version, listeners, issuer, database, metrics, "server started");
     }
 
     /// Answers requests until it is stopped.
@@ -125,6 +137,7 @@ impl Server {
             let done = inner.await;
             duties.iter().for_each(rt::task::JoinHandle::abort);
             app.store.close().await;
+            app.traces.stop().await;
             done
         }
     }
@@ -167,7 +180,10 @@ async fn seal(app: Arc<App>) {
         ticks.tick().await;
         loop {
             match sealer.step(&store, &app.seal_key, &app.clock).await {
-                Ok(Progress::Done) => break,
+                Ok(Progress::Done) => {
+                    app.metrics.note_sealed(app.now());
+                    break;
+                }
                 Ok(Progress::Waiting) => rt::time::sleep(OPEN_TRANSACTION).await,
                 Ok(Progress::More) => rt::task::yield_now().await,
                 Err(error) => {
@@ -204,6 +220,7 @@ fn serve(
     app: &Arc<App>,
     listeners: Vec<TcpListener>,
     certificate: Option<&Arc<Certificate>>,
+    of_metrics: Option<TcpListener>,
 ) -> Result<dev::Server, StartError> {
     let tls = certificate.map(Certificate::server_config).transpose().map_err(StartError::Tls)?;
     let tls = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
@@ -214,6 +231,10 @@ fn serve(
         let listening = Listening { app: Arc::clone(app), documents: web::Data::clone(&documents), tls: tls.clone() };
         let added = listening.add(server, listener);
         server = added.map_err(|error| StartError::Listen { address: *address, error })?;
+    }
+    if let (Some(listener), Some(address)) = (of_metrics, app.config.telemetry.metrics_address) {
+        let added = connections::add_metrics(Arc::clone(app), server, listener);
+        server = added.map_err(|error| StartError::Listen { address, error })?;
     }
     Ok(server.run())
 }

@@ -4,8 +4,11 @@
 //! transaction replaces the numbers of the caches that it invalidates.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
+    sync::{
+        Mutex as SyncMutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{Mutex, watch};
@@ -32,6 +35,8 @@ pub struct SyncState {
     /// The number of the latest sync that has finished.
     finished: watch::Sender<u64>,
     news: watch::Sender<News>,
+    /// When the latest sync that succeeded began; `None`: there was none.
+    synced_at: SyncMutex<Option<Instant>>,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +59,12 @@ impl SyncState {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.news.receiver_count()
+    }
+
+    /// Returns the time since the caches were as the database.
+    pub(crate) fn lag(&self) -> Duration {
+        let synced_at = self.synced_at.lock().unwrap_or_else(PoisonError::into_inner);
+        synced_at.map_or(Duration::MAX, |at| at.elapsed())
     }
 
     /// Returns a receiver that is notified of news.
@@ -93,8 +104,12 @@ impl App {
             return if last.failed { Err(failed().into()) } else { Ok(()) };
         }
         let number = self.sync.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let started_at = Instant::now();
         let done = self.read_changes(store, &mut last.row).await;
         last.failed = done.is_err();
+        if done.is_ok() {
+            *self.sync.synced_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(started_at);
+        }
         self.sync.finished.send_replace(number);
         done
     }

@@ -30,19 +30,21 @@ const FEATURES: [&str; 14] = [
     "throttle",
     "users",
 ];
-const GROUND: [&str; 13] = [
+const GROUND: [&str; 15] = [
     "client_address",
     "clock",
     "config",
     "error",
     "ids",
     "limits",
+    "metrics",
     "names",
     "patch",
     "secret",
     "series",
     "store",
     "telemetry",
+    "traces",
     "validation",
 ];
 

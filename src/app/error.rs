@@ -77,6 +77,9 @@ pub enum StartError {
     /// Passwords cannot be hashed, or the blocklist cannot be used.
     #[error(transparent)]
     Passwords(#[from] PasswordsError),
+    /// The exporter of traces cannot be built.
+    #[error("GRANTD_OTLP_ENDPOINT: traces cannot be exported: {0}")]
+    Traces(String),
     /// The operating system provides no random numbers.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),

@@ -29,6 +29,7 @@ use crate::{
     ids::{ApiKeyId, UserId},
     keys::SigningKeys,
     limits::Limits,
+    metrics::Metrics,
     names::{Audience, ClientId},
     passwords::{Passwords, Remembered},
     roles,
@@ -38,6 +39,7 @@ use crate::{
     store::{self, Store, Transaction},
     sync::SyncState,
     throttle::Throttle,
+    traces::Traces,
     users,
 };
 
@@ -89,6 +91,10 @@ pub struct App {
     pub basic_logins: Series<UserId>,
     /// The state of the sync with the database.
     pub sync: SyncState,
+    /// What is counted for `GET /metrics`.
+    pub metrics: Metrics,
+    /// Starts spans of requests, statements and hashes.
+    pub traces: Traces,
     stopping: watch::Sender<bool>,
 }
 
@@ -110,8 +116,12 @@ impl App {
         if let DatabaseUrl::Sqlite(file) = &config.database.url {
             make_file(file)?;
         }
+        let traces = match &config.telemetry.otlp_endpoint {
+            Some(endpoint) => Traces::start(endpoint).map_err(StartError::Traces)?,
+            None => Traces::default(),
+        };
         let store = Store::open(&config.database, clock.clone()).await?;
-        Self::with_store(store, passwords, config, clock).await
+        Self::with_store(store, passwords, config, clock, traces).await
     }
 
     /// Opens a database that was set up by an earlier start. Creates no file, no key and no administrator:
@@ -127,7 +137,7 @@ impl App {
             return Err(StartError::NoDatabase);
         }
         let passwords = Passwords::start(&config.hash, &config.passwords, &config.issuer())?;
-        let (app, _first) = Self::with_store(store, passwords, config, clock).await?;
+        let (app, _first) = Self::with_store(store, passwords, config, clock, Traces::default()).await?;
         Ok(app)
     }
 
@@ -136,8 +146,10 @@ impl App {
         passwords: Passwords,
         config: Config,
         clock: Clock,
+        traces: Traces,
     ) -> Result<(Self, Option<FirstStart>), StartError> {
         let now = clock.now();
+        let (store, passwords) = (store.with_traces(&traces), passwords.with_traces(&traces));
         let (master_key, key_file) = match &config.master_key {
             MasterKeySource::Given { key, .. } => (key.clone(), None),
             MasterKeySource::Beside(file) => {
@@ -182,6 +194,8 @@ impl App {
             remembered: Remembered::start()?,
             basic_logins: Series::of(TimeDelta::minutes(1)),
             sync: SyncState::default(),
+            metrics: Metrics::default(),
+            traces,
             stopping: watch::Sender::new(false),
             config,
             issuer,

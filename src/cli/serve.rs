@@ -149,7 +149,9 @@ fn greeting(server: &Server) -> String {
 
 /// A line for each address.
 pub(super) fn listening(server: &Server) -> impl Iterator<Item = String> {
-    server.urls().map(|url| format!("grantd {} listening on {url}", env!("CARGO_PKG_VERSION")))
+    let version = env!("CARGO_PKG_VERSION");
+    let lines = server.urls().map(move |url| format!("grantd {version} listening on {url}"));
+    lines.chain(server.metrics_url().map(move |url| format!("grantd {version} serving metrics at {url}")))
 }
 
 /// Returns the text of a first start. The generated password follows directly after the word `password`.

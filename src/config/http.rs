@@ -56,7 +56,7 @@ pub struct HttpConfig {
 }
 
 /// Parses `ADDRESS:PORT`. `localhost:PORT` and `:PORT` are the loopback address: a public one must be named.
-fn address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     let loopback = text.strip_prefix("localhost:").or_else(|| text.strip_prefix(':'));
     let parsed = match loopback.map(str::parse::<u16>) {
         Some(port) => port.ok().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))),

@@ -20,6 +20,7 @@ mod proxies;
 mod quota;
 mod registration;
 mod signing_keys;
+mod telemetry;
 mod throttle;
 mod timeouts;
 mod tls;
@@ -38,8 +39,8 @@ use self::{
     apply::ApplySettings, audit::AuditSettings, bootstrap::BootstrapSettings, check::Check,
     credentials::CredentialSettings, database::DatabaseSettings, hash::HashSettings, http::HttpSettings,
     log::LogSettings, master_key::MasterKeySettings, passwords::PasswordSettings, proxies::ProxySettings,
-    registration::RegistrationSettings, signing_keys::SigningKeySettings, throttle::ThrottleSettings, tls::TlsSettings,
-    tokens::TokenSettings,
+    registration::RegistrationSettings, signing_keys::SigningKeySettings, telemetry::TelemetrySettings,
+    throttle::ThrottleSettings, tls::TlsSettings, tokens::TokenSettings,
 };
 pub use self::{
     audit::AuditConfig,
@@ -58,6 +59,7 @@ pub use self::{
     proxies::{ProxyConfig, ProxyHeader},
     quota::Quota,
     signing_keys::{Algorithm, SigningKeyConfig},
+    telemetry::TelemetryConfig,
     throttle::ThrottleConfig,
     timeouts::Timeouts,
     tls::TlsConfig,
@@ -95,6 +97,8 @@ pub struct Settings {
     hash: HashSettings,
     #[command(flatten)]
     throttle: ThrottleSettings,
+    #[command(flatten)]
+    telemetry: TelemetrySettings,
     #[command(flatten)]
     log: LogSettings,
     #[command(flatten)]
@@ -143,6 +147,8 @@ pub struct Config {
     pub hash: HashConfig,
     /// Quotas of failures and of requests.
     pub throttle: ThrottleConfig,
+    /// Where metrics and traces go.
+    pub telemetry: TelemetryConfig,
     /// Filter and format of the log.
     pub log: LogConfig,
     /// The audit log.
@@ -187,6 +193,7 @@ impl Settings {
         let passwords = self.passwords.check(check);
         let hash = self.hash.check(check);
         let throttle = self.throttle.check(check);
+        let telemetry = self.telemetry.check(check);
         let log = self.log.check(check);
         let audit = self.audit.check(check);
         Some(Config {
@@ -204,6 +211,7 @@ impl Settings {
             passwords: passwords?,
             hash: hash?,
             throttle: throttle?,
+            telemetry: telemetry?,
             log: log?,
             audit: audit?,
         })

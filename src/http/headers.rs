@@ -17,8 +17,15 @@ use actix_web::{
     web,
 };
 
-use super::{docs, problem::Problem, rate_limit, request_log};
-use crate::{app::App, ids::RequestId, oauth::OAuthError};
+use opentelemetry::trace::FutureExt as _;
+
+use super::{
+    Routes, docs,
+    problem::Problem,
+    rate_limit,
+    request_log::{self, Outcome},
+};
+use crate::{app::App, ids::RequestId, oauth::OAuthError, traces::RequestSpan};
 
 /// Maximum size of a request's head, in bytes: several times the largest token.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
@@ -38,12 +45,16 @@ pub(super) async fn complete(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let began = Instant::now();
     let id = request_id(req.request());
+    let span = trace(&req);
     req.extensions_mut().insert(RequestIdText(id.clone()));
     let allowance = rate_limit::count(&req);
     let response = if head_bytes(&req) > MAX_HEAD_BYTES || req.headers().len() > MAX_FIELDS {
         req.error_response(Problem::head_too_large())
     } else {
-        next.call(req).await?.map_into_boxed_body()
+        match &span {
+            Some(span) => next.call(req).with_context(span.context()).await?.map_into_boxed_body(),
+            None => next.call(req).await?.map_into_boxed_body(),
+        }
     };
     let (mut response, reason) = in_form(response, &id);
     secure(&mut response, &id);
@@ -51,8 +62,29 @@ pub(super) async fn complete(
     if let Some(allowance) = allowance {
         rate_limit::add_fields(&mut response, allowance);
     }
-    request_log::log(&response, &id, began, reason.as_deref());
+    finish(&response, &id, began, reason.as_deref(), span);
     Ok(response)
+}
+
+/// Starts the span of a request; `None`: there are no traces.
+fn trace(req: &ServiceRequest) -> Option<RequestSpan> {
+    let app = req.app_data::<web::Data<App>>()?;
+    let scheme = if app.config.tls.files.is_some() { "https" } else { "http" };
+    app.traces.request(req.method(), req.headers(), scheme)
+}
+
+/// Counts and logs an answered request, and ends its span.
+fn finish(response: &ServiceResponse, id: &str, began: Instant, reason: Option<&str>, span: Option<RequestSpan>) {
+    let (req, status, took) = (response.request(), response.status().as_u16(), began.elapsed());
+    let Some(routes) = req.app_data::<Routes>() else { return };
+    let (route, is_known) = routes.find(req);
+    route.count(req.method().as_str(), status, took);
+    let route = is_known.then(|| route.pattern());
+    let trace_id = span.as_ref().map(RequestSpan::trace_id);
+    request_log::log(response, &Outcome { request_id: id, route, took, reason, trace_id });
+    if let Some(span) = span {
+        span.end(req.method(), route, req.path(), status, id);
+    }
 }
 
 fn head_bytes(req: &ServiceRequest) -> usize {

@@ -5,6 +5,7 @@ pub(crate) mod cache;
 mod docs;
 pub(crate) mod headers;
 mod health;
+pub(crate) mod metrics;
 pub(crate) mod openapi;
 pub(crate) mod page;
 pub(crate) mod params;
@@ -46,12 +47,14 @@ use crate::{
     audit, clients,
     config::HttpConfig,
     keys,
+    metrics::{Requests, Route as Matched},
     oauth::{self, OAuthError},
     revocations, roles, sessions, users,
 };
 
 /// Registers all routes. Frequent ones come first: actix compares them in order, and patterns are slower than fixed paths.
-fn routes(routes: &mut web::ServiceConfig) {
+fn routes(routes: &mut web::ServiceConfig, known: &mut Known<'_>, metrics_apart: bool) {
+    let mut at = |path, methods| known.at("", path, methods);
     routes
         // Tokens.
         .service(at("/token", vec![post(oauth::token::handle)]))
@@ -80,12 +83,15 @@ fn routes(routes: &mut web::ServiceConfig) {
         .service(at("/favicon.ico", vec![get(root::icon)]))
         .service(at("/problems", vec![get(problems::list)]))
         .service(at("/problems/{type}", vec![get(problems::show)]))
-        .service(at("/.well-known/oauth-authorization-server/{path:.*}", vec![get(oauth::metadata::at_path)]))
-        .service(administration())
-        .default_service(web::to(root::no_route));
+        .service(at("/.well-known/oauth-authorization-server/{path:.*}", vec![get(oauth::metadata::at_path)]));
+    if !metrics_apart {
+        routes.service(at("/metrics", vec![get(metrics::metrics)]));
+    }
+    routes.service(administration(known)).default_service(web::to(root::no_route));
 }
 
-fn administration() -> Scope {
+fn administration(known: &mut Known<'_>) -> Scope {
+    let mut at = |path, methods| known.at("/admin", path, methods);
     web::scope("/admin")
         .service(at("/users", vec![get(users::routes::admin::list), post(users::routes::admin::create)]))
         .service(at(
@@ -153,11 +159,15 @@ pub(crate) fn server(
     let cors = cors(&app.config.http);
     let has_cors = !app.config.http.cors_origins.is_empty();
     let policy = rate_limit::Policy::of(&app.limits);
+    let metrics_apart = app.config.telemetry.metrics_address.is_some();
+    let of_app = Arc::clone(&app);
+    let mut known = Known { requests: &of_app.metrics.requests, routes: BTreeMap::new() };
     ActixApp::new()
         .app_data(web::Data::from(app))
         .app_data(documents)
         .app_data(policy)
-        .configure(routes)
+        .configure(|config| routes(config, &mut known, metrics_apart))
+        .app_data(Routes::of(known))
         // Inside of CORS, so that a page can read the response. A preflight is counted, and answered by CORS in any case: it costs
         // no more than a refusal, which a browser would not show to the page.
         .wrap(from_fn(rate_limit::refuse))
@@ -231,15 +241,51 @@ methods! {
     delete = "DELETE", web::delete();
 }
 
-/// Builds the resource of a path. Other methods are answered 405 with `Allow`.
-fn at(path: &'static str, methods: Vec<Method>) -> Resource {
-    let allow = methods.iter().map(|method| method.names).collect::<Vec<_>>().join(", ");
-    let refuse = move |req: HttpRequest| {
-        let answer = method_not_allowed(&req, &allow);
-        async move { answer }
-    };
-    let resource = web::resource(path).default_service(web::to(refuse));
-    methods.into_iter().fold(resource, |resource, method| resource.route(method.route))
+/// The routes that are being registered.
+struct Known<'a> {
+    requests: &'a Requests,
+    routes: BTreeMap<String, Arc<Matched>>,
+}
+
+impl Known<'_> {
+    /// Builds the resource of a path in a scope. Other methods are answered 405 with `Allow`.
+    fn at(&mut self, scope: &str, path: &'static str, methods: Vec<Method>) -> Resource {
+        let allow = methods.iter().map(|method| method.names).collect::<Vec<_>>().join(", ");
+        let refuse = move |req: HttpRequest| {
+            let answer = method_not_allowed(&req, &allow);
+            async move { answer }
+        };
+        let route = self.requests.add(format!("{scope}{path}"));
+        self.routes.insert(route.pattern().to_owned(), Arc::clone(&route));
+        // For the log, the metrics and the traces: `HttpRequest::match_pattern` would match the path once more.
+        let resource = web::resource(path).app_data(route).default_service(web::to(refuse));
+        methods.into_iter().fold(resource, |resource, method| resource.route(method.route))
+    }
+}
+
+/// The routes of a worker, by their paths.
+struct Routes {
+    known: BTreeMap<String, Arc<Matched>>,
+    /// Stands for all paths without a route.
+    unmatched: Arc<Matched>,
+}
+
+impl Routes {
+    fn of(known: Known<'_>) -> Self {
+        Self { unmatched: known.requests.add("unmatched".to_owned()), known: known.routes }
+    }
+
+    /// Returns the route of a request, and whether there is one.
+    fn find<'r>(&'r self, req: &'r HttpRequest) -> (&'r Matched, bool) {
+        if let Some(route) = req.app_data::<Arc<Matched>>() {
+            return (route, true);
+        }
+        // It was answered before it reached its route, or has none.
+        match req.match_pattern().and_then(|pattern| self.known.get(&pattern)) {
+            Some(route) => (route, true),
+            None => (&self.unmatched, false),
+        }
+    }
 }
 
 fn method_not_allowed(req: &HttpRequest, allow: &str) -> Result<HttpResponse, Error> {

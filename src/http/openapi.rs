@@ -16,7 +16,7 @@ use utoipa::{
 use super::{
     Documents, OAUTH,
     cache::{Document as CacheDocument, MAX_AGE},
-    health,
+    health, metrics,
 };
 use crate::{
     api_keys, audit, clients, keys, oauth, revocations,
@@ -82,6 +82,7 @@ use crate::{
         audit::routes::list,
         health::healthz,
         health::readyz,
+        metrics::metrics,
     ),
     tags(
         (name = "tokens", description = "Issue, revoke, introspect and verify tokens"),
@@ -92,6 +93,7 @@ use crate::{
         (name = "keys", description = "Rotate and retire signing keys"),
         (name = "audit", description = "Read the audit log"),
         (name = "health", description = "Liveness and readiness checks"),
+        (name = "metrics", description = "Metrics for Prometheus"),
     ),
     modifiers(&SecuritySchemes, &Refusals, &Throttled)
 )]

@@ -93,8 +93,9 @@ impl Problem {
 
     /// Too many wrong passwords were sent.
     fn throttled(throttled: &Throttled) -> Self {
-        let Throttled { quota, retry_after, .. } = *throttled;
+        let Throttled { quota, retry_after, budget, .. } = *throttled;
         Self::too_many_requests(retry_after, "too many failed attempts; retry later")
+            .logged(rate_limit::reason(budget))
             .with_header(rate_limit::POLICY, rate_limit::policy("login", quota))
             .with_header(rate_limit::LIMIT, rate_limit::limit("login", 0, retry_after))
     }
@@ -154,7 +155,7 @@ impl Problem {
         }
         if error.status_code() == StatusCode::TOO_MANY_REQUESTS {
             let problem = Self::new(Kind::TooManyRequests, "too many failed attempts; retry later");
-            return Self { headers: error.headers().to_vec(), ..problem };
+            return Self { headers: error.headers().to_vec(), logged: Some(error.log_reason()), ..problem };
         }
         if error.status_code() == StatusCode::BAD_REQUEST {
             return Self::of_status(StatusCode::BAD_REQUEST);

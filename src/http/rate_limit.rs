@@ -17,6 +17,7 @@ use crate::{
     config::Quota,
     limits::{Allowance, Limits},
     oauth::OAuthError,
+    throttle::Budget,
 };
 
 /// Names of the two fields.
@@ -28,6 +29,9 @@ const LIMIT_HEADER: HeaderName = HeaderName::from_static("ratelimit");
 /// Names of the policies.
 const REQUESTS: &str = "requests";
 const REGISTRATION: &str = "registration";
+
+/// The reason of a refused request, for the log.
+const REQUESTS_USED_UP: &str = "the budget requests is used up";
 
 /// Routes without a limit: their callers must learn how the server is when it is flooded, too.
 const UNLIMITED: [&str; 2] = ["/healthz", "/readyz"];
@@ -42,6 +46,16 @@ pub(crate) fn limit(name: &str, remaining: u32, seconds: u64) -> String {
     // Each response has it, and this is a fraction of the work of `format!`.
     let (mut r, mut t) = (itoa::Buffer::new(), itoa::Buffer::new());
     ["\"", name, "\";r=", r.format(remaining), ";t=", t.format(seconds)].concat()
+}
+
+/// Returns the reason of a refused attempt to log in, for the log.
+pub(crate) fn reason(budget: Budget) -> &'static str {
+    match budget {
+        Budget::Account => "the budget account is used up",
+        Budget::Pair => "the budget pair is used up",
+        Budget::Device => "the budget device is used up",
+        Budget::Network => "the budget network is used up",
+    }
 }
 
 /// The value of `RateLimit-Policy` of all responses, made once.
@@ -82,9 +96,9 @@ pub(super) async fn refuse<B: MessageBody + 'static>(
     let Some(Refused { retry_after }) = refused else { return Ok(next.call(req).await?.map_into_left_body()) };
     let reason = "too many requests from this network; retry later";
     let response = if super::is_oauth(req.request()) {
-        req.error_response(OAuthError::slow_down(retry_after, reason))
+        req.error_response(OAuthError::slow_down(retry_after, reason).logged(REQUESTS_USED_UP))
     } else {
-        req.error_response(Problem::too_many_requests(retry_after, reason))
+        req.error_response(Problem::too_many_requests(retry_after, reason).logged(REQUESTS_USED_UP))
     };
     Ok(response.map_into_right_body())
 }
@@ -108,6 +122,7 @@ pub(crate) fn count_registration(req: &HttpRequest, app: &App) -> Result<(), Pro
     }
     let problem = Problem::too_many_requests(seconds, "too many registrations from this network; retry later");
     Err(problem
+        .logged("the budget registration is used up")
         .with_header(POLICY, policy(REGISTRATION, app.limits.registrations()))
         .with_header(LIMIT, limit(REGISTRATION, remaining, seconds)))
 }

@@ -32,7 +32,7 @@ pub struct Certificate {
     key: PathBuf,
     clock: Clock,
     current: ArcSwap<CertifiedKey>,
-    not_after: AtomicI64,
+    not_after: Arc<AtomicI64>,
     is_usable: AtomicBool,
     /// The files as they were when they were last read.
     read: Mutex<Read>,
@@ -72,7 +72,7 @@ impl Certificate {
             key,
             clock,
             current: ArcSwap::from_pointee(current),
-            not_after: not_after.into(),
+            not_after: Arc::new(not_after.into()),
             is_usable: true.into(),
             read: Mutex::new(Read { files, problem: None }),
         }))
@@ -95,6 +95,11 @@ impl Certificate {
     #[must_use]
     pub fn not_after(&self) -> i64 {
         self.not_after.load(Ordering::Relaxed)
+    }
+
+    /// Returns the same, as it changes, for metrics.
+    pub(crate) fn expiry(&self) -> Arc<AtomicI64> {
+        Arc::clone(&self.not_after)
     }
 
     /// Returns whether the files could be used when they were last read. If not, the certificate of before is shown.

@@ -172,6 +172,13 @@ impl SigningKeys {
         self.snapshot.load().signer.is_some()
     }
 
+    /// Returns since when the active key signs, and when it is due to be replaced.
+    pub(crate) fn active_period(&self) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
+        let snapshot = self.snapshot.load();
+        let active = snapshot.keys.iter().find(|key| key.state == KeyState::Active)?;
+        Some((active.not_before, active.not_before + self.config.ttl))
+    }
+
     /// Returns the claims as a JWT, signed by the active key (RFC 9068 §2.1).
     ///
     /// Built by hand, since `jsonwebtoken` would parse the private key (PKCS #8) for each signature.

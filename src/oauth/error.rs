@@ -163,8 +163,9 @@ impl OAuthError {
 
     /// Too many wrong passwords or secrets were sent.
     pub(crate) fn throttled(throttled: &Throttled) -> Self {
-        let Throttled { quota, retry_after, .. } = *throttled;
+        let Throttled { quota, retry_after, budget, .. } = *throttled;
         Self::slow_down(retry_after, "too many failed attempts; retry later")
+            .logged(rate_limit::reason(budget))
             .with_header(rate_limit::POLICY, rate_limit::policy("login", quota))
             .with_header(rate_limit::LIMIT, rate_limit::limit("login", 0, retry_after))
     }

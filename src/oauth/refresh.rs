@@ -82,7 +82,11 @@ async fn end_reused(request: &TokenRequest<'_>, session: &Session) -> Result<(),
     let TokenRequest { app, origin, now, .. } = request;
     let origin = Origin { actor: Some(session.user_id.to_string()), ..origin.clone() };
     let event = || Event::failure(Kind::RefreshTokenReused);
-    app.write(async |tx| sessions::end(tx, session.id, event(), &origin, *now).await).await?;
+    let ended = app.write(async |tx| sessions::end(tx, session.id, event(), &origin, *now).await).await?;
+    // Of several requests at once with the same token, one ends the session.
+    if ended {
+        app.metrics.refresh_reuse.add();
+    }
     let request_id = origin.request_id;
     tracing::warn!(session = %session.id, request_id, "a refresh token was reused: its session has ended");
     Ok(())

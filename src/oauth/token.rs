@@ -144,12 +144,16 @@ pub(crate) async fn handle(
     // After a client is disabled and enabled again: new tokens must be younger than its revocation.
     let now = client.sessions_ended_at.map_or(now, |at| now.max(at + TimeDelta::seconds(1)));
     let request = TokenRequest { app: &app, client, form: &form, origin, user_agent, now };
-    let answer = match form.required("grant_type")? {
-        "password" => password::grant(&request).await?,
-        "refresh_token" => refresh::grant(&request).await?,
-        "client_credentials" => client_credentials::grant(&request).await?,
-        exchange if exchange == GrantType::TokenExchange.as_str() => exchange::grant(&request).await?,
+    let tokens = &app.metrics.tokens;
+    let (answer, issued) = match form.required("grant_type")? {
+        "password" => (password::grant(&request).await?, &tokens.password),
+        "refresh_token" => (refresh::grant(&request).await?, &tokens.refresh_token),
+        "client_credentials" => (client_credentials::grant(&request).await?, &tokens.client_credentials),
+        exchange if exchange == GrantType::TokenExchange.as_str() => {
+            (exchange::grant(&request).await?, &tokens.token_exchange)
+        }
         _ => return Err(OAuthError::unsupported_grant_type()),
     };
+    issued.add();
     Ok(uncached(StatusCode::OK).json(answer))
 }

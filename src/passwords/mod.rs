@@ -10,24 +10,16 @@ mod pool;
 mod remembered;
 mod sql;
 
-use std::{
-    io,
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{io, path::PathBuf, sync::Arc};
 
-pub(crate) use self::firebase_keys::rewrap as rewrap_firebase_keys;
-pub(crate) use self::remembered::Outcome;
 use self::{
     firebase_keys::FirebaseKeys,
     foreign::Foreign,
     hash::{Recipe, Stored},
     policy::{Policy, Refused},
-    pool::{Memory, Pool},
+    pool::{Hash, Memory, Pool},
 };
+pub(crate) use self::{firebase_keys::rewrap as rewrap_firebase_keys, pool::Times, remembered::Outcome};
 pub use self::{
     foreign::{FirebaseKey, ImportedHash, RefusedHash, check_imported},
     policy::{NewPassword, Personal},
@@ -40,6 +32,7 @@ use crate::{
     ids::UserId,
     secret::{self, MasterKey, NoRandomness, Password},
     store::{Store, StoreError, Transaction},
+    traces::Traces,
 };
 
 /// What is stored as the hash of a user without a password. No password matches it.
@@ -85,6 +78,12 @@ impl Passwords {
         Self { firebase_keys: Some(FirebaseKeys::new(store, master_key)), ..self }
     }
 
+    /// Adds a span for each hash of a request.
+    #[must_use]
+    pub fn with_traces(self, traces: &Traces) -> Self {
+        Self { pool: self.pool.with_traces(traces), ..self }
+    }
+
     /// Accepts a new password of a body or file if it is long enough. `field` has the password.
     pub fn new_password(&self, field: &'static str, text: &str) -> Result<NewPassword, FieldError> {
         self.policy.new_password(field, text)
@@ -95,8 +94,8 @@ impl Passwords {
     pub async fn hash_new(&self, new: &NewPassword, of: Personal<'_>, turn: &Turn) -> Result<String, Error> {
         let salt: [u8; 16] = secret::random()?;
         let (recipe, needed) = (self.recipe.clone(), self.recipe.blocks());
-        let hash = move |password: &Password, memory: &mut Memory, hashes: &AtomicU64| {
-            hashes.fetch_add(1, Ordering::Relaxed);
+        let hash = move |password: &Password, memory: &mut Memory, hash: &mut Hash<'_>| {
+            hash.begin();
             let digest = recipe.compute(password.as_bytes(), &salt, memory.blocks(needed));
             digest.map(|digest| recipe.phc(&salt, &digest)).map_err(|error| not_computed(&error))
         };
@@ -114,16 +113,16 @@ impl Passwords {
         new: &NewPassword,
         of: Personal<'_>,
         turn: &Turn,
-        work: impl FnOnce(&Password, &mut Memory, &AtomicU64) -> Result<T, Error> + Send + 'static,
+        work: impl FnOnce(&Password, &mut Memory, &mut Hash<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let (NewPassword { password, field }, policy) = (new.clone(), Arc::clone(&self.policy));
         let personal = policy.personal(of);
-        let job = move |memory: &mut Memory, hashes: &AtomicU64| {
+        let job = move |memory: &mut Memory, hash: &mut Hash<'_>| {
             policy.check(password.as_str(), &personal).map_err(|refused| match refused {
                 Refused::Rule(code, message) => Error::invalid(field, code, message),
                 Refused::Unchecked(error) => Error::Blocklist(error),
             })?;
-            work(&password, memory, hashes)
+            work(&password, memory, hash)
         };
         self.pool.run_counting(turn, job).await?
     }
@@ -234,6 +233,11 @@ impl Passwords {
     #[must_use]
     pub fn hashes_run(&self) -> u64 {
         self.pool.hashes_run()
+    }
+
+    /// Returns the times of the hash threads, for metrics.
+    pub(crate) fn times(&self) -> &Times {
+        self.pool.times()
     }
 
     /// Returns how many passwords can be hashed at the same time without a refusal.

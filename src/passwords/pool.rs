@@ -9,17 +9,19 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use argon2::Block;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use opentelemetry::Context;
+use opentelemetry_sdk::trace::Span;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     time::timeout,
 };
 
-use crate::{config::HashConfig, error::Error};
+use crate::{config::HashConfig, error::Error, metrics::Histogram, traces::Traces};
 
 /// The lowest scheduling priority of Linux, as a nice value.
 const NICEST: i32 = 19;
@@ -31,7 +33,8 @@ const IDLE: Duration = Duration::from_secs(30);
 pub(super) struct Pool {
     queue: Sender<Job>,
     wait: Duration,
-    hashes: Arc<AtomicU64>,
+    counts: Arc<Counts>,
+    traces: Traces,
     /// The places of strangers in the queue.
     strangers: Arc<Semaphore>,
     /// The places of [`Pool::run_large`], and the permit of the one that runs.
@@ -66,8 +69,52 @@ impl Turn {
     }
 }
 
-/// Work for a hash thread. It checks by itself whether its caller still waits, and counts its hashes.
-type Job = Box<dyn FnOnce(&mut Memory, &AtomicU64) + Send>;
+/// What the threads count.
+#[derive(Debug, Default)]
+struct Counts {
+    /// Hashes that have begun.
+    hashes: AtomicU64,
+    times: Times,
+}
+
+/// Times of the hash threads, for metrics.
+#[derive(Debug, Default)]
+pub(crate) struct Times {
+    /// From the place in the queue to the beginning of the work.
+    pub(crate) waits: Histogram,
+    /// Of the hashes alone.
+    pub(crate) hashes: Histogram,
+}
+
+/// Work for a hash thread. It checks by itself whether its caller still waits.
+type Job = Box<dyn FnOnce(&mut Memory, &Counts) + Send>;
+
+/// The hash of a job, which may do without one.
+pub(super) struct Hash<'a> {
+    counts: &'a Counts,
+    /// The traces, and the request that the hash is for.
+    traced: Option<(Traces, Context)>,
+    begun: Option<(Instant, Option<Span>)>,
+}
+
+impl<'a> Hash<'a> {
+    fn of(counts: &'a Counts, traced: Option<(Traces, Context)>) -> Self {
+        Self { counts, traced, begun: None }
+    }
+
+    /// Notes that the hash begins. It ends with the job.
+    pub(super) fn begin(&mut self) {
+        self.counts.hashes.fetch_add(1, Ordering::Relaxed);
+        let span = self.traced.as_ref().and_then(|(traces, context)| traces.hash(context));
+        self.begun = Some((Instant::now(), span));
+    }
+
+    fn end(self) {
+        if let Some((begun, _span)) = self.begun {
+            self.counts.times.hashes.observe(begun.elapsed());
+        }
+    }
+}
 
 /// The memory of a thread: allocated for its first hash and freed when the thread is idle, so that an idle server needs
 /// little.
@@ -93,14 +140,20 @@ impl Pool {
     /// Starts the threads. They end when the pool is dropped.
     pub(super) fn start(config: &HashConfig) -> io::Result<Self> {
         let (queue, jobs) = bounded(config.queue);
-        let hashes = Arc::new(AtomicU64::new(0));
+        let counts = Arc::<Counts>::default();
         for _ in 0..config.threads {
-            let (jobs, hashes) = (jobs.clone(), Arc::clone(&hashes));
-            thread::Builder::new().name("hash".to_owned()).spawn(move || work(&jobs, &hashes))?;
+            let (jobs, counts) = (jobs.clone(), Arc::clone(&counts));
+            thread::Builder::new().name("hash".to_owned()).spawn(move || work(&jobs, &counts))?;
         }
         let (large_places, large) = (Semaphore::new(config.queue), Arc::new(Semaphore::new(1)));
         let strangers = Arc::new(Semaphore::new((config.queue / 2).max(1)));
-        Ok(Self { queue, wait: config.wait, hashes, strangers, large_places, large })
+        let traces = Traces::default();
+        Ok(Self { queue, wait: config.wait, counts, traces, strangers, large_places, large })
+    }
+
+    /// Adds a span for each hash.
+    pub(super) fn with_traces(self, traces: &Traces) -> Self {
+        Self { traces: traces.clone(), ..self }
     }
 
     /// Computes a hash on a hash thread, and counts it. Fails as [`Pool::run_counting`] does.
@@ -109,8 +162,8 @@ impl Pool {
         turn: &Turn,
         work: impl FnOnce(&mut Memory) -> T + Send + 'static,
     ) -> Result<T, Error> {
-        self.run_counting(turn, move |memory, hashes| {
-            hashes.fetch_add(1, Ordering::Relaxed);
+        self.run_counting(turn, move |memory, hash| {
+            hash.begin();
             work(memory)
         })
         .await
@@ -123,7 +176,7 @@ impl Pool {
     pub(super) async fn run_counting<T: Send + 'static>(
         &self,
         turn: &Turn,
-        work: impl FnOnce(&mut Memory, &AtomicU64) -> T + Send + 'static,
+        work: impl FnOnce(&mut Memory, &mut Hash<'_>) -> T + Send + 'static,
     ) -> Result<T, Error> {
         self.run_at(self.place(turn)?, turn, work).await
     }
@@ -138,20 +191,26 @@ impl Pool {
         &self,
         place: Option<OwnedSemaphorePermit>,
         turn: &Turn,
-        work: impl FnOnce(&mut Memory, &AtomicU64) -> T + Send + 'static,
+        work: impl FnOnce(&mut Memory, &mut Hash<'_>) -> T + Send + 'static,
     ) -> Result<T, Error> {
         let turn = turn.clone();
+        let traced = self.traces.context().map(|context| (self.traces.clone(), context));
+        let queued = Instant::now();
         let (begun, beginning) = oneshot::channel();
         let (done, result) = oneshot::channel();
-        let job: Job = Box::new(move |memory, hashes| {
+        let job: Job = Box::new(move |memory, counts| {
             drop(place);
             // Skips the work of dropped callers: under load, the threads would otherwise compute hashes that no caller waits
             // for.
             // Noted before the caller may be told: what has begun is never taken for something that has not.
             turn.begun.store(true, Ordering::Release);
             if begun.send(()).is_ok() {
+                counts.times.waits.observe(queued.elapsed());
+                let mut hash = Hash::of(counts, traced);
+                let result = work(memory, &mut hash);
+                hash.end();
                 // An error means that the caller was dropped during the work.
-                let _ = done.send(work(memory, hashes));
+                let _ = done.send(result);
             }
         });
         // Refused at once if the queue is full: waiting here would make it unbounded.
@@ -178,8 +237,8 @@ impl Pool {
         let _place = self.large_places.try_acquire().map_err(|_| Error::HashQueueFull)?;
         let permit = timeout(self.wait, Arc::clone(&self.large).acquire_owned()).await;
         let Ok(Ok(permit)) = permit else { return Err(Error::HashQueueFull) };
-        self.run_at(stranger, turn, move |_own, hashes| {
-            hashes.fetch_add(1, Ordering::Relaxed);
+        self.run_at(stranger, turn, move |_own, hash| {
+            hash.begin();
             let result = work(&mut Memory::default());
             // Here and not in the future: work that has begun goes on if the caller is gone.
             drop(permit);
@@ -189,7 +248,11 @@ impl Pool {
     }
 
     pub(super) fn hashes_run(&self) -> u64 {
-        self.hashes.load(Ordering::Relaxed)
+        self.counts.hashes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn times(&self) -> &Times {
+        &self.counts.times
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -197,7 +260,7 @@ impl Pool {
     }
 }
 
-fn work(jobs: &Receiver<Job>, hashes: &AtomicU64) {
+fn work(jobs: &Receiver<Job>, counts: &Counts) {
     // A flood of logins must not slow down other routes. If the system refuses the priority, hashing still works.
     if let Err(error) = rustix::process::setpriority_process(None, NICEST) {
         tracing::debug!(%error, "the threads that hash keep their priority");
@@ -217,7 +280,7 @@ fn work(jobs: &Receiver<Job>, hashes: &AtomicU64) {
         };
         // A panic must not end the thread: after one for each thread, all logins would be refused. The caller gets an error,
         // since the job drops its sender. The text of the panic is not logged here: it could have a part of a password.
-        if catch_unwind(AssertUnwindSafe(|| job(&mut memory, hashes))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| job(&mut memory, counts))).is_err() {
             memory = Memory::default();
             tracing::error!("a password was not processed: the code that checks and hashes passwords panicked");
         }

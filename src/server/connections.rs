@@ -55,7 +55,10 @@ impl Listening {
         match self.tls.clone() {
             None => server.listen("http", listener, move || {
                 let (listening, stop) = (self.clone(), stop.clone());
-                fn_factory(move || listening.clone().plain(stop.clone()))
+                fn_factory(move || {
+                    let (app, service) = (Arc::clone(&listening.app), listening.clone().service());
+                    plain(app, service, stop.clone())
+                })
             }),
             Some(tls) => server.listen("https", listener, move || {
                 let (listening, tls, stop) = (self.clone(), tls.clone(), stop.clone());
@@ -70,23 +73,6 @@ impl Listening {
     ) -> Result<Rc<impl Service<Request, Response = Response<impl MessageBody>, Error = Error>>, ()> {
         let service = map_config(http::server(self.app, self.documents), |()| AppConfig::default());
         Ok(Rc::new(service.map(ServiceResponse::into).new_service(()).await?))
-    }
-
-    async fn plain(
-        self,
-        stop: GracefulShutdownSignal,
-    ) -> Result<impl Service<TcpStream, Response = (), Error = ()>, ()> {
-        let timeouts = self.app.config.http.timeouts;
-        let app = Arc::clone(&self.app);
-        let http1 = Rc::new(http1(self.service().await?, timeouts, stop).await?);
-        Ok(fn_service(move |io: TcpStream| {
-            let (app, http1) = (Arc::clone(&app), Rc::clone(&http1));
-            async move {
-                let address = set_up(&io, timeouts);
-                let _counted = admitted(&app, address)?;
-                http1.call((Timed::new(io, timeouts), address)).await.map_err(drop)
-            }
-        }))
     }
 
     async fn encrypted(
@@ -117,6 +103,44 @@ impl Listening {
             }
         }))
     }
+}
+
+/// Adds the address for metrics to a server.
+pub(super) fn add_metrics(app: Arc<App>, server: ServerBuilder, listener: TcpListener) -> io::Result<ServerBuilder> {
+    let stop = server.graceful_shutdown_signal();
+    server.listen("metrics", listener, move || {
+        let (app, stop) = (Arc::clone(&app), stop.clone());
+        fn_factory(move || {
+            let of_metrics = Arc::clone(&app);
+            let service = async move {
+                let service = map_config(http::metrics::server(of_metrics), |()| AppConfig::default());
+                Ok(Rc::new(service.map(ServiceResponse::into).new_service(()).await?))
+            };
+            plain(Arc::clone(&app), service, stop.clone())
+        })
+    })
+}
+
+/// Builds what a worker thread does with a connection without TLS.
+async fn plain<S, B>(
+    app: Arc<App>,
+    service: impl Future<Output = Result<Rc<S>, ()>>,
+    stop: GracefulShutdownSignal,
+) -> Result<impl Service<TcpStream, Response = (), Error = ()>, ()>
+where
+    S: Service<Request, Response = Response<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    let timeouts = app.config.http.timeouts;
+    let http1 = Rc::new(http1(service.await?, timeouts, stop).await?);
+    Ok(fn_service(move |io: TcpStream| {
+        let (app, http1) = (Arc::clone(&app), Rc::clone(&http1));
+        async move {
+            let address = set_up(&io, timeouts);
+            let _counted = admitted(&app, address)?;
+            http1.call((Timed::new(io, timeouts), address)).await.map_err(drop)
+        }
+    }))
 }
 
 /// Sets the options of a connection, and returns its address.

@@ -15,9 +15,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use opentelemetry::{Context, trace::FutureExt as _};
 use tokio::sync::oneshot;
 
 use super::{Store, StoreError};
+use crate::traces::Traces;
 
 /// Concurrent statements on Postgres while two full batches are queued: with a high latency, few statements at a time
 /// would limit the throughput.
@@ -59,9 +61,25 @@ pub(crate) struct Batcher<B: Batch> {
 }
 
 struct Queue<B: Batch> {
-    waiting: Vec<(B::Request, Sender<B>)>,
+    waiting: Vec<Waiting<B>>,
     /// Tasks that run statements.
     running: usize,
+}
+
+/// A request that waits for a statement.
+struct Waiting<B: Batch> {
+    request: B::Request,
+    sender: Sender<B>,
+    /// The context of its traces, if there are any.
+    context: Option<Context>,
+}
+
+/// The requests of a statement.
+struct Next<B: Batch> {
+    requests: Vec<B::Request>,
+    /// The callers that wait for each key.
+    senders: HashMap<B::Key, Vec<Sender<B>>>,
+    contexts: Vec<Context>,
 }
 
 impl<B: Batch> Batcher<B> {
@@ -75,7 +93,7 @@ impl<B: Batch> Batcher<B> {
         let (answer, result) = oneshot::channel();
         let begins = {
             let mut queue = self.queue();
-            queue.waiting.push((request, answer));
+            queue.waiting.push(Waiting { request, sender: answer, context: self.store.traces().context() });
             // Counted under the lock that queues the request. Otherwise the last task could end in between, and no task
             // would serve the request.
             let begins = queue.running < self.concurrency(queue.waiting.len());
@@ -109,8 +127,12 @@ impl<B: Batch> Batcher<B> {
         // Decrements `running` even if the task is dropped in the middle of a statement. Otherwise later requests would
         // wait for a task that no longer exists.
         let mut leaving = Leaving { queue: &self.queue, counted: true };
-        while let Some((requests, senders)) = self.next(&mut leaving) {
-            let mut answers = B::run(&self.store, requests).await;
+        while let Some(Next { requests, senders, contexts }) = self.next(&mut leaving) {
+            let run = B::run(&self.store, requests);
+            let mut answers = match Traces::shared(contexts) {
+                Some(context) => run.with_context(context).await,
+                None => run.await,
+            };
             for (key, senders) in senders {
                 let answer = match &mut answers {
                     Ok(answers) => answers.remove(&key).unwrap_or_else(|| Ok(B::Answer::default())),
@@ -127,34 +149,35 @@ impl<B: Batch> Batcher<B> {
         }
     }
 
-    /// Takes the next batch from the queue: its requests, and the callers that wait for each key. `None`: the task ends.
-    #[expect(clippy::type_complexity, reason = "said in the name of each half")]
-    fn next(&self, leaving: &mut Leaving<'_, B>) -> Option<(Vec<B::Request>, HashMap<B::Key, Vec<Sender<B>>>)> {
+    /// Takes the next batch from the queue. `None`: the task ends.
+    fn next(&self, leaving: &mut Leaving<'_, B>) -> Option<Next<B>> {
         let mut queue = self.queue();
         // Requests of dropped callers are skipped: they must not cost a statement, nor rotate a token without a response.
-        queue.waiting.retain(|(_, sender)| !sender.is_closed());
+        queue.waiting.retain(|waiting| !waiting.sender.is_closed());
         if queue.waiting.is_empty() || queue.running > self.concurrency(queue.waiting.len()) {
             // Under the lock of the check above: the next request either starts a task or finds one that will serve it.
             queue.running -= 1;
             leaving.counted = false;
             return None;
         }
-        let (mut batch, mut left) = (Vec::new(), Vec::new());
-        let mut senders: HashMap<_, Vec<_>> = HashMap::new();
-        for (request, sender) in queue.waiting.drain(..) {
+        let mut next = Next { requests: Vec::new(), senders: HashMap::new(), contexts: Vec::new() };
+        let mut left = Vec::new();
+        for Waiting { request, sender, context } in queue.waiting.drain(..) {
             let key = B::key(&request);
             // Requests with the same key join the batch even if it is full, since they add no row to the statement.
-            if let Some(same) = senders.get_mut(&key) {
+            if let Some(same) = next.senders.get_mut(&key) {
                 same.push(sender);
-            } else if batch.len() < B::MAX {
-                batch.push(request);
-                senders.insert(key, vec![sender]);
+            } else if next.requests.len() < B::MAX {
+                next.requests.push(request);
+                next.senders.insert(key, vec![sender]);
             } else {
-                left.push((request, sender));
+                left.push(Waiting { request, sender, context });
+                continue;
             }
+            next.contexts.extend(context);
         }
         queue.waiting = left;
-        Some((batch, senders))
+        Some(next)
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue<B>> {

@@ -1,24 +1,18 @@
 //! Connections to either engine, and the macros that run a statement on one.
 
-use std::{
-    future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use deadpool::managed::Object;
 use sqlx::{Sqlite, Transaction, pool::PoolConnection};
 
-use super::{StoreError, connections::Pooled};
+use super::{StoreError, connections::Pooled, observer::Observer};
+use crate::traces::Statement;
 
 /// A connection, in a transaction or not. A transaction that is dropped without a commit is rolled back.
 #[derive(Debug)]
 pub struct Conn {
     pub(crate) link: Link,
-    statements: Arc<AtomicU64>,
+    observer: Arc<Observer>,
     timeout: Duration,
 }
 
@@ -105,25 +99,34 @@ pub(crate) enum Raw<'c> {
 }
 
 impl Conn {
-    pub(super) fn new(link: Link, statements: Arc<AtomicU64>, timeout: Duration) -> Self {
-        Self { link, statements, timeout }
+    pub(super) fn new(link: Link, observer: Arc<Observer>, timeout: Duration) -> Self {
+        Self { link, observer, timeout }
+    }
+
+    /// Returns itself, for the macros: they evaluate their argument once, whatever it is.
+    pub(crate) fn as_conn(&mut self) -> &mut Self {
+        self
     }
 
     /// Begins a transaction. On SQLite it began with the connection.
     pub(super) async fn begin(&mut self) -> Result<(), StoreError> {
-        match &mut self.link {
-            Link::Postgres(line) => line.begin(self.timeout).await,
-            Link::Sqlite(_) | Link::SqliteTransaction(_) => Ok(()),
-        }
+        let Link::Postgres(line) = &mut self.link else { return Ok(()) };
+        let span = self.observer.begin("BEGIN", "BEGIN");
+        let done = line.begin(self.timeout).await;
+        self.observer.end(&done, span);
+        done
     }
 
     /// Commits the transaction.
     pub(super) async fn commit(self) -> Result<(), StoreError> {
-        match self.link {
+        let span = self.observer.begin("COMMIT", "COMMIT");
+        let done = match self.link {
             Link::SqliteTransaction(transaction) => within(self.timeout, transaction.commit()).await,
             Link::Postgres(mut line) => line.end("COMMIT", self.timeout).await,
             Link::Sqlite(_) => Ok(()),
-        }
+        };
+        self.observer.end(&done, span);
+        done
     }
 
     /// Rolls back the transaction and keeps the connection for reuse. Dropping the connection rolls back too, but closes
@@ -138,7 +141,7 @@ impl Conn {
 
     /// Counts a statement, and returns the connection to run it on with its timeout.
     pub(crate) fn raw(&mut self) -> Result<(Raw<'_>, Duration), StoreError> {
-        self.statements.fetch_add(1, Ordering::Relaxed);
+        self.observer.count();
         let raw = match &mut self.link {
             Link::Sqlite(conn) => Raw::Sqlite(conn),
             Link::SqliteTransaction(conn) => Raw::Sqlite(conn),
@@ -147,8 +150,14 @@ impl Conn {
         Ok((raw, self.timeout))
     }
 
+    /// Starts the span of a statement. `place`: see [`Traces::statement`](crate::traces::Traces::statement).
+    pub(crate) fn trace(&self, place: &'static str, sql: &str) -> Option<Statement> {
+        self.observer.begin(place, sql)
+    }
+
     /// Records whether the connection can be reused after a statement, and returns the statement's result.
-    pub(crate) fn settle<T>(&mut self, done: Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(crate) fn settle<T>(&mut self, done: Result<T, StoreError>, span: Option<Statement>) -> Result<T, StoreError> {
+        self.observer.end(&done, span);
         if let Link::Postgres(line) = &mut self.link {
             line.settle(&done);
         }
@@ -168,28 +177,35 @@ pub(crate) async fn within<T>(
     }
 }
 
-/// Runs the same code on a connection of either engine.
+/// Runs the same code, a statement, on a connection of either engine. The statement's constant names its span.
 macro_rules! on_engine {
-    ($conn:expr, |$raw:ident| $statement:expr) => {{
-        let done = match $conn.raw() {
-            Ok(($crate::store::conn::Raw::Sqlite($raw), timeout)) => {
-                $crate::store::conn::within(timeout, $statement).await
+    ($conn:expr, $sql:expr, |$raw:ident, $text:ident| $statement:expr) => {
+        // Not `let`: the connection may be a temporary value.
+        match $conn.as_conn() {
+            conn => {
+                let $text = sqlx::SqlSafeStr::into_sql_str($sql);
+                let span = conn.trace(concat!(module_path!(), " ", stringify!($sql)), $text.as_str());
+                let done = match conn.raw() {
+                    Ok(($crate::store::conn::Raw::Sqlite($raw), timeout)) => {
+                        $crate::store::conn::within(timeout, $statement).await
+                    }
+                    Ok(($crate::store::conn::Raw::Postgres($raw), timeout)) => {
+                        $crate::store::conn::within(timeout, $statement).await
+                    }
+                    Err(error) => Err(error),
+                };
+                conn.settle(done, span)
             }
-            Ok(($crate::store::conn::Raw::Postgres($raw), timeout)) => {
-                $crate::store::conn::within(timeout, $statement).await
-            }
-            Err(error) => Err(error),
-        };
-        $conn.settle(done)
-    }};
+        }
+    };
 }
 pub(crate) use on_engine;
 
 /// Runs a statement for its effect, and returns the number of rows that it affected.
 macro_rules! execute {
     ($conn:expr, $sql:expr $(, $bind:expr)* $(,)?) => {
-        $crate::store::conn::on_engine!($conn, |raw| async {
-            Ok(sqlx::query($sql)$(.bind($bind))*.execute(raw).await?.rows_affected())
+        $crate::store::conn::on_engine!($conn, $sql, |raw, sql| async {
+            Ok(sqlx::query(sql)$(.bind($bind))*.execute(raw).await?.rows_affected())
         })
     };
 }
@@ -198,8 +214,8 @@ pub(crate) use execute;
 /// Returns one row of a type, or none.
 macro_rules! optional {
     ($conn:expr, $row:ty, $sql:expr $(, $bind:expr)* $(,)?) => {
-        $crate::store::conn::on_engine!($conn, |raw| {
-            sqlx::query_as::<_, $row>($sql)$(.bind($bind))*.fetch_optional(raw)
+        $crate::store::conn::on_engine!($conn, $sql, |raw, sql| {
+            sqlx::query_as::<_, $row>(sql)$(.bind($bind))*.fetch_optional(raw)
         })
     };
 }
@@ -208,7 +224,7 @@ pub(crate) use optional;
 /// Returns all rows, of a type.
 macro_rules! all {
     ($conn:expr, $row:ty, $sql:expr $(, $bind:expr)* $(,)?) => {
-        $crate::store::conn::on_engine!($conn, |raw| sqlx::query_as::<_, $row>($sql)$(.bind($bind))*.fetch_all(raw))
+        $crate::store::conn::on_engine!($conn, $sql, |raw, sql| sqlx::query_as::<_, $row>(sql)$(.bind($bind))*.fetch_all(raw))
     };
 }
 pub(crate) use all;
@@ -216,8 +232,8 @@ pub(crate) use all;
 /// Returns all rows, of a type; binds the parameters once for each item of `$many`.
 macro_rules! all_of {
     ($conn:expr, $row:ty, $sql:expr, $many:expr, |$one:ident| [$($bind:expr),+ $(,)?] $(,)?) => {
-        $crate::store::conn::on_engine!($conn, |raw| {
-            let mut query = sqlx::query_as::<_, $row>($sql);
+        $crate::store::conn::on_engine!($conn, $sql, |raw, sql| {
+            let mut query = sqlx::query_as::<_, $row>(sql);
             for $one in $many {
                 query = query$(.bind($bind))+;
             }
@@ -230,8 +246,8 @@ pub(crate) use all_of;
 /// Returns the only value of the only row.
 macro_rules! scalar {
     ($conn:expr, $value:ty, $sql:expr $(, $bind:expr)* $(,)?) => {
-        $crate::store::conn::on_engine!($conn, |raw| {
-            sqlx::query_scalar::<_, $value>($sql)$(.bind($bind))*.fetch_one(raw)
+        $crate::store::conn::on_engine!($conn, $sql, |raw, sql| {
+            sqlx::query_scalar::<_, $value>(sql)$(.bind($bind))*.fetch_one(raw)
         })
     };
 }

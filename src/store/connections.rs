@@ -65,6 +65,12 @@ impl Connections {
         }
     }
 
+    /// Returns the numbers of idle and of open connections.
+    pub(super) fn idle_and_open(&self) -> (usize, usize) {
+        let status = self.pool.status();
+        (status.available, status.size)
+    }
+
     /// Closes the idle connections, and refuses new requests.
     pub(super) async fn close(&self) {
         let idle = self.pool.retain(|_, _| false).removed;

@@ -12,24 +12,18 @@ mod error;
 mod existing;
 mod file;
 mod migrate;
+mod observer;
 pub(crate) mod pages;
 mod transaction;
 
-use std::{
-    path::Path,
-    str::FromStr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{path::Path, str::FromStr, sync::Arc, time::Duration};
 
 pub use conn::Conn;
 pub use error::StoreError;
 pub(crate) use existing::exists;
 pub(crate) use file::check_wal;
 pub use file::{LockError, ServerLock, WalError};
+pub use observer::Errors;
 use sqlx::{
     ConnectOptions, SqlitePool,
     postgres::PgConnectOptions,
@@ -42,10 +36,12 @@ use self::{
     conn::{Line, Link},
     connections::Connections,
     file::OpenFile,
+    observer::Observer,
 };
 use crate::{
     clock::Clock,
     config::{DatabaseConfig, DatabaseUrl},
+    traces::Traces,
 };
 
 /// Lists the hot statements of a feature, whose query plans a test checks.
@@ -64,7 +60,7 @@ const SQLITE_READERS: u32 = 4;
 #[derive(Clone, Debug)]
 pub struct Store {
     engine: Engine,
-    statements: Arc<AtomicU64>,
+    observer: Arc<Observer>,
     /// The timeout of a statement, and the longest wait for a connection.
     timeout: Duration,
     /// The time of commits.
@@ -85,7 +81,15 @@ impl Store {
             DatabaseUrl::Postgres(url) => open_postgres(url, config).await,
         };
         let engine = engine.map_err(|error| error.at_open(&config.url))?;
-        Ok(Self { engine, statements: Arc::default(), timeout: config.timeout, clock })
+        // The names of OpenTelemetry's conventions.
+        let system = if matches!(engine, Engine::Postgres(_)) { "postgresql" } else { "sqlite" };
+        Ok(Self { engine, observer: Arc::new(Observer::new(system)), timeout: config.timeout, clock })
+    }
+
+    /// Returns the same database, with a span for each statement of a request.
+    #[must_use]
+    pub fn with_traces(self, traces: &Traces) -> Self {
+        Self { observer: Arc::new(self.observer.tracing(traces)), ..self }
     }
 
     /// Returns a connection for statements that change nothing.
@@ -93,20 +97,18 @@ impl Store {
     // The future of `acquire` is large, so it is boxed here and below: otherwise the future of each handler would contain
     // it, and be moved with it several times.
     pub async fn read(&self) -> Result<Conn, StoreError> {
-        let link = match &self.engine {
-            Engine::Sqlite { readers, .. } => Link::Sqlite(Box::pin(readers.acquire()).await?),
-            Engine::Postgres(connections) => Link::Postgres(Line::new(Box::pin(connections.acquire()).await?)),
-        };
-        Ok(self.conn(link))
+        self.conn(match &self.engine {
+            Engine::Sqlite { readers, .. } => Box::pin(readers.acquire()).await.map(Link::Sqlite),
+            Engine::Postgres(connections) => Box::pin(connections.acquire()).await.map(Line::new).map(Link::Postgres),
+        })
     }
 
     /// Returns a connection for a change that is one statement, which is durable when the statement returns.
     pub async fn write(&self) -> Result<Conn, StoreError> {
-        let link = match &self.engine {
-            Engine::Sqlite { writer, .. } => Link::Sqlite(Box::pin(writer.acquire()).await?),
-            Engine::Postgres(connections) => Link::Postgres(Line::new(Box::pin(connections.acquire()).await?)),
-        };
-        Ok(self.conn(link))
+        self.conn(match &self.engine {
+            Engine::Sqlite { writer, .. } => Box::pin(writer.acquire()).await.map(Link::Sqlite),
+            Engine::Postgres(connections) => Box::pin(connections.acquire()).await.map(Line::new).map(Link::Postgres),
+        })
     }
 
     /// Runs `work` in a transaction. `Ok`: all of it is committed and durable; `Err`: all of it is rolled back.
@@ -154,25 +156,49 @@ impl Store {
     }
 
     async fn begin(&self) -> Result<Transaction, StoreError> {
-        let link = match &self.engine {
+        let mut conn = self.conn(match &self.engine {
             // IMMEDIATE locks for writing at once: a transaction that reads first fails with SQLITE_BUSY_SNAPSHOT at its
             // first write if another connection has written in between.
-            Engine::Sqlite { writer, .. } => Link::SqliteTransaction(writer.begin_with("BEGIN IMMEDIATE").await?),
-            Engine::Postgres(connections) => Link::Postgres(Line::new(Box::pin(connections.acquire()).await?)),
-        };
-        let mut conn = self.conn(link);
+            Engine::Sqlite { writer, .. } => writer.begin_with("BEGIN IMMEDIATE").await.map(Link::SqliteTransaction),
+            Engine::Postgres(connections) => Box::pin(connections.acquire()).await.map(Line::new).map(Link::Postgres),
+        })?;
         conn.begin().await?;
         Ok(Transaction::new(conn, self.clock.clone()))
     }
 
-    fn conn(&self, link: Link) -> Conn {
-        Conn::new(link, self.statements.clone(), self.timeout)
+    fn conn(&self, link: Result<Link, sqlx::Error>) -> Result<Conn, StoreError> {
+        let link = link.map_err(StoreError::from);
+        self.observer.end(&link, None);
+        Ok(Conn::new(link?, Arc::clone(&self.observer), self.timeout))
     }
 
     /// Returns the number of statements so far, without those that begin and end transactions.
     #[must_use]
     pub fn statements_run(&self) -> u64 {
-        self.statements.load(Ordering::Relaxed)
+        self.observer.statements()
+    }
+
+    /// Returns the failed statements and connections so far, also those of background duties.
+    #[must_use]
+    pub fn errors(&self) -> &Errors {
+        self.observer.errors()
+    }
+
+    /// Returns the numbers of idle connections and of those in use.
+    #[must_use]
+    pub fn connections(&self) -> (u64, u64) {
+        let (idle, open) = match &self.engine {
+            Engine::Sqlite { readers, writer, .. } => {
+                (readers.num_idle() + writer.num_idle(), (readers.size() + writer.size()) as usize)
+            }
+            Engine::Postgres(connections) => connections.idle_and_open(),
+        };
+        (idle as u64, open.saturating_sub(idle) as u64)
+    }
+
+    /// Returns the traces of this database's statements.
+    pub(crate) fn traces(&self) -> &Traces {
+        self.observer.traces()
     }
 
     /// Returns the timeout of a statement, which is also the longest wait of a request for a connection or a batch.
@@ -188,7 +214,7 @@ impl Store {
     /// Returns the same database with a statement counter of its own, for background duties.
     #[must_use]
     pub fn aside(&self) -> Self {
-        Self { statements: Arc::default(), ..self.clone() }
+        Self { observer: Arc::new(self.observer.aside()), ..self.clone() }
     }
 
     /// Checks that a SQLite file was not deleted or replaced since it was opened. If it was, that is logged once.

@@ -15,6 +15,7 @@ pub(crate) mod sql;
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use opentelemetry::trace::FutureExt as _;
 use tokio::time::Instant;
 
 pub use self::{
@@ -274,11 +275,13 @@ impl Throttle {
     async fn try_reserve(&self, request: &Request) -> Result<Option<Reservation>, StoreError> {
         let (throttle, request) = (self.clone(), request.clone());
         // In a task of its own: if the caller leaves during the statement, the reservation is dropped, and so given back.
-        let task = tokio::spawn(async move {
+        let work = async move {
             let charge = throttle.charge(&request).await?;
             Ok(charge.map(|charge| Reservation::new(throttle, request, Some(charge))))
-        });
-        task.await.unwrap_or_else(|error| Err(StoreError::Other(sqlx::Error::Protocol(error.to_string()))))
+        };
+        tokio::spawn(work.with_current_context())
+            .await
+            .unwrap_or_else(|error| Err(StoreError::Other(sqlx::Error::Protocol(error.to_string()))))
     }
 
     async fn charge(&self, request: &Request) -> Result<Option<Charge>, StoreError> {

@@ -104,8 +104,11 @@ pub(crate) async fn read(conn: &mut Conn, id: UserId) -> Result<Option<User>, St
 pub async fn find_login(conn: &mut Conn, name: &str) -> Result<Option<Login>, StoreError> {
     // One statement in every case: the response time must not reveal whether the user exists, or by which column.
     let name = name.to_ascii_lowercase();
-    let sql = if name.contains('@') { sql::LOGIN_BY_EMAIL } else { sql::LOGIN_BY_USERNAME };
-    let row = conn::optional!(conn, sql::LoginRow, sql, name.as_str())?;
+    let row = if name.contains('@') {
+        conn::optional!(conn, sql::LoginRow, sql::LOGIN_BY_EMAIL, name.as_str())?
+    } else {
+        conn::optional!(conn, sql::LoginRow, sql::LOGIN_BY_USERNAME, name.as_str())?
+    };
     row.map(Login::try_from).transpose()
 }
 

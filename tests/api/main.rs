@@ -59,6 +59,9 @@ mod import;
 mod import_any_bytes;
 mod import_formats;
 mod log;
+mod log_secrets;
+mod metrics;
+mod monitoring;
 mod settings;
 mod sqlite_file;
 mod start;
@@ -68,6 +71,7 @@ mod throttle_model;
 mod throttle_races;
 mod tls;
 mod token_explain;
+mod traces;
 
 // Guarantees under concurrency, failures and load.
 mod after_commit;

@@ -75,6 +75,7 @@ async fn every_route_is_described() {
             "/admin/users/{id}/unlock",
             "/healthz",
             "/introspect",
+            "/metrics",
             "/readyz",
             "/revocations",
             "/revoke",

@@ -65,6 +65,8 @@ fn all_invalid_settings_are_reported_together() {
         ("--admin-password", &"x".repeat(1025), "GRANTD_ADMIN_PASSWORD"),
         ("--password-min-length", "0", "GRANTD_PASSWORD_MIN_LENGTH"),
         ("--password-min-strength", "5", "GRANTD_PASSWORD_MIN_STRENGTH"),
+        ("--metrics-address", "9464", "GRANTD_METRICS_ADDRESS"),
+        ("--otlp-endpoint", "collector:4318", "GRANTD_OTLP_ENDPOINT"),
         ("--log", "grantd=loud", "GRANTD_LOG"),
         ("--log-format", "xml", "GRANTD_LOG_FORMAT"),
         ("--database-connections", "0", "GRANTD_DATABASE_CONNECTIONS"),

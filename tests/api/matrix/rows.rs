@@ -66,6 +66,7 @@ pub(super) const ROWS: &[Row] = &[
     ("POST", "/admin/signing-keys", Scope("keys:write"), "{}", 201),
     ("DELETE", "/admin/signing-keys/{kid}", Scope("keys:write"), "", 204),
     ("GET", "/admin/audit-events", Scope("audit:read"), "", 200),
+    ("GET", "/metrics", Scope("audit:read"), "", 200),
     // The current user.
     ("POST", "/users", Nothing, USER, 201),
     ("GET", "/users/me", Account, "", 200),

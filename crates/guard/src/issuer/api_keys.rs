@@ -17,6 +17,7 @@ use tokio::{
 use super::{
     http::{Client, FetchError},
     page::Credentials,
+    trace::in_trace,
 };
 use crate::{
     ApiKeyError, AuthenticateError, Claims, Guard,
@@ -167,9 +168,9 @@ impl ApiKeys {
         state.flights.insert(digest, flight.clone());
         let (guard, key) = (guard.clone(), key.to_owned());
         // A task of its own: a request that is dropped must not cancel the introspection for the others that wait for it.
-        tokio::spawn(async move {
+        tokio::spawn(in_trace(async move {
             landed.send_replace(Some(guard.introspect(&key, digest).await));
-        });
+        }));
         Ok(flight)
     }
 

@@ -35,6 +35,8 @@ pub(crate) struct Script {
     pub(crate) jwks_hits: usize,
     /// The `Cache-Control` of the last request for keys.
     pub(crate) keys_asked_with: Option<String>,
+    /// `traceparent` of each request.
+    traces: Vec<Option<String>>,
 }
 
 pub(crate) struct FakeIssuer {
@@ -67,6 +69,7 @@ impl FakeIssuer {
             metadata_hits: 0,
             jwks_hits: 0,
             keys_asked_with: None,
+            traces: Vec::new(),
         }));
         let gate = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
         let clock = Arc::new(AtomicI64::new(NOW));
@@ -149,6 +152,11 @@ impl FakeIssuer {
         self.gate.add_permits(Semaphore::MAX_PERMITS / 2);
     }
 
+    /// Returns the `traceparent` of each request for the metadata and for the keys.
+    pub(crate) fn traces(&self) -> Vec<Option<String>> {
+        self.script.lock().unwrap().traces.clone()
+    }
+
     /// Returns the number of requests for the metadata and for the keys.
     pub(crate) fn hits(&self) -> (usize, usize) {
         let script = self.script.lock().unwrap();
@@ -173,6 +181,8 @@ async fn answer(
 ) -> HttpResponse {
     let (status, cache_control, body) = {
         let mut script = script.lock().unwrap();
+        let trace = req.headers().get("traceparent");
+        script.traces.push(trace.map(|value| value.to_str().unwrap().to_owned()));
         let body = if req.path() == script.metadata_path {
             script.metadata_hits += 1;
             let mut metadata = json!({"issuer": script.issuer, "jwks_uri": script.jwks_uri});

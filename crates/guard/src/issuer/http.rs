@@ -11,6 +11,7 @@ use super::{
     Freshness,
     introspection::Introspection,
     page::{Credentials, Poll},
+    trace::traced,
 };
 use crate::{BuildError, KeyError};
 
@@ -154,9 +155,7 @@ impl Client {
     ) -> Result<Introspection, FetchError> {
         let (user, password) = credentials.encoded();
         let form = Serializer::new(String::new()).append_pair("token", token).finish();
-        let request = self
-            .http
-            .post(endpoint.clone())
+        let request = traced(self.http.post(endpoint.clone()))
             .header(header::ACCEPT, "application/json")
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .basic_auth(user, Some(password))
@@ -191,7 +190,7 @@ impl Client {
     }
 
     fn request(&self, url: &Url) -> RequestBuilder {
-        self.http.get(url.clone()).header(header::ACCEPT, "application/json")
+        traced(self.http.get(url.clone())).header(header::ACCEPT, "application/json")
     }
 }
 

@@ -8,6 +8,7 @@ mod feed;
 mod http;
 mod introspection;
 mod page;
+mod trace;
 
 use std::{
     sync::{
@@ -330,9 +331,9 @@ impl Source {
         state.flight = Some(flight.clone());
         let guard = guard.clone();
         // A task of its own: a request that is dropped must not cancel the fetch for the others that wait for it.
-        tokio::spawn(async move {
+        tokio::spawn(trace::in_trace(async move {
             landed.send_replace(guard.fetch_once(freshness).await);
-        });
+        }));
         Some(flight)
     }
 

@@ -12,6 +12,8 @@ use crate::{
 };
 
 mod hanging;
+#[cfg(feature = "opentelemetry")]
+mod traces;
 
 const UNKNOWN: AuthenticateError = AuthenticateError::Token(TokenError::UnknownKey);
 
