@@ -17,7 +17,7 @@ use actix_web::{
     web,
 };
 
-use super::{docs, problem::Problem, rate_limit, request_log};
+use super::{docs, problem::Problem, rate_limit, refuse, request_log};
 use crate::{app::App, ids::RequestId, oauth::OAuthError};
 
 /// Maximum size of a request's head, in bytes: several times the largest token.
@@ -51,6 +51,8 @@ pub(super) async fn complete(
     if let Some(allowance) = allowance {
         rate_limit::add_fields(&mut response, allowance);
     }
+    // After `in_form`, too. In the end: the server may have begun to stop meanwhile.
+    refuse::close_if_stopping(&mut response);
     request_log::log(&response, &id, began, reason.as_deref());
     Ok(response)
 }
