@@ -34,6 +34,8 @@ use crate::{
 
 /// Connections that wait to be accepted, at most.
 const BACKLOG: i32 = 2048;
+/// How long the database may take to close: SQLite writes its log into the file.
+const CLOSE: Duration = Duration::from_secs(10);
 /// How often a changed certificate is looked for.
 const CERTIFICATE_CHECK: Duration = Duration::from_secs(2);
 /// How long a failed change of the keys rests before it is tried again.
@@ -144,7 +146,8 @@ impl Server {
             duties.extend(certificate.map(|certificate| rt::spawn(refresh(certificate))));
             let done = inner.await;
             duties.iter().for_each(rt::task::JoinHandle::abort);
-            app.store.close().await;
+            // A request that was cut off may hold a connection that is never returned.
+            let _ = rt::time::timeout(CLOSE, app.store.close()).await;
             done
         }
     }
