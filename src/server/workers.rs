@@ -78,12 +78,16 @@ impl Workers {
         self.wait_until(|| self.list().len() >= self.expected).await;
     }
 
-    /// Waits until all workers have run a task. Does not return if one has died, or is blocked.
+    /// Waits until all workers have run a task. Does not return as long as one is missing, or blocked.
     pub(super) async fn respond(&self) {
-        self.started().await;
-        let pings: Vec<_> = self.list().iter().map(ping).collect();
-        if join_all(pings).await.iter().any(Result::is_err) {
-            std::future::pending::<()>().await;
+        loop {
+            self.started().await;
+            let pings: Vec<_> = self.list().iter().map(ping).collect();
+            if join_all(pings).await.iter().all(Result::is_ok) {
+                return;
+            }
+            // One has died meanwhile. actix replaces it with the next connection.
+            rt::task::yield_now().await;
         }
     }
 
