@@ -41,7 +41,7 @@ pub(crate) fn reported_address(req: &HttpRequest) -> Result<Option<IpAddr>, Malf
 
 /// Returns the first address that is not a trusted proxy's, from the peer on through the hops from right to left: each
 /// proxy appends the address that it saw, so that only what trusted proxies appended is read.
-fn nearest_untrusted<'a>(
+pub(crate) fn nearest_untrusted<'a>(
     peer: IpAddr,
     lines: impl DoubleEndedIterator<Item = &'a [u8]>,
     proxies: &ProxyConfig,

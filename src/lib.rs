@@ -49,6 +49,11 @@ pub mod validation;
 
 mod client_address;
 
+/// Parsers of untrusted input, for the targets in `fuzz/`.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
+
 /// Returns name and text of the statements that must use an index, for the test of their plans.
 #[doc(hidden)]
 pub fn hot_statements() -> impl Iterator<Item = (&'static str, &'static str)> {

@@ -46,7 +46,8 @@ pub(crate) struct Verified {
 
 /// Returns the user with this name and password.
 ///
-/// An unknown user costs what a wrong password does: the same statements, and a hash. They are throttled alike.
+/// An unknown user costs what a wrong password does: the same statements, and a hash. They are throttled alike, and what was
+/// throttled a moment ago is refused before the user is read.
 pub(crate) async fn verify(
     app: &App,
     username: &str,
@@ -55,6 +56,10 @@ pub(crate) async fn verify(
     origin: &Origin,
     now: DateTime<Utc>,
 ) -> Result<Verified, Refused> {
+    let address = address(origin);
+    if let Some(throttled) = app.throttle.refused_lately(username, address, device_token, now) {
+        return Err(Refused::Throttled(throttled));
+    }
     let mut conn = app.store.read().await.map_err(Error::from)?;
     let login = users::find_login(&mut conn, username).await.map_err(Error::from)?;
     // Back to the pool: the hash takes long, and waits for its turn.
@@ -62,7 +67,7 @@ pub(crate) async fn verify(
     let attempt = Attempt {
         user: login.as_ref().map(|login| login.user.id),
         name: username,
-        address: address(origin),
+        address,
         device_token,
         devices_since: login.as_ref().and_then(|login| login.devices_since),
     };

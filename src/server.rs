@@ -191,7 +191,7 @@ async fn seal(app: Arc<App>) {
     loop {
         ticks.tick().await;
         loop {
-            match sealer.step(&store, &app.seal_key, app.now()).await {
+            match sealer.step(&store, &app.seal_key, &app.clock).await {
                 Ok(Progress::Done) => break,
                 Ok(Progress::Waiting) => rt::time::sleep(OPEN_TRANSACTION).await,
                 Ok(Progress::More) => rt::task::yield_now().await,

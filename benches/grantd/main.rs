@@ -16,6 +16,7 @@
 //! - `timing.rs`: response times of refused logins, by kind of user
 //! - `limits.rs`: the cost of the rate limit
 //! - `tokens.rs`: refreshes, introspections, and the propagation of the end of a session
+//! - `replicas.rs`: several servers on one Postgres database
 //! - `users.rs`: creation and lists of very many users; `import.rs`: their import
 //! - `servers.rs`: grantd and the routes to compare it with; `process.rs`: child processes; `postgres.rs`: a Postgres database
 
@@ -29,6 +30,7 @@ mod measure;
 mod plan;
 mod postgres;
 mod process;
+mod replicas;
 mod report;
 mod servers;
 mod timing;

@@ -17,6 +17,7 @@ use crate::{
     plan::Plan,
     postgres::Database,
     process::Memory,
+    replicas,
     report::{Figure, Report, median, milliseconds, percentile},
     servers::{Grantd, OPERATOR, PASSWORD, Server, SetUp, UNTHROTTLED, USERNAME, WATCHER},
     timing, tokens, users,
@@ -84,6 +85,9 @@ pub(crate) fn all(engine: &Engine, plan: &Plan, report: &mut Report) -> Outcome<
     }
     if plan.has("limits") {
         bench.limits(&grantd)?;
+    }
+    if plan.has("replicas") && engine.url().is_some() {
+        replicas::all(&grantd, &bench.me, plan, bench.report)?;
     }
     let (server, _) = grantd.start()?;
     let (address, database) = (server.address, grantd.database());

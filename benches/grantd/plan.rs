@@ -5,7 +5,7 @@ use std::{thread, time::Duration};
 use crate::Outcome;
 
 /// The names that `--only` takes.
-pub(crate) const MEASUREMENTS: [&str; 12] = [
+pub(crate) const MEASUREMENTS: [&str; 13] = [
     "start",
     "flood",
     "throttle",
@@ -14,6 +14,7 @@ pub(crate) const MEASUREMENTS: [&str; 12] = [
     "routes",
     "limits",
     "refreshes",
+    "replicas",
     "propagation",
     "login-time",
     "users",

@@ -15,3 +15,16 @@ pub use self::{
     export::export,
     run::{Prepared, prepare},
 };
+
+/// Parses a set-up file, and one that has its entries again.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(text: &str) {
+    match file::SetupFile::parse(text) {
+        Ok(parsed) => {
+            // What `grantd export` writes is a set-up file.
+            let written = toml::to_string(&parsed).unwrap_or_default();
+            assert!(file::SetupFile::parse(&written).is_ok(), "{written}");
+        }
+        Err(problems) => assert!(!problems.is_empty()),
+    }
+}

@@ -13,6 +13,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::sql::{self, EventRow, SealRow};
 use crate::{
+    clock::Clock,
     error::Error,
     ids::EventId,
     store::{Conn, Store, StoreError, conn, pages::PAGE},
@@ -171,18 +172,19 @@ pub struct Sealer {
 
 impl Sealer {
     /// Closes the next span, or seals the closed one.
-    pub async fn step(&mut self, store: &Store, key: &SealKey, now: DateTime<Utc>) -> Result<Progress, Error> {
+    // The time is taken when the rows were read: a span is not sealed before it was closed, by whichever server.
+    pub async fn step(&mut self, store: &Store, key: &SealKey, clock: &Clock) -> Result<Progress, Error> {
         let mut conn = store.read().await?;
         let newest = conn::optional!(conn, SealRow, sql::NEWEST_SEAL)?;
         if let Some(closed) = newest.as_ref().filter(|row| row.mac.is_none()) {
             let before = conn::optional!(conn, SealRow, sql::NEWEST_SEALED)?.and_then(Seal::of);
             drop(conn);
-            return self.seal(store, key, closed, before, now).await;
+            return self.seal(store, key, closed, before, clock.now()).await;
         }
         drop(conn);
         let newest = newest.and_then(Seal::of);
         self.compare(newest.as_ref());
-        Ok(close_next(store, newest.as_ref(), now).await?)
+        Ok(close_next(store, newest.as_ref(), clock.now()).await?)
     }
 
     /// Reports that seals were removed or replaced since the last step: what remains may be a valid chain.

@@ -52,12 +52,12 @@ pub(crate) enum List {
 
 impl List {
     /// Returns the cursor that names a key of this list: `[A-Za-z0-9_-]+`.
-    fn cursor(self, key: &[u8]) -> String {
+    pub(crate) fn cursor(self, key: &[u8]) -> String {
         BASE64_URL_SAFE_NO_PAD.encode([&[self as u8][..], key].concat())
     }
 
     /// Returns the key that a cursor of this list names.
-    fn key<K>(self, cursor: &str, parse: impl Fn(&[u8]) -> Option<K>) -> Option<K> {
+    pub(crate) fn key<K>(self, cursor: &str, parse: impl Fn(&[u8]) -> Option<K>) -> Option<K> {
         let cursor = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?;
         parse(cursor.strip_prefix(&[self as u8])?)
     }

@@ -31,7 +31,7 @@ impl Form {
         Self::parse(&bytes)
     }
 
-    fn parse(body: &[u8]) -> Result<Self, OAuthError> {
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, OAuthError> {
         Params::parse(body).map(Self).map_err(|error| malformed(error.reason))
     }
 

@@ -5,7 +5,7 @@ mod client_auth;
 mod client_credentials;
 mod error;
 mod exchange;
-mod form;
+pub(crate) mod form;
 pub(crate) mod introspect;
 mod issue;
 pub(crate) mod metadata;

@@ -56,8 +56,13 @@ impl Line {
     fn settle<T>(&mut self, done: &Result<T, StoreError>) {
         // After a timeout the statement may still be running: the next user of this connection would wait for it.
         self.broken |= matches!(done, Err(StoreError::Unavailable(_)));
-        if let Some(connection) = self.conn.as_deref_mut() {
+        if let Some(connection) = self.conn.as_mut() {
             connection.in_doubt = false;
+            if done.as_ref().is_err_and(StoreError::lost_server)
+                && let Some(pool) = Object::pool(connection)
+            {
+                pool.manager().distrust();
+            }
         }
     }
 

@@ -4,12 +4,13 @@
 //! waits for as long as TCP allows. This pool pings a connection only if it may be dead.
 
 use std::{
+    io,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use deadpool::managed::{Manager, Metrics, Object, Pool, PoolConfig, PoolError, QueueMode, RecycleError, Timeouts};
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection, postgres::PgConnectOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Row as _, postgres::PgConnectOptions};
 
 /// A connection that was idle for longer than this is pinged before it is used.
 const TRUSTED: Duration = Duration::from_secs(1);
@@ -39,7 +40,7 @@ pub(super) struct Connection {
 #[derive(Debug)]
 pub(super) struct Server {
     options: PgConnectOptions,
-    /// The timeout of a ping.
+    /// The timeout of a statement. A ping has half of it.
     timeout: Duration,
     /// When a connection was last found dead. All older connections are discarded: the server has restarted or moved.
     found_dead: Mutex<Option<Instant>>,
@@ -48,7 +49,7 @@ pub(super) struct Server {
 impl Connections {
     /// Creates a pool. `most`: the maximum number of connections; `timeout`: the longest wait for a connection.
     pub(super) fn new(options: PgConnectOptions, most: u32, timeout: Duration) -> Result<Self, sqlx::Error> {
-        let server = Server { options, timeout: timeout / 2, found_dead: Mutex::default() };
+        let server = Server { options, timeout, found_dead: Mutex::default() };
         let config = PoolConfig { max_size: most as usize, timeouts: Timeouts::default(), queue_mode: QueueMode::Lifo };
         let pool = Pool::builder(server).config(config).build().map_err(sqlx::Error::config)?;
         Ok(Self { pool, timeout })
@@ -76,8 +77,14 @@ impl Connections {
 }
 
 impl Server {
+    /// Discards all connections that were opened until now, once they are returned: the server has stopped, or another
+    /// one has replaced it.
+    pub(super) fn distrust(&self) {
+        *self.found_dead() = Some(Instant::now());
+    }
+
     async fn lives(&self, conn: &mut PgConnection) -> bool {
-        matches!(tokio::time::timeout(self.timeout, conn.ping()).await, Ok(Ok(())))
+        matches!(tokio::time::timeout(self.timeout / 2, conn.ping()).await, Ok(Ok(())))
     }
 
     fn found_dead(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
@@ -91,7 +98,7 @@ impl Manager for Server {
 
     async fn create(&self) -> Result<Connection, sqlx::Error> {
         // Boxed: the future is large, and connecting is rare.
-        Ok(Connection { conn: Box::pin(self.options.connect()).await?, in_doubt: false })
+        Ok(Connection { conn: Box::pin(connect(&self.options, self.timeout, self.timeout)).await?, in_doubt: false })
     }
 
     async fn recycle(&self, connection: &mut Connection, metrics: &Metrics) -> Result<(), RecycleError<sqlx::Error>> {
@@ -103,11 +110,34 @@ impl Manager for Server {
         // A ping also waits for the end of a cancelled statement, for which the next request would wait otherwise.
         if connection.in_doubt || metrics.last_used() > TRUSTED {
             if !self.lives(&mut connection.conn).await {
-                *self.found_dead() = Some(Instant::now());
+                self.distrust();
                 return Err(RecycleError::message("it is dead"));
             }
             connection.in_doubt = false;
         }
         Ok(())
     }
+}
+
+/// Opens a connection to a server that accepts changes. `timeout`: the maximum duration of a statement (0: none); `idle`:
+/// half of the longest pause in a transaction.
+pub(super) async fn connect(
+    options: &PgConnectOptions,
+    timeout: Duration,
+    idle: Duration,
+) -> Result<PgConnection, sqlx::Error> {
+    let mut conn = options.connect().await?;
+    // Set here and not with the options of the start, which PgBouncer refuses. One round trip.
+    // A server that hangs or vanishes in a transaction would keep its locks, and block the others.
+    let setup = format!(
+        "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}; SHOW transaction_read_only",
+        timeout.as_millis(),
+        (2 * idle).as_millis()
+    );
+    let row = sqlx::raw_sql(AssertSqlSafe(setup)).fetch_one(&mut conn).await?;
+    // During a failover, the name may lead to a standby. Its rows may be older than a revocation.
+    if row.try_get::<String, _>(0)? != "off" {
+        return Err(sqlx::Error::Io(io::Error::other("the server is read-only, such as a standby")));
+    }
+    Ok(conn)
 }

@@ -87,6 +87,16 @@ impl StoreError {
         matches!(self, Self::Other(sqlx::Error::ColumnDecode { .. }))
     }
 
+    /// Returns whether the connection is useless, and so are probably all others to the same server: it has stopped, is a
+    /// standby now, or is out of reach.
+    pub(super) fn lost_server(&self) -> bool {
+        match self {
+            Self::Unavailable(sqlx::Error::Database(error)) => error.code().is_some_and(|code| is_lost(&code)),
+            Self::Unavailable(sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)) => true,
+            _ => false,
+        }
+    }
+
     /// Returns whether the engine asks for a retry of the transaction.
     pub(crate) fn asks_for_retry(&self) -> bool {
         matches!(self, Self::Repeat(_))
@@ -158,16 +168,21 @@ enum Advice {
     Bug,
 }
 
+/// Shutting down or starting; read-only, as a standby is that was the primary a moment ago; connection failures.
+fn is_lost(code: &str) -> bool {
+    matches!(code, "57P01" | "57P02" | "57P03" | "25006") || (code.len() == 5 && code.starts_with("08"))
+}
+
 fn advice(code: &str) -> Advice {
     if code.len() == 5 {
         return match code {
             // Serialization failure, deadlock.
             "40001" | "40P01" => Advice::Repeat,
-            // Too many connections; shutting down or starting; statement timeout; lock not available; read-only
-            // (a standby that was a primary a moment ago); out of disk or memory.
-            "53300" | "57P01" | "57P02" | "57P03" | "57014" | "55P03" | "25006" | "25P03" | "28000" | "28P01"
-            | "3D000" | "55000" | "57P05" | "53100" | "53200" => Advice::Wait,
-            _ if code.starts_with("08") => Advice::Wait,
+            // Too many connections; statement timeout; lock not available; ended while idle; login or database refused,
+            // as during a failover; out of disk or memory.
+            "53300" | "57014" | "55P03" | "25P03" | "28000" | "28P01" | "3D000" | "55000" | "57P05" | "53100"
+            | "53200" => Advice::Wait,
+            _ if is_lost(code) => Advice::Wait,
             _ => Advice::Bug,
         };
     }

@@ -1,10 +1,10 @@
 //! Schema migrations. Servers that start at the same time migrate one after another.
 
-use std::{fs::File, path::Path};
+use std::{fs::File, path::Path, time::Duration};
 
-use sqlx::{ConnectOptions as _, Connection as _, SqlitePool, migrate::Migrator, postgres::PgConnectOptions};
+use sqlx::{Connection as _, SqlitePool, migrate::Migrator, postgres::PgConnectOptions};
 
-use super::StoreError;
+use super::{StoreError, connections::connect};
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
@@ -32,9 +32,10 @@ pub(super) async fn sqlite(pool: &SqlitePool) -> Result<(), StoreError> {
 }
 
 /// Migrates a Postgres database, under the advisory lock that sqlx takes. The connection has no statement timeout:
-/// waiting for another server's migration, or building an index, may take long.
-pub(super) async fn postgres(options: &PgConnectOptions) -> Result<(), StoreError> {
-    let mut conn = options.clone().options([("statement_timeout", "0")]).connect().await?;
+/// waiting for another server's migration, or building an index, may take long. `idle`: half of the longest pause in a
+/// transaction.
+pub(super) async fn postgres(options: &PgConnectOptions, idle: Duration) -> Result<(), StoreError> {
+    let mut conn = connect(options, Duration::ZERO, idle).await?;
     POSTGRES.run(&mut conn).await?;
     Ok(conn.close().await?)
 }

@@ -259,16 +259,11 @@ pub(crate) async fn retried<T, E: FromStore, F: Future<Output = Result<T, E>>>(w
 async fn open_postgres(url: &str, config: &DatabaseConfig) -> Result<Engine, StoreError> {
     let options = PgConnectOptions::from_str(url)?
         .application_name("grantd")
-        .options([
-            ("statement_timeout", config.timeout.as_millis().to_string()),
-            // A server that hangs or vanishes in a transaction would keep its locks, and block the others.
-            ("idle_in_transaction_session_timeout", (2 * config.timeout).as_millis().to_string()),
-        ])
         .log_slow_statements(LevelFilter::Warn, config.timeout / 2)
         .log_statements(LevelFilter::Trace);
     let connections = Connections::new(options.clone(), config.connections, config.timeout)?;
     // Reports an unreachable database before the migration, which has no timeout.
     drop(connections.acquire().await?);
-    migrate::postgres(&options).await?;
+    migrate::postgres(&options, config.timeout).await?;
     Ok(Engine::Postgres(Arc::new(connections)))
 }

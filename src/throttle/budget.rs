@@ -74,7 +74,7 @@ impl KeyMaker {
 
     /// Returns the keys of an attempt, with the device of a valid token.
     pub(super) fn keys(&self, attempt: &Attempt<'_>, device: Option<&Device>) -> Keys {
-        let account = self.mac(b"name", &[attempt.name.to_ascii_lowercase().as_bytes()]);
+        let account = self.account(attempt.name);
         // A user's, whichever name is presented.
         let own = attempt.user.map_or(account, |user| self.mac(b"user", &[user.as_bytes()]));
         Keys {
@@ -83,6 +83,10 @@ impl KeyMaker {
             network: self.network(attempt.address),
             device: device.map(|device| self.mac(b"device", &[&own, &device.nonce])),
         }
+    }
+
+    pub(super) fn account(&self, name: &str) -> Key {
+        self.mac(b"name", &[name.to_ascii_lowercase().as_bytes()])
     }
 
     pub(super) fn network(&self, address: Option<IpAddr>) -> Key {

@@ -16,7 +16,6 @@ use crate::{
 const PREFIX: &str = "grd_";
 const VERSION: u8 = 1;
 const CLAIM_LEN: usize = 1 + 16 + 16 + 8;
-const MAC_LEN: usize = 32;
 /// How long a token is valid.
 const LIFETIME: TimeDelta = TimeDelta::days(180);
 
@@ -66,16 +65,26 @@ impl DeviceTokens {
         since: Option<DateTime<Utc>>,
         now: DateTime<Utc>,
     ) -> Option<Device> {
-        let bytes = BASE64_URL_SAFE_NO_PAD.decode(token.strip_prefix(PREFIX)?).ok()?;
-        let bytes: [u8; CLAIM_LEN + MAC_LEN] = bytes.try_into().ok()?;
-        let (claim, mac) = bytes.split_at(CLAIM_LEN);
-        hmac::verify(&self.0, claim, mac).ok()?;
-        let [VERSION, claim @ ..] = claim else { return None };
+        let claim = self.claim(token)?;
+        let [VERSION, claim @ ..] = &claim[..] else { return None };
         let (id, claim) = claim.split_at(16);
         let (nonce, issued_at) = claim.split_at(16);
         let issued_at = DateTime::from_timestamp_micros(i64::from_be_bytes(issued_at.try_into().ok()?))?;
         let is_current = now < issued_at + LIFETIME && since.is_none_or(|since| issued_at > since);
         (id == user.as_bytes() && is_current).then_some(Device { nonce: nonce.try_into().ok()? })
+    }
+
+    /// Returns whether a token was issued here, to any user.
+    pub(super) fn is_genuine(&self, token: &str) -> bool {
+        self.claim(token).is_some()
+    }
+
+    /// Returns what a token with a right MAC says.
+    fn claim(&self, token: &str) -> Option<[u8; CLAIM_LEN]> {
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(token.strip_prefix(PREFIX)?).ok()?;
+        let (claim, mac) = bytes.split_first_chunk()?;
+        hmac::verify(&self.0, claim, mac).ok()?;
+        Some(*claim)
     }
 }
 

@@ -7,6 +7,8 @@
 mod budget;
 mod device;
 mod lines;
+mod recent;
+mod refusal;
 mod reservation;
 pub(crate) mod sql;
 
@@ -24,8 +26,9 @@ use self::{
     budget::{Key, KeyMaker, Keys},
     device::DeviceTokens,
     lines::{Lines, Others, Turn},
+    recent::Recent,
+    refusal::Refusal,
     reservation::Charge,
-    sql::BudgetRow,
 };
 use crate::{
     config::{Quota, ThrottleConfig},
@@ -75,13 +78,6 @@ pub struct Throttled {
     key: Key,
 }
 
-/// The budget that refuses an attempt, and the wait until it allows one. Not positive: it does by now.
-struct Refusal {
-    budget: Budget,
-    key: Key,
-    microseconds: i64,
-}
-
 /// What is to be reserved.
 #[derive(Clone)]
 struct Request {
@@ -104,6 +100,7 @@ struct Inner {
     keys: KeyMaker,
     devices: DeviceTokens,
     lines: Lines,
+    recent: Recent,
     /// Selects the refusals that are recorded.
     series: Series<Key>,
     refusals: Refusals,
@@ -127,9 +124,28 @@ impl Throttle {
             keys: KeyMaker::new(key),
             devices: DeviceTokens::new(device_key),
             lines: Lines::default(),
+            recent: Recent::new(),
             series: Series::of(SERIES),
             refusals: Refusals::default(),
         }))
+    }
+
+    /// Returns the refusal of an attempt that repeats one of the last second: the database need not be asked again, not
+    /// even for the user.
+    #[must_use]
+    pub fn refused_lately(
+        &self,
+        name: &str,
+        address: Option<IpAddr>,
+        device_token: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Option<Throttled> {
+        // Whose it is, is not known yet.
+        if device_token.is_some_and(|token| self.0.devices.is_genuine(token)) {
+            return None;
+        }
+        let refusal = self.0.recent.get(self.0.keys.account(name), self.0.keys.network(address), now)?;
+        Some(self.refused(&refusal))
     }
 
     /// Reserves an attempt. It counts as a failure until its result is known.
@@ -179,7 +195,14 @@ impl Throttle {
                     line = self.0.lines.turn(refusal.key, until).await;
                     false
                 }
-                Some(_) | None => refusal.microseconds > 0,
+                Some(_) | None if refusal.microseconds > 0 => {
+                    // With a device token, the same name and network has another budget.
+                    if request.device.is_none() {
+                        self.0.recent.add(&keys, refusal, now);
+                    }
+                    true
+                }
+                Some(_) | None => false,
             };
             if is_over {
                 return Ok(Err(self.refused(&refusal)));
@@ -212,6 +235,11 @@ impl Throttle {
     pub async fn unlock(&self, conn: &mut Conn, user: UserId) -> Result<(), StoreError> {
         conn::execute!(conn, sql::UNLOCK, user)?;
         Ok(())
+    }
+
+    /// Forgets the refusals of the last second, after a user was unlocked.
+    pub fn forget_refusals(&self) {
+        self.0.recent.clear();
     }
 
     /// Returns whether a refusal is the first of a series by its budget, on this server.
@@ -301,55 +329,6 @@ impl Throttle {
             )
         })
         .await
-    }
-
-    /// Returns the refusal of an attempt that was not reserved.
-    async fn refusal(&self, keys: &Keys, now: DateTime<Utc>) -> Result<Refusal, StoreError> {
-        let trusted = keys.trusted();
-        let mut conn = self.0.store.read().await?;
-        let rows = conn::all!(conn, BudgetRow, sql::READ, &trusted[..], &keys.account[..], &keys.network[..])?;
-        let known_since = (now - KNOWN).timestamp_micros();
-        let is_known = keys.device.is_some()
-            || rows.iter().any(|row| row.budget == keys.pair && row.known_at.is_some_and(|at| at > known_since));
-        let of_row = |row: &BudgetRow| {
-            let key = Key::try_from(row.budget.as_slice()).ok()?;
-            let budget = match key {
-                _ if key == keys.network => Budget::Network,
-                _ if key == keys.account => Budget::Account,
-                _ if keys.device.is_some() => Budget::Device,
-                _ => Budget::Pair,
-            };
-            let is_charged = is_known == (key == trusted);
-            is_charged.then(|| (self.microseconds_left(budget, row, now), budget, key))
-        };
-        let longest = rows.iter().filter_map(of_row).max_by_key(|(wait, ..)| *wait);
-        // No row: it was deleted since.
-        let (microseconds, budget, key) = longest.unwrap_or((0, Budget::Account, keys.account));
-        Ok(Refusal { budget, key, microseconds })
-    }
-
-    /// Counts a refusal.
-    fn refused(&self, refusal: &Refusal) -> Throttled {
-        let Refusal { budget, key, microseconds } = *refusal;
-        self.0.refusals.add(budget);
-        let quota = self.0.login.or(self.0.network).unwrap_or(Quota { count: 1, window: Duration::from_secs(1) });
-        let seconds = u64::try_from(microseconds).unwrap_or(0).div_ceil(1_000_000);
-        Throttled { budget, retry_after: seconds.max(1), quota, key }
-    }
-
-    /// Returns the wait until a budget allows an attempt, as the statement computes it.
-    fn microseconds_left(&self, budget: Budget, row: &BudgetRow, now: DateTime<Utc>) -> i64 {
-        let (quota, longest) = match budget {
-            Budget::Network => (self.0.network, sql::MAX_NETWORK_WAIT),
-            _ => (self.0.login, sql::MAX_WAIT),
-        };
-        let (free, window) = limits(quota);
-        if row.failures < free {
-            return 0;
-        }
-        let doubled = u32::try_from(row.failures - free).ok().and_then(|times| 1_u64.checked_shl(times));
-        let wait = doubled.unwrap_or(longest).min(longest).saturating_mul(1_000_000);
-        row.failed_at + window.min(i64::try_from(wait).unwrap_or(i64::MAX)) - now.timestamp_micros()
     }
 
     async fn give_back(&self, first: Key, second: Option<Key>, reserved_at: DateTime<Utc>) -> Result<(), StoreError> {

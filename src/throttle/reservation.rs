@@ -67,6 +67,7 @@ impl Reservation {
         if let Err(error) = self.write_success(charge).await {
             tracing::warn!(%error, "an attempt to log in that succeeded stays charged");
         }
+        self.throttle.0.recent.remove(&self.request.keys);
         self.leave(charge);
     }
 

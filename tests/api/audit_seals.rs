@@ -57,9 +57,9 @@ pub(crate) async fn record(server: &TestServer, count: i64, from: DateTime<Utc>)
 
 /// Seals what is due, as the server does once a minute.
 pub(crate) async fn seal(server: &TestServer) {
-    let seal = server.within(async |app, now| {
+    let seal = server.within(async |app, _| {
         let mut sealer = Sealer::default();
-        while sealer.step(&app.store, &app.seal_key, now).await.unwrap() != Progress::Done {}
+        while sealer.step(&app.store, &app.seal_key, &app.clock).await.unwrap() != Progress::Done {}
     });
     seal.await;
 }
@@ -332,9 +332,9 @@ async fn open_transactions_are_waited_for(database: Database) {
     server.advance(Duration::minutes(2));
     let step = async |sealer: Sealer| {
         server
-            .within(async move |app, now| {
+            .within(async move |app, _| {
                 let mut sealer = sealer;
-                let progress = sealer.step(&app.store, &app.seal_key, now).await.unwrap();
+                let progress = sealer.step(&app.store, &app.seal_key, &app.clock).await.unwrap();
                 (sealer, progress)
             })
             .await

@@ -79,13 +79,49 @@ async fn connections_that_the_database_terminates() {
     let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
                WHERE datname = current_database() AND pid <> pg_backend_pid()";
     assert!(database.number(end).await > 0);
-    // One request for each old connection may fail, with 503.
+    // One request may fail, with 503: the server then trusts no connection that is older.
     eventually("new connections are opened", async || {
         let status = server.get("/users/me").bearer(&token).send().await.status;
         assert!([200, 503].contains(&status), "{status}");
         status == 200
     })
     .await;
+    is_back(&server, &token).await;
+}
+
+#[actix_web::test]
+async fn a_name_that_leads_to_a_standby() {
+    use sqlx::{Connection as _, PgConnection, raw_sql};
+    let Some((server, proxy, database)) = start(&[]).await else { return };
+    let token = server.admin().await;
+    let run = async |sql: &'static str| {
+        let mut conn = PgConnection::connect(database.url()).await.unwrap();
+        raw_sql("SET default_transaction_read_only = off").execute(&mut conn).await.unwrap();
+        raw_sql(sql).execute(&mut conn).await.unwrap();
+    };
+    // New connections can read, and not write: their reads may be older than a revocation.
+    run("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', current_database()); END $$")
+        .await;
+    proxy.restore();
+    is_down(&server, &token).await;
+    run("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I RESET default_transaction_read_only', current_database()); END $$")
+        .await;
+    is_back(&server, &token).await;
+}
+
+#[actix_web::test]
+async fn statements_that_the_database_cancels() {
+    let Some((server, _proxy, database)) = start(&["--database-connections", "3"]).await else { return };
+    // The database itself cancels a statement that waits, even though nobody reads its result any more.
+    let token = server.admin().await;
+    let mut lock = crate::harness::Transaction::begin(&database).await;
+    lock.run("LOCK TABLE users").await;
+    let me = server.get("/users/me").bearer(&token).send().await;
+    me.problem(503, "unavailable");
+    let cancelled = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                     AND application_name = 'grantd' AND wait_event_type = 'Lock'";
+    eventually("the database has cancelled the statement", async || database.number(cancelled).await == 0).await;
+    lock.commit().await;
     is_back(&server, &token).await;
 }
 

@@ -131,7 +131,7 @@ async fn a_known_network_has_a_budget_of_its_own(database: Database) {
     try_from(&server, HOME, &right).await.oauth_error(429, "slow_down");
 }
 
-async fn device_token(server: &TestServer, name: &str, address: &str) -> String {
+pub(crate) async fn device_token(server: &TestServer, name: &str, address: &str) -> String {
     let answer = try_from(server, address, &Form::password(name, PASSWORD)).await.json_with(200);
     let token = answer["device_token"].as_str().unwrap().to_owned();
     assert!(token.starts_with("grd_"), "{token}");

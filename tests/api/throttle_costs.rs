@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::{
     harness::{Database, Form, PASSWORD, TestServer, eventually, on_both_engines},
-    throttle::{AWAY, HOME, PROXY, STRANGER, events, guess, start, try_from, use_up},
+    throttle::{AWAY, HOME, PROXY, STRANGER, device_token, events, guess, start, try_from, use_up},
 };
 
 on_both_engines!(
@@ -49,20 +49,40 @@ async fn a_login_costs_two_statements_more(database: Database) {
 async fn throttled_names_cost_the_same(database: Database) {
     let server = start(database).await;
     let admin = server.admin().await;
+    let token = device_token(&server, "maria", HOME).await;
     use_up(&server, "maria").await;
     use_up(&server, "nobody").await;
-    let cost = async |name: &str| {
+    let device = |token: &str| Form::password("maria", "wrong").and("device_token", token);
+    let cost_of = async |form: &Form| {
         let before = (server.app.store.statements_run(), server.app.passwords.hashes_run());
-        let answer = try_from(&server, AWAY, &Form::password(name, "wrong")).await;
+        let answer = try_from(&server, AWAY, form).await;
         let (status, mut headers, body) = answer.to_the_byte();
         headers.remove("x-request-id");
         let app = &server.app;
         let cost = (app.store.statements_run() - before.0, app.passwords.hashes_run() - before.1);
         (status, headers, body, cost)
     };
+    let cost = async |name: &str| cost_of(&Form::password(name, "wrong")).await;
     let of_maria = cost("maria").await;
     assert_eq!((of_maria.0, of_maria.3), (429, (4, 0)), "client, user, reservation, wait");
     assert_eq!(cost("nobody").await, of_maria);
+    // Again within a second: from memory.
+    let again = cost("MARIA").await;
+    assert_eq!((again.0, again.3), (429, (1, 0)), "client");
+    assert_eq!(cost("nobody").await, again);
+    assert_eq!(cost_of(&device("grd_wrong")).await, again);
+    // A device has a budget of its own.
+    assert_eq!(cost_of(&device(&token)).await.0, 400);
+    // From the next failure on, the wait is longer than the memory.
+    server.advance(Duration::seconds(1));
+    for name in ["maria", "nobody"] {
+        assert_eq!(cost(name).await.0, 400);
+        assert_eq!(cost(name).await.3, (4, 0));
+    }
+    server.advance(Duration::seconds(1));
+    let later = cost("maria").await;
+    assert_eq!((later.0, later.3), (429, (4, 0)));
+    assert_eq!(cost("nobody").await, later);
     // The events of both have the same form, too.
     let events = events(&server, &admin, "login.throttled").await;
     assert_eq!(events.len(), 2);

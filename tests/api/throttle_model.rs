@@ -67,10 +67,11 @@ const LOGIN: (i32, i64, i64) = (3, 120, 900);
 const NETWORK: (i32, i64, i64) = (6, 60, 300);
 
 impl Model {
-    fn allows(self, (free, window, longest): (i32, i64, i64), now: DateTime<Utc>) -> bool {
-        let Some(last) = self.last else { return true };
+    /// Returns the time from which on an attempt is allowed.
+    fn free_at(self, (free, window, longest): (i32, i64, i64)) -> DateTime<Utc> {
+        let Some(last) = self.last.filter(|_| self.failures >= free) else { return DateTime::UNIX_EPOCH };
         let wait = (0..self.failures - free).fold(1, |wait, _| (wait * 2).min(longest));
-        self.failures < free || now >= last + Duration::seconds(wait) || now >= last + Duration::seconds(window)
+        last + Duration::seconds(wait.min(window))
     }
 
     fn charge(&mut self, (_, window, _): (i32, i64, i64), now: DateTime<Utc>) {
@@ -84,12 +85,24 @@ impl Model {
 struct Budgets {
     all: BTreeMap<String, Model>,
     known: BTreeMap<(usize, u8), DateTime<Utc>>,
+    /// Until when a server refuses attempts on an account from a network without asking the database.
+    recent: BTreeMap<(usize, usize, u8), DateTime<Utc>>,
 }
 
 impl Budgets {
     /// Returns whether the attempt passes, and charges its outcome.
-    fn attempt(&mut self, account: usize, network: u8, device: bool, outcome: Outcome, now: DateTime<Utc>) -> bool {
-        let pair = (account, network);
+    fn attempt(
+        &mut self,
+        server: usize,
+        (account, network): (usize, u8),
+        device: bool,
+        outcome: Outcome,
+        now: DateTime<Utc>,
+    ) -> bool {
+        let (pair, recent) = ((account, network), (server, account, network));
+        if !device && self.recent.get(&recent).is_some_and(|until| now < *until) {
+            return false;
+        }
         let is_known = self.known.get(&pair).is_some_and(|at| now - *at < Duration::days(90));
         let charged = if device {
             vec![(format!("device {account}"), LOGIN)]
@@ -98,8 +111,11 @@ impl Budgets {
         } else {
             vec![(format!("account {account}"), LOGIN), (format!("network {network}"), NETWORK)]
         };
-        let allows = charged.iter().all(|(key, limits)| self.all.entry(key.clone()).or_default().allows(*limits, now));
-        if !allows {
+        let free = charged.iter().map(|(key, limits)| self.all.entry(key.clone()).or_default().free_at(*limits)).max();
+        if let Some(free_at) = free.filter(|free_at| now < *free_at) {
+            if !device {
+                self.recent.insert(recent, free_at.min(now + Duration::seconds(1)));
+            }
             return false;
         }
         for (key, limits) in &charged {
@@ -116,6 +132,7 @@ impl Budgets {
                 self.known.insert(pair, now);
             }
             self.all.remove(&format!("pair {pair:?}"));
+            self.recent.remove(&recent);
         }
         true
     }
@@ -128,6 +145,9 @@ async fn attempt(server: &TestServer, account: usize, network: u8, device: Optio
         let address = Some([192, 0, 2, network].into());
         let (user, name, device_token) = (Some(id.into()), format!("name-{account}"), device.as_deref());
         let attempt = Attempt { user, name: &name, address, device_token, devices_since: None };
+        if app.throttle.refused_lately(&name, address, device_token, now).is_some() {
+            return false;
+        }
         let reserved = app.throttle.reserve(attempt, now).await;
         let Ok(reservation) = reserved.unwrap() else { return false };
         match outcome {
@@ -157,6 +177,7 @@ async fn budgets_agree_with_a_model(database: Database) {
     for case in 0..12 {
         let all = steps().new_tree(&mut runner).unwrap().current();
         server.database().execute("DELETE FROM throttle").await.unwrap();
+        servers.map(|server| server.app.throttle.forget_refusals());
         let mut model = Budgets::default();
         let mut done = Vec::new();
         for step in all {
@@ -168,7 +189,8 @@ async fn budgets_agree_with_a_model(database: Database) {
                     let id = [u8::try_from(account).unwrap(); 16];
                     let device = Some(device_of(account));
                     let token = with_device.then(|| server.app.throttle.device_token(id.into(), device, now).unwrap());
-                    let expected = model.attempt(account, network, with_device, result, now);
+                    let server_id = if other.is_some() { number } else { 0 };
+                    let expected = model.attempt(server_id, (account, network), with_device, result, now);
                     let passes = attempt(servers[number], account, network, token, result).await;
                     assert_eq!(passes, expected, "case {case}: {done:#?}");
                 }

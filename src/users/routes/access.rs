@@ -153,5 +153,6 @@ pub(crate) async fn unlock(
 ) -> Result<HttpResponse, Problem> {
     let (id, by, now) = (id(&path)?, &permit.authority, app.now());
     app.write(async |tx| users::unlock(tx, id, &app.throttle, by, now).await).await?;
+    app.throttle.forget_refusals();
     Ok(no_store(StatusCode::NO_CONTENT).finish())
 }

@@ -1,0 +1,113 @@
+//! Faults under load: kills servers, the database and connections at random, under a load of logins, refreshes, logouts and
+//! administrative changes, and checks every answer against a model of what may be.
+//!
+//! ```sh
+//! tests/faults/run                                      # 20 s for each engine, as in CI
+//! tests/faults/run --seconds 120                        # the real thing
+//! tests/faults/run --engine postgres --seed 7 --seconds 60
+//! tests/faults/run --engine forgetful                   # must find a lie: Postgres without synchronous commits
+//! ```
+//!
+//! - A *success* (2xx) must be true: it is the state of the model from then on, on every server, after every fault.
+//! - A *refusal* (4xx) must be right: the model must know a reason.
+//! - No answer, and 502 to 504, leave two possible states. What they were about is left alone until nothing of the request
+//!   can be under way any more ([`model::HORIZON`]), and then observed: it must be one of the two, as a whole.
+//! - 500 is never right.
+//!
+//! Each worker has its own accounts, API keys, clients and role, so that it knows the order of all changes to them. At the end,
+//! the faults stop, and everything is checked once more on each server, as is the audit log.
+//!
+//! - `cluster.rs`: servers, database, and the faults; `forwarder.rs`: the connections between them
+//! - `http.rs`: the client; `worker.rs`: a thread of the load; `model.rs`: what may be
+//! - `account.rs`, `session.rs`, `api_key.rs`, `registration.rs`: the load on each kind of thing
+
+mod account;
+mod api_key;
+mod arguments;
+mod chaos;
+mod cluster;
+mod forwarder;
+mod http;
+mod model;
+mod postgres;
+mod process;
+mod random;
+mod registration;
+mod session;
+mod worker;
+
+use std::{
+    process::ExitCode,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    arguments::{Arguments, Engine},
+    chaos::Chaos,
+    cluster::Cluster,
+    worker::Worker,
+};
+
+/// Any error ends the run.
+type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Threads of the load, each with one request at a time.
+const WORKERS: u64 = 12;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match Arguments::parse(&args).and_then(|arguments| all(&arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn all(arguments: &Arguments) -> Outcome<()> {
+    for engine in &arguments.engines {
+        match run(*engine, arguments) {
+            Err(error) if *engine == Engine::Forgetful && error.to_string().starts_with(worker::LIE) => {
+                println!("{engine}: a lie was found, as expected");
+            }
+            Ok(()) if *engine == Engine::Forgetful => return Err("no lie was found".into()),
+            done => done.map_err(|error| format!("{error}\nseed {} on {engine}", arguments.seed))?,
+        }
+    }
+    Ok(())
+}
+
+/// Runs load and faults on an engine, and checks everything at the end.
+fn run(engine: Engine, arguments: &Arguments) -> Outcome<()> {
+    println!("{engine}: {} s, seed {}", arguments.seconds, arguments.seed);
+    let cluster = Arc::new(Cluster::start(engine)?);
+    let mut workers = Vec::new();
+    for number in 0..WORKERS {
+        workers.push(Worker::new(number, arguments.seed, Arc::clone(&cluster)));
+    }
+    let chaos = Chaos::start(Arc::clone(&cluster), arguments.seed);
+    let end = Instant::now() + Duration::from_secs(arguments.seconds);
+    let began = Instant::now();
+    let threads: Vec<_> = workers.into_iter().map(|worker| thread::spawn(move || worker.run(end))).collect();
+    let mut workers = Vec::new();
+    for thread in threads {
+        workers.push(thread.join().map_err(|_| "a worker panicked")??);
+    }
+    let took = began.elapsed();
+    let faults = chaos.stop()?;
+    cluster.wait_until_ready()?;
+    // Concurrently, since each waits until what was in doubt can be observed.
+    let threads: Vec<_> = workers.into_iter().map(|worker| thread::spawn(move || worker.finish())).collect();
+    let mut counts = worker::Counts::default();
+    for thread in threads {
+        counts.add(&thread.join().map_err(|_| "a worker panicked")??);
+    }
+    cluster.verify_audit_log()?;
+    println!("{engine}: {faults}; at most {:.1} s from SIGTERM to the end", cluster.slowest_end().as_secs_f64());
+    println!("{engine}: {counts}, {:.0} answers/s under load", f64::from(counts.under_load()) / took.as_secs_f64());
+    println!("{engine}: {} answers checked, 0 lies", counts.answers());
+    Ok(())
+}

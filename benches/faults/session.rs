@@ -1,0 +1,182 @@
+//! Sessions: refreshes, retries, reuse, logouts, and the use of their tokens.
+
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::{
+    Outcome,
+    account::Account,
+    http::Request,
+    model::{Ended, HORIZON},
+    worker::{Said, Worker, lie},
+};
+
+/// How often a request that ends a session is repeated until it is answered.
+const TRIES: u32 = 200;
+
+/// A live session.
+pub(crate) struct Session {
+    pub(crate) access: String,
+    pub(crate) refresh: String,
+    /// The two refresh tokens before, the older one first.
+    before: Vec<String>,
+    /// The last refresh was not answered: the token may be used up, and must still work.
+    pub(crate) in_doubt: bool,
+    /// Until then, a request with an earlier token may be under way. If the current one was used meanwhile, that request would
+    /// count as reuse.
+    rests_until: Option<Instant>,
+}
+
+/// What ends a session.
+enum End {
+    Logout,
+    Reuse,
+}
+
+impl Session {
+    /// Returns the session of a login.
+    pub(crate) fn of(login: &Value) -> Option<Self> {
+        let (access, refresh) = (text(login, "access_token")?, text(login, "refresh_token")?);
+        Some(Self { access, refresh, before: Vec::new(), in_doubt: false, rests_until: None })
+    }
+
+    fn rests(&self) -> bool {
+        self.rests_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Uses the refresh token; `Err`: a lie.
+    pub(crate) fn refresh(&mut self, worker: &mut Worker, account: &Account, replica: Option<usize>) -> Outcome<()> {
+        if self.rests() {
+            return Ok(());
+        }
+        let request = refresh(&self.refresh);
+        match worker.ask_of(replica, &request)? {
+            Said::Done(body) => {
+                let (Some(access), Some(next)) = (text(&body, "access_token"), text(&body, "refresh_token")) else {
+                    return Err(lie(&request, "tokens", &body));
+                };
+                if next == self.refresh || !account.may_have_scope(&worker.role, &body["scope"]) {
+                    return Err(lie(&request, "the next token with the scope of the account", &body));
+                }
+                if self.before.len() == 2 {
+                    self.before.remove(0);
+                }
+                self.before.push(std::mem::replace(&mut self.refresh, next));
+                self.access = access;
+                if std::mem::take(&mut self.in_doubt) {
+                    self.rests_until = Some(Instant::now() + HORIZON);
+                }
+            }
+            Said::Refused(status, body) => return Err(lie(&request, "the next token", &(status, body))),
+            Said::Unknown => self.in_doubt = true,
+            Said::Unsent => {}
+        }
+        Ok(())
+    }
+
+    /// Presents the previous token, as after a lost answer: the current one must come back, the same to the byte.
+    pub(crate) fn retry(&mut self, worker: &mut Worker) -> Outcome<()> {
+        let Some(previous) = self.before.last().filter(|_| !self.in_doubt && !self.rests()) else { return Ok(()) };
+        let request = refresh(previous);
+        match worker.ask(&request)? {
+            Said::Done(body) if body["refresh_token"] == *self.refresh => {
+                self.access = text(&body, "access_token").ok_or_else(|| lie(&request, "an access token", &body))?;
+            }
+            Said::Done(body) => return Err(lie(&request, &format!("the same refresh token: {}", self.refresh), &body)),
+            Said::Refused(status, body) => return Err(lie(&request, "the same refresh token", &(status, body))),
+            Said::Unknown => self.rests_until = Some(Instant::now() + HORIZON),
+            Said::Unsent => {}
+        }
+        Ok(())
+    }
+
+    /// Logs out, or presents a token that was retired long ago, which ends the session. Returns the session if it did not end.
+    pub(crate) fn end(self, worker: &mut Worker) -> Outcome<Option<Self>> {
+        let (end, request) = match &self.before[..] {
+            [oldest, _] if !self.in_doubt && !self.rests() && worker.random.one_in(3) => (End::Reuse, refresh(oldest)),
+            _ => (End::Logout, Request::new("POST", "/revoke").form(&[("token", &self.refresh)])),
+        };
+        let mut was_sent = false;
+        for _ in 0..TRIES {
+            match (worker.ask(&request)?, &end) {
+                (Said::Done(_), End::Logout) | (Said::Refused(400, _), End::Reuse) => {
+                    worker.bury(self.ended());
+                    return Ok(None);
+                }
+                (Said::Done(body), End::Reuse) => return Err(lie(&request, "a refusal of a reused token", &body)),
+                (Said::Refused(status, body), _) => {
+                    return Err(lie(&request, "the end of the session", &(status, body)));
+                }
+                (Said::Unknown, _) => was_sent = true,
+                (Said::Unsent, _) => {}
+            }
+        }
+        // Nobody knows whether it has ended: forgotten.
+        Ok((!was_sent).then_some(self))
+    }
+
+    pub(crate) fn ended(self) -> Ended {
+        Ended { access: self.access, refresh: self.refresh, since: Instant::now() }
+    }
+
+    /// Uses a token of the session.
+    pub(crate) fn probe(&self, worker: &mut Worker, account: &Account, replica: Option<usize>) -> Outcome<()> {
+        match worker.random.below(10) {
+            0..=5 => {
+                let request = Request::new("GET", "/users/me").bearer(&self.access);
+                match worker.ask_of(replica, &request)? {
+                    Said::Done(body) if body["username"] == *account.name => Ok(()),
+                    Said::Done(body) => Err(lie(&request, &account.name, &body)),
+                    Said::Refused(status, body) => Err(lie(&request, "the account of a live session", &(status, body))),
+                    Said::Unknown | Said::Unsent => Ok(()),
+                }
+            }
+            6..=7 => worker.is_active(replica, &self.access, Some(true)).map(drop),
+            // Without an answer, the token may be the previous one, which is as good.
+            _ => worker.is_active(replica, &self.refresh, Some(true)).map(drop),
+        }
+    }
+}
+
+/// Uses a token of a session that has ended.
+pub(crate) fn probe_ended(worker: &mut Worker) -> Outcome<()> {
+    if worker.ended.is_empty() {
+        return Ok(());
+    }
+    let which = worker.random.below(worker.ended.len());
+    let Ended { access, refresh: token, since } = &worker.ended[which];
+    let (access, token, since) = (access.clone(), token.clone(), *since);
+    let asked = Instant::now();
+    let request = match worker.random.below(4) {
+        // These are read from the database.
+        0 => return worker.is_active(None, &token, Some(false)).map(drop),
+        1 => refresh(&token),
+        // These depend on the last sync of the server.
+        2 => {
+            if worker.is_active(None, &access, None)? == Some(true) && !worker.may_be_stale(since, asked) {
+                return Err(lie(&Request::new("POST", "/introspect"), "an ended session is not active", &access));
+            }
+            return Ok(());
+        }
+        _ => Request::new("GET", "/users/me").bearer(&access),
+    };
+    let is_refresh = request.to_string().contains("grant_type");
+    match worker.ask(&request)? {
+        Said::Done(body) if is_refresh || !worker.may_be_stale(since, asked) => {
+            Err(lie(&request, "a refusal: the session has ended", &body))
+        }
+        Said::Refused(status, body) if status != if is_refresh { 400 } else { 401 } => {
+            Err(lie(&request, "400 for a refresh token, 401 for an access token", &(status, body)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn refresh(token: &str) -> Request {
+    Request::new("POST", "/token").form(&[("grant_type", "refresh_token"), ("refresh_token", token)])
+}
+
+pub(crate) fn text(body: &Value, name: &str) -> Option<String> {
+    body[name].as_str().map(str::to_owned)
+}

@@ -1,0 +1,273 @@
+//! A thread of the load, with accounts, a role and clients of its own.
+
+use std::{
+    fmt,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::{
+    Outcome,
+    account::{Account, Role},
+    cluster::{Cluster, WATCHER},
+    http::{Connection, Reply, Request},
+    model::{Ended, LAG},
+    random::Random,
+    registration::Registration,
+};
+
+const ACCOUNTS: usize = 3;
+/// One request in so many is cut off by its sender.
+const CUT: usize = 400;
+/// Tokens of ended sessions that are checked again at the end.
+const MOST_ENDED: usize = 200;
+/// The pause after an attempt at a server or database that is down, of which there would be thousands otherwise.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How the error of a lie begins.
+pub(crate) const LIE: &str = "A LIE";
+/// How often a request is repeated at the end, when all servers run.
+const TRIES: u32 = 50;
+
+pub(crate) struct Worker {
+    pub(crate) random: Random,
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) number: u64,
+    /// The role that its accounts get.
+    pub(crate) role: Role,
+    /// The tokens of sessions that have ended.
+    pub(crate) ended: Vec<Ended>,
+    connections: Vec<Connection>,
+    accounts: Vec<Account>,
+    registrations: Vec<Registration>,
+    counts: Counts,
+    names: u32,
+    /// After the last fault: every request must be answered.
+    is_calm: bool,
+}
+
+/// What a request came to.
+pub(crate) enum Said {
+    /// A success.
+    Done(Value),
+    /// A refusal.
+    Refused(u16, Value),
+    /// It may have been carried out or not.
+    Unknown,
+    /// It was not carried out.
+    Unsent,
+}
+
+/// The numbers of requests, by their results.
+#[derive(Default)]
+pub(crate) struct Counts {
+    done: u32,
+    refused: u32,
+    unavailable: u32,
+    lost: u32,
+    unsent: u32,
+    /// Answers after the last fault.
+    afterwards: u32,
+}
+
+impl Counts {
+    pub(crate) fn answers(&self) -> u32 {
+        self.done + self.refused + self.unavailable
+    }
+
+    pub(crate) fn under_load(&self) -> u32 {
+        self.answers() - self.afterwards
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.done += other.done;
+        self.refused += other.refused;
+        self.unavailable += other.unavailable;
+        self.lost += other.lost;
+        self.unsent += other.unsent;
+        self.afterwards += other.afterwards;
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { done, refused, unavailable, lost, unsent, .. } = self;
+        write!(f, "{done} successes, {refused} refusals, {unavailable} unavailable, {lost} lost, {unsent} not sent")
+    }
+}
+
+impl Worker {
+    pub(crate) fn new(number: u64, seed: u64, cluster: Arc<Cluster>) -> Self {
+        let connections = cluster.replicas.iter().map(|replica| Connection::new(replica.address)).collect();
+        let mut worker = Self {
+            random: Random::new(seed, number),
+            cluster,
+            number,
+            role: Role::new(number),
+            ended: Vec::new(),
+            connections,
+            accounts: Vec::new(),
+            registrations: Vec::new(),
+            counts: Counts::default(),
+            names: 0,
+            is_calm: false,
+        };
+        worker.accounts = (0..ACCOUNTS).map(|_| Account::new(&mut worker)).collect();
+        worker.registrations = vec![Registration::new(&mut worker)];
+        worker
+    }
+
+    /// Returns a name that was not used before.
+    pub(crate) fn name(&mut self, kind: &str) -> String {
+        self.names += 1;
+        format!("{kind}-{}-{}", self.number, self.names)
+    }
+
+    /// Runs random steps until then.
+    pub(crate) fn run(mut self, end: Instant) -> Outcome<Self> {
+        while Instant::now() < end {
+            match self.random.below(100) {
+                0 => self.with_role(Role::step)?,
+                1..=5 => {
+                    let mut one = self.registrations.remove(0);
+                    one.step(&mut self)?;
+                    self.registrations.push(one);
+                }
+                _ => {
+                    let which = self.random.below(self.accounts.len());
+                    let mut account = self.accounts.swap_remove(which);
+                    account.step(&mut self)?;
+                    self.accounts.push(account);
+                }
+            }
+        }
+        Ok(self)
+    }
+
+    fn with_role(&mut self, step: impl FnOnce(&mut Role, &mut Self) -> Outcome<()>) -> Outcome<()> {
+        let mut role = std::mem::replace(&mut self.role, Role::new(self.number));
+        let done = step(&mut role, self);
+        self.role = role;
+        done
+    }
+
+    /// Checks everything on each server, after the last fault.
+    pub(crate) fn finish(mut self) -> Outcome<Counts> {
+        self.is_calm = true;
+        let before = self.counts.answers();
+        self.with_role(Role::finish)?;
+        for mut one in std::mem::take(&mut self.registrations) {
+            one.finish(&mut self)?;
+        }
+        for mut account in std::mem::take(&mut self.accounts) {
+            account.finish(&mut self)?;
+        }
+        // All servers have synced by now: the accounts above waited for what was in doubt.
+        thread::sleep(LAG.saturating_sub(self.ended.last().map_or(LAG, |last| last.since.elapsed())));
+        for ended in std::mem::take(&mut self.ended) {
+            for replica in 0..self.connections.len() {
+                for token in [&ended.access, &ended.refresh] {
+                    self.is_active(Some(replica), token, Some(false))?;
+                }
+            }
+        }
+        self.counts.afterwards = self.counts.answers() - before;
+        Ok(self.counts)
+    }
+
+    /// Sends a request to a random server.
+    pub(crate) fn ask(&mut self, request: &Request) -> Outcome<Said> {
+        let replica = self.random.below(self.connections.len());
+        let cut = !self.is_calm && self.random.one_in(CUT);
+        self.ask_at(replica, request, cut)
+    }
+
+    /// Sends a request to this server, or to a random one. After the last fault, it is repeated until it is answered.
+    pub(crate) fn ask_of(&mut self, replica: Option<usize>, request: &Request) -> Outcome<Said> {
+        let Some(replica) = replica else { return self.ask(request) };
+        for _ in 0..TRIES {
+            match self.ask_at(replica, request, false)? {
+                Said::Unknown | Said::Unsent if self.is_calm => thread::sleep(Duration::from_millis(100)),
+                said => return Ok(said),
+            }
+        }
+        Err(format!("server {replica} does not recover: {request}").into())
+    }
+
+    fn ask_at(&mut self, replica: usize, request: &Request, cut: bool) -> Outcome<Said> {
+        Ok(match self.connections[replica].call(request, cut) {
+            Reply::Answer(200..=399, body) => {
+                self.counts.done += 1;
+                Said::Done(body)
+            }
+            Reply::Answer(502..=504, _) => {
+                self.counts.unavailable += 1;
+                thread::sleep(PAUSE);
+                Said::Unknown
+            }
+            Reply::Answer(status @ (429 | 500..), body) => return Err(lie(request, "never", &(status, body))),
+            Reply::Answer(status, body) => {
+                self.counts.refused += 1;
+                Said::Refused(status, body)
+            }
+            Reply::Lost => {
+                self.counts.lost += 1;
+                Said::Unknown
+            }
+            Reply::Unsent => {
+                self.counts.unsent += 1;
+                thread::sleep(PAUSE);
+                Said::Unsent
+            }
+        })
+    }
+
+    /// Asks a server, or a random one, whether a token is active, and compares the answer with what is expected. `None`: there was
+    /// no answer.
+    pub(crate) fn is_active(
+        &mut self,
+        replica: Option<usize>,
+        token: &str,
+        expected: Option<bool>,
+    ) -> Outcome<Option<bool>> {
+        let request =
+            Request::new("POST", "/introspect").basic(WATCHER, &self.cluster.watcher).form(&[("token", token)]);
+        match self.ask_of(replica, &request)? {
+            Said::Done(body) => match body["active"].as_bool() {
+                Some(active) if expected.is_none_or(|expected| expected == active) => Ok(Some(active)),
+                _ => Err(lie(&request, &format!("active: {expected:?}"), &body)),
+            },
+            Said::Refused(status, body) => Err(lie(&request, "an answer", &(status, body))),
+            Said::Unknown | Said::Unsent => Ok(None),
+        }
+    }
+
+    /// Returns whether a server that was asked at `asked` may not know yet what happened at `since`.
+    pub(crate) fn may_be_stale(&self, since: Instant, asked: Instant) -> bool {
+        asked < since + LAG || !self.cluster.is_calm_since(asked.checked_sub(LAG).unwrap_or(asked))
+    }
+
+    /// Remembers the tokens of an ended session.
+    pub(crate) fn bury(&mut self, ended: Ended) {
+        if self.ended.len() == MOST_ENDED {
+            self.ended.remove(0);
+        }
+        self.ended.push(ended);
+    }
+
+    /// Returns a request of the administrator.
+    pub(crate) fn admin(&self, method: &str, path: &str) -> Request {
+        Request::new(method, path).bearer(&self.cluster.admin)
+    }
+}
+
+/// Returns the error for an answer that the model does not allow.
+pub(crate) fn lie(
+    request: &Request,
+    expected: &str,
+    got: &impl fmt::Debug,
+) -> Box<dyn std::error::Error + Send + Sync> {
+    format!("{LIE}\nrequest:  {request}\nexpected: {expected}\nanswer:   {got:?}").into()
+}
