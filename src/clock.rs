@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use chrono::{DateTime, Duration, Utc};
+use rustix::time::{ClockId, clock_gettime};
 
 /// The source of the time: the system, or a manual clock in tests.
 #[derive(Clone, Debug)]
@@ -47,6 +48,12 @@ impl Clock {
         };
         DateTime::from_timestamp_micros(micros).unwrap_or(DateTime::<Utc>::MAX_UTC)
     }
+}
+
+/// Returns the system's monotonic clock, in microseconds. systemd compares it with its own (`sd_notify(3)`, `MONOTONIC_USEC`).
+pub(crate) fn monotonic_micros() -> i64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec * 1_000_000 + now.tv_nsec / 1000
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that asks the system for the time")]

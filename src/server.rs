@@ -3,6 +3,7 @@
 mod connections;
 mod http2;
 mod timed;
+mod workers;
 
 use std::{
     future::Future,
@@ -13,9 +14,11 @@ use std::{
 };
 
 use actix_web::{dev, rt, web};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use self::connections::Listening;
+pub use self::workers::{Pulse, Stop};
+use self::{connections::Listening, workers::Workers};
 pub use crate::http::tls::Certificate;
 
 use crate::{
@@ -29,10 +32,10 @@ use crate::{
     http,
 };
 
-/// Seconds for requests that are under way when the server is stopped.
-const STOP_SECONDS: u64 = 10;
 /// Connections that wait to be accepted, at most.
 const BACKLOG: i32 = 2048;
+/// How long the database may take to close: SQLite writes its log into the file.
+const CLOSE: Duration = Duration::from_secs(10);
 /// How often a changed certificate is looked for.
 const CERTIFICATE_CHECK: Duration = Duration::from_secs(2);
 /// How long a failed change of the keys rests before it is tried again.
@@ -48,17 +51,28 @@ pub struct Server {
     app: Arc<App>,
     first_start: Option<FirstStart>,
     certificate: Option<Arc<Certificate>>,
+    workers: Arc<Workers>,
+    /// Steps of the sync.
+    turns: watch::Sender<()>,
     inner: dev::Server,
 }
 
 impl Server {
     /// Binds the addresses, opens the database and makes what an empty one needs, and what a set-up file says.
-    pub async fn start(mut config: Config, clock: Clock) -> Result<Self, StartError> {
+    pub async fn start(config: Config, clock: Clock) -> Result<Self, StartError> {
+        Self::start_on(Vec::new(), config, clock).await
+    }
+
+    /// Starts on sockets that listen already, on the addresses of the settings; binds these if there are none.
+    pub async fn start_on(sockets: Vec<TcpListener>, mut config: Config, clock: Clock) -> Result<Self, StartError> {
         let certificate = match &config.tls.files {
             Some((chain, key)) => Some(Certificate::read(chain, key, clock.clone()).map_err(StartError::Tls)?),
             None => None,
         };
-        let listeners = config.http.listen.iter().map(|address| listen(*address)).collect::<Result<Vec<_>, _>>()?;
+        let listeners = match sockets.len() {
+            0 => config.http.listen.iter().map(|address| listen(*address)).collect::<Result<Vec<_>, _>>()?,
+            _ => sockets,
+        };
         config.http.listen = addresses(&listeners, &config.http.listen);
         let of_metrics = config.telemetry.metrics_address.map(listen).transpose()?;
         if let Some(listener) = &of_metrics {
@@ -72,8 +86,10 @@ impl Server {
         }
         app.metrics.certificate_not_after = certificate.as_ref().map(|certificate| certificate.expiry());
         let app = Arc::new(app);
-        let inner = serve(&app, listeners, certificate.as_ref(), of_metrics)?;
-        let server = Self { app, first_start, certificate, inner };
+        let workers = Workers::new(app.config.http.workers * (listeners.len() + usize::from(of_metrics.is_some())));
+        let inner = serve(&app, &workers, listeners, certificate.as_ref(), of_metrics)?;
+        let turns = watch::Sender::new(());
+        let server = Self { app, first_start, certificate, workers, turns, inner };
         server.log_start();
         Ok(server)
     }
@@ -113,10 +129,16 @@ impl Server {
         self.app.config.telemetry.metrics_address.map(|address| format!("http://{address}/metrics"))
     }
 
-    /// Stops the server: at once, or when the requests that are under way were answered (10 seconds at most).
+    /// Returns what stops the server.
     #[must_use]
-    pub fn handle(&self) -> dev::ServerHandle {
-        self.inner.handle()
+    pub fn stop(&self) -> Stop {
+        Stop { app: Arc::clone(&self.app), workers: Arc::clone(&self.workers), server: self.inner.handle() }
+    }
+
+    /// Returns the health of the server.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        Pulse { workers: Arc::clone(&self.workers), turns: self.turns.subscribe() }
     }
 
     fn log_start(&self) {
@@ -129,22 +151,23 @@ impl Server {
 
     /// Answers requests until it is stopped.
     pub fn run(self) -> impl Future<Output = io::Result<()>> {
-        let Self { app, certificate, inner, .. } = self;
+        let Self { app, certificate, turns, inner, .. } = self;
         async move {
-            let mut duties = vec![rt::spawn(sync(Arc::clone(&app))), rt::spawn(cleanup::run(Arc::clone(&app)))];
+            let mut duties = vec![rt::spawn(sync(Arc::clone(&app), turns)), rt::spawn(cleanup::run(Arc::clone(&app)))];
             duties.push(rt::spawn(seal(Arc::clone(&app))));
             duties.extend(certificate.map(|certificate| rt::spawn(refresh(certificate))));
             let done = inner.await;
             duties.iter().for_each(rt::task::JoinHandle::abort);
-            app.store.close().await;
+            // A request that was cut off may hold a connection that is never returned.
+            let _ = rt::time::timeout(CLOSE, app.store.close()).await;
             app.traces.stop().await;
             done
         }
     }
 }
 
-/// Syncs the caches with the database, and rotates keys on schedule.
-async fn sync(app: Arc<App>) {
+/// Syncs the caches with the database, and rotates keys on schedule. Sends after each step, done or failed.
+async fn sync(app: Arc<App>, turns: watch::Sender<()>) {
     let store = app.store.aside();
     let mut ticks = rt::time::interval(SYNC);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -153,7 +176,9 @@ async fn sync(app: Arc<App>) {
         ticks.tick().await;
         // Logs it. The caches are synced with the old file as long as the server runs.
         let _ = store.check_file().await;
+        turns.send_replace(());
         let mut done = app.sync_caches(&store).await;
+        turns.send_replace(());
         if done.is_ok() && keys_failed_at.is_none_or(|at| at.elapsed() > KEYS_REST) {
             done = app.rotate_keys(&store).await;
             keys_failed_at = done.is_err().then(Instant::now);
@@ -218,6 +243,7 @@ fn addresses(listeners: &[TcpListener], asked: &[SocketAddr]) -> Vec<SocketAddr>
 
 fn serve(
     app: &Arc<App>,
+    workers: &Arc<Workers>,
     listeners: Vec<TcpListener>,
     certificate: Option<&Arc<Certificate>>,
     of_metrics: Option<TcpListener>,
@@ -225,15 +251,16 @@ fn serve(
     let tls = certificate.map(Certificate::server_config).transpose().map_err(StartError::Tls)?;
     let tls = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
     let documents = web::Data::new(http::Documents::default());
-    let mut server =
-        dev::Server::build().workers(app.config.http.workers).shutdown_timeout(STOP_SECONDS).disable_signals();
+    // Not the graceful stop of actix, which looks for the end of the connections once a second: see `Stop`.
+    let mut server = dev::Server::build().workers(app.config.http.workers).disable_signals();
     for (listener, address) in listeners.into_iter().zip(&app.config.http.listen) {
-        let listening = Listening { app: Arc::clone(app), documents: web::Data::clone(&documents), tls: tls.clone() };
+        let (app, documents, workers) = (Arc::clone(app), web::Data::clone(&documents), Arc::clone(workers));
+        let listening = Listening { app, documents, tls: tls.clone(), workers };
         let added = listening.add(server, listener);
         server = added.map_err(|error| StartError::Listen { address: *address, error })?;
     }
     if let (Some(listener), Some(address)) = (of_metrics, app.config.telemetry.metrics_address) {
-        let added = connections::add_metrics(Arc::clone(app), server, listener);
+        let added = connections::add_metrics(Arc::clone(app), Arc::clone(workers), server, listener);
         server = added.map_err(|error| StartError::Listen { address, error })?;
     }
     Ok(server.run())

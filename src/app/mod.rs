@@ -7,7 +7,10 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -95,6 +98,8 @@ pub struct App {
     pub metrics: Metrics,
     /// Starts spans of requests, statements and hashes.
     pub traces: Traces,
+    /// Read by each request, which a lock such as that of `stopping` would slow down.
+    is_stopping: AtomicBool,
     stopping: watch::Sender<bool>,
 }
 
@@ -196,6 +201,7 @@ impl App {
             sync: SyncState::default(),
             metrics: Metrics::default(),
             traces,
+            is_stopping: false.into(),
             stopping: watch::Sender::new(false),
             config,
             issuer,
@@ -248,14 +254,15 @@ impl App {
         self.clock.now()
     }
 
-    /// Tells waiting requests, such as long polls, that the server is shutting down.
+    /// Refuses new requests from now on, and tells waiting ones, such as long polls, that the server is shutting down.
     pub fn stop(&self) {
+        self.is_stopping.store(true, Ordering::SeqCst);
         self.stopping.send_replace(true);
     }
 
     /// Returns whether the server is shutting down.
     pub(crate) fn is_stopping(&self) -> bool {
-        *self.stopping.borrow()
+        self.is_stopping.load(Ordering::SeqCst)
     }
 
     /// Waits until the server shuts down.

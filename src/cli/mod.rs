@@ -7,12 +7,16 @@ mod client;
 mod confirm;
 mod database;
 mod demo;
+mod health;
 mod keys;
+mod man;
+mod notify;
 mod output;
 mod password;
 mod role;
 mod serve;
 mod session;
+mod sockets;
 #[cfg(test)]
 mod tests;
 mod tips;
@@ -25,7 +29,7 @@ mod user;
 mod user_export;
 mod user_import;
 
-use std::{error::Error, ffi::OsString, io, process::ExitCode, str::FromStr};
+use std::{error::Error, ffi::OsString, io, path::PathBuf, process::ExitCode, str::FromStr};
 
 use actix_web::rt::System;
 use clap::{
@@ -34,7 +38,7 @@ use clap::{
 };
 use secrecy::ExposeSecret as _;
 
-use self::{database::Database, output::Output};
+use self::{database::Database, output::Output, sockets::Sockets};
 use crate::{
     config::{self, DotEnv, Settings},
     error::{FieldError, without_os_codes},
@@ -125,10 +129,21 @@ enum Command {
     /// Create a certificate, to try out TLS
     #[command(subcommand)]
     Tls(tls::Command),
+    /// Check whether the server of this machine is ready
+    ///
+    /// Asks the first address of `GRANTD_LISTEN` for `/readyz`, with TLS if `GRANTD_TLS_CERT` is set. The exit code is 0 if the server
+    /// is ready, 1 if it is not or cannot be reached: the health check of a container, which needs no HTTP client of its own.
+    Health,
     /// Print a completion script for a shell
     Completions {
         /// The shell
         shell: clap_complete::Shell,
+    },
+    /// Write the manual pages to a directory, one for each command
+    #[command(hide = true)]
+    Man {
+        /// The directory; created if it does not exist
+        directory: PathBuf,
     },
 }
 
@@ -285,7 +300,9 @@ fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
         Command::Serve { demo: false } => {
             // Before the check, which derives the connections of a network from it.
             serve::raise_open_files();
-            System::new().block_on(serve::serve(settings.check()?))
+            let sockets = Sockets::inherited()?;
+            let settings = sockets.replace_listen(settings)?;
+            System::new().block_on(serve::serve(settings.check()?, sockets))
         }
         Command::Migrate => database.create_and_run(None, async |_| output.done("The database is up to date.")),
         Command::Keygen { client_secret: true } => {
@@ -328,6 +345,11 @@ fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
             clap_complete::generate(shell, &mut command(), "grantd", &mut script);
             output::print(String::from_utf8(script)?.trim_end())
         }
+        Command::Health => {
+            let config = settings.check()?;
+            System::new().block_on(health::health(&config, output))
+        }
+        Command::Man { directory } => Ok(man::write(self::command(), &directory)?),
     }
 }
 

@@ -1,40 +1,47 @@
 //! `grantd serve`: what it prints at the start, and how it stops.
 
 use std::{
+    convert::Infallible,
     io::{self, IsTerminal as _},
     pin::pin,
-    sync::Arc,
 };
 
-use actix_web::rt;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use secrecy::ExposeSecret as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Outcome, output::print};
+use super::{Outcome, notify::Notifier, output::print, sockets::Sockets};
 use crate::{
     app::{self, StartError},
     bootstrap::FirstStart,
     clock::Clock,
     config::{Config, DatabaseUrl},
-    server::{Certificate, Server},
+    server::{Certificate, Pulse, Server},
     store::ServerLock,
     telemetry,
 };
 
 /// Runs the server until it is told to stop.
-pub(super) async fn serve(config: Config) -> Outcome {
+pub(super) async fn serve(config: Config, sockets: Sockets) -> Outcome {
     let _log = telemetry::init(&config.log);
-    // The first: from now on, SIGHUP does not end the process.
-    let hangup = Hangup::reloads()?;
+    // The first: SIGHUP does not end the process, and a start that waits for a database can be stopped, also as the first process of
+    // a container, which no signal ends that it does not handle.
+    let mut signals = Signals::listen(Hangup::reloads()?)?;
     // Before the addresses are bound: a second server is told about the first one, not about its port.
     let mut lock = lock(&config.database.url)?;
-    let server = Server::start(config, Clock::system()).await?;
+    if !sockets.is_empty() {
+        tracing::info!("the service manager has opened the sockets: GRANTD_LISTEN is not used");
+    }
+    let server = tokio::select! {
+        server = Server::start_on(sockets.into_listeners(), config, Clock::system()) => server?,
+        () = signals.stop(Reload::default()) => {
+            tracing::info!("stopped before the server was ready");
+            return Ok(());
+        }
+    };
     if let Some(lock) = &mut lock {
         lock.note_files()?;
     }
-    // Before the addresses are printed: a caller that reads them may stop the server at once.
-    let signals = Signals::listen(hangup)?;
     print(&greeting(&server))?;
     if server.first_start().is_none() && server.app().config.bootstrap.admin_password.is_some() {
         tracing::info!(
@@ -44,23 +51,50 @@ pub(super) async fn serve(config: Config) -> Outcome {
     run(server, signals).await
 }
 
-/// Answers requests until a signal comes.
+/// Answers requests until a signal comes, and then those that are under way.
 pub(super) async fn run(server: Server, mut signals: Signals) -> Outcome {
-    let (handle, app) = (server.handle(), Arc::clone(server.app()));
+    let (stop, pulse) = (server.stop(), server.pulse());
     let certificate = server.certificate().cloned();
+    let status = format!("listening on {}", server.urls().collect::<Vec<_>>().join(" "));
     let mut running = pin!(server.run());
+    let notifier = Notifier::from_env();
+    let mut reports = pin!(report(&notifier, &status, pulse));
+    let reload = Reload { certificate: certificate.as_deref(), told: Some((&notifier, &status)) };
     tokio::select! {
         done = &mut running => return Ok(done?),
-        () = signals.stop(certificate.as_deref()) => tracing::info!("shutting down: waiting for requests in progress"),
+        never = &mut reports => match never {},
+        () = signals.stop(reload) => tracing::info!("shutting down: waiting for requests in progress"),
     }
-    app.stop();
-    drop(rt::spawn(handle.stop(true)));
-    // The server handles no signals while it stops: the second signal ends the process instead.
-    tokio::select! {
-        done = &mut running => Ok(done?),
-        () = signals.stop(certificate.as_deref()) => {
-            Err("stopped by a second signal; requests in progress were aborted".into())
+    notifier.stopping("waiting for requests in progress");
+    let stopped = async {
+        let (done, cut_off) = tokio::join!(running, stop.gracefully());
+        done.map(|()| cut_off)
+    };
+    // The second signal ends the process.
+    let cut_off = tokio::select! {
+        cut_off = stopped => cut_off?,
+        never = &mut reports => match never {},
+        () = signals.stop(Reload { told: None, ..reload }) => {
+            return Err("stopped by a second signal; requests in progress were aborted".into());
         }
+    };
+    match cut_off {
+        0 => Ok(()),
+        1 => Err("a request was cut off: it took longer than GRANTD_SHUTDOWN_TIMEOUT".into()),
+        many => Err(format!("{many} requests were cut off: they took longer than GRANTD_SHUTDOWN_TIMEOUT").into()),
+    }
+}
+
+/// Tells the service manager when the server is ready and, if it has a watchdog, as long as the server is healthy.
+async fn report(notifier: &Notifier, status: &str, mut pulse: Pulse) -> Infallible {
+    pulse.ready().await;
+    notifier.ready(status);
+    let Some(watchdog) = notifier.watchdog() else { return std::future::pending().await };
+    loop {
+        // Half of the time is for the check itself, and for a busy machine.
+        tokio::time::sleep(watchdog / 2).await;
+        pulse.beat().await;
+        notifier.alive();
     }
 }
 
@@ -99,18 +133,38 @@ impl Hangup {
     }
 
     /// Handles signals until one that stops the server.
-    async fn stop(&mut self, certificate: Option<&Certificate>) {
+    async fn stop(&mut self, reload: Reload<'_>) {
         loop {
             self.signal.recv().await;
             // A terminal that was closed is none any more.
             if self.stops || (self.in_terminal && !io::stderr().is_terminal()) {
                 return;
             }
-            if let Some(certificate) = certificate {
-                certificate.reload();
-            } else {
-                tracing::info!("SIGHUP is ignored: there is no certificate to read again");
-            }
+            reload.run();
+        }
+    }
+}
+
+/// What SIGHUP does.
+#[derive(Clone, Copy, Default)]
+struct Reload<'a> {
+    certificate: Option<&'a Certificate>,
+    /// Who is told that the server reads the certificate, and the status afterwards.
+    told: Option<(&'a Notifier, &'a str)>,
+}
+
+impl Reload<'_> {
+    fn run(self) {
+        if let Some((notifier, _)) = self.told {
+            notifier.reloading();
+        }
+        if let Some(certificate) = self.certificate {
+            certificate.reload();
+        } else {
+            tracing::info!("SIGHUP is ignored: there is no certificate to read again");
+        }
+        if let Some((notifier, status)) = self.told {
+            notifier.ready(status);
         }
     }
 }
@@ -130,11 +184,11 @@ impl Signals {
     }
 
     /// Waits until the server should stop.
-    async fn stop(&mut self, certificate: Option<&Certificate>) {
+    async fn stop(&mut self, reload: Reload<'_>) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
-            () = self.hangup.stop(certificate) => {}
+            () = self.hangup.stop(reload) => {}
         }
     }
 }

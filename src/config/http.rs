@@ -1,6 +1,9 @@
 //! The addresses that the server listens on, its public URL, and the browsers that may call it.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use clap::Args;
 
@@ -34,6 +37,11 @@ pub(super) struct HttpSettings {
     /// Origins of single-page applications that may call from a browser
     #[arg(long, env = "GRANTD_CORS_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
     cors_origins: Vec<String>,
+    /// How long requests under way may take after SIGTERM
+    ///
+    /// After that they are cut off, and the exit code is 1.
+    #[arg(long, env = "GRANTD_SHUTDOWN_TIMEOUT", value_name = "DURATION", default_value = "10s")]
+    shutdown_timeout: String,
     /// Allow a public address without TLS and without a trusted proxy
     #[arg(long, env = "GRANTD_ALLOW_INSECURE", value_name = "BOOL", default_value = "false",
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -53,6 +61,8 @@ pub struct HttpConfig {
     pub workers: usize,
     /// How long a caller may take.
     pub timeouts: Timeouts,
+    /// How long requests under way may take once the server stops.
+    pub shutdown_timeout: Duration,
 }
 
 /// Parses `ADDRESS:PORT`. `localhost:PORT` and `:PORT` are the loopback address: a public one must be named.
@@ -94,6 +104,10 @@ impl HttpSettings {
         self.issuer = None;
     }
 
+    pub(super) fn listen_on(&mut self, addresses: &[SocketAddr]) {
+        self.listen = addresses.iter().map(SocketAddr::to_string).collect();
+    }
+
     /// `tls` and `proxies` are `None` if they are wrong: whether they would protect a public address is then unknown.
     pub(super) fn check(
         &self,
@@ -104,6 +118,7 @@ impl HttpSettings {
         let listen = check.list("GRANTD_LISTEN", &self.listen, address);
         let cors_origins = check.list("GRANTD_CORS_ORIGINS", &self.cors_origins, origin);
         let issuer = check.optional("GRANTD_ISSUER", self.issuer.as_ref(), issuer);
+        let shutdown_timeout = check.value("GRANTD_SHUTDOWN_TIMEOUT", &self.shutdown_timeout, parse::duration);
         let insecure = check.value("GRANTD_ALLOW_INSECURE", &self.allow_insecure, parse::boolean);
         if self.listen.iter().all(|text| text.trim().is_empty()) {
             check.problem("GRANTD_LISTEN", "at least one address is needed");
@@ -127,7 +142,15 @@ impl HttpSettings {
         }
         // More are refused by actix.
         let workers = std::thread::available_parallelism().map_or(1, usize::from).min(512);
-        Some(HttpConfig { listen, issuer: issuer?, cors_origins, workers, timeouts: Timeouts::default() })
+        let timeouts = Timeouts::default();
+        Some(HttpConfig {
+            listen,
+            issuer: issuer?,
+            cors_origins,
+            workers,
+            timeouts,
+            shutdown_timeout: shutdown_timeout?,
+        })
     }
 }
 

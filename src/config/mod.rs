@@ -29,6 +29,7 @@ mod tokens;
 use std::{
     ffi::OsString,
     fmt,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -173,6 +174,13 @@ impl Settings {
         self.apply = ApplySettings::default();
         self.http.remove_issuer();
         self.tokens.remove_audience();
+        self
+    }
+
+    /// Returns the settings with these addresses in the place of `GRANTD_LISTEN`.
+    #[must_use]
+    pub(crate) fn listening_on(mut self, addresses: &[SocketAddr]) -> Self {
+        self.http.listen_on(addresses);
         self
     }
 

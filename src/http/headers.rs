@@ -22,7 +22,7 @@ use opentelemetry::trace::FutureExt as _;
 use super::{
     Routes, docs,
     problem::Problem,
-    rate_limit,
+    rate_limit, refuse,
     request_log::{self, Outcome},
 };
 use crate::{app::App, ids::RequestId, oauth::OAuthError, traces::RequestSpan};
@@ -62,6 +62,8 @@ pub(super) async fn complete(
     if let Some(allowance) = allowance {
         rate_limit::add_fields(&mut response, allowance);
     }
+    // After `in_form`, too. In the end: the server may have begun to stop meanwhile.
+    refuse::close_if_stopping(&mut response);
     finish(&response, &id, began, reason.as_deref(), span);
     Ok(response)
 }

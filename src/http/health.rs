@@ -45,7 +45,7 @@ pub(crate) async fn healthz() -> HttpResponse {
     tag = "health",
     responses(
         (status = 200, description = "The server is ready", body = Health),
-        (status = 503, description = "Database unavailable, its file deleted or replaced, or the active signing key cannot be decrypted", body = ProblemBody, content_type = "application/problem+json", headers(("Retry-After" = u32))),
+        (status = 503, description = "Database unavailable, its file deleted or replaced, the active signing key cannot be decrypted, or the server is shutting down", body = ProblemBody, content_type = "application/problem+json", headers(("Retry-After" = u32))),
     )
 )]
 pub(crate) async fn readyz(app: web::Data<App>) -> Result<HttpResponse, Problem> {

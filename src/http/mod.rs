@@ -13,6 +13,7 @@ pub(crate) mod problem;
 mod problems;
 pub(crate) mod query;
 pub(crate) mod rate_limit;
+mod refuse;
 mod request_log;
 mod root;
 pub(crate) mod tls;
@@ -142,8 +143,8 @@ pub(crate) struct Documents {
     pub(crate) metadata: Cached<i64>,
 }
 
-/// Builds the application. A request passes request id, headers and log, then CORS, then the rate limit, then the route: the last
-/// `wrap` is the outermost.
+/// Builds the application. A request passes request id, headers and log, then CORS, then the rate limit and the refusal of a
+/// server that stops, then the route: the last `wrap` is the outermost.
 pub(crate) fn server(
     app: Arc<App>,
     documents: web::Data<Documents>,
@@ -170,7 +171,7 @@ pub(crate) fn server(
         .app_data(Routes::of(known))
         // Inside of CORS, so that a page can read the response. A preflight is counted, and answered by CORS in any case: it costs
         // no more than a refusal, which a browser would not show to the page.
-        .wrap(from_fn(rate_limit::refuse))
+        .wrap(from_fn(refuse::refuse))
         .wrap(Condition::new(has_cors, cors))
         .wrap(from_fn(headers::complete))
 }

@@ -182,6 +182,10 @@ impl Problem {
         self
     }
 
+    pub(crate) fn stopping() -> Self {
+        Self::unavailable("the server is shutting down; retry later")
+    }
+
     fn unavailable(detail: &'static str) -> Self {
         let mut problem = Self::new(Kind::Unavailable, detail);
         problem.headers.push((RETRY_AFTER.as_str(), RETRY_AFTER_SECONDS.to_owned()));

@@ -135,7 +135,8 @@ kinds! {
             the log has the cause."
     }
     Unavailable("unavailable", "Temporarily unavailable", SERVICE_UNAVAILABLE) {
-        "The server cannot handle the request now: its database is unavailable, or it is overloaded.",
+        "The server cannot handle the request now: its database is unavailable, it is overloaded, or it is \
+            shutting down.",
         "Wait for the number of seconds in the header Retry-After and retry. If it persists, the server's log has \
             the cause."
     }

@@ -1,12 +1,10 @@
-//! Rate limits: counting and refusing requests, and the fields `RateLimit-Policy` and `RateLimit`
+//! Rate limits: counting requests, and the fields `RateLimit-Policy` and `RateLimit`
 //! (draft-ietf-httpapi-ratelimit-headers-11).
 
 use actix_web::{
-    Error, HttpMessage as _, HttpRequest,
-    body::{BoxBody, EitherBody, MessageBody},
+    HttpMessage as _, HttpRequest,
     dev::{ServiceRequest, ServiceResponse},
     http::header::{HeaderName, HeaderValue},
-    middleware::Next,
     web,
 };
 
@@ -16,7 +14,6 @@ use crate::{
     client_address::client_address,
     config::Quota,
     limits::{Allowance, Limits},
-    oauth::OAuthError,
     throttle::Budget,
 };
 
@@ -31,7 +28,7 @@ const REQUESTS: &str = "requests";
 const REGISTRATION: &str = "registration";
 
 /// The reason of a refused request, for the log.
-const REQUESTS_USED_UP: &str = "the budget requests is used up";
+pub(super) const REQUESTS_USED_UP: &str = "the budget requests is used up";
 
 /// Routes without a limit: their callers must learn how the server is when it is flooded, too.
 const UNLIMITED: [&str; 2] = ["/healthz", "/readyz"];
@@ -67,10 +64,10 @@ impl Policy {
     }
 }
 
-/// A request that is over the limit, in its extensions.
+/// A request that is over the limit, in its extensions. `refuse.rs` refuses it.
 #[derive(Clone, Copy)]
-struct Refused {
-    retry_after: u64,
+pub(super) struct TooMany {
+    pub(super) retry_after: u64,
 }
 
 /// Counts a request. Returns what its network has left; `None`: it is not limited.
@@ -82,25 +79,9 @@ pub(super) fn count(req: &ServiceRequest) -> Option<Allowance> {
     let address = client_address(req.request(), &app.config.proxies)?;
     let allowance = app.limits.count_request(address, app.now())?;
     if !allowance.admitted {
-        req.extensions_mut().insert(Refused { retry_after: allowance.seconds });
+        req.extensions_mut().insert(TooMany { retry_after: allowance.seconds });
     }
     Some(allowance)
-}
-
-/// Refuses a request that [`count`] found to be over the limit.
-pub(super) async fn refuse<B: MessageBody + 'static>(
-    req: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<EitherBody<B, BoxBody>>, Error> {
-    let refused = req.extensions().get::<Refused>().copied();
-    let Some(Refused { retry_after }) = refused else { return Ok(next.call(req).await?.map_into_left_body()) };
-    let reason = "too many requests from this network; retry later";
-    let response = if super::is_oauth(req.request()) {
-        req.error_response(OAuthError::slow_down(retry_after, reason).logged(REQUESTS_USED_UP))
-    } else {
-        req.error_response(Problem::too_many_requests(retry_after, reason).logged(REQUESTS_USED_UP))
-    };
-    Ok(response.map_into_right_body())
 }
 
 /// Adds the fields of the limit of requests, as further lines where the response has those of another limit.

@@ -187,6 +187,10 @@ impl OAuthError {
         self
     }
 
+    pub(crate) fn stopping() -> Self {
+        Self::unavailable("the server is shutting down; retry later")
+    }
+
     fn unavailable(description: &'static str) -> Self {
         let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", description);
         error.headers.push((RETRY_AFTER.as_str(), RETRY_AFTER_SECONDS.to_owned()));

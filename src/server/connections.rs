@@ -12,7 +12,7 @@ use std::{
 };
 
 use actix_http::{HttpServiceBuilder, Payload, Request, Response, body::MessageBody, error::DispatchError};
-use actix_server::{GracefulShutdownSignal, ServerBuilder};
+use actix_server::ServerBuilder;
 use actix_service::{Service, ServiceFactory, ServiceFactoryExt as _, fn_factory, fn_service, map_config};
 use actix_web::{
     Error,
@@ -27,8 +27,9 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
-    http2::{self, Caller},
+    http2::{self, Caller, Stages},
     timed::{Body, Requests, Running, Timed},
+    workers::{Worker, Workers},
 };
 use crate::{
     app::App,
@@ -38,7 +39,7 @@ use crate::{
 };
 
 /// How long the server reads on from a connection that it closes: a caller that still sends would lose the response otherwise.
-const LINGER: Duration = Duration::from_secs(1);
+pub(super) const LINGER: Duration = Duration::from_secs(1);
 
 /// What the connections of an address share.
 #[derive(Clone)]
@@ -46,23 +47,24 @@ pub(super) struct Listening {
     pub(super) app: Arc<App>,
     pub(super) documents: web::Data<Documents>,
     pub(super) tls: Option<TlsAcceptor>,
+    pub(super) workers: Arc<Workers>,
 }
 
 impl Listening {
     /// Adds an address to the server.
     pub(super) fn add(self, server: ServerBuilder, listener: TcpListener) -> io::Result<ServerBuilder> {
-        let stop = server.graceful_shutdown_signal();
         match self.tls.clone() {
             None => server.listen("http", listener, move || {
-                let (listening, stop) = (self.clone(), stop.clone());
+                let listening = self.clone();
                 fn_factory(move || {
-                    let (app, service) = (Arc::clone(&listening.app), listening.clone().service());
-                    plain(app, service, stop.clone())
+                    let listening = listening.clone();
+                    let (app, workers) = (Arc::clone(&listening.app), Arc::clone(&listening.workers));
+                    plain(app, workers, listening.service())
                 })
             }),
             Some(tls) => server.listen("https", listener, move || {
-                let (listening, tls, stop) = (self.clone(), tls.clone(), stop.clone());
-                fn_factory(move || listening.clone().encrypted(tls.clone(), stop.clone()))
+                let (listening, tls) = (self.clone(), tls.clone());
+                fn_factory(move || listening.clone().encrypted(tls.clone()))
             }),
         }
     }
@@ -75,30 +77,28 @@ impl Listening {
         Ok(Rc::new(service.map(ServiceResponse::into).new_service(()).await?))
     }
 
-    async fn encrypted(
-        self,
-        tls: TlsAcceptor,
-        stop: GracefulShutdownSignal,
-    ) -> Result<impl Service<TcpStream, Response = (), Error = ()>, ()> {
-        let (app, timeouts) = (Arc::clone(&self.app), self.app.config.http.timeouts);
+    async fn encrypted(self, tls: TlsAcceptor) -> Result<impl Service<TcpStream, Response = (), Error = ()>, ()> {
+        let timeouts = self.app.config.http.timeouts;
+        let (app, worker) = (Arc::clone(&self.app), self.workers.start());
         let service = self.service().await?;
-        let http1 = Rc::new(http1(Rc::clone(&service), timeouts, stop.clone()).await?);
+        let http1 = Rc::new(http1(Rc::clone(&service), timeouts, Rc::clone(&worker)).await?);
         Ok(fn_service(move |io: TcpStream| {
-            let (tls, stop, http1) = (tls.clone(), stop.clone(), Rc::clone(&http1));
+            let (tls, http1, worker) = (tls.clone(), Rc::clone(&http1), Rc::clone(&worker));
             let (app, service) = (Arc::clone(&app), Rc::clone(&service));
             async move {
                 let address = set_up(&io, timeouts);
-                let _counted = admitted(&app, address)?;
-                let Some(io) = handshake(&tls, io, timeouts).await else { return Ok(()) };
+                let _counted = (admitted(&app, address)?, worker.connect());
+                let Some(io) = handshake(&tls, io, timeouts, &worker).await else { return Ok(()) };
                 let is_http2 = io.get_ref().1.alpn_protocol() == Some(b"h2");
-                let io = Timed::new(io, timeouts);
+                let io = Timed::new(io, timeouts, Rc::clone(&worker));
                 if !is_http2 {
                     return http1.call((io, address)).await.map_err(drop);
                 }
                 // For the stream, a request is always in progress: heads are the concern of `http2`.
                 let _running = io.requests().begin(false);
-                let caller = Caller { service, address, clock: app.clock.clone() };
-                http2::serve(io, caller, timeouts, stop.notified()).await;
+                let caller = Caller { service, address, clock: app.clock.clone(), worker: Rc::clone(&worker) };
+                http2::serve(io, caller, timeouts, Stages { stopping: app.stopping(), closing: worker.closing() })
+                    .await;
                 Ok(())
             }
         }))
@@ -106,17 +106,21 @@ impl Listening {
 }
 
 /// Adds the address for metrics to a server.
-pub(super) fn add_metrics(app: Arc<App>, server: ServerBuilder, listener: TcpListener) -> io::Result<ServerBuilder> {
-    let stop = server.graceful_shutdown_signal();
+pub(super) fn add_metrics(
+    app: Arc<App>,
+    workers: Arc<Workers>,
+    server: ServerBuilder,
+    listener: TcpListener,
+) -> io::Result<ServerBuilder> {
     server.listen("metrics", listener, move || {
-        let (app, stop) = (Arc::clone(&app), stop.clone());
+        let (app, workers) = (Arc::clone(&app), Arc::clone(&workers));
         fn_factory(move || {
             let of_metrics = Arc::clone(&app);
             let service = async move {
                 let service = map_config(http::metrics::server(of_metrics), |()| AppConfig::default());
                 Ok(Rc::new(service.map(ServiceResponse::into).new_service(()).await?))
             };
-            plain(Arc::clone(&app), service, stop.clone())
+            plain(Arc::clone(&app), Arc::clone(&workers), service)
         })
     })
 }
@@ -124,21 +128,21 @@ pub(super) fn add_metrics(app: Arc<App>, server: ServerBuilder, listener: TcpLis
 /// Builds what a worker thread does with a connection without TLS.
 async fn plain<S, B>(
     app: Arc<App>,
+    workers: Arc<Workers>,
     service: impl Future<Output = Result<Rc<S>, ()>>,
-    stop: GracefulShutdownSignal,
 ) -> Result<impl Service<TcpStream, Response = (), Error = ()>, ()>
 where
     S: Service<Request, Response = Response<B>, Error = Error> + 'static,
     B: MessageBody + 'static,
 {
-    let timeouts = app.config.http.timeouts;
-    let http1 = Rc::new(http1(service.await?, timeouts, stop).await?);
+    let (timeouts, worker) = (app.config.http.timeouts, workers.start());
+    let http1 = Rc::new(http1(service.await?, timeouts, Rc::clone(&worker)).await?);
     Ok(fn_service(move |io: TcpStream| {
-        let (app, http1) = (Arc::clone(&app), Rc::clone(&http1));
+        let (app, http1, worker) = (Arc::clone(&app), Rc::clone(&http1), Rc::clone(&worker));
         async move {
             let address = set_up(&io, timeouts);
-            let _counted = admitted(&app, address)?;
-            http1.call((Timed::new(io, timeouts), address)).await.map_err(drop)
+            let _counted = (admitted(&app, address)?, worker.connect());
+            http1.call((Timed::new(io, timeouts, worker), address)).await.map_err(drop)
         }
     }))
 }
@@ -163,8 +167,17 @@ fn admitted(app: &App, address: Option<SocketAddr>) -> Result<Option<Connection>
     })
 }
 
-async fn handshake(tls: &TlsAcceptor, io: TcpStream, timeouts: Timeouts) -> Option<TlsStream<TcpStream>> {
-    match timeout(timeouts.head, tls.accept(io)).await {
+async fn handshake(
+    tls: &TlsAcceptor,
+    io: TcpStream,
+    timeouts: Timeouts,
+    worker: &Worker,
+) -> Option<TlsStream<TcpStream>> {
+    let done = tokio::select! {
+        done = timeout(timeouts.head, tls.accept(io)) => done,
+        () = worker.closing() => return None,
+    };
+    match done {
         Ok(Ok(io)) => return Some(io),
         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
         Err(_) => tracing::debug!("a TLS handshake took too long"),
@@ -187,26 +200,28 @@ fn begin(request: &mut Request, requests: Rc<Requests>) -> Running {
 async fn http1<T, S, B>(
     service: Rc<S>,
     timeouts: Timeouts,
-    stop: GracefulShutdownSignal,
+    worker: Rc<Worker>,
 ) -> Result<impl Service<(Timed<T>, Option<SocketAddr>), Response = (), Error = DispatchError>, ()>
 where
     T: AsyncRead + AsyncWrite + Unpin + 'static,
     S: Service<Request, Response = Response<B>, Error = Error> + 'static,
     B: MessageBody + 'static,
 {
+    let of_signal = Rc::clone(&worker);
     let answer = fn_service(move |mut request: Request| {
+        let counted = worker.begin();
         let running = request.conn_data::<Rc<Requests>>().map(Rc::clone).map(|requests| begin(&mut request, requests));
         let response = service.call(request);
         async move {
-            let _running = running;
+            let _running = (running, counted);
             response.await
         }
     });
     HttpServiceBuilder::default()
         .on_connect_ext(|io: &Timed<T>, data| drop(data.insert(io.requests())))
         .graceful_shutdown_signal(move || {
-            let stop = stop.clone();
-            async move { stop.notified().await }
+            let worker = Rc::clone(&of_signal);
+            async move { worker.closing().await }
         })
         .client_request_timeout(timeouts.head)
         .client_disconnect_timeout(LINGER)

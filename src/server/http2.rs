@@ -25,6 +25,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
+use super::workers::Worker;
 use crate::{clock::Clock, config::Timeouts};
 
 /// Requests in progress on a connection. What a caller has beyond that is refused (`REFUSED_STREAM`), and may be sent again.
@@ -50,22 +51,35 @@ enum Ended {
     Reset,
 }
 
+/// When the server stops.
+pub(super) struct Stages<A, B> {
+    /// New requests are refused.
+    pub(super) stopping: A,
+    /// Connections are closed.
+    pub(super) closing: B,
+}
+
 /// Serves a connection until it ends: by the caller, by an error, after too long without a request, or, once the server
 /// stops, with its last request. Requests that are in progress then are dropped, and what waited for them with them.
-pub(super) async fn serve<T, S, B>(io: T, caller: Caller<S>, timeouts: Timeouts, stop: impl Future<Output = ()>)
-where
+pub(super) async fn serve<T, S, B>(
+    io: T,
+    caller: Caller<S>,
+    timeouts: Timeouts,
+    stages: Stages<impl Future<Output = ()>, impl Future<Output = ()>>,
+) where
     T: AsyncRead + AsyncWrite + Unpin,
     S: Service<Request, Response = Response<B>, Error = actix_web::Error> + 'static,
     B: MessageBody + 'static,
 {
     let Ok(Ok(mut connection)) = timeout(timeouts.head, builder().handshake::<_, Bytes>(io)).await else { return };
-    let (mut requests, mut resets, mut is_closing) = (JoinSet::new(), 0_u32, false);
-    let mut stop = pin!(stop);
+    let (mut requests, mut resets, mut is_closing, mut is_used) = (JoinSet::new(), 0_u32, false, false);
+    let (mut stopping, mut closing) = (pin!(stages.stopping), pin!(stages.closing));
     let mut idle = pin!(sleep(timeouts.head));
     loop {
         tokio::select! {
             accepted = connection.accept() => {
                 let Some(Ok((request, respond))) = accepted else { return };
+                is_used = true;
                 requests.spawn_local(caller.clone().answer(request, respond, timeouts));
             }
             Some(ended) = requests.join_next() => {
@@ -81,7 +95,7 @@ where
                     idle.as_mut().reset(Instant::now() + if is_closing { timeouts.head } else { timeouts.idle });
                 }
             }
-            () = &mut stop, if !is_closing => {
+            () = ends(stopping.as_mut(), closing.as_mut(), is_used), if !is_closing => {
                 is_closing = true;
                 connection.graceful_shutdown();
                 idle.as_mut().reset(Instant::now() + timeouts.head);
@@ -95,6 +109,15 @@ where
                 idle.as_mut().reset(Instant::now() + timeouts.head);
             }
         }
+    }
+}
+
+/// Waits until the server stops. A connection without a request stays until its first one, so that a new caller, such as a health
+/// check, gets a response.
+async fn ends(stopping: impl Future<Output = ()>, closing: impl Future<Output = ()>, is_used: bool) {
+    tokio::select! {
+        () = stopping, if is_used => {}
+        () = closing => {}
     }
 }
 
@@ -121,11 +144,13 @@ pub(super) struct Caller<S> {
     pub(super) service: Rc<S>,
     pub(super) address: Option<SocketAddr>,
     pub(super) clock: Clock,
+    pub(super) worker: Rc<Worker>,
 }
 
 impl<S> Clone for Caller<S> {
     fn clone(&self) -> Self {
-        Self { service: Rc::clone(&self.service), address: self.address, clock: self.clock.clone() }
+        let (service, worker) = (Rc::clone(&self.service), Rc::clone(&self.worker));
+        Self { service, address: self.address, clock: self.clock.clone(), worker }
     }
 }
 
@@ -141,6 +166,7 @@ impl<S> Caller<S> {
         S: Service<Request, Response = Response<B>, Error = actix_web::Error>,
         B: MessageBody,
     {
+        let _counted = self.worker.begin();
         let is_head = request.method() == http::Method::HEAD;
         let Some(request) = converted(request, self.address) else {
             respond.send_reset(Reason::PROTOCOL_ERROR);

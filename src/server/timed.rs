@@ -19,6 +19,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
+use super::workers::{Counted, Worker};
 use crate::config::Timeouts;
 
 /// What the service tells the connection about its requests.
@@ -77,18 +78,21 @@ impl Stream for Body {
 pub(super) struct Timed<T> {
     io: T,
     timeouts: Timeouts,
+    worker: Rc<Worker>,
     requests: Rc<Requests>,
     /// Until when the rest of a head must arrive. Only set while the stream waits for it.
     head: Option<Instant>,
     /// Until when the response must have been taken. Only set while the caller's receive buffer is full.
     answer: Option<Instant>,
+    /// Set together with `answer`: the request is under way until its response was taken.
+    waits: Option<Counted>,
     /// Made when the stream first waits: most connections never do.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<T> Timed<T> {
-    pub(super) fn new(io: T, timeouts: Timeouts) -> Self {
-        Self { io, timeouts, requests: Rc::default(), head: None, answer: None, timer: None }
+    pub(super) fn new(io: T, timeouts: Timeouts, worker: Rc<Worker>) -> Self {
+        Self { io, timeouts, worker, requests: Rc::default(), head: None, answer: None, waits: None, timer: None }
     }
 
     /// Returns where the service notes the requests of this connection.
@@ -125,6 +129,7 @@ impl<T> Timed<T> {
         if done.is_pending() {
             let timeouts = self.timeouts;
             self.answer.get_or_insert_with(|| Instant::now() + timeouts.answer);
+            self.waits.get_or_insert_with(|| self.worker.waits_for_caller());
         }
         // Also if some bytes were written: a caller that takes a byte a second is too slow.
         self.poll_limits(cx)?;
@@ -161,6 +166,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Timed<T> {
         // Everything was taken. The time for a head counts from then: before, the caller could not know the response.
         if this.answer.take().is_some() {
             this.head = None;
+            this.waits = None;
         }
         // Without another byte, there may be no read that would start the time for the rest of a body.
         this.waits_for_head(cx)?;

@@ -360,6 +360,7 @@ fn help_and_completions_list_every_command() {
         "audit",
         "token",
         "tls",
+        "health",
         "completions",
     ];
     let run = |arguments: &[&str]| {
@@ -378,6 +379,14 @@ fn help_and_completions_list_every_command() {
         let script = run(&["completions", shell]);
         assert!(commands.iter().all(|command| script.contains(command)), "{shell}");
     }
+    let directory = tempfile::tempdir().unwrap();
+    let pages = directory.path().join("man1");
+    run(&["man", pages.to_str().unwrap()]);
+    let page = |name: &str| std::fs::read_to_string(pages.join(name)).unwrap();
+    assert!(commands.iter().all(|command| page(&format!("grantd-{command}.1")).contains(".SH SYNOPSIS")));
+    assert!(page("grantd.1").contains("grantd\\-user(1)") && page("grantd-user-create.1").contains("password\\-stdin"));
+    let names: Vec<_> = std::fs::read_dir(&pages).unwrap().map(|page| page.unwrap().file_name()).collect();
+    assert!(names.iter().all(|name| !name.to_str().unwrap().contains("help")), "{names:?}");
 }
 
 #[test]

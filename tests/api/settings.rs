@@ -59,6 +59,7 @@ fn all_invalid_settings_are_reported_together() {
         ("--hash-wait", "1ms", "GRANTD_HASH_WAIT"),
         ("--trusted-proxies", "10.0.0.0/33", "GRANTD_TRUSTED_PROXIES"),
         ("--proxy-header", "x-real-ip", "GRANTD_PROXY_HEADER"),
+        ("--shutdown-timeout", "0s", "GRANTD_SHUTDOWN_TIMEOUT"),
         ("--cors-origins", "https://app.example/path", "GRANTD_CORS_ORIGINS"),
         ("--master-key", "short", "GRANTD_MASTER_KEY"),
         ("--admin-username", "no name", "GRANTD_ADMIN_USERNAME"),

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    os::unix::process::CommandExt as _,
+    os::{fd::OwnedFd, unix::process::CommandExt as _},
     path::Path,
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::mpsc::{self, Receiver},
@@ -83,9 +83,24 @@ impl Grantd {
     pub(crate) fn try_start(database: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Result<Self, String> {
         let directory = tempfile::tempdir().unwrap();
         let mut command = command(database, directory.path());
-        command.args(arguments).envs(variables.iter().copied());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(arguments).envs(variables.iter().copied()).stdin(Stdio::null());
+        Self::spawn(command, directory)
+    }
+
+    /// Starts a server with a socket that listens, as systemd does (socket activation).
+    pub(crate) fn on_socket(socket: OwnedFd, database: &str, variables: &[(&str, &str)]) -> Result<Self, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = with_settings("sh", database, directory.path());
+        let script = "exec 3<&0 </dev/null; exec env LISTEN_PID=$$ LISTEN_FDS=1 \"$1\"";
+        command.args(["-c", script, "sh", GRANTD]).envs(variables.iter().copied()).stdin(socket);
+        Self::spawn(command, directory)
+    }
+
+    fn spawn(mut command: Command, directory: tempfile::TempDir) -> Result<Self, String> {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
+        // The command has a copy of the socket, which must end with the server.
+        drop(command);
         let mut caretaker = Command::new("sh");
         caretaker.args(["-c", "trap '' HUP INT TERM; cat >/dev/null; kill -KILL $1", "sh", &child.id().to_string()]);
         let caretaker = caretaker.stdin(Stdio::piped()).process_group(0).spawn().unwrap();
@@ -151,6 +166,12 @@ impl Grantd {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// Waits until the server ends, and returns its exit code. Fails if it does not end by itself.
+    pub(crate) async fn exit_code(&mut self) -> Option<i32> {
+        super::eventually("the server ends", async || self.child.try_wait().unwrap().is_some()).await;
+        self.wait().code()
     }
 
     /// Waits until the server ends.

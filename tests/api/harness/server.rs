@@ -2,13 +2,13 @@
 
 use std::{future::Future, sync::Arc, thread::JoinHandle};
 
-use actix_web::{dev::ServerHandle, rt::System};
+use actix_web::rt::System;
 use chrono::{DateTime, Duration, Utc};
 use grantd::{
     app::App,
     clock::Clock,
     config::{Config, Timeouts},
-    server::Server,
+    server::{Server, Stop},
 };
 use tokio::sync::oneshot;
 
@@ -38,7 +38,7 @@ pub(crate) struct TestServer {
 }
 
 struct Running {
-    handle: ServerHandle,
+    stop: Stop,
     system: System,
     thread: JoinHandle<()>,
 }
@@ -78,9 +78,9 @@ impl TestServer {
         // In a thread of its own: a test that blocks its thread must not stop the server from responding.
         let thread = std::thread::spawn(move || run(config, of_server, started));
         match start.await.map_err(|_| "the server's thread panicked".to_owned())? {
-            Ok((url, app, handle, system)) => {
+            Ok((url, app, stop, system)) => {
                 let client = super::http_client();
-                let running = Some(Running { handle, system, thread });
+                let running = Some(Running { stop, system, thread });
                 Ok(Self { clock, app, url, client, running, database: None })
             }
             Err(error) => {
@@ -104,6 +104,14 @@ impl TestServer {
     pub(crate) fn stop(mut self) -> Database {
         self.shut_down();
         self.database.take().unwrap()
+    }
+
+    /// Stops the server as SIGTERM does. Returns the number of requests that were cut off.
+    pub(crate) async fn stop_gracefully(mut self) -> usize {
+        let running = self.running.take().unwrap();
+        let cut_off = running.stop.gracefully().await;
+        running.thread.join().unwrap();
+        cut_off
     }
 
     /// Advances the clock.
@@ -169,8 +177,7 @@ impl TestServer {
 
     fn shut_down(&mut self) {
         let Some(running) = self.running.take() else { return };
-        // The command is sent by the call. The future is not needed: joining the thread waits for the end.
-        drop(running.handle.stop(false));
+        running.stop.at_once();
         let ended_well = running.thread.join().is_ok();
         assert!(ended_well || std::thread::panicking(), "the server's thread panicked");
     }
@@ -205,14 +212,14 @@ pub(crate) fn config(database: &str, flags: &[&str]) -> Result<Config, String> {
     Ok(config)
 }
 
-type Started = Result<(String, Arc<App>, ServerHandle, System), String>;
+type Started = Result<(String, Arc<App>, Stop, System), String>;
 
 fn run(config: Config, clock: Clock, started: oneshot::Sender<Started>) {
     System::new().block_on(async move {
         match Server::start(config, clock).await {
             Ok(server) => {
                 let app = Arc::clone(server.app());
-                let _ = started.send(Ok((server.url(), app, server.handle(), System::current())));
+                let _ = started.send(Ok((server.url(), app, server.stop(), System::current())));
                 server.run().await.unwrap();
             }
             Err(error) => {
