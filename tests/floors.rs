@@ -12,7 +12,8 @@ use std::{
 };
 
 /// Modules that may import `App` and everything below.
-const WAY_IN: [&str; 10] = ["app", "cleanup", "cli", "http", "login", "main", "oauth", "principal", "server", "sync"];
+const WAY_IN: [&str; 11] =
+    ["app", "cleanup", "cli", "doctor", "http", "login", "main", "oauth", "principal", "server", "sync"];
 const FEATURES: [&str; 14] = [
     "api_keys",
     "apply",

@@ -11,6 +11,7 @@ mod connections;
 mod error;
 mod existing;
 mod file;
+mod inspect;
 mod migrate;
 pub(crate) mod pages;
 mod transaction;
@@ -30,6 +31,7 @@ pub use error::StoreError;
 pub(crate) use existing::exists;
 pub(crate) use file::check_wal;
 pub use file::{LockError, ServerLock, WalError};
+pub use inspect::{Migration, Schema};
 use sqlx::{
     ConnectOptions, SqlitePool,
     postgres::PgConnectOptions,
