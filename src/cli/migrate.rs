@@ -30,10 +30,7 @@ pub(super) fn dry_run(settings: &Settings, output: Output) -> Outcome {
 }
 
 async fn read(config: &DatabaseConfig) -> Result<Schema, StoreError> {
-    if !store::exists(config).await? {
-        return Ok(Schema::of_new(&config.url));
-    }
-    let store = Store::inspect(config, Clock::system()).await?;
+    let Some(store) = Store::inspect(config, Clock::system()).await? else { return Ok(Schema::of_new(&config.url)) };
     let schema = store.schema().await;
     store.close().await;
     schema

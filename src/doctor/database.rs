@@ -36,22 +36,24 @@ pub(super) async fn check(installation: &Installation, is_running: bool, now: Da
 
 async fn open(config: &DatabaseConfig, installation: &Installation) -> Result<Store, Finding> {
     let failed = |problem: String, remedy: &str| {
-        Finding::failure(Database, &config.url, format!("{problem}. Nobody can log in"), remedy)
+        Finding::failure(Database, &config.url, format!("{problem}. Without it, the server answers 503"), remedy)
     };
     if let DatabaseUrl::Sqlite(file) = &config.url {
         store::check_wal(file).map_err(|error| failed(error.to_string(), "Do what the message says"))?;
     }
-    let reach =
-        "Start the database, and check DATABASE_URL, the network and the login; for SQLite, the file and its mode";
-    match store::exists(config).await {
-        Ok(true) => {}
-        Ok(false) => {
-            let remedy = "Run this command in the server's directory, set DATABASE_URL, or create the database by starting `grantd serve` once";
-            return Err(failed("there is no grantd database here".to_owned(), remedy));
+    match Store::inspect(config, installation.clock.clone()).await {
+        Ok(Some(store)) => Ok(store),
+        Ok(None) => {
+            let remedy = "Run this command in the server's directory, set DATABASE_URL, or create the database by starting \
+                          `grantd serve` once";
+            Err(failed("there is no grantd database here".to_owned(), remedy))
         }
-        Err(error) => return Err(failed(error.to_string(), reach)),
+        Err(error) => {
+            let remedy = "Start the database, and check DATABASE_URL, the network and the login; for SQLite, run this command \
+                          as the user of the server, and check the file";
+            Err(failed(error.to_string(), remedy))
+        }
     }
-    Store::inspect(config, installation.clock.clone()).await.map_err(|error| failed(error.to_string(), reach))
 }
 
 async fn read(

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// A larger file takes too long to check beside a running server.
-const MOST_CHECKED: u64 = 1 << 30;
+const MOST_CHECKED: u64 = 512 << 20;
 /// Below this, SQLite may not be able to write.
 const LITTLE: u64 = 100 << 20;
 const ENOUGH: u64 = 1 << 30;

@@ -151,8 +151,7 @@ fn owners(found: &[(Metadata, Kept)], database: Option<&Path>) -> Vec<Finding> {
     let mut findings: Vec<_> = others
         .map(|(metadata, kept)| {
             let user = metadata.uid();
-            let message =
-                format!("belongs to user {user}, and the database to user {owner}: user {user} can change it");
+            let message = format!("belongs to user {user}, and grantd to user {owner}: user {user} can change it");
             let remedy = format!("Run `chown {owner} {}`", kept.path.display());
             Finding::warning(FileOwners, kept.path.display(), message, remedy)
         })
@@ -194,7 +193,11 @@ fn master_key(installation: &Installation) -> Option<Finding> {
             return None;
         }
         let message = format!("the master key cannot be read: {error}. The database cannot be opened without it");
-        return Some(Finding::failure(MasterKey, file.display(), message, "Put it back from your backup"));
+        let remedy = match error.kind() {
+            io::ErrorKind::NotFound => "Put it back from your backup",
+            _ => "Run this command as the user of the server; else correct the owner and the mode of the file",
+        };
+        return Some(Finding::failure(MasterKey, file.display(), message, remedy));
     }
     let is_beside = database.as_deref().and_then(directory).is_some_and(|of| Some(of) == directory(file));
     Some(if is_beside {

@@ -24,7 +24,8 @@ pub(super) fn check(installation: &Installation) -> Vec<Finding> {
 }
 
 fn shown(config: &HashConfig) -> String {
-    format!("Argon2id, {}, {} iterations", size(u64::from(config.memory_kib) << 10), config.iterations)
+    let iterations = if config.iterations == 1 { "iteration" } else { "iterations" };
+    format!("Argon2id, {}, {} {iterations}", size(u64::from(config.memory_kib) << 10), config.iterations)
 }
 
 fn parameters(config: &HashConfig) -> Finding {

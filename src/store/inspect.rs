@@ -11,7 +11,13 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqlitePoolOptions},
 };
 
-use super::{Engine, Store, StoreError, conn, connections::Connections, file::OpenFile, migrate};
+use super::{
+    Engine, Store, StoreError, conn,
+    connections::Connections,
+    existing::{SCHEMA_OF_POSTGRES, SCHEMA_OF_SQLITE},
+    file::OpenFile,
+    migrate,
+};
 use crate::{
     clock::Clock,
     config::{DatabaseConfig, DatabaseUrl},
@@ -106,20 +112,33 @@ fn indexes(sql: &str) -> impl Iterator<Item = &str> {
 }
 
 impl Store {
-    /// Opens a database that exists, for reading: nothing is migrated, and its connection refuses changes.
-    pub(crate) async fn inspect(config: &DatabaseConfig, clock: Clock) -> Result<Self, StoreError> {
+    /// Opens a database for reading: nothing is created or migrated, and its connection refuses changes. `None`: it does not
+    /// exist, or has no schema.
+    //
+    // Not after `exists`, whose connection may write: it would write the log of a server that was killed into the database.
+    pub(crate) async fn inspect(config: &DatabaseConfig, clock: Clock) -> Result<Option<Self>, StoreError> {
+        Self::try_inspect(config, clock).await.map_err(|error| error.at_open(&config.url))
+    }
+
+    async fn try_inspect(config: &DatabaseConfig, clock: Clock) -> Result<Option<Self>, StoreError> {
         let engine = match &config.url {
-            DatabaseUrl::Sqlite(path) => sqlite(path, config).await,
-            DatabaseUrl::Postgres(url) => postgres(url, config),
+            DatabaseUrl::Sqlite(path) if !path.try_exists()? => return Ok(None),
+            DatabaseUrl::Sqlite(path) => sqlite(path, config).await?,
+            DatabaseUrl::Postgres(url) => postgres(url, config)?,
         };
-        let engine = engine.map_err(|error| error.at_open(&config.url))?;
         let store = Self { engine, statements: Arc::default(), timeout: STATEMENT, clock };
+        let mut conn = store.read().await?;
         if store.is_postgres() {
-            let mut conn = store.read().await.map_err(|error| error.at_open(&config.url))?;
             conn::execute!(conn, READ_ONLY)?;
             conn::execute!(conn, STATEMENT_TIMEOUT)?;
         }
-        Ok(store)
+        let statement = if store.is_postgres() { SCHEMA_OF_POSTGRES } else { SCHEMA_OF_SQLITE };
+        let has_schema = conn::scalar!(conn, bool, statement)?;
+        drop(conn);
+        if !has_schema {
+            store.close().await;
+        }
+        Ok(has_schema.then_some(store))
     }
 
     /// Returns the time of this machine.

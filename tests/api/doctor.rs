@@ -1,4 +1,5 @@
-//! `grantd doctor`: a fresh installation, the formats, and what it leaves alone. `doctor_faults` breaks installations.
+//! `grantd doctor`: a fresh installation, the formats, and what it leaves alone. `doctor_faults` and `doctor_database` break
+//! installations.
 
 use std::{os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
@@ -203,7 +204,7 @@ async fn findings_are_printed_for_people_with_the_worst_last() {
             "warning  rate-limit: GRANTD_RATE_LIMIT\n         \
              requests are not limited: one caller can take all of the server.\n         \
              To mend it: Remove the setting, or set a limit such as 500/1s.\n\n\
-             failure  hash-parameters: Argon2id, 19 MiB, 1 iterations\n         \
+             failure  hash-parameters: Argon2id, 19 MiB, 1 iteration\n         \
              less than what OWASP recommends: who gets a copy of the database guesses passwords faster.\n         \
              To mend it: Set GRANTD_HASH_MEMORY=19MiB and GRANTD_HASH_ITERATIONS=2 or more; each hash is renewed at the next \
              login.\n\n\

@@ -55,6 +55,7 @@ mod cli_delete;
 mod cli_token;
 mod demo;
 mod doctor;
+mod doctor_database;
 mod doctor_faults;
 mod first_start;
 mod import;
