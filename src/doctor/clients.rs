@@ -15,7 +15,8 @@ use crate::{
     store::{Conn, Store, StoreError, conn, pages::PAGE},
 };
 
-/// Sessions, and the events of logins and of tokens for clients, show whether a client is used; younger clients may be in preparation.
+/// Sessions, and the events of logins and of tokens for clients, show whether a client is used. Younger clients may be in
+/// preparation.
 const UNUSED: TimeDelta = TimeDelta::days(90);
 const ACCESS_TOKEN_SECONDS: u64 = 3600;
 /// Each costs statements.

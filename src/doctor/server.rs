@@ -227,7 +227,8 @@ fn unreachable(issuer: &str, problem: &str, is_running: bool) -> Finding {
         let message = format!(
             "this machine does not accept the certificate: {problem}. Services on machines like it cannot fetch the keys"
         );
-        let remedy = "Renew the certificate; or, where only you issue it, install its authority on each machine, or set SSL_CERT_FILE";
+        let remedy = "Renew the certificate; or, where its authority is your own, install that on each machine, or set \
+                      SSL_CERT_FILE";
         return Finding::warning(IssuerUrl, issuer, message, remedy);
     }
     if !is_running {

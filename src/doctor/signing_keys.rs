@@ -48,7 +48,8 @@ fn closed(one: &Inspected) -> Option<Finding> {
         "the {} key does not open under the master key in force, so that no tokens are issued",
         one.key.state.as_str()
     );
-    let remedy = "Set GRANTD_MASTER_KEY, or put master.key back: the key of the last `grantd keys rewrap`, or that of the first start";
+    let remedy = "Set GRANTD_MASTER_KEY, or put master.key back: the key of the last `grantd keys rewrap`, or that of the \
+                  first start";
     Some(Finding::failure(SigningKeys, &one.key.kid, message, remedy))
 }
 
