@@ -7,6 +7,7 @@
 pub mod app;
 pub mod cleanup;
 pub mod cli;
+pub mod doctor;
 pub mod server;
 
 mod http;

@@ -12,8 +12,8 @@ use std::{
 };
 
 /// Modules that may import `App` and everything below.
-const WAY_IN: [&str; 11] =
-    ["app", "cleanup", "cli", "fuzzing", "http", "login", "main", "oauth", "principal", "server", "sync"];
+const WAY_IN: [&str; 12] =
+    ["app", "cleanup", "cli", "doctor", "fuzzing", "http", "login", "main", "oauth", "principal", "server", "sync"];
 const FEATURES: [&str; 14] = [
     "api_keys",
     "apply",

@@ -11,6 +11,7 @@ use chrono::{DateTime, SubsecRound, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+pub(crate) use self::verify::verify_newest;
 pub use self::{
     kind::Kind,
     seals::{Progress, SealKey, Sealer},

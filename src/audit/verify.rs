@@ -97,8 +97,24 @@ pub enum Found {
 
 /// Verifies all events against their seals.
 pub async fn verify(store: &Store, key: &SealKey, now: DateTime<Utc>) -> Result<Report, Error> {
+    verify_after(store, key, -1, now).await
+}
+
+/// Verifies the events of the newest `seals` seals, as if the log began there.
+pub(crate) async fn verify_newest(
+    store: &Store,
+    key: &SealKey,
+    seals: i64,
+    now: DateTime<Utc>,
+) -> Result<Report, Error> {
+    let newest = conn::optional!(store.read().await?, SealRow, sql::NEWEST_SEALED)?;
+    // One more: the first is the anchor.
+    verify_after(store, key, newest.map_or(-1, |row| (row.number - seals - 1).max(-1)), now).await
+}
+
+/// Verifies the events of the seals after the number `after`.
+async fn verify_after(store: &Store, key: &SealKey, mut after: i64, now: DateTime<Utc>) -> Result<Report, Error> {
     let mut chain = Chain { store, key, last: None, report: Report::default() };
-    let mut after = -1;
     loop {
         let mut conn = store.read().await?;
         let page = conn::all!(conn, SealRow, sql::SEALS, after, PAGE)?;

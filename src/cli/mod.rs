@@ -7,9 +7,11 @@ mod client;
 mod confirm;
 mod database;
 mod demo;
+mod doctor;
 mod health;
 mod keys;
 mod man;
+mod migrate;
 mod notify;
 mod output;
 mod password;
@@ -81,7 +83,11 @@ enum Command {
         demo: bool,
     },
     /// Create or upgrade the database, and exit; `serve` does so at its start
-    Migrate,
+    Migrate {
+        /// Print the migrations that would be made, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Generate a master key
     Keygen {
         /// Generate a client secret instead
@@ -96,6 +102,11 @@ enum Command {
     Export,
     /// Print the settings in force and their sources
     Config,
+    /// Audit the installation: exit code 1 if something is broken or insecure
+    ///
+    /// Checks settings, files, the certificate, the server and the database. Changes nothing, and works beside a running
+    /// server: run it with the settings and as the user of the server.
+    Doctor,
     /// List all settings
     #[command(hide = true)]
     Settings,
@@ -153,6 +164,11 @@ const DEFAULT_ISSUER: &str = "http://127.0.0.1:8080";
 /// The result of a command. Its error is printed for a person.
 type Outcome = Result<(), Box<dyn Error>>;
 
+/// The error of a command that has printed by itself what is wrong.
+#[derive(Debug, thiserror::Error)]
+#[error("the command has failed")]
+struct Reported;
+
 /// Runs the command of the arguments. The exit code is 0 on success, 1 if the command was refused or failed, 2 if the
 /// arguments are wrong.
 #[must_use]
@@ -165,6 +181,7 @@ pub fn run() -> ExitCode {
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<Reported>() => ExitCode::FAILURE,
         Err(error) => match error.downcast::<clap::Error>() {
             Ok(usage) => show_usage(&usage),
             Err(error) => failure(error.as_ref()),
@@ -284,6 +301,9 @@ fn check_flags_of_client(command: &client::Command, matches: &ArgMatches) -> Res
 }
 
 fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
+    if let Some(Command::Doctor) = cli.command {
+        return doctor::run(&cli.settings, matches, dotenv, Output { json: cli.json });
+    }
     for (name, meant) in config::unknown_variables() {
         match meant {
             Some(meant) => eprintln!("warning: unknown setting {name}: did you mean {meant}?"),
@@ -304,7 +324,10 @@ fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
             let settings = sockets.replace_listen(settings)?;
             System::new().block_on(serve::serve(settings.check()?, sockets))
         }
-        Command::Migrate => database.create_and_run(None, async |_| output.done("The database is up to date.")),
+        Command::Migrate { dry_run: true } => migrate::dry_run(&settings, output),
+        Command::Migrate { dry_run: false } => {
+            database.create_and_run(None, async |_| output.done("The database is up to date."))
+        }
         Command::Keygen { client_secret: true } => {
             output.value("client_secret", secret::generate(CLIENT_SECRET)?.expose_secret())
         }
@@ -312,6 +335,8 @@ fn act(cli: Cli, matches: &ArgMatches, dotenv: &DotEnv) -> Outcome {
             let key = MasterKey::generate()?.to_text();
             output.value("master_key", key.expose_secret())
         }
+        // Above: it reports unknown variables by itself.
+        Command::Doctor => Ok(()),
         Command::Settings => output::print(config::settings_list().trim_end()),
         Command::Config => show_config(&settings, matches, dotenv, output),
         Command::Apply(arguments) => apply::run(&arguments, &database, output),

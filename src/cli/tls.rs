@@ -62,6 +62,7 @@ pub(super) fn run(command: &Command, output: Output) -> Outcome {
 
 fn self_signed(arguments: &SelfSigned, now: DateTime<Utc>, output: Output) -> Outcome {
     let SelfSigned { out, hosts, force } = arguments;
+    let hosts = &once(hosts);
     let not_after = now + VALID;
     let (certificate, key) = generate(hosts, now, not_after)?;
     fs::create_dir_all(out).map_err(|error| problem(out, &error))?;
@@ -76,6 +77,12 @@ fn self_signed(arguments: &SelfSigned, now: DateTime<Utc>, output: Output) -> Ou
     create(&written.key, &key, 0o600)?;
     create(&written.certificate, &certificate, 0o644)?;
     output.changed(&written, &sentence(&written))
+}
+
+/// Returns the hosts without repeats.
+fn once(hosts: &[String]) -> Vec<String> {
+    let is_new = |at: usize, host: &String| hosts.iter().take(at).all(|earlier| !earlier.eq_ignore_ascii_case(host));
+    hosts.iter().enumerate().filter(|(at, host)| is_new(*at, host)).map(|(_, host)| host.clone()).collect()
 }
 
 fn sentence(written: &Written<'_>) -> String {

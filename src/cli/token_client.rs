@@ -46,6 +46,11 @@ pub(super) enum RequestError {
     Plain { url: String },
     #[error("cannot reach a server at {url}: {reason}. Start it with `grantd serve`, or name another with --url")]
     Unreachable { url: String, reason: String },
+    #[error(
+        "the certificate of the server at {url} is not accepted: {reason}. If its authority is your own, name its certificate \
+         with SSL_CERT_FILE=FILE; else the server's certificate must be renewed, or be for this host"
+    )]
+    Untrusted { url: String, reason: String },
     #[error("the server at {url} does not speak TLS; try http://, which is allowed for a server on this machine")]
     NotTls { url: String },
     #[error("the server at {url} does not speak HTTP; try https://")]
@@ -178,6 +183,9 @@ fn unreachable(url: &str, error: &reqwest::Error) -> RequestError {
     }
     if reason.contains("invalid HTTP version") {
         return RequestError::NotHttp { url: url.to_owned() };
+    }
+    if reason.contains("certificate") {
+        return RequestError::Untrusted { url: url.to_owned(), reason };
     }
     RequestError::Unreachable { url: url.to_owned(), reason: reason.to_lowercase() }
 }

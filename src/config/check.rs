@@ -104,6 +104,11 @@ impl Check {
         }
     }
 
+    /// Returns what was reported: settings, and what is wrong with each.
+    pub(super) fn problems(self) -> Vec<(String, String)> {
+        self.0
+    }
+
     /// Returns the value if nothing was reported. A section that returned nothing has reported why.
     pub(super) fn finish<T>(self, value: Option<T>) -> Result<T, ConfigErrors> {
         value.filter(|_| self.0.is_empty()).ok_or(ConfigErrors(self.0))

@@ -57,6 +57,8 @@ pub struct HttpConfig {
     pub issuer: Option<String>,
     /// Origins that may call from a browser.
     pub cors_origins: Vec<String>,
+    /// Whether a public address without TLS and without a trusted proxy is accepted.
+    pub allow_insecure: bool,
     /// Threads that answer requests: one per core.
     pub workers: usize,
     /// How long a caller may take.
@@ -108,6 +110,13 @@ impl HttpSettings {
         self.listen = addresses.iter().map(SocketAddr::to_string).collect();
     }
 
+    /// Accepts a public address without TLS: an audit reports it by itself.
+    pub(super) fn accept_risk(&mut self) {
+        if parse::boolean(&self.allow_insecure) == Ok(false) {
+            "true".clone_into(&mut self.allow_insecure);
+        }
+    }
+
     /// `tls` and `proxies` are `None` if they are wrong: whether they would protect a public address is then unknown.
     pub(super) fn check(
         &self,
@@ -142,15 +151,9 @@ impl HttpSettings {
         }
         // More are refused by actix.
         let workers = std::thread::available_parallelism().map_or(1, usize::from).min(512);
-        let timeouts = Timeouts::default();
-        Some(HttpConfig {
-            listen,
-            issuer: issuer?,
-            cors_origins,
-            workers,
-            timeouts,
-            shutdown_timeout: shutdown_timeout?,
-        })
+        let (issuer, allow_insecure, timeouts) = (issuer?, insecure?, Timeouts::default());
+        let shutdown_timeout = shutdown_timeout?;
+        Some(HttpConfig { listen, issuer, cors_origins, allow_insecure, workers, timeouts, shutdown_timeout })
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod apply;
 mod audit;
+mod audited;
 mod bootstrap;
 mod check;
 mod credentials;
@@ -45,6 +46,7 @@ use self::{
 };
 pub use self::{
     audit::AuditConfig,
+    audited::Audited,
     bootstrap::BootstrapConfig,
     check::{ConfigErrors, parse},
     credentials::CredentialConfig,

@@ -1,5 +1,6 @@
 //! Signing keys: created, stored sealed under the master key, published as a JWK set, and rotated (see `rotate.rs`).
 
+mod inspect;
 mod pair;
 mod rotate;
 pub(crate) mod routes;
@@ -16,8 +17,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use self::pair::KeyPair;
-pub(crate) use self::rotate::{Due, max_age};
 pub use self::rotate::{NewKey, list};
+pub(crate) use self::{
+    inspect::{Inspected, closed_server_keys, existing_server_key, inspect},
+    rotate::{Due, max_age},
+};
 use crate::{
     config::{Algorithm, Config, SigningKeyConfig},
     error::Error,

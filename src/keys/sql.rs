@@ -29,6 +29,7 @@ pub(super) const RESEAL: &str = "UPDATE signing_keys SET private_key = $2 WHERE 
 /// Locks the rows until the transaction ends: an UPDATE without effect, since SQLite has no `FOR UPDATE`.
 pub(super) const LOCK_SERVER_KEYS: &str = "UPDATE server_keys SET sealed = sealed RETURNING name, sealed";
 pub(super) const SERVER_KEY: &str = "SELECT sealed FROM server_keys WHERE name = $1";
+pub(super) const SERVER_KEYS: &str = "SELECT name, sealed FROM server_keys ORDER BY name";
 pub(super) const INSERT_SERVER_KEY: &str =
     "INSERT INTO server_keys (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
 pub(super) const RESEAL_SERVER_KEY: &str = "UPDATE server_keys SET sealed = $2 WHERE name = $1";

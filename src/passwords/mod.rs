@@ -5,6 +5,7 @@ mod blocklist;
 mod firebase_keys;
 mod foreign;
 mod hash;
+mod measure;
 mod policy;
 mod pool;
 mod remembered;
@@ -12,6 +13,9 @@ mod sql;
 
 use std::{io, path::PathBuf, sync::Arc};
 
+pub(crate) use self::firebase_keys::rewrap as rewrap_firebase_keys;
+pub(crate) use self::measure::{OWN, measure, prefix};
+pub(crate) use self::remembered::Outcome;
 use self::{
     firebase_keys::FirebaseKeys,
     foreign::Foreign,

@@ -7,8 +7,8 @@ use sqlx::{ConnectOptions as _, Connection as _, postgres::PgConnectOptions, sql
 use super::StoreError;
 use crate::config::{DatabaseConfig, DatabaseUrl};
 
-const SCHEMA_OF_SQLITE: &str = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = '_sqlx_migrations'";
-const SCHEMA_OF_POSTGRES: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
+pub(super) const SCHEMA_OF_SQLITE: &str = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = '_sqlx_migrations'";
+pub(super) const SCHEMA_OF_POSTGRES: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
 
 /// Returns whether the database exists and has a schema. Creates nothing.
 pub(crate) async fn exists(config: &DatabaseConfig) -> Result<bool, StoreError> {

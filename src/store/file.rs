@@ -196,6 +196,11 @@ pub(crate) fn check_wal(database: &Path) -> Result<(), WalError> {
     Ok(())
 }
 
+/// Returns whether a write-ahead log is beside a SQLite file.
+pub(super) fn has_wal(database: &Path) -> bool {
+    beside(database, WAL).exists()
+}
+
 /// Returns the path of a file beside the database, such as `grantd.db-wal`.
 fn beside(database: &Path, ending: &str) -> PathBuf {
     let mut path = database.as_os_str().to_owned();

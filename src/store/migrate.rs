@@ -6,8 +6,8 @@ use sqlx::{Connection as _, SqlitePool, migrate::Migrator, postgres::PgConnectOp
 
 use super::{StoreError, connections::connect};
 
-static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
-static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
+pub(super) static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
+pub(super) static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// Waits for the lock file beside the database: SQLite has no lock that spans several migrations. Dropping the file
 /// releases the lock, as does the end of the process.

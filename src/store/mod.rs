@@ -11,6 +11,7 @@ mod connections;
 mod error;
 mod existing;
 mod file;
+mod inspect;
 mod migrate;
 mod observer;
 pub(crate) mod pages;
@@ -23,6 +24,7 @@ pub use error::StoreError;
 pub(crate) use existing::exists;
 pub(crate) use file::check_wal;
 pub use file::{LockError, ServerLock, WalError};
+pub use inspect::{Migration, Schema};
 pub use observer::Errors;
 use sqlx::{
     ConnectOptions, SqlitePool,

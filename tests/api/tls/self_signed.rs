@@ -46,7 +46,17 @@ async fn a_server_runs_with_the_certificate() {
 fn hosts_are_those_of_the_arguments() {
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().to_str().unwrap();
-    let made = self_signed(&["--out", out, "--host", "id.example.com", "--host", "192.0.2.1", "--json"]);
+    let made = self_signed(&[
+        "--out",
+        out,
+        "--host",
+        "id.example.com",
+        "--host",
+        "192.0.2.1",
+        "--host",
+        "ID.example.com",
+        "--json",
+    ]);
     let made: Value = serde_json::from_slice(&made.stdout).unwrap();
     assert_eq!(made["hosts"], json!(["id.example.com", "192.0.2.1"]));
     assert_eq!(made["certificate"], format!("{out}/cert.pem"));
