@@ -13,9 +13,6 @@ mod sql;
 
 use std::{io, path::PathBuf, sync::Arc};
 
-pub(crate) use self::firebase_keys::rewrap as rewrap_firebase_keys;
-pub(crate) use self::measure::{OWN, measure, prefix};
-pub(crate) use self::remembered::Outcome;
 use self::{
     firebase_keys::FirebaseKeys,
     foreign::Foreign,
@@ -23,7 +20,12 @@ use self::{
     policy::{Policy, Refused},
     pool::{Hash, Memory, Pool},
 };
-pub(crate) use self::{firebase_keys::rewrap as rewrap_firebase_keys, pool::Times, remembered::Outcome};
+pub(crate) use self::{
+    firebase_keys::rewrap as rewrap_firebase_keys,
+    measure::{OWN, measure, prefix},
+    pool::Times,
+    remembered::Outcome,
+};
 pub use self::{
     foreign::{FirebaseKey, ImportedHash, RefusedHash, check_imported},
     policy::{NewPassword, Personal},

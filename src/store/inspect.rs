@@ -126,7 +126,7 @@ impl Store {
             DatabaseUrl::Sqlite(path) => sqlite(path, config).await?,
             DatabaseUrl::Postgres(url) => postgres(url, config)?,
         };
-        let store = Self { engine, statements: Arc::default(), timeout: STATEMENT, clock };
+        let store = Self::new(engine, STATEMENT, clock);
         let mut conn = store.read().await?;
         if store.is_postgres() {
             conn::execute!(conn, READ_ONLY)?;

@@ -83,9 +83,13 @@ impl Store {
             DatabaseUrl::Postgres(url) => open_postgres(url, config).await,
         };
         let engine = engine.map_err(|error| error.at_open(&config.url))?;
+        Ok(Self::new(engine, config.timeout, clock))
+    }
+
+    fn new(engine: Engine, timeout: Duration, clock: Clock) -> Self {
         // The names of OpenTelemetry's conventions.
         let system = if matches!(engine, Engine::Postgres(_)) { "postgresql" } else { "sqlite" };
-        Ok(Self { engine, observer: Arc::new(Observer::new(system)), timeout: config.timeout, clock })
+        Self { engine, observer: Arc::new(Observer::new(system)), timeout, clock }
     }
 
     /// Returns the same database, with a span for each statement of a request.
