@@ -9,7 +9,10 @@ use actix_web::{
     web,
 };
 
-use super::{problem::Problem, rate_limit::{REQUESTS_USED_UP, TooMany}};
+use super::{
+    problem::Problem,
+    rate_limit::{REQUESTS_USED_UP, TooMany},
+};
 use crate::{app::App, oauth::OAuthError};
 
 /// Answers a request, or refuses it.
