@@ -74,7 +74,7 @@ impl Server {
             _ => sockets,
         };
         config.http.listen = addresses(&listeners, &config.http.listen);
-        let of_metrics = config.telemetry.metrics_address.map(listen).transpose()?;
+        let of_metrics = config.telemetry.metrics_address.map(listen_for_metrics).transpose()?;
         if let Some(listener) = &of_metrics {
             config.telemetry.metrics_address = listener.local_addr().ok().or(config.telemetry.metrics_address);
         }
@@ -236,6 +236,10 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     Ok(listener)
 }
 
+fn listen_for_metrics(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).map_err(|error| StartError::ListenForMetrics { address, error })
+}
+
 /// As they are: with a free port in the place of 0.
 fn addresses(listeners: &[TcpListener], asked: &[SocketAddr]) -> Vec<SocketAddr> {
     listeners.iter().zip(asked).map(|(listener, asked)| listener.local_addr().unwrap_or(*asked)).collect()
@@ -261,7 +265,7 @@ fn serve(
     }
     if let (Some(listener), Some(address)) = (of_metrics, app.config.telemetry.metrics_address) {
         let added = connections::add_metrics(Arc::clone(app), Arc::clone(workers), server, listener);
-        server = added.map_err(|error| StartError::Listen { address, error })?;
+        server = added.map_err(|error| StartError::ListenForMetrics { address, error })?;
     }
     Ok(server.run())
 }

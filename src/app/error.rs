@@ -7,7 +7,7 @@ use grantd_guard::BuildError;
 use crate::{
     apply::ApplyError,
     config::MasterKeySource,
-    error::Error,
+    error::{Error, without_os_codes},
     keys::KeysError,
     passwords::PasswordsError,
     secret::NoRandomness,
@@ -98,6 +98,17 @@ pub enum StartError {
     /// The server cannot listen on an address.
     #[error("GRANTD_LISTEN: {}", listen_problem(*address, error))]
     Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The reason.
+        error: io::Error,
+    },
+    /// The server cannot listen on the address for metrics.
+    #[error(
+        "GRANTD_METRICS_ADDRESS: cannot listen on {address}: {}. Choose another address",
+        without_os_codes(&error.to_string())
+    )]
+    ListenForMetrics {
         /// The address.
         address: SocketAddr,
         /// The reason.

@@ -118,7 +118,8 @@ impl Statement {
 /// Returns the name of a statement: its feature and its constant, such as `users::BY_ID`. A statement that is no constant at the
 /// place where it is run has its operation.
 fn statement_name(place: &str, operation: &str) -> String {
-    let (module, sql) = place.split_once(' ').unwrap_or((place, ""));
+    // BEGIN and COMMIT belong to no feature.
+    let Some((module, sql)) = place.split_once(' ') else { return place.to_owned() };
     let feature = module.split("::").nth(1).unwrap_or(module);
     let name = sql.rsplit("::").next().unwrap_or_default().trim();
     let is_constant =
@@ -136,6 +137,7 @@ mod tests {
             ("grantd::users::write sql::BY_ID", "users::BY_ID"),
             ("grantd::sessions::rotation USE", "sessions::USE"),
             ("grantd::audit sql", "audit::SELECT"),
+            ("COMMIT", "COMMIT"),
             ("grantd::store \"PRAGMA x\"", "store::SELECT"),
         ] {
             assert_eq!(statement_name(place, "SELECT"), name);

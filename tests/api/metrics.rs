@@ -1,5 +1,7 @@
 //! `GET /metrics`: the names of the metrics, who may read them, and what they count.
 
+#![expect(clippy::float_cmp, clippy::cast_precision_loss, reason = "counts and times are whole numbers")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
@@ -318,6 +320,11 @@ async fn metrics_have_an_address_of_their_own(database: Database) {
     let scraped = scrape_apart(&server).await;
     assert_eq!(scraped.get("grantd_logins_total{result=\"success\"}"), 1.0);
     assert_eq!(scraped.get("grantd_certificate_expires_timestamp_seconds"), 0.0, "there is no TLS");
+    let busy = server.app.config.telemetry.metrics_address.unwrap().to_string();
+    let clock = grantd::clock::Clock::manual(crate::harness::beginning());
+    let other = Database::sqlite();
+    let error = TestServer::on(other.url(), &["--metrics-address", &busy], clock).await.map(drop).unwrap_err();
+    assert!(error.contains(&format!("GRANTD_METRICS_ADDRESS: cannot listen on {busy}: ")), "{error}");
     // The address has nothing else: neither a login nor an account.
     let base = format!("http://{}", server.app.config.telemetry.metrics_address.unwrap());
     for path in ["/", "/token", "/users/me", "/healthz", "/metrics/"] {

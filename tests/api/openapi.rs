@@ -130,7 +130,10 @@ async fn tags_operations_and_security_schemes_are_in_order() {
     let answer = server.get("/openapi.json").send().await;
     let document = answer.json_with(200);
     let tags: Vec<_> = document["tags"].as_array().unwrap().iter().map(|tag| tag["name"].as_str().unwrap()).collect();
-    assert_eq!(tags, ["tokens", "account", "users", "roles and scopes", "clients", "keys", "audit", "health"]);
+    assert_eq!(
+        tags,
+        ["tokens", "account", "users", "roles and scopes", "clients", "keys", "audit", "health", "metrics"]
+    );
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
             let [tag] = operation["tags"].as_array().unwrap().as_slice() else { panic!("{method} {path}") };

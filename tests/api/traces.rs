@@ -21,44 +21,52 @@ on_both_engines!(
     a_statement_for_several_requests_is_linked_to_all,
     errors_of_the_server_are_marked,
     a_dead_collector_is_reported_once,
+    variables_of_opentelemetry_count,
 );
 
 /// A collector: takes spans over HTTP.
 struct Collector {
     url: String,
-    received: Arc<Mutex<Vec<ExportTraceServiceRequest>>>,
+    received: Arc<Received>,
+}
+
+#[derive(Default)]
+struct Received {
+    requests: Mutex<Vec<ExportTraceServiceRequest>>,
+    /// Heads of the requests, in lower case.
+    heads: Mutex<BTreeSet<String>>,
 }
 
 impl Collector {
     fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/otlp", listener.local_addr().unwrap());
-        let received = Arc::<Mutex<Vec<_>>>::default();
+        let received = Arc::<Received>::default();
         let to = Arc::clone(&received);
         std::thread::spawn(move || {
             for connection in listener.incoming() {
                 let to = Arc::clone(&to);
-                std::thread::spawn(move || serve(connection.unwrap(), &to));
+                std::thread::spawn(move || serve(&connection.unwrap(), &to));
             }
         });
         Self { url, received }
     }
 
     fn spans(&self) -> Vec<Span> {
-        let received = self.received.lock().unwrap();
+        let received = self.received.requests.lock().unwrap();
         let scopes = received.iter().flat_map(|one| &one.resource_spans).flat_map(|one| &one.scope_spans);
         scopes.flat_map(|scope| scope.spans.clone()).collect()
     }
 
     /// The values of an attribute of the process.
     fn of_resource(&self, name: &str) -> BTreeSet<String> {
-        let received = self.received.lock().unwrap();
+        let received = self.received.requests.lock().unwrap();
         let resources = received.iter().flat_map(|one| &one.resource_spans).filter_map(|one| one.resource.as_ref());
         resources.map(|resource| text(&resource.attributes, name)).collect()
     }
 }
 
-fn serve(connection: TcpStream, received: &Mutex<Vec<ExportTraceServiceRequest>>) {
+fn serve(mut connection: &TcpStream, collector: &Received) {
     let mut reader = BufReader::new(connection.try_clone().unwrap());
     loop {
         let mut head = String::new();
@@ -74,8 +82,9 @@ fn serve(connection: TcpStream, received: &Mutex<Vec<ExportTraceServiceRequest>>
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
         let mut body = vec![0; length.parse().unwrap()];
         reader.read_exact(&mut body).unwrap();
-        received.lock().unwrap().push(ExportTraceServiceRequest::decode(&body[..]).unwrap());
-        (&connection).write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+        collector.heads.lock().unwrap().insert(head);
+        collector.requests.lock().unwrap().push(ExportTraceServiceRequest::decode(&body[..]).unwrap());
+        connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
     }
 }
 
@@ -117,7 +126,7 @@ const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 async fn a_login_is_one_trace(database: Database) {
@@ -155,7 +164,7 @@ async fn a_login_is_one_trace(database: Database) {
         spans.iter().filter(|span| span.trace_id == request.trace_id && span.name != "POST /token").collect();
     assert!(parts.iter().all(|part| part.parent_span_id == request.span_id), "{parts:?}");
     for name in ["password hash", "users::LOGIN_BY_USERNAME", "throttle::RESERVE", "sessions::INSERT", "COMMIT"] {
-        assert_eq!(parts.iter().filter(|part| part.name.ends_with(name)).count(), 1, "{name}: {parts:?}");
+        assert_eq!(parts.iter().filter(|part| part.name == name).count(), 1, "{name}: {parts:?}");
     }
     let statement = one(&spans, "throttle::RESERVE");
     assert_eq!(statement.kind(), SpanKind::Client);
@@ -207,12 +216,12 @@ async fn a_statement_for_several_requests_is_linked_to_all(database: Database) {
     let requests: BTreeSet<_> = named(&spans, "GET /users/me").iter().map(|span| span.span_id.clone()).collect();
     assert_eq!(requests.len(), 40);
     let statements = spans.iter().filter(|span| span.name.starts_with("users::BY_ID"));
-    let served = statements.flat_map(|span| {
+    let ids = statements.flat_map(|span| {
         std::iter::once(span.parent_span_id.clone()).chain(span.links.iter().map(|link| link.span_id.clone()))
     });
-    let served: Vec<_> = served.filter(|id| requests.contains(id)).collect();
-    assert_eq!(served.len(), 40, "each request has one statement");
-    assert_eq!(served.into_iter().collect::<BTreeSet<_>>(), requests);
+    let ids: Vec<_> = ids.filter(|id| requests.contains(id)).collect();
+    assert_eq!(ids.len(), 40, "each request has one statement");
+    assert_eq!(ids.into_iter().collect::<BTreeSet<_>>(), requests);
 }
 
 async fn errors_of_the_server_are_marked(database: Database) {
@@ -262,4 +271,24 @@ async fn a_dead_collector_is_reported_once(database: Database) {
     let (_, log) = server.kill();
     let warnings = log.lines().filter(|line| line.contains("the collector of traces cannot be reached"));
     assert_eq!(warnings.count(), 1, "{log}");
+}
+
+async fn variables_of_opentelemetry_count(database: Database) {
+    let collector = Collector::start();
+    let usual = [("GRANTD_ADMIN_PASSWORD", ADMIN_PASSWORD), ("GRANTD_OTLP_ENDPOINT", &collector.url)];
+    let headers = ("OTEL_EXPORTER_OTLP_HEADERS", "x-api-key=hunter2");
+    let attributes = ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=staging,service.name=other");
+    let run = async |variables: &[(&str, &str)]| {
+        let mut server = Grantd::start(database.url(), &[&usual[..], variables].concat());
+        server.login(ADMIN_PASSWORD).await;
+        server.signal("TERM");
+        assert!(server.wait().success());
+    };
+    run(&[headers, attributes, ("OTEL_TRACES_SAMPLER", "always_off")]).await;
+    assert!(collector.spans().is_empty());
+    run(&[headers, attributes]).await;
+    one(&collector.spans(), "POST /token");
+    assert!(collector.received.heads.lock().unwrap().iter().all(|head| head.contains("x-api-key: hunter2\r\n")));
+    assert_eq!(collector.of_resource("deployment.environment.name"), BTreeSet::from(["staging".to_owned()]));
+    assert_eq!(collector.of_resource("service.name"), BTreeSet::from(["grantd".to_owned()]));
 }
