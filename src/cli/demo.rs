@@ -80,7 +80,8 @@ pub(super) async fn serve(settings: Settings) -> Outcome {
         config.http.cors_origins.push(FASTAPI_ORIGIN.to_owned());
     }
     let _log = telemetry::init(&config.log);
-    let server = Server::start(config, Clock::system()).await?;
+    // Boxed: the future is large.
+    let server = Box::pin(Server::start(config, Clock::system())).await?;
     let secrets = fill(server.app()).await?;
     print(&greeting(&server, &secrets))?;
     serve::run(server, signals).await

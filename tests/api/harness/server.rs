@@ -216,7 +216,7 @@ type Started = Result<(String, Arc<App>, Stop, System), String>;
 
 fn run(config: Config, clock: Clock, started: oneshot::Sender<Started>) {
     System::new().block_on(async move {
-        match Server::start(config, clock).await {
+        match Box::pin(Server::start(config, clock)).await {
             Ok(server) => {
                 let app = Arc::clone(server.app());
                 let _ = started.send(Ok((server.url(), app, server.stop(), System::current())));
