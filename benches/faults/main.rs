@@ -28,6 +28,8 @@ mod chaos;
 mod cluster;
 mod forwarder;
 mod http;
+#[path = "../shared/installation.rs"]
+mod installation;
 mod model;
 mod postgres;
 mod process;

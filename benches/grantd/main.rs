@@ -23,6 +23,8 @@
 mod guessing;
 mod hashing;
 mod import;
+#[path = "../shared/installation.rs"]
+mod installation;
 mod latency;
 mod limits;
 mod load;
