@@ -14,7 +14,7 @@ use crate::{
     ids::UserId,
     passwords::{Turn, Verdict},
     secret::Password,
-    throttle::{Attempt, Device, Reservation, Throttled},
+    throttle::{Attempt, Device, Repeated, Reservation, Throttled},
     users::{self, Login, User},
 };
 
@@ -79,10 +79,12 @@ async fn verify_uncounted(
     now: DateTime<Utc>,
 ) -> Result<Verified, Refused> {
     let address = address(origin);
-    if let Some(throttled) = app.throttle.refused_lately(username, address, device_token, now) {
-        return Err(Refused::Throttled(throttled));
+    match app.throttle.refused_lately(username, address, device_token, now) {
+        Some(Repeated::Throttled(throttled)) => return Err(Refused::Throttled(throttled)),
+        Some(Repeated::Crowded) if !app.passwords.has_place_for_strangers() => return Err(Error::HashQueueFull.into()),
+        Some(Repeated::Crowded) | None => {}
     }
-    let mut conn = app.store.read().await.map_err(Error::from)?;
+    let mut conn = app.throttle.store().read().await.map_err(Error::from)?;
     let login = users::find_login(&mut conn, username).await.map_err(Error::from)?;
     // Back to the pool: the hash takes long, and waits for its turn.
     drop(conn);
@@ -149,7 +151,7 @@ async fn reserve(app: &App, attempt: Attempt<'_>, origin: &Origin, now: DateTime
             Some(id) => event.subject(&id),
             None => event,
         };
-        let recorded = async { audit::record(&mut app.store.write().await?, event, origin, now).await };
+        let recorded = async { audit::record(&mut app.throttle.store().write().await?, event, origin, now).await };
         if let Err(error) = recorded.await {
             app.throttle.forget_first(&throttled);
             tracing::warn!(%error, "a throttled login could not be recorded");
@@ -186,6 +188,7 @@ async fn settled(
         match &verdict {
             Ok(Verdict::Wrong) => reservation.fail(),
             Ok(_) if may_log_in => reservation.succeed().await,
+            Err(Error::HashQueueFull) => reservation.crowd_out().await,
             Ok(_) | Err(_) => reservation.give_back().await,
         }
         verdict
@@ -203,7 +206,7 @@ pub(crate) async fn record_failure(
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let event = event.details(json!({"reason": reason}));
-    Ok(audit::record(&mut app.store.write().await?, event, origin, now).await?)
+    Ok(audit::record(&mut app.throttle.store().write().await?, event, origin, now).await?)
 }
 
 /// Replaces the hash of a password that was verified, if it is outdated and was not replaced meanwhile.

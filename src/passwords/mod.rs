@@ -252,6 +252,12 @@ impl Passwords {
         self.concurrency
     }
 
+    /// Returns whether the hash queue has a place for strangers.
+    #[must_use]
+    pub fn has_place_for_strangers(&self) -> bool {
+        self.pool.has_place_for_strangers()
+    }
+
     /// Returns the number of passwords in the queue.
     #[must_use]
     pub fn waiting(&self) -> usize {

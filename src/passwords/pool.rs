@@ -178,7 +178,7 @@ impl Pool {
         turn: &Turn,
         work: impl FnOnce(&mut Memory, &mut Hash<'_>) -> T + Send + 'static,
     ) -> Result<T, Error> {
-        self.run_at(self.place(turn)?, turn, work).await
+        self.run_at(Instant::now(), self.place(turn)?, turn, work).await
     }
 
     /// Returns a place in the queue; `None`: the caller is known, and needs none of the strangers' places.
@@ -189,13 +189,13 @@ impl Pool {
 
     async fn run_at<T: Send + 'static>(
         &self,
+        queued: Instant,
         place: Option<OwnedSemaphorePermit>,
         turn: &Turn,
         work: impl FnOnce(&mut Memory, &mut Hash<'_>) -> T + Send + 'static,
     ) -> Result<T, Error> {
         let turn = turn.clone();
         let traced = self.traces.context().map(|context| (self.traces.clone(), context));
-        let queued = Instant::now();
         let (begun, beginning) = oneshot::channel();
         let (done, result) = oneshot::channel();
         let job: Job = Box::new(move |memory, counts| {
@@ -231,13 +231,14 @@ impl Pool {
         turn: &Turn,
         work: impl FnOnce(&mut Memory) -> T + Send + 'static,
     ) -> Result<T, Error> {
+        let queued = Instant::now();
         // First: strangers must not fill the places of this queue either.
         let stranger = self.place(turn)?;
         // As long as the queue of the threads, and as strict.
         let _place = self.large_places.try_acquire().map_err(|_| Error::HashQueueFull)?;
         let permit = timeout(self.wait, Arc::clone(&self.large).acquire_owned()).await;
         let Ok(Ok(permit)) = permit else { return Err(Error::HashQueueFull) };
-        self.run_at(stranger, turn, move |_own, hash| {
+        self.run_at(queued, stranger, turn, move |_own, hash| {
             hash.begin();
             let result = work(&mut Memory::default());
             // Here and not in the future: work that has begun goes on if the caller is gone.
@@ -253,6 +254,10 @@ impl Pool {
 
     pub(super) fn times(&self) -> &Times {
         &self.counts.times
+    }
+
+    pub(super) fn has_place_for_strangers(&self) -> bool {
+        self.strangers.available_permits() > 0
     }
 
     pub(super) fn waiting(&self) -> usize {

@@ -4,6 +4,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use deadpool::managed::Object;
 use sqlx::{Sqlite, Transaction, pool::PoolConnection};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{StoreError, connections::Pooled, observer::Observer};
 use crate::traces::Statement;
@@ -14,6 +15,8 @@ pub struct Conn {
     pub(crate) link: Link,
     observer: Arc<Observer>,
     timeout: Duration,
+    /// The place of a holder of half of the connections. Dropped after the connection is returned.
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(Debug)]
@@ -99,8 +102,13 @@ pub(crate) enum Raw<'c> {
 }
 
 impl Conn {
-    pub(super) fn new(link: Link, observer: Arc<Observer>, timeout: Duration) -> Self {
-        Self { link, observer, timeout }
+    pub(super) fn new(
+        link: Link,
+        observer: Arc<Observer>,
+        timeout: Duration,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        Self { link, observer, timeout, _place: place }
     }
 
     /// Returns itself, for the macros: they evaluate their argument once, whatever it is.

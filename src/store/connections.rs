@@ -65,6 +65,11 @@ impl Connections {
         }
     }
 
+    /// Returns the maximum number of connections.
+    pub(super) fn most(&self) -> usize {
+        self.pool.status().max_size
+    }
+
     /// Returns the numbers of idle and of open connections.
     pub(super) fn idle_and_open(&self) -> (usize, usize) {
         let status = self.pool.status();

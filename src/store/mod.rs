@@ -31,6 +31,7 @@ use sqlx::{
     postgres::PgConnectOptions,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::log::LevelFilter;
 pub use transaction::{FromStore, Revocation, TokensExpire, Transaction};
 
@@ -67,6 +68,8 @@ pub struct Store {
     timeout: Duration,
     /// The time of commits.
     clock: Clock,
+    /// The places of [`Store::half`]; `None`: all connections.
+    places: Option<Arc<Semaphore>>,
 }
 
 #[derive(Clone, Debug)]
@@ -89,7 +92,7 @@ impl Store {
     fn new(engine: Engine, timeout: Duration, clock: Clock) -> Self {
         // The names of OpenTelemetry's conventions.
         let system = if matches!(engine, Engine::Postgres(_)) { "postgresql" } else { "sqlite" };
-        Self { engine, observer: Arc::new(Observer::new(system)), timeout, clock }
+        Self { engine, observer: Arc::new(Observer::new(system)), timeout, clock, places: None }
     }
 
     /// Returns the same database, with a span for each statement of a request.
@@ -103,18 +106,22 @@ impl Store {
     // The future of `acquire` is large, so it is boxed here and below: otherwise the future of each handler would contain
     // it, and be moved with it several times.
     pub async fn read(&self) -> Result<Conn, StoreError> {
-        self.conn(match &self.engine {
+        let place = self.place().await?;
+        let link = match &self.engine {
             Engine::Sqlite { readers, .. } => Box::pin(readers.acquire()).await.map(Link::Sqlite),
             Engine::Postgres(connections) => Box::pin(connections.acquire()).await.map(Line::new).map(Link::Postgres),
-        })
+        };
+        self.conn(link, place)
     }
 
     /// Returns a connection for a change that is one statement, which is durable when the statement returns.
     pub async fn write(&self) -> Result<Conn, StoreError> {
-        self.conn(match &self.engine {
+        let place = self.place().await?;
+        let link = match &self.engine {
             Engine::Sqlite { writer, .. } => Box::pin(writer.acquire()).await.map(Link::Sqlite),
             Engine::Postgres(connections) => Box::pin(connections.acquire()).await.map(Line::new).map(Link::Postgres),
-        })
+        };
+        self.conn(link, place)
     }
 
     /// Runs `work` in a transaction. `Ok`: all of it is committed and durable; `Err`: all of it is rolled back.
@@ -162,20 +169,31 @@ impl Store {
     }
 
     async fn begin(&self) -> Result<Transaction, StoreError> {
-        let mut conn = self.conn(match &self.engine {
+        let place = self.place().await?;
+        let link = match &self.engine {
             // IMMEDIATE locks for writing at once: a transaction that reads first fails with SQLITE_BUSY_SNAPSHOT at its
             // first write if another connection has written in between.
             Engine::Sqlite { writer, .. } => writer.begin_with("BEGIN IMMEDIATE").await.map(Link::SqliteTransaction),
             Engine::Postgres(connections) => Box::pin(connections.acquire()).await.map(Line::new).map(Link::Postgres),
-        })?;
+        };
+        let mut conn = self.conn(link, place)?;
         conn.begin().await?;
         Ok(Transaction::new(conn, self.clock.clone()))
     }
 
-    fn conn(&self, link: Result<Link, sqlx::Error>) -> Result<Conn, StoreError> {
+    /// Waits for a place of [`Store::half`].
+    async fn place(&self) -> Result<Option<OwnedSemaphorePermit>, StoreError> {
+        let Some(places) = &self.places else { return Ok(None) };
+        match tokio::time::timeout(self.timeout, Arc::clone(places).acquire_owned()).await {
+            Ok(Ok(place)) => Ok(Some(place)),
+            Ok(Err(_)) | Err(_) => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
+        }
+    }
+
+    fn conn(&self, link: Result<Link, sqlx::Error>, place: Option<OwnedSemaphorePermit>) -> Result<Conn, StoreError> {
         let link = link.map_err(StoreError::from);
         self.observer.end(&link, None);
-        Ok(Conn::new(link?, Arc::clone(&self.observer), self.timeout))
+        Ok(Conn::new(link?, Arc::clone(&self.observer), self.timeout, place))
     }
 
     /// Returns the number of statements so far, without those that begin and end transactions.
@@ -221,6 +239,17 @@ impl Store {
     #[must_use]
     pub fn aside(&self) -> Self {
         Self { observer: Arc::new(self.observer.aside()), ..self.clone() }
+    }
+
+    /// Returns the same database with half of its connections to Postgres, for statements that strangers cause without
+    /// limit: the requests of others find a connection free. SQLite's connections are never waited for that long.
+    #[must_use]
+    pub fn half(&self) -> Self {
+        let places = match &self.engine {
+            Engine::Sqlite { .. } => None,
+            Engine::Postgres(connections) => Some(Arc::new(Semaphore::new((connections.most() / 2).max(1)))),
+        };
+        Self { places, ..self.clone() }
     }
 
     /// Checks that a SQLite file was not deleted or replaced since it was opened. If it was, that is logged once.

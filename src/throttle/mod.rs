@@ -27,7 +27,7 @@ use self::{
     budget::{Key, KeyMaker, Keys},
     device::DeviceTokens,
     lines::{Lines, Others, Turn},
-    recent::Recent,
+    recent::{Recent, Why},
     refusal::Refusal,
     reservation::Charge,
 };
@@ -79,6 +79,15 @@ pub struct Throttled {
     key: Key,
 }
 
+/// Why an attempt of the last second was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Repeated {
+    /// A budget is used up, still.
+    Throttled(Throttled),
+    /// The hash queue had no place for a stranger, and may have one now.
+    Crowded,
+}
+
 /// What is to be reserved.
 #[derive(Clone)]
 struct Request {
@@ -118,7 +127,7 @@ impl Throttle {
     #[must_use]
     pub fn new(store: &Store, config: &ThrottleConfig, wait: Duration, key: &[u8; 32], device_key: &[u8; 32]) -> Self {
         Self(Arc::new(Inner {
-            store: store.clone(),
+            store: store.half(),
             login: config.login_failures,
             network: config.network_failures,
             wait,
@@ -131,7 +140,7 @@ impl Throttle {
         }))
     }
 
-    /// Returns the refusal of an attempt that repeats one of the last second: the database need not be asked again, not
+    /// Returns why an attempt was refused, if it repeats one of the last second: the database need not be asked again, not
     /// even for the user.
     #[must_use]
     pub fn refused_lately(
@@ -140,13 +149,15 @@ impl Throttle {
         address: Option<IpAddr>,
         device_token: Option<&str>,
         now: DateTime<Utc>,
-    ) -> Option<Throttled> {
+    ) -> Option<Repeated> {
         // Whose it is, is not known yet.
         if device_token.is_some_and(|token| self.0.devices.is_genuine(token)) {
             return None;
         }
-        let refusal = self.0.recent.get(self.0.keys.account(name), self.0.keys.network(address), now)?;
-        Some(self.refused(&refusal))
+        Some(match self.0.recent.get(self.0.keys.account(name), self.0.keys.network(address), now)? {
+            Why::Budget(refusal) => Repeated::Throttled(self.refused(&refusal)),
+            Why::Queue => Repeated::Crowded,
+        })
     }
 
     /// Reserves an attempt. It counts as a failure until its result is known.
@@ -199,7 +210,7 @@ impl Throttle {
                 Some(_) | None if refusal.microseconds > 0 => {
                     // With a device token, the same name and network has another budget.
                     if request.device.is_none() {
-                        self.0.recent.add(&keys, refusal, now);
+                        self.0.recent.add(&keys, Why::Budget(refusal), now);
                     }
                     true
                 }
@@ -263,6 +274,12 @@ impl Throttle {
     ) -> Result<String, NoRandomness> {
         let device = device.map_or_else(Device::new, Ok)?;
         Ok(self.0.devices.issue(user, &device, now))
+    }
+
+    /// Returns the database for the statements of attempts.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.0.store
     }
 
     /// Returns the refused attempts of this server.

@@ -8,8 +8,8 @@ use super::{
     budget::{Key, Keys},
 };
 
-/// How long an attempt is refused from memory. So long an unlocked user, or one who logged in by another name, may still be
-/// refused by a server that was not asked.
+/// How long an attempt is refused from memory, at most. So long an unlocked user, or one who logged in by another name, may
+/// still be refused by a server that was not asked.
 const TTL: TimeDelta = TimeDelta::seconds(1);
 /// The maximum number of refusals, which bounds the memory.
 const CAPACITY: usize = 16_384;
@@ -21,8 +21,17 @@ pub(super) struct Recent(Cache<(Key, Key), Refused>);
 
 #[derive(Clone, Copy)]
 struct Refused {
-    refusal: Refusal,
+    why: Why,
     at: DateTime<Utc>,
+}
+
+/// Why an attempt was refused.
+#[derive(Clone, Copy)]
+pub(super) enum Why {
+    /// By a budget.
+    Budget(Refusal),
+    /// The hash queue had no place for a stranger.
+    Queue,
 }
 
 impl Recent {
@@ -31,16 +40,23 @@ impl Recent {
     }
 
     /// Remembers a refusal that no attempt under way can change.
-    pub(super) fn add(&self, keys: &Keys, refusal: Refusal, now: DateTime<Utc>) {
-        self.0.insert((keys.account, keys.network), Refused { refusal, at: now });
+    pub(super) fn add(&self, keys: &Keys, why: Why, now: DateTime<Utc>) {
+        self.0.insert((keys.account, keys.network), Refused { why, at: now });
     }
 
-    /// Returns the refusal of an attempt, if it is still the same.
-    pub(super) fn get(&self, account: Key, network: Key, now: DateTime<Utc>) -> Option<Refusal> {
-        let Refused { refusal, at } = self.0.get(&(account, network))?;
+    /// Returns why an attempt was refused, if it still would be.
+    pub(super) fn get(&self, account: Key, network: Key, now: DateTime<Utc>) -> Option<Why> {
+        let Refused { why, at } = self.0.get(&(account, network))?;
         let passed = now - at;
-        let microseconds = refusal.microseconds - passed.num_microseconds()?;
-        (TimeDelta::zero() <= passed && passed < TTL && microseconds > 0).then_some(Refusal { microseconds, ..refusal })
+        let is_recent = TimeDelta::zero() <= passed && passed < ttl(&account, &network);
+        let why = match why {
+            Why::Budget(refusal) => {
+                let microseconds = refusal.microseconds - passed.num_microseconds()?;
+                (microseconds > 0).then_some(Why::Budget(Refusal { microseconds, ..refusal }))?
+            }
+            Why::Queue => Why::Queue,
+        };
+        is_recent.then_some(why)
     }
 
     /// Forgets a refusal: the user has logged in.
@@ -53,6 +69,12 @@ impl Recent {
     }
 }
 
+/// Half a second to a second, as the keys have it: what was refused at the same time would else ask the database at the same
+/// time again, each second, and keep the requests of others waiting meanwhile.
+fn ttl(account: &Key, network: &Key) -> TimeDelta {
+    TTL - TimeDelta::microseconds(1_953 * i64::from(account[0] ^ network[0]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,12 +82,16 @@ mod tests {
 
     #[test]
     fn a_refusal_lasts_for_its_wait_and_a_second_at_most() {
-        let (account, network) = ([1; 16], [2; 16]);
+        // The same first byte: a whole second.
+        let (account, network) = ([1; 16], [1; 16]);
         let keys = Keys { account, pair: [3; 16], network, device: None };
-        let refused = |microseconds| Refusal { budget: Budget::Account, key: account, microseconds };
+        let refused = |microseconds| Why::Budget(Refusal { budget: Budget::Account, key: account, microseconds });
         let at = |milliseconds| DateTime::UNIX_EPOCH + TimeDelta::milliseconds(milliseconds);
         let recent = Recent::new();
-        let left = |milliseconds| recent.get(account, network, at(milliseconds)).map(|refusal| refusal.microseconds);
+        let left = |milliseconds| match recent.get(account, network, at(milliseconds)) {
+            Some(Why::Budget(refusal)) => Some(refusal.microseconds),
+            _ => None,
+        };
         recent.add(&keys, refused(5_000_000), at(1_000));
         assert_eq!([999, 1_000, 1_999, 2_000].map(left), [None, Some(5_000_000), Some(4_001_000), None]);
         recent.add(&keys, refused(200_000), at(1_000));
@@ -73,5 +99,11 @@ mod tests {
         assert!(recent.get(account, [4; 16], at(1_000)).is_none() && recent.get([4; 16], network, at(1_000)).is_none());
         recent.clear();
         assert_eq!(left(1_000), None);
+    }
+
+    #[test]
+    fn refusals_of_the_same_time_are_forgotten_at_different_times() {
+        assert_eq!(ttl(&[0; 16], &[0; 16]), TTL);
+        assert_eq!(ttl(&[7; 16], &[0xf8; 16]).num_milliseconds(), 501);
     }
 }

@@ -6,6 +6,7 @@ use super::{
     Request, Throttle,
     budget::{Key, Keys},
     device::Device,
+    recent::Why,
     sql,
 };
 use crate::store::{StoreError, conn, retried};
@@ -76,6 +77,14 @@ impl Reservation {
         if let Some(charge) = self.charge.take() {
             give_back(self.throttle.clone(), charge.keys(&self.request.keys), self.request.now).await;
         }
+    }
+
+    /// The hash queue was full: gives the attempt back, and remembers that of a stranger.
+    pub async fn crowd_out(self) {
+        if !self.is_known {
+            self.throttle.0.recent.add(&self.request.keys, Why::Queue, self.request.now);
+        }
+        self.give_back().await;
     }
 
     async fn write_success(&self, charge: Charge) -> Result<(), StoreError> {

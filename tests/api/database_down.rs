@@ -112,6 +112,7 @@ async fn a_name_that_leads_to_a_standby() {
 #[actix_web::test]
 async fn statements_that_the_database_cancels() {
     let Some((server, _proxy, database)) = start(&["--database-connections", "3"]).await else { return };
+    let errors = server.app.store.errors();
     // The database itself cancels a statement that waits, even though nobody reads its result any more.
     let token = server.admin().await;
     let mut lock = crate::harness::Transaction::begin(&database).await;
@@ -121,8 +122,28 @@ async fn statements_that_the_database_cancels() {
     let cancelled = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
                      AND application_name = 'grantd' AND wait_event_type = 'Lock'";
     eventually("the database has cancelled the statement", async || database.number(cancelled).await == 0).await;
+    assert_eq!((errors.timeout.get() > 0, errors.unavailable.get()), (true, 0));
     lock.commit().await;
     is_back(&server, &token).await;
+}
+
+/// Logins that wait for the database leave half of the connections to others.
+#[actix_web::test]
+async fn logins_that_wait_have_half_of_the_connections() {
+    let Some((server, _proxy, database)) = start(&["--database-connections", "2"]).await else { return };
+    let token = server.admin().await;
+    let mut lock = crate::harness::Transaction::begin(&database).await;
+    lock.run("LOCK TABLE throttle").await;
+    let logins: Vec<_> = (0..8)
+        .map(|number| tokio::spawn(server.token(&Form::password(&format!("name-{number}"), "wrong")).send()))
+        .collect();
+    eventually("a login waits for the table", async || database.waiting_for_locks().await == 1).await;
+    server.get("/users/me").bearer(&token).send().await.json_with(200);
+    lock.commit().await;
+    for login in logins {
+        // 503: it waited for longer than the timeout.
+        assert!([400, 503].contains(&login.await.unwrap().status));
+    }
 }
 
 #[actix_web::test]

@@ -7,6 +7,7 @@ use crate::harness::{Answer, Database, Form, PASSWORD, TestServer, eventually, o
 on_both_engines!(
     a_full_queue_refuses_logins_at_once,
     known_networks_have_half_of_the_places,
+    strangers_that_found_no_place_cost_one_statement,
     logins_that_wait_too_long_are_refused,
     jobs_of_disconnected_clients_are_skipped,
 );
@@ -85,6 +86,30 @@ async fn known_networks_have_half_of_the_places(database: Database) {
     for stranger in strangers {
         stranger.await.unwrap().oauth_error(400, "invalid_grant");
     }
+}
+
+/// A flood of strangers must not reserve and give back attempts in the database all the time.
+async fn strangers_that_found_no_place_cost_one_statement(database: Database) {
+    let (server, slow) = busy(database, &["--hash-queue", "4", "--hash-wait", "60s"]).await;
+    let fit = [login(&server), login(&server)];
+    waiting(&server, 2).await;
+    let refused = async |name: &str| {
+        let before = server.app.store.statements_run();
+        is_refused(&server.token(&Form::password(name, "wrong")).send().await);
+        server.app.store.statements_run() - before
+    };
+    // Client, user, reservation, give-back; then the client alone.
+    assert_eq!([refused("maria").await, refused("maria").await, refused("MARIA").await], [4, 1, 1]);
+    assert_eq!([refused("slow").await, refused("slow").await], [4, 1]);
+    let failures = "SELECT CAST(coalesce(sum(failures), 0) AS BIGINT) FROM throttle WHERE failures > 0";
+    let charged = server.database().number(failures).await;
+    slow.await.unwrap().oauth_error(400, "invalid_grant");
+    for login in fit {
+        login.await.unwrap().oauth_error(400, "invalid_grant");
+    }
+    assert_eq!(server.database().number(failures).await, charged, "refusals are not charged");
+    // There are places again: within the same second, it is verified.
+    server.token(&Form::password("maria", "wrong")).send().await.oauth_error(400, "invalid_grant");
 }
 
 async fn logins_that_wait_too_long_are_refused(database: Database) {
