@@ -1,26 +1,31 @@
 //! The worker threads: their requests under way and open connections, and whether they respond.
 //!
 //! A server stops in this order: new requests are refused ([`App::stop`]) and no longer counted here, requests under way are
-//! answered, connections are closed.
+//! answered, connections are closed. From then on, what callers send is not read.
 
 use std::{
+    cmp::min,
     pin::pin,
     rc::Rc,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use actix_web::{dev::ServerHandle, rt};
 use futures_util::future::join_all;
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 
 use super::connections::LINGER;
 use crate::app::App;
+
+/// How long new requests are refused before the connections are closed: requests that are already on their way get an answer.
+const REFUSE: Duration = Duration::from_millis(200);
 
 /// What the worker threads of a server share.
 #[derive(Debug)]
@@ -209,11 +214,13 @@ impl Stop {
     /// that were cut off then.
     pub async fn gracefully(self) -> usize {
         let Self { app, workers, server } = self;
-        let deadline = Instant::now() + app.config.http.shutdown_timeout;
+        let stopped = Instant::now();
+        let deadline = stopped + app.config.http.shutdown_timeout;
         app.stop();
         workers.stop();
         let answered = timeout_at(deadline, workers.wait_until(|| workers.requests() == 0)).await;
         if answered.is_ok() {
+            sleep_until(min(stopped + REFUSE, deadline)).await;
             close(&workers, &server, deadline).await;
         }
         let cut_off = workers.requests();
@@ -259,10 +266,9 @@ mod tests {
     use std::{
         sync::mpsc::{self, Receiver},
         thread::{self, JoinHandle},
-        time::Duration,
     };
 
-    use super::{Arc, Workers, rt, timeout};
+    use super::{Arc, Duration, Workers, rt, timeout};
 
     /// Starts a worker in a thread of its own. What is sent to it blocks it until its sender is dropped.
     fn worker(workers: &Arc<Workers>) -> (tokio::sync::mpsc::UnboundedSender<Receiver<()>>, JoinHandle<()>) {

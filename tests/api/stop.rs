@@ -89,6 +89,29 @@ async fn requests_under_way_are_answered_and_new_ones_are_refused() {
     assert_eq!(server.exit_code().await, Some(0));
 }
 
+/// What callers have sent when the signal comes is answered, without a proxy that would repeat it.
+#[actix_web::test]
+async fn requests_that_were_sent_before_the_signal_are_answered() {
+    let database = Database::sqlite();
+    let mut server = Grantd::start(database.url(), &[PASSWORD, LONG]);
+    let mut callers = Vec::new();
+    for _ in 0..50 {
+        let mut caller = connect(server.url()).await;
+        caller.write_all(get("/healthz").as_bytes()).await.unwrap();
+        assert!(caller.read(&mut [0; 4096]).await.unwrap() > 0);
+        callers.push(caller);
+    }
+    for caller in &mut callers {
+        caller.write_all(get("/healthz").as_bytes()).await.unwrap();
+    }
+    server.signal("TERM");
+    for caller in callers {
+        let answer = rest(caller).await;
+        assert!(answer.starts_with("HTTP/1.1 200 ") || answer.starts_with("HTTP/1.1 503 "), "{answer:?}");
+    }
+    assert!(server.wait().success());
+}
+
 #[actix_web::test]
 async fn requests_that_take_too_long_are_cut_off() {
     let database = Database::sqlite();

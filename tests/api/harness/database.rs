@@ -88,7 +88,10 @@ impl Database {
             sqlx::query_scalar(sql).fetch_one(&mut conn).await.unwrap()
         } else {
             let mut conn = SqliteConnection::connect(&self.url).await.unwrap();
-            sqlx::query_scalar(sql).fetch_one(&mut conn).await.unwrap()
+            let value = sqlx::query_scalar(sql).fetch_one(&mut conn).await.unwrap();
+            // Otherwise a server that stops meanwhile would not be the last one, which empties the write-ahead log.
+            conn.close().await.unwrap();
+            value
         }
     }
 
