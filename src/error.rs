@@ -50,6 +50,12 @@ fn list(fields: &[FieldError]) -> String {
     fields.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
+/// Returns the text of the innermost cause of an error: that of an HTTP client says no more than that it failed.
+pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| (*error).source());
+    causes.last().map_or_else(String::new, ToString::to_string)
+}
+
 /// Returns a text without the codes of the operating system, such as ` (os error 2)`, which say no more than the words.
 #[must_use]
 pub fn without_os_codes(text: &str) -> String {

@@ -1,7 +1,6 @@
 //! `grantd health`: asks the server of this machine whether it is ready, as the health check of a container.
 
 use std::{
-    error::Error as _,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
@@ -13,7 +12,7 @@ use super::{
     Outcome,
     output::{Output, harmless},
 };
-use crate::config::Config;
+use crate::{config::Config, error::innermost};
 
 /// Longer than a server may take for its answer: `/readyz` waits for the database at most as long as `GRANTD_DATABASE_TIMEOUT`.
 const LONGER: Duration = Duration::from_secs(2);
@@ -66,9 +65,6 @@ fn address(config: &Config) -> Result<SocketAddr, &'static str> {
     Ok(address)
 }
 
-/// With the innermost cause: reqwest's own text says no more than that it failed.
 fn unreachable(address: SocketAddr, error: &reqwest::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| (*error).source());
-    let reason = causes.last().map_or_else(|| error.to_string(), ToString::to_string);
-    format!("cannot reach the server at {address}: {}", reason.to_lowercase())
+    format!("cannot reach the server at {address}: {}", innermost(error).to_lowercase())
 }

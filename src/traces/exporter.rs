@@ -1,83 +1,102 @@
-//! The exporter of spans, which reports its failures once in a while.
+//! The exporter of spans, and its HTTP client, which reports failures once in a while.
 
 use std::{
+    error::Error,
+    pin::Pin,
     sync::{Mutex, PoisonError},
+    thread,
     time::{Duration, Instant},
 };
 
-use opentelemetry_otlp::{
-    Protocol, RetryPolicy, SpanExporter as OtlpExporter, WithExportConfig as _, WithHttpConfig as _,
-};
-use opentelemetry_sdk::{
-    Resource,
-    error::OTelSdkResult,
-    trace::{SpanData, SpanExporter},
-};
+use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
+use opentelemetry_otlp::{Protocol, RetryPolicy, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
+use reqwest::{blocking::Client, redirect};
+
+use crate::error::innermost;
 
 /// How long the collector may take. Spans of this time wait in a queue of 2,048, and are dropped when it is full.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a failed export rests before its one repetition.
 const RETRY: Duration = Duration::from_millis(500);
-/// How often a collector that cannot be reached is reported.
+/// How often a collector that takes no spans is reported.
 const REPORT: Duration = Duration::from_mins(10);
 
-/// Exports spans. The SDK drops what cannot be exported, without a word.
+/// Returns an exporter to a collector. `endpoint`: its base URL.
+pub(super) fn exporter(endpoint: &str) -> Result<SpanExporter, String> {
+    let url = format!("{endpoint}/v1/traces");
+    let client = client().map_err(|error| {
+        format!(
+            "no HTTP client, perhaps because this machine has no CA certificates (package ca-certificates): {error}"
+        )
+    })?;
+    let once = RetryPolicy::default().with_max_retries(1).with_initial_delay(RETRY).with_max_delay(RETRY);
+    SpanExporter::builder()
+        .with_http()
+        .with_http_client(Collector { client, url: url.clone(), reported: Mutex::default() })
+        .with_protocol(Protocol::HttpBinary)
+        .with_endpoint(&url)
+        .with_timeout(TIMEOUT)
+        .with_retry_policy(once)
+        .build()
+        .map_err(|error| error.to_string())
+}
+
+/// A client that blocks, for the thread of the exporter.
+fn client() -> Result<Client, String> {
+    let build = || Client::builder().timeout(TIMEOUT).redirect(redirect::Policy::none()).build();
+    // It cannot be built in a thread of the asynchronous runtime.
+    let built = thread::spawn(build).join().map_err(|_| "its thread has panicked".to_owned())?;
+    built.map_err(|error| innermost(&error))
+}
+
+/// Sends spans to the collector. The SDK drops what the collector does not take, without a word.
 #[derive(Debug)]
-pub(super) struct Exporter {
-    otlp: OtlpExporter,
+struct Collector {
+    client: Client,
     url: String,
     /// When a failure was last reported; `None`: the last export succeeded.
     reported: Mutex<Option<Instant>>,
 }
 
-impl Exporter {
-    pub(super) fn new(endpoint: &str) -> Result<Self, String> {
-        let url = format!("{endpoint}/v1/traces");
-        let once = RetryPolicy::default().with_max_retries(1).with_initial_delay(RETRY).with_max_delay(RETRY);
-        let otlp = OtlpExporter::builder()
-            .with_http()
-            .with_protocol(Protocol::HttpBinary)
-            .with_endpoint(&url)
-            .with_timeout(TIMEOUT)
-            .with_retry_policy(once)
-            .build()
-            .map_err(|error| error.to_string())?;
-        Ok(Self { otlp, url, reported: Mutex::default() })
-    }
-
-    fn report(&self, exported: &OTelSdkResult) {
+impl Collector {
+    fn report(&self, sent: &Result<Response<Bytes>, HttpError>) {
+        let problem = match sent {
+            Ok(response) if response.status().is_success() => None,
+            Ok(response) => Some(format!("it answered {}", response.status().as_u16())),
+            Err(error) => {
+                let error: &(dyn Error + 'static) = &**error;
+                Some(innermost(error))
+            }
+        };
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
-        match exported {
-            Ok(()) => {
+        match problem {
+            None => {
                 if reported.take().is_some() {
-                    tracing::info!(url = self.url, "the collector of traces is reached again");
+                    tracing::info!(url = self.url, "the collector of traces takes spans again");
                 }
             }
-            Err(error) if reported.is_none_or(|at| at.elapsed() > REPORT) => {
+            Some(error) if reported.is_none_or(|at| at.elapsed() > REPORT) => {
                 *reported = Some(Instant::now());
-                tracing::warn!(%error, url = self.url, "the collector of traces cannot be reached: spans are dropped");
+                tracing::warn!(error, url = self.url, "the collector of traces does not take spans: they are dropped");
             }
-            Err(_) => {}
+            Some(_) => {}
         }
     }
 }
 
-impl SpanExporter for Exporter {
-    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        let exported = self.otlp.export(batch).await;
-        self.report(&exported);
-        exported
-    }
-
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.otlp.shutdown_with_timeout(timeout)
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        self.otlp.force_flush()
-    }
-
-    fn set_resource(&mut self, resource: &Resource) {
-        self.otlp.set_resource(resource);
+impl HttpClient for Collector {
+    fn send_bytes<'a, 'f>(
+        &'a self,
+        request: Request<Bytes>,
+    ) -> Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'f>>
+    where
+        'a: 'f,
+        Self: 'f,
+    {
+        Box::pin(async move {
+            let sent = self.client.send_bytes(request).await;
+            self.report(&sent);
+            sent
+        })
     }
 }

@@ -42,7 +42,7 @@ impl Traces {
             .with_service_name("grantd")
             .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
             .build();
-        let exporter = exporter::Exporter::new(endpoint)?;
+        let exporter = exporter::exporter(endpoint)?;
         let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build();
         let tracer = provider.tracer("grantd");
         Ok(Self(Some(Arc::new(Tracing { provider, tracer }))))
