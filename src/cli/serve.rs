@@ -160,7 +160,7 @@ impl Reload<'_> {
         }
         if let Some(certificate) = self.certificate {
             certificate.reload();
-        } else {
+        } else if self.told.is_some() {
             tracing::info!("SIGHUP is ignored: there is no certificate to read again");
         }
         if let Some((notifier, status)) = self.told {

@@ -40,7 +40,13 @@ impl Check {
         match parse(text) {
             Ok(value) => Some(value),
             Err(allowed) => {
-                self.problem(setting, format!("found {text:?}; {allowed}"));
+                // A URL with a name may have a password, too.
+                let found = if text.contains("://") && text.contains('@') {
+                    "a URL with a name or a password (not shown)".to_owned()
+                } else {
+                    format!("{text:?}")
+                };
+                self.problem(setting, format!("found {found}; {allowed}"));
                 None
             }
         }

@@ -18,7 +18,13 @@ pub(super) struct DatabaseSettings {
     /// SQLite file, or Postgres for several replicas
     ///
     /// The directory of the SQLite file is created if missing.
-    #[arg(long, env = "DATABASE_URL", value_name = "URL", default_value = "sqlite://data/grantd.db")]
+    #[arg(
+        long,
+        env = "DATABASE_URL",
+        hide_env_values = true,
+        value_name = "URL",
+        default_value = "sqlite://data/grantd.db"
+    )]
     database_url: String,
     /// File that holds `DATABASE_URL`
     #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE", value_parser = parse::path)]

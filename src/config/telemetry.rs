@@ -17,7 +17,7 @@ pub(super) struct TelemetrySettings {
     /// Base URL of an OpenTelemetry collector (OTLP over HTTP); enables traces
     ///
     /// `/v1/traces` is appended.
-    #[arg(long, env = "GRANTD_OTLP_ENDPOINT", value_name = "URL")]
+    #[arg(long, env = "GRANTD_OTLP_ENDPOINT", hide_env_values = true, value_name = "URL")]
     otlp_endpoint: Option<String>,
 }
 

@@ -51,6 +51,8 @@ pub(super) fn log<B>(response: &ServiceResponse<B>, outcome: &Outcome<'_>) {
         };
     }
     match status {
+        // The server stops, is overloaded or without its database, which has lines of its own.
+        503 => line!(Level::WARN),
         500.. => line!(Level::ERROR),
         _ if is_quiet => line!(Level::DEBUG),
         _ => line!(Level::INFO),

@@ -97,6 +97,18 @@ impl StoreError {
         }
     }
 
+    /// Returns whether a connection, a lock or a result did not come in time.
+    pub(super) fn is_timeout(&self) -> bool {
+        match self {
+            Self::Unavailable(sqlx::Error::PoolTimedOut) => true,
+            // Statement timeout; lock not available; SQLite's BUSY.
+            Self::Unavailable(sqlx::Error::Database(error)) => {
+                error.code().is_some_and(|code| matches!(&*code, "57014" | "55P03" | "5"))
+            }
+            _ => false,
+        }
+    }
+
     /// Returns whether the engine asks for a retry of the transaction.
     pub(crate) fn asks_for_retry(&self) -> bool {
         matches!(self, Self::Repeat(_))

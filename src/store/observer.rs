@@ -38,7 +38,7 @@ impl Errors {
     fn counter(&self, error: &StoreError) -> Option<(&Counter, &'static str)> {
         match error {
             StoreError::Constraint(_) => None,
-            StoreError::Unavailable(sqlx::Error::PoolTimedOut) => Some((&self.timeout, "timeout")),
+            error if error.is_timeout() => Some((&self.timeout, "timeout")),
             StoreError::Unavailable(_) => Some((&self.unavailable, "unavailable")),
             StoreError::Repeat(_) => Some((&self.retry, "retry")),
             _ => Some((&self.other, "other")),

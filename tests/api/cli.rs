@@ -373,6 +373,10 @@ fn help_and_completions_list_every_command() {
     assert!(run(&["--version"]).starts_with("grantd 0."));
     assert!(run(&["help", "user"]).contains("passwd"));
     assert!(run(&["serve", "--help"]).contains("GRANTD_LISTEN"));
+    let secret =
+        [("DATABASE_URL", "postgres://grantd:hunter2@db/grantd"), ("GRANTD_OTLP_ENDPOINT", "http://a:hunter2@b")];
+    let output = grantd("", &["serve", "--help"], "", &secret);
+    assert!(output.status.success() && !String::from_utf8(output.stdout).unwrap().contains("hunter2"));
     assert!(run(&["help", "settings"]).contains("GRANTD_HASH_QUEUE"));
     assert!(run(&["user", "create", "--help"]).contains("--password-stdin"));
     for shell in ["bash", "zsh", "fish"] {
