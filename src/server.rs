@@ -60,7 +60,7 @@ pub struct Server {
 impl Server {
     /// Binds the addresses, opens the database and makes what an empty one needs, and what a set-up file says.
     pub async fn start(config: Config, clock: Clock) -> Result<Self, StartError> {
-        Self::start_on(Vec::new(), config, clock).await
+        Box::pin(Self::start_on(Vec::new(), config, clock)).await
     }
 
     /// Starts on sockets that listen already, on the addresses of the settings; binds these if there are none.

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tracing_appender::non_blocking::WorkerGuard;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
     filter::{LevelFilter, Targets},
     fmt,
@@ -14,6 +14,9 @@ use tracing_subscriber::{
 };
 
 use crate::config::{LogConfig, LogFormat};
+
+/// Lines that wait for the reader of standard error. The queue's memory, 32 bytes for each, is allocated at the start.
+const LINES: usize = 16_384;
 
 /// How long lines are collected under load.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -50,7 +53,8 @@ pub fn init(config: &LogConfig) -> Log {
     let terminal = io::stderr().is_terminal();
     // The log thread writes all queued lines and then flushes. If standard error blocks and the queue is full, lines are dropped:
     // no request waits for the log.
-    let (writer, guard) = tracing_appender::non_blocking(Unhurried(BufWriter::new(io::stderr())));
+    let (writer, guard) =
+        NonBlockingBuilder::default().buffered_lines_limit(LINES).finish(Unhurried(BufWriter::new(io::stderr())));
     let lines = fmt::layer().with_writer(writer);
     let lines = match config.format_in_force() {
         LogFormat::Pretty => lines.with_ansi(terminal).boxed(),

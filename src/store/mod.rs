@@ -273,6 +273,13 @@ impl Store {
         match &self.engine {
             Engine::Sqlite { readers, writer, .. } => {
                 readers.close().await;
+                // SQLite does it itself when its last connection is closed. That may be one of a duty that was aborted while the
+                // connection was opened.
+                if let Ok(mut conn) = writer.acquire().await
+                    && let Err(error) = sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut *conn).await
+                {
+                    tracing::debug!(%error, "the write-ahead log stays for the next start");
+                }
                 writer.close().await;
             }
             Engine::Postgres(connections) => connections.close().await,

@@ -45,8 +45,8 @@ pub(super) fn exporter(endpoint: &str) -> Result<SpanExporter, String> {
 fn client() -> Result<Client, String> {
     let build = || Client::builder().timeout(TIMEOUT).redirect(redirect::Policy::none()).build();
     // It cannot be built in a thread of the asynchronous runtime.
-    let built = thread::spawn(build).join().map_err(|_| "its thread has panicked".to_owned())?;
-    built.map_err(|error| innermost(&error))
+    let client = thread::spawn(build).join().map_err(|_| "its thread has panicked".to_owned())?;
+    client.map_err(|error| innermost(&error))
 }
 
 /// Sends spans to the collector. The SDK drops what the collector does not take, without a word.

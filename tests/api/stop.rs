@@ -259,10 +259,14 @@ async fn a_start_that_waits_for_its_database_can_be_stopped() {
 
 /// Sends SIGTERM to the process of this user that has a connection from this port.
 fn terminate_owner_of(port: u16) {
-    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let local = format!("0100007F:{port:04X}");
-    let line = table.lines().find(|line| line.split_whitespace().nth(1) == Some(&local)).unwrap();
-    let socket = format!("socket:[{}]", line.split_whitespace().nth(9).unwrap());
+    let inode = || {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let line = table.lines().find(|line| line.split_whitespace().nth(1) == Some(&local))?;
+        line.split_whitespace().nth(9).map(ToOwned::to_owned)
+    };
+    // A table that changes while it is read may lack lines.
+    let socket = format!("socket:[{}]", (0..100).find_map(|_| inode()).unwrap());
     let processes = std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let owns = |id: &String| {
         let Ok(descriptors) = std::fs::read_dir(format!("/proc/{id}/fd")) else { return false };

@@ -81,13 +81,15 @@ impl Model {
     }
 }
 
+type Times = (DateTime<Utc>, DateTime<Utc>);
+
 #[derive(Default)]
 struct Budgets {
     all: BTreeMap<String, Model>,
     known: BTreeMap<(usize, u8), DateTime<Utc>>,
     /// From when to when a server stops to refuse attempts on an account from a network without asking the database: after
     /// half a second to a second.
-    recent: BTreeMap<(usize, usize, u8), (DateTime<Utc>, DateTime<Utc>)>,
+    recent: BTreeMap<(usize, usize, u8), Times>,
 }
 
 impl Budgets {
