@@ -129,7 +129,7 @@ for _ in range(3):
 eventually(lambda: query("sum(increase(grantd_http_requests_total{job='grantd'}[10s])) > 0"))
 for title, expression in list(panels()):
     check(f"panel {title}", lambda expression=expression: has_data(expression))
-eventually(lambda: len(rules()) == 13 and all(rule["health"] != "unknown" for rule in rules()))
+eventually(lambda: len(rules()) == 14 and all(rule["health"] != "unknown" for rule in rules()))
 for rule in rules():
     check(f"rule {rule['name']}", lambda rule=rule: healthy(rule))
 finish()
