@@ -53,7 +53,7 @@ pub mod validation;
 mod client_address;
 
 /// Parsers of untrusted input, for the targets in `fuzz/`.
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;
 
