@@ -19,7 +19,7 @@
 //!
 //! - `cluster.rs`: servers, database, and the faults; `forwarder.rs`: the connections between them
 //! - `http.rs`: the client; `worker.rs`: a thread of the load; `model.rs`: what may be
-//! - `account.rs`, `session.rs`, `api_key.rs`, `registration.rs`: the load on each kind of thing
+//! - `account.rs`, `session.rs`, `api_key.rs`, `registration.rs`, `role.rs`: the load on each kind of thing
 
 mod account;
 mod api_key;
@@ -35,6 +35,7 @@ mod postgres;
 mod process;
 mod random;
 mod registration;
+mod role;
 mod session;
 mod worker;
 

@@ -11,12 +11,13 @@ use serde_json::Value;
 
 use crate::{
     Outcome,
-    account::{Account, Role},
+    account::Account,
     cluster::{Cluster, WATCHER},
     http::{Connection, Reply, Request},
     model::{Ended, LAG},
     random::Random,
     registration::Registration,
+    role::Role,
 };
 
 const ACCOUNTS: usize = 3;
