@@ -68,26 +68,24 @@ impl Faults {
         let replica = &cluster.replicas[random.below(cluster.replicas.len())];
         match (random.below(10), &cluster.postgres, &cluster.forwarder) {
             (0..=1, Some(postgres), _) => {
-                cluster.disturb();
+                cluster.environment.disturb();
                 postgres.stop()?;
                 pause(random, 0, 1000);
                 postgres.start()?;
-                cluster.calm_down();
+                cluster.environment.calm_down();
                 self.database_stopped += 1;
             }
             (2..=3, _, Some(forwarder)) => {
-                cluster.disturb();
+                cluster.environment.disturb();
                 forwarder.cut();
-                cluster.calm_down();
+                cluster.environment.calm_down();
                 self.connections_cut += 1;
             }
             (4..=6, ..) => {
-                replica.signal(Signal::TERM);
-                self.terminated += 1;
+                self.terminated += u32::from(replica.signal(Signal::TERM));
             }
             _ => {
-                replica.signal(Signal::KILL);
-                self.killed += 1;
+                self.killed += u32::from(replica.signal(Signal::KILL));
             }
         }
         Ok(())

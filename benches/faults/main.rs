@@ -13,11 +13,14 @@
 //! - No answer, and 502 to 504, leave two possible states. What they were about is left alone until nothing of the request
 //!   can be under way any more ([`model::HORIZON`]), and then observed: it must be one of the two, as a whole.
 //! - 500 is never right.
+//! - A server ends by SIGKILL, or with 0 after SIGTERM. With 1 only on Postgres: after SIGTERM if its log says that requests were
+//!   cut off, and at a start without the database. Any other end, and a panic in the log, fails the run.
 //!
 //! Each worker has its own accounts, API keys, clients and role, so that it knows the order of all changes to them. At the end,
 //! the faults stop, and everything is checked once more on each server, as is the audit log.
 //!
-//! - `cluster.rs`: servers, database, and the faults; `forwarder.rs`: the connections between them
+//! - `cluster.rs`, `replica.rs`, `postgres.rs`: the servers and their database; `forwarder.rs`: the connections between them
+//! - `chaos.rs`: the faults
 //! - `http.rs`: the client; `worker.rs`: a thread of the load; `model.rs`: what may be
 //! - `account.rs`, `session.rs`, `api_key.rs`, `registration.rs`, `role.rs`: the load on each kind of thing
 
@@ -26,6 +29,7 @@ mod api_key;
 mod arguments;
 mod chaos;
 mod cluster;
+mod environment;
 mod forwarder;
 mod http;
 #[path = "../shared/installation.rs"]
@@ -35,6 +39,7 @@ mod postgres;
 mod process;
 mod random;
 mod registration;
+mod replica;
 mod role;
 mod session;
 mod worker;
@@ -87,11 +92,27 @@ fn all(arguments: &Arguments) -> Outcome<()> {
 fn run(engine: Engine, arguments: &Arguments) -> Outcome<()> {
     println!("{engine}: {} s, seed {}", arguments.seconds, arguments.seed);
     let cluster = Arc::new(Cluster::start(engine)?);
+    let checked = check(&cluster, engine, arguments);
+    let error = match (checked, cluster.problem()) {
+        (Ok(checked), None) => {
+            println!("{engine}: {checked} answers checked, 0 lies");
+            return Ok(());
+        }
+        (Ok(_), Some(problem)) => problem,
+        // It may be the reason of a lie.
+        (Err(error), Some(problem)) if error.to_string() != problem => format!("{error}\n{problem}"),
+        (Err(error), _) => return Err(error),
+    };
+    Err(error.into())
+}
+
+/// Returns the number of answers that were checked.
+fn check(cluster: &Arc<Cluster>, engine: Engine, arguments: &Arguments) -> Outcome<u32> {
     let mut workers = Vec::new();
     for number in 0..WORKERS {
-        workers.push(Worker::new(number, arguments.seed, Arc::clone(&cluster)));
+        workers.push(Worker::new(number, arguments.seed, Arc::clone(cluster)));
     }
-    let chaos = Chaos::start(Arc::clone(&cluster), arguments.seed);
+    let chaos = Chaos::start(Arc::clone(cluster), arguments.seed);
     let end = Instant::now() + Duration::from_secs(arguments.seconds);
     let began = Instant::now();
     let threads: Vec<_> = workers.into_iter().map(|worker| thread::spawn(move || worker.run(end))).collect();
@@ -102,6 +123,9 @@ fn run(engine: Engine, arguments: &Arguments) -> Outcome<()> {
     let took = began.elapsed();
     let faults = chaos.stop()?;
     cluster.wait_until_ready()?;
+    if let Some(problem) = cluster.problem() {
+        return Err(problem.into());
+    }
     // Concurrently, since each waits until what was in doubt can be observed.
     let threads: Vec<_> = workers.into_iter().map(|worker| thread::spawn(move || worker.finish())).collect();
     let mut counts = worker::Counts::default();
@@ -111,6 +135,5 @@ fn run(engine: Engine, arguments: &Arguments) -> Outcome<()> {
     cluster.verify_audit_log()?;
     println!("{engine}: {faults}; at most {:.1} s from SIGTERM to the end", cluster.slowest_end().as_secs_f64());
     println!("{engine}: {counts}, {:.0} answers/s under load", f64::from(counts.under_load()) / took.as_secs_f64());
-    println!("{engine}: {} answers checked, 0 lies", counts.answers());
-    Ok(())
+    Ok(counts.answers())
 }

@@ -247,7 +247,7 @@ impl Worker {
 
     /// Returns whether a server that was asked at `asked` may not know yet what happened at `since`.
     pub(crate) fn may_be_stale(&self, since: Instant, asked: Instant) -> bool {
-        asked < since + LAG || !self.cluster.is_calm_since(asked.checked_sub(LAG).unwrap_or(asked))
+        asked < since + LAG || !self.cluster.environment.is_calm_since(asked.checked_sub(LAG).unwrap_or(asked))
     }
 
     /// Remembers the tokens of an ended session.
