@@ -17,7 +17,8 @@
 //!   cut off, and at a start without the database. Any other end, and a panic in the log, fails the run.
 //!
 //! Each worker has its own accounts, API keys, clients and role, so that it knows the order of all changes to them. At the end,
-//! the faults stop, and everything is checked once more on each server, as is the audit log.
+//! the faults stop, and everything is checked once more on each server, as is the audit log. A run with too few successes or faults, or with more 502 to
+//! 504 than other answers, fails: it says nothing.
 //!
 //! - `cluster.rs`, `replica.rs`, `postgres.rs`: the servers and their database; `forwarder.rs`: the connections between them
 //! - `chaos.rs`: the faults
@@ -29,6 +30,7 @@ mod api_key;
 mod arguments;
 mod chaos;
 mod cluster;
+mod counts;
 mod environment;
 mod forwarder;
 mod http;
@@ -55,6 +57,7 @@ use crate::{
     arguments::{Arguments, Engine},
     chaos::Chaos,
     cluster::Cluster,
+    counts::Counts,
     worker::Worker,
 };
 
@@ -107,33 +110,41 @@ fn run(engine: Engine, arguments: &Arguments) -> Outcome<()> {
 }
 
 /// Returns the number of answers that were checked.
-fn check(cluster: &Arc<Cluster>, engine: Engine, arguments: &Arguments) -> Outcome<u32> {
-    let mut workers = Vec::new();
-    for number in 0..WORKERS {
-        workers.push(Worker::new(number, arguments.seed, Arc::clone(cluster)));
-    }
-    let chaos = Chaos::start(Arc::clone(cluster), arguments.seed);
-    let end = Instant::now() + Duration::from_secs(arguments.seconds);
+fn check(cluster: &Arc<Cluster>, engine: Engine, arguments: &Arguments) -> Outcome<u64> {
+    let &Arguments { seconds, seed, .. } = arguments;
+    let workers = (0..WORKERS).map(|number| Worker::new(number, seed, Arc::clone(cluster)));
+    let chaos = Chaos::start(Arc::clone(cluster), engine, seed);
     let began = Instant::now();
-    let threads: Vec<_> = workers.into_iter().map(|worker| thread::spawn(move || worker.run(end))).collect();
-    let mut workers = Vec::new();
-    for thread in threads {
-        workers.push(thread.join().map_err(|_| "a worker panicked")??);
-    }
+    let end = began + Duration::from_secs(seconds);
+    let workers = in_threads(workers, |worker| worker.run(end));
     let took = began.elapsed();
     let faults = chaos.stop()?;
+    let workers = workers?;
     cluster.wait_until_ready()?;
     if let Some(problem) = cluster.problem() {
         return Err(problem.into());
     }
     // Concurrently, since each waits until what was in doubt can be observed.
-    let threads: Vec<_> = workers.into_iter().map(|worker| thread::spawn(move || worker.finish())).collect();
-    let mut counts = worker::Counts::default();
-    for thread in threads {
-        counts.add(&thread.join().map_err(|_| "a worker panicked")??);
+    let (mut load, mut checks) = (Counts::default(), Counts::default());
+    for [of_load, of_checks] in in_threads(workers, Worker::finish)? {
+        load.add(&of_load);
+        checks.add(&of_checks);
     }
     cluster.verify_audit_log()?;
     println!("{engine}: {faults}; at most {:.1} s from SIGTERM to the end", cluster.slowest_end().as_secs_f64());
-    println!("{engine}: {counts}, {:.0} answers/s under load", f64::from(counts.under_load()) / took.as_secs_f64());
-    Ok(counts.answers())
+    println!("{engine}: {load}, {} answers/s under load", load.answers() / took.as_secs().max(1));
+    load.check(seconds)?;
+    faults.check(seconds)?;
+    Ok(load.answers() + checks.answers())
+}
+
+/// Runs workers, each in a thread. Returns the first error, if any.
+fn in_threads<T: Send>(
+    workers: impl IntoIterator<Item = Worker>,
+    work: impl Fn(Worker) -> Outcome<T> + Copy + Send,
+) -> Outcome<Vec<T>> {
+    thread::scope(|scope| {
+        let threads: Vec<_> = workers.into_iter().map(|worker| scope.spawn(move || work(worker))).collect();
+        threads.into_iter().map(|thread| thread.join().map_err(|_| "a worker panicked")?).collect()
+    })
 }

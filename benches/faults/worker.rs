@@ -13,6 +13,7 @@ use crate::{
     Outcome,
     account::Account,
     cluster::{Cluster, WATCHER},
+    counts::Counts,
     http::{Connection, Reply, Request},
     model::{Ended, LAG},
     random::Random,
@@ -59,44 +60,6 @@ pub(crate) enum Said {
     Unknown,
     /// It was not carried out.
     Unsent,
-}
-
-/// The numbers of requests, by their results.
-#[derive(Default)]
-pub(crate) struct Counts {
-    done: u32,
-    refused: u32,
-    unavailable: u32,
-    lost: u32,
-    unsent: u32,
-    /// Answers after the last fault.
-    afterwards: u32,
-}
-
-impl Counts {
-    pub(crate) fn answers(&self) -> u32 {
-        self.done + self.refused + self.unavailable
-    }
-
-    pub(crate) fn under_load(&self) -> u32 {
-        self.answers() - self.afterwards
-    }
-
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.done += other.done;
-        self.refused += other.refused;
-        self.unavailable += other.unavailable;
-        self.lost += other.lost;
-        self.unsent += other.unsent;
-        self.afterwards += other.afterwards;
-    }
-}
-
-impl fmt::Display for Counts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { done, refused, unavailable, lost, unsent, .. } = self;
-        write!(f, "{done} successes, {refused} refusals, {unavailable} unavailable, {lost} lost, {unsent} not sent")
-    }
 }
 
 impl Worker {
@@ -154,10 +117,10 @@ impl Worker {
         done
     }
 
-    /// Checks everything on each server, after the last fault.
-    pub(crate) fn finish(mut self) -> Outcome<Counts> {
+    /// Checks everything on each server, after the last fault. Returns the counts of the load, and those of the checks.
+    pub(crate) fn finish(mut self) -> Outcome<[Counts; 2]> {
         self.is_calm = true;
-        let before = self.counts.answers();
+        let load = std::mem::take(&mut self.counts);
         self.with_role(Role::finish)?;
         for mut one in std::mem::take(&mut self.registrations) {
             one.finish(&mut self)?;
@@ -174,8 +137,7 @@ impl Worker {
                 }
             }
         }
-        self.counts.afterwards = self.counts.answers() - before;
-        Ok(self.counts)
+        Ok([load, self.counts])
     }
 
     /// Sends a request to a random server.
