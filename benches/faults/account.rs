@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 use crate::{
     Outcome,
     api_key::ApiKey,
+    ended::{self, Ended},
     http::Request,
     model::{Pending, State},
     role::Role,
-    session::{self, Session, text},
+    session::{Session, text},
     worker::{Said, Worker, lie},
 };
 
@@ -57,7 +58,7 @@ impl Account {
             }
             65..=69 => self.delete_key(worker),
             70..=169 => self.keys.iter().try_for_each(|key| key.probe(worker, self, None)),
-            170..=199 => session::probe_ended(worker),
+            170..=199 => ended::probe(worker),
             200..=209 => self.end_session(worker),
             _ => self.use_session(worker, step),
         }
@@ -86,17 +87,9 @@ impl Account {
     }
 
     fn delete_key(&mut self, worker: &mut Worker) -> Outcome<()> {
-        if self.keys.is_empty() {
-            return Ok(());
-        }
-        let mut key = self.keys.remove(0);
-        if key.delete(worker, self)? {
-            self.keys.push(key);
-        }
-        // Deleted keys make room, and are used once more until then.
-        if self.keys.len() == MOST_KEYS {
-            self.keys[0].probe(worker, self, None)?;
-            self.keys.remove(0);
+        if !self.keys.is_empty() {
+            let kept = self.keys.remove(0).delete(worker, self)?;
+            self.keys.extend(kept);
         }
         Ok(())
     }
@@ -119,38 +112,42 @@ impl Account {
 
     /// Makes one of the administrative changes.
     fn change_something(&mut self, worker: &mut Worker) -> Outcome<()> {
-        let path = |rest: &str| format!("/admin/users/{}{rest}", self.id);
         let state = self.state;
-        match worker.random.below(12) {
+        match worker.random.below(13) {
             0..=2 => self.enable(worker, !state.enabled),
             3..=5 if state.enabled => {
                 let after = State { password: state.password + 1, ..state };
                 let body = json!({"password": password(&self.name, after.password)});
-                self.change(worker, &worker.admin("PUT", &path("/password")).json(&body), after, true)
+                self.change(worker, &worker.admin("PUT", &self.path("/password")).json(&body), after, true)
             }
             6..=8 if worker.role.is_certain() => {
                 let after = State { has_role: !state.has_role, ..state };
                 let roles = if after.has_role { json!(["member", worker.role.name]) } else { json!(["member"]) };
-                self.change(worker, &worker.admin("PUT", &path("/roles")).json(&json!({"roles": roles})), after, false)
+                self.change(
+                    worker,
+                    &worker.admin("PUT", &self.path("/roles")).json(&json!({"roles": roles})),
+                    after,
+                    false,
+                )
             }
-            9..=10 => self.change(worker, &worker.admin("DELETE", &path("/sessions")), state, true),
-            11 => {
+            9..=10 => self.change(worker, &worker.admin("DELETE", &self.path("/sessions")), state, true),
+            11..=12 => {
                 let after = State { exists: false, ..state };
-                self.change(worker, &worker.admin("DELETE", &path("")), after, true)
+                self.change(worker, &worker.admin("DELETE", &self.path("")), after, true)
             }
             _ => Ok(()),
         }
     }
 
     fn enable(&mut self, worker: &mut Worker, enabled: bool) -> Outcome<()> {
-        let request = worker.admin("PATCH", &format!("/admin/users/{}", self.id)).json(&json!({"disabled": !enabled}));
+        let request = worker.admin("PATCH", &self.path("")).json(&json!({"disabled": !enabled}));
         self.change(worker, &request, State { enabled, ..self.state }, !enabled)
     }
 
     /// Makes a change, which the model allows.
     fn change(&mut self, worker: &mut Worker, request: &Request, after: State, ends: bool) -> Outcome<()> {
         match worker.ask(request)? {
-            Said::Done(_) => self.becomes(worker, after, ends)?,
+            Said::Done(_) => self.becomes(worker, after, ends),
             Said::Refused(status, body) => return Err(lie(request, &format!("{after:?}"), &(status, body))),
             Said::Unknown => self.pending = Some(Pending::new(self.state, after, ends)),
             Said::Unsent => {}
@@ -159,20 +156,25 @@ impl Account {
     }
 
     /// Updates the model.
-    fn becomes(&mut self, worker: &mut Worker, state: State, ends_sessions: bool) -> Outcome<()> {
+    fn becomes(&mut self, worker: &mut Worker, state: State, ends_sessions: bool) {
         self.state = state;
         if ends_sessions {
             for session in self.sessions.drain(..) {
-                worker.bury(session.ended());
+                worker.bury(session.ended(worker));
             }
         }
         if !self.state.exists && !self.id.is_empty() {
+            worker.bury(Ended::user(worker, &self.path(""), self.login(self.state.password)));
             for key in &self.keys {
-                key.probe(worker, self, None)?;
+                worker.bury(key.ended(worker, self));
             }
             *self = Self::new(worker);
         }
-        Ok(())
+    }
+
+    /// Returns the path of the account for the administrator, or one below it.
+    pub(crate) fn path(&self, rest: &str) -> String {
+        format!("/admin/users/{}{rest}", self.id)
     }
 
     /// Observes what came of a change without an answer. All of it must have happened, or nothing.
@@ -209,14 +211,17 @@ impl Account {
         }
         self.pending = None;
         // Without a session to observe, the end of all sessions makes no difference.
-        if is_done.unwrap_or(false) { self.becomes(worker, after, ends_sessions) } else { Ok(()) }
+        if is_done.unwrap_or(false) {
+            self.becomes(worker, after, ends_sessions);
+        }
+        Ok(())
     }
 
     /// Reads the account as the administrator. `None`: there was no answer. `Some((_, None))`: there is no such account.
     fn read(&self, worker: &mut Worker) -> Outcome<Option<(Request, Option<Value>)>> {
         let path = match &*self.id {
             "" => format!("/admin/users?q={}", self.name),
-            id => format!("/admin/users/{id}"),
+            _ => self.path(""),
         };
         let request = worker.admin("GET", &path);
         let user = match worker.ask(&request)? {
@@ -269,7 +274,7 @@ impl Account {
 
     /// Reads the account as the administrator, and compares it with the model.
     fn look(&self, worker: &mut Worker, replica: Option<usize>) -> Outcome<()> {
-        let request = worker.admin("GET", &format!("/admin/users/{}", self.id));
+        let request = worker.admin("GET", &self.path(""));
         match worker.ask_of(replica, &request)? {
             Said::Done(body) if fits(self.state, &worker.role, &body) => Ok(()),
             Said::Done(body) => Err(lie(&request, &format!("{:?}", self.state), &body)),

@@ -24,6 +24,8 @@ pub(crate) const WATCHER: &str = "watcher";
 const BREATH: Duration = Duration::from_secs(5);
 /// The longest time until everything works again after the last fault.
 const RECOVERY: Duration = Duration::from_secs(30);
+/// How long another server may accept an access token that was revoked. It polls every 200 ms; the rest is for a busy machine.
+const LAG: Duration = Duration::from_secs(5);
 
 pub(crate) struct Cluster {
     pub(crate) replicas: Vec<Arc<Replica>>,
@@ -113,6 +115,11 @@ impl Cluster {
     /// Returns a problem of a server that no answer shows: it ended by itself, or panicked.
     pub(crate) fn problem(&self) -> Option<String> {
         self.replicas.iter().find_map(|replica| replica.problem())
+    }
+
+    /// Returns how long a server may accept an access token after its revocation. One server knows its own revocations.
+    pub(crate) fn lag(&self) -> Duration {
+        if self.replicas.len() > 1 { LAG } else { Duration::ZERO }
     }
 
     /// Checks that the audit log is as it was written.

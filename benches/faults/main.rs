@@ -13,6 +13,8 @@
 //! - No answer, and 502 to 504, leave two possible states. What they were about is left alone until nothing of the request
 //!   can be under way any more ([`model::HORIZON`]), and then observed: it must be one of the two, as a whole.
 //! - 500 is never right.
+//! - What has ended stays ended: the tokens and credentials of ended sessions, deleted users, API keys and clients, and disabled
+//!   clients are used again until the end.
 //! - A server ends by SIGKILL, or with 0 after SIGTERM. With 1 only on Postgres: after SIGTERM if its log says that requests were
 //!   cut off, and at a start without the database. Any other end, and a panic in the log, fails the run.
 //!
@@ -23,7 +25,7 @@
 //! - `cluster.rs`, `replica.rs`, `postgres.rs`: the servers and their database; `forwarder.rs`: the connections between them
 //! - `chaos.rs`: the faults
 //! - `http.rs`: the client; `worker.rs`: a thread of the load; `model.rs`: what may be
-//! - `account.rs`, `session.rs`, `api_key.rs`, `registration.rs`, `role.rs`: the load on each kind of thing
+//! - `account.rs`, `session.rs`, `api_key.rs`, `registration.rs`, `role.rs`: the load on each kind of thing; `ended.rs`: what has ended
 
 mod account;
 mod api_key;
@@ -31,6 +33,7 @@ mod arguments;
 mod chaos;
 mod cluster;
 mod counts;
+mod ended;
 mod environment;
 mod forwarder;
 mod http;

@@ -7,8 +7,9 @@ use serde_json::Value;
 use crate::{
     Outcome,
     account::Account,
+    ended::Ended,
     http::Request,
-    model::{Ended, HORIZON},
+    model::HORIZON,
     worker::{Said, Worker, lie},
 };
 
@@ -101,7 +102,7 @@ impl Session {
         for _ in 0..TRIES {
             match (worker.ask(&request)?, &end) {
                 (Said::Done(_), End::Logout) | (Said::Refused(400, _), End::Reuse) => {
-                    worker.bury(self.ended());
+                    worker.bury(self.ended(worker));
                     return Ok(None);
                 }
                 (Said::Done(body), End::Reuse) => return Err(lie(&request, "a refusal of a reused token", &body)),
@@ -116,8 +117,8 @@ impl Session {
         Ok((!was_sent).then_some(self))
     }
 
-    pub(crate) fn ended(self) -> Ended {
-        Ended { access: self.access, refresh: self.refresh, since: Instant::now() }
+    pub(crate) fn ended(&self, worker: &Worker) -> Ended {
+        Ended::session(worker, &self.access, &self.refresh)
     }
 
     /// Uses a token of the session.
@@ -136,40 +137,6 @@ impl Session {
             // Without an answer, the token may be the previous one, which is as good.
             _ => worker.is_active(replica, &self.refresh, Some(true)).map(drop),
         }
-    }
-}
-
-/// Uses a token of a session that has ended.
-pub(crate) fn probe_ended(worker: &mut Worker) -> Outcome<()> {
-    if worker.ended.is_empty() {
-        return Ok(());
-    }
-    let which = worker.random.below(worker.ended.len());
-    let Ended { access, refresh: token, since } = &worker.ended[which];
-    let (access, token, since) = (access.clone(), token.clone(), *since);
-    let asked = Instant::now();
-    let request = match worker.random.below(4) {
-        // These are read from the database.
-        0 => return worker.is_active(None, &token, Some(false)).map(drop),
-        1 => refresh(&token),
-        // These depend on the last sync of the server.
-        2 => {
-            if worker.is_active(None, &access, None)? == Some(true) && !worker.may_be_stale(since, asked) {
-                return Err(lie(&Request::new("POST", "/introspect"), "an ended session is not active", &access));
-            }
-            return Ok(());
-        }
-        _ => Request::new("GET", "/users/me").bearer(&access),
-    };
-    let is_refresh = request.to_string().contains("grant_type");
-    match worker.ask(&request)? {
-        Said::Done(body) if is_refresh || !worker.may_be_stale(since, asked) => {
-            Err(lie(&request, "a refusal: the session has ended", &body))
-        }
-        Said::Refused(status, body) if status != if is_refresh { 400 } else { 401 } => {
-            Err(lie(&request, "400 for a refresh token, 401 for an access token", &(status, body)))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -14,8 +14,8 @@ use crate::{
     account::Account,
     cluster::{Cluster, WATCHER},
     counts::Counts,
+    ended::{AllEnded, Ended},
     http::{Connection, Reply, Request},
-    model::{Ended, LAG},
     random::Random,
     registration::Registration,
     role::Role,
@@ -24,8 +24,6 @@ use crate::{
 const ACCOUNTS: usize = 3;
 /// One request in so many is cut off by its sender.
 const CUT: usize = 400;
-/// Tokens of ended sessions that are checked again at the end.
-const MOST_ENDED: usize = 200;
 /// The pause after an attempt at a server or database that is down, of which there would be thousands otherwise.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How the error of a lie begins.
@@ -39,8 +37,7 @@ pub(crate) struct Worker {
     pub(crate) number: u64,
     /// The role that its accounts get.
     pub(crate) role: Role,
-    /// The tokens of sessions that have ended.
-    pub(crate) ended: Vec<Ended>,
+    pub(crate) ended: AllEnded,
     connections: Vec<Connection>,
     accounts: Vec<Account>,
     registrations: Vec<Registration>,
@@ -70,7 +67,7 @@ impl Worker {
             cluster,
             number,
             role: Role::new(number),
-            ended: Vec::new(),
+            ended: AllEnded::default(),
             connections,
             accounts: Vec::new(),
             registrations: Vec::new(),
@@ -92,22 +89,27 @@ impl Worker {
     /// Runs random steps until then.
     pub(crate) fn run(mut self, end: Instant) -> Outcome<Self> {
         while Instant::now() < end {
-            match self.random.below(100) {
-                0 => self.with_role(Role::step)?,
-                1..=5 => {
-                    let mut one = self.registrations.remove(0);
-                    one.step(&mut self)?;
-                    self.registrations.push(one);
-                }
-                _ => {
-                    let which = self.random.below(self.accounts.len());
-                    let mut account = self.accounts.swap_remove(which);
-                    account.step(&mut self)?;
-                    self.accounts.push(account);
-                }
-            }
+            self.step()?;
         }
         Ok(self)
+    }
+
+    fn step(&mut self) -> Outcome<()> {
+        match self.random.below(100) {
+            0 => self.with_role(Role::step)?,
+            1..=7 => {
+                let mut one = self.registrations.remove(0);
+                one.step(self)?;
+                self.registrations.push(one);
+            }
+            _ => {
+                let which = self.random.below(self.accounts.len());
+                let mut account = self.accounts.swap_remove(which);
+                account.step(self)?;
+                self.accounts.push(account);
+            }
+        }
+        Ok(())
     }
 
     fn with_role(&mut self, step: impl FnOnce(&mut Role, &mut Self) -> Outcome<()>) -> Outcome<()> {
@@ -128,14 +130,12 @@ impl Worker {
         for mut account in std::mem::take(&mut self.accounts) {
             account.finish(&mut self)?;
         }
+        let all = self.ended.take();
         // All servers have synced by now: the accounts above waited for what was in doubt.
-        thread::sleep(LAG.saturating_sub(self.ended.last().map_or(LAG, |last| last.since.elapsed())));
-        for ended in std::mem::take(&mut self.ended) {
-            for replica in 0..self.connections.len() {
-                for token in [&ended.access, &ended.refresh] {
-                    self.is_active(Some(replica), token, Some(false))?;
-                }
-            }
+        let lag = self.cluster.lag();
+        thread::sleep(lag.saturating_sub(all.last().map_or(lag, |last| last.since.elapsed())));
+        for replica in 0..self.cluster.replicas.len() {
+            all.iter().try_for_each(|ended| ended.check(&mut self, replica))?;
         }
         Ok([load, self.counts])
     }
@@ -195,8 +195,7 @@ impl Worker {
         token: &str,
         expected: Option<bool>,
     ) -> Outcome<Option<bool>> {
-        let request =
-            Request::new("POST", "/introspect").basic(WATCHER, &self.cluster.watcher).form(&[("token", token)]);
+        let request = self.introspection(token);
         match self.ask_of(replica, &request)? {
             Said::Done(body) => match body["active"].as_bool() {
                 Some(active) if expected.is_none_or(|expected| expected == active) => Ok(Some(active)),
@@ -209,15 +208,18 @@ impl Worker {
 
     /// Returns whether a server that was asked at `asked` may not know yet what happened at `since`.
     pub(crate) fn may_be_stale(&self, since: Instant, asked: Instant) -> bool {
-        asked < since + LAG || !self.cluster.environment.is_calm_since(asked.checked_sub(LAG).unwrap_or(asked))
+        let lag = self.cluster.lag();
+        asked < since + lag || !self.cluster.environment.is_calm_since(asked.checked_sub(lag).unwrap_or(asked))
     }
 
-    /// Remembers the tokens of an ended session.
+    /// Remembers what has ended.
     pub(crate) fn bury(&mut self, ended: Ended) {
-        if self.ended.len() == MOST_ENDED {
-            self.ended.remove(0);
-        }
-        self.ended.push(ended);
+        self.ended.add(ended);
+    }
+
+    /// Returns the request that introspects a token.
+    pub(crate) fn introspection(&self, token: &str) -> Request {
+        Request::new("POST", "/introspect").basic(WATCHER, &self.cluster.watcher).form(&[("token", token)])
     }
 
     /// Returns a request of the administrator.
