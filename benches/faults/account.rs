@@ -71,7 +71,8 @@ impl Account {
         let mut session = self.sessions.swap_remove(worker.random.below(self.sessions.len()));
         match step {
             210..=239 => session.retry(worker)?,
-            240..=399 => session.refresh(worker, self, None)?,
+            240..=279 => session.race(worker, self)?,
+            280..=419 => session.refresh(worker, self, None)?,
             _ => session.probe(worker, self, None)?,
         }
         self.sessions.push(session);

@@ -18,9 +18,10 @@
 //! - A server ends by SIGKILL, or with 0 after SIGTERM. With 1 only on Postgres: after SIGTERM if its log says that requests were
 //!   cut off, and at a start without the database. Any other end, and a panic in the log, fails the run.
 //!
-//! Each worker has its own accounts, API keys, clients and role, so that it knows the order of all changes to them. At the end,
-//! the faults stop, and everything is checked once more on each server, as is the audit log. A run with too few successes or faults, or with more 502 to
-//! 504 than other answers, fails: it says nothing.
+//! Each worker has its own accounts, API keys, clients and role, so that it knows the order of all changes to them. Requests of
+//! the same account are concurrent only where a refresh token is used twice at once. At the end, the faults stop, and everything
+//! is checked once more on each server, as is the audit log. A run with too few successes or faults, or with more 502 to 504 than
+//! other answers, fails: it says nothing.
 //!
 //! - `cluster.rs`, `replica.rs`, `postgres.rs`: the servers and their database; `forwarder.rs`: the connections between them
 //! - `chaos.rs`: the faults

@@ -24,6 +24,8 @@ use crate::{
 const ACCOUNTS: usize = 3;
 /// One request in so many is cut off by its sender.
 const CUT: usize = 400;
+/// A request can race another, also on a single server.
+const CONNECTIONS: usize = 2;
 /// The pause after an attempt at a server or database that is down, of which there would be thousands otherwise.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How the error of a lie begins.
@@ -38,6 +40,7 @@ pub(crate) struct Worker {
     /// The role that its accounts get.
     pub(crate) role: Role,
     pub(crate) ended: AllEnded,
+    /// To each server in turn.
     connections: Vec<Connection>,
     accounts: Vec<Account>,
     registrations: Vec<Registration>,
@@ -61,7 +64,8 @@ pub(crate) enum Said {
 
 impl Worker {
     pub(crate) fn new(number: u64, seed: u64, cluster: Arc<Cluster>) -> Self {
-        let connections = cluster.replicas.iter().map(|replica| Connection::new(replica.address)).collect();
+        let addresses = cluster.replicas.iter().map(|replica| replica.address);
+        let connections = addresses.cycle().take(CONNECTIONS).map(Connection::new).collect();
         let mut worker = Self {
             random: Random::new(seed, number),
             cluster,
@@ -159,8 +163,25 @@ impl Worker {
         Err(format!("server {replica} does not recover: {request}").into())
     }
 
+    /// Sends a request twice at the same time: to two servers, or to one on two connections.
+    pub(crate) fn ask_twice(&mut self, request: &Request) -> Outcome<[Said; 2]> {
+        let (first, second) = if self.random.one_in(2) { (0, 1) } else { (1, 0) };
+        let sent = [first, second].map(|which| (which, self.connections[which].send(request)));
+        let [a, b] = sent.map(|(which, sent)| match sent {
+            Ok(stream) => self.connections[which].receive(stream),
+            Err(reply) => reply,
+        });
+        Ok([self.judge(request, a)?, self.judge(request, b)?])
+    }
+
     fn ask_at(&mut self, replica: usize, request: &Request, cut: bool) -> Outcome<Said> {
-        Ok(match self.connections[replica].call(request, cut) {
+        let reply = self.connections[replica].call(request, cut);
+        self.judge(request, reply)
+    }
+
+    /// Counts the result of a request, and says what it means.
+    fn judge(&mut self, request: &Request, reply: Reply) -> Outcome<Said> {
+        Ok(match reply {
             Reply::Answer(200..=399, body) => {
                 self.counts.done += 1;
                 Said::Done(body)
