@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -36,6 +36,8 @@ pub(crate) struct Cluster {
     pub(crate) admin: String,
     /// The secret of the client [`WATCHER`].
     pub(crate) watcher: String,
+    /// A lie was found: the load can stop.
+    pub(crate) has_lied: AtomicBool,
 }
 
 impl Cluster {
@@ -62,7 +64,8 @@ impl Cluster {
         }
         replicas.iter().for_each(Replica::supervise);
         let (admin, watcher) = (String::new(), String::new());
-        let mut cluster = Self { replicas, postgres, forwarder, environment, admin, watcher };
+        let mut cluster =
+            Self { replicas, postgres, forwarder, environment, admin, watcher, has_lied: AtomicBool::new(false) };
         cluster.wait_until_ready()?;
         cluster.set_up()?;
         Ok(cluster)

@@ -2,10 +2,10 @@
 //! administrative changes, and checks every answer against a model of what may be.
 //!
 //! ```sh
-//! tests/faults/run                                      # 20 s for each engine, as in CI
+//! tests/faults/run                                      # 20 s for each engine, as in CI, and the control
 //! tests/faults/run --seconds 120                        # the real thing
 //! tests/faults/run --engine postgres --seed 7 --seconds 60
-//! tests/faults/run --engine forgetful                   # must find a lie: Postgres without synchronous commits
+//! tests/faults/run --engine forgetful                   # the control: must find a lie
 //! ```
 //!
 //! - A *success* (2xx) must be true: it is the state of the model from then on, on every server, after every fault.
@@ -22,6 +22,12 @@
 //! the same account are concurrent only where a refresh token is used twice at once. At the end, the faults stop, and everything
 //! is checked once more on each server, as is the audit log. A run with too few successes or faults, or with more 502 to 504 than
 //! other answers, fails: it says nothing.
+//!
+//! The engine `forgetful` is the control of the checker: Postgres without synchronous commits, which forgets its last transactions
+//! when it is stopped. A run that finds no lie fails.
+//!
+//! No run can find a missing sync on SQLite. Only the server is killed there, and the kernel keeps what a process has written; it
+//! takes a power failure to lose that. The same holds for Postgres, which runs with `fsync=off`.
 //!
 //! - `cluster.rs`, `replica.rs`, `postgres.rs`: the servers and their database; `forwarder.rs`: the connections between them
 //! - `chaos.rs`: the faults

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -90,10 +90,13 @@ impl Worker {
         format!("{kind}-{}-{}", self.number, self.names)
     }
 
-    /// Runs random steps until then.
+    /// Runs random steps until then, or until a worker finds a lie.
     pub(crate) fn run(mut self, end: Instant) -> Outcome<Self> {
-        while Instant::now() < end {
-            self.step()?;
+        while Instant::now() < end && !self.cluster.has_lied.load(Ordering::Relaxed) {
+            if let Err(lie) = self.step() {
+                self.cluster.has_lied.store(true, Ordering::Relaxed);
+                return Err(lie);
+            }
         }
         Ok(self)
     }
