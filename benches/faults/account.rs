@@ -1,4 +1,4 @@
-//! Accounts, and the role that some of them have.
+//! Accounts: logins, and administrative changes.
 
 use std::{thread, time::Instant};
 
@@ -7,9 +7,11 @@ use serde_json::{Value, json};
 use crate::{
     Outcome,
     api_key::ApiKey,
+    ended::{self, Ended},
     http::Request,
-    model::{HORIZON, Pending, State},
-    session::{self, Session, text},
+    model::{Pending, State},
+    role::Role,
+    session::{Session, text},
     worker::{Said, Worker, lie},
 };
 
@@ -56,7 +58,7 @@ impl Account {
             }
             65..=69 => self.delete_key(worker),
             70..=169 => self.keys.iter().try_for_each(|key| key.probe(worker, self, None)),
-            170..=199 => session::probe_ended(worker),
+            170..=199 => ended::probe(worker),
             200..=209 => self.end_session(worker),
             _ => self.use_session(worker, step),
         }
@@ -69,7 +71,8 @@ impl Account {
         let mut session = self.sessions.swap_remove(worker.random.below(self.sessions.len()));
         match step {
             210..=239 => session.retry(worker)?,
-            240..=399 => session.refresh(worker, self, None)?,
+            240..=279 => session.race(worker, self)?,
+            280..=419 => session.refresh(worker, self, None)?,
             _ => session.probe(worker, self, None)?,
         }
         self.sessions.push(session);
@@ -85,17 +88,9 @@ impl Account {
     }
 
     fn delete_key(&mut self, worker: &mut Worker) -> Outcome<()> {
-        if self.keys.is_empty() {
-            return Ok(());
-        }
-        let mut key = self.keys.remove(0);
-        if key.delete(worker, self)? {
-            self.keys.push(key);
-        }
-        // Deleted keys make room, and are used once more until then.
-        if self.keys.len() == MOST_KEYS {
-            self.keys[0].probe(worker, self, None)?;
-            self.keys.remove(0);
+        if !self.keys.is_empty() {
+            let kept = self.keys.remove(0).delete(worker, self)?;
+            self.keys.extend(kept);
         }
         Ok(())
     }
@@ -118,38 +113,42 @@ impl Account {
 
     /// Makes one of the administrative changes.
     fn change_something(&mut self, worker: &mut Worker) -> Outcome<()> {
-        let path = |rest: &str| format!("/admin/users/{}{rest}", self.id);
         let state = self.state;
-        match worker.random.below(12) {
+        match worker.random.below(13) {
             0..=2 => self.enable(worker, !state.enabled),
             3..=5 if state.enabled => {
                 let after = State { password: state.password + 1, ..state };
                 let body = json!({"password": password(&self.name, after.password)});
-                self.change(worker, &worker.admin("PUT", &path("/password")).json(&body), after, true)
+                self.change(worker, &worker.admin("PUT", &self.path("/password")).json(&body), after, true)
             }
             6..=8 if worker.role.is_certain() => {
                 let after = State { has_role: !state.has_role, ..state };
                 let roles = if after.has_role { json!(["member", worker.role.name]) } else { json!(["member"]) };
-                self.change(worker, &worker.admin("PUT", &path("/roles")).json(&json!({"roles": roles})), after, false)
+                self.change(
+                    worker,
+                    &worker.admin("PUT", &self.path("/roles")).json(&json!({"roles": roles})),
+                    after,
+                    false,
+                )
             }
-            9..=10 => self.change(worker, &worker.admin("DELETE", &path("/sessions")), state, true),
-            11 => {
+            9..=10 => self.change(worker, &worker.admin("DELETE", &self.path("/sessions")), state, true),
+            11..=12 => {
                 let after = State { exists: false, ..state };
-                self.change(worker, &worker.admin("DELETE", &path("")), after, true)
+                self.change(worker, &worker.admin("DELETE", &self.path("")), after, true)
             }
             _ => Ok(()),
         }
     }
 
     fn enable(&mut self, worker: &mut Worker, enabled: bool) -> Outcome<()> {
-        let request = worker.admin("PATCH", &format!("/admin/users/{}", self.id)).json(&json!({"disabled": !enabled}));
+        let request = worker.admin("PATCH", &self.path("")).json(&json!({"disabled": !enabled}));
         self.change(worker, &request, State { enabled, ..self.state }, !enabled)
     }
 
     /// Makes a change, which the model allows.
     fn change(&mut self, worker: &mut Worker, request: &Request, after: State, ends: bool) -> Outcome<()> {
         match worker.ask(request)? {
-            Said::Done(_) => self.becomes(worker, after, ends)?,
+            Said::Done(_) => self.becomes(worker, after, ends),
             Said::Refused(status, body) => return Err(lie(request, &format!("{after:?}"), &(status, body))),
             Said::Unknown => self.pending = Some(Pending::new(self.state, after, ends)),
             Said::Unsent => {}
@@ -158,20 +157,25 @@ impl Account {
     }
 
     /// Updates the model.
-    fn becomes(&mut self, worker: &mut Worker, state: State, ends_sessions: bool) -> Outcome<()> {
+    fn becomes(&mut self, worker: &mut Worker, state: State, ends_sessions: bool) {
         self.state = state;
         if ends_sessions {
             for session in self.sessions.drain(..) {
-                worker.bury(session.ended());
+                worker.bury(session.ended(worker));
             }
         }
         if !self.state.exists && !self.id.is_empty() {
+            worker.bury(Ended::user(worker, &self.path(""), self.login(self.state.password)));
             for key in &self.keys {
-                key.probe(worker, self, None)?;
+                worker.bury(key.ended(worker, self));
             }
             *self = Self::new(worker);
         }
-        Ok(())
+    }
+
+    /// Returns the path of the account for the administrator, or one below it.
+    pub(crate) fn path(&self, rest: &str) -> String {
+        format!("/admin/users/{}{rest}", self.id)
     }
 
     /// Observes what came of a change without an answer. All of it must have happened, or nothing.
@@ -208,14 +212,17 @@ impl Account {
         }
         self.pending = None;
         // Without a session to observe, the end of all sessions makes no difference.
-        if is_done.unwrap_or(false) { self.becomes(worker, after, ends_sessions) } else { Ok(()) }
+        if is_done.unwrap_or(false) {
+            self.becomes(worker, after, ends_sessions);
+        }
+        Ok(())
     }
 
     /// Reads the account as the administrator. `None`: there was no answer. `Some((_, None))`: there is no such account.
     fn read(&self, worker: &mut Worker) -> Outcome<Option<(Request, Option<Value>)>> {
         let path = match &*self.id {
             "" => format!("/admin/users?q={}", self.name),
-            id => format!("/admin/users/{id}"),
+            _ => self.path(""),
         };
         let request = worker.admin("GET", &path);
         let user = match worker.ask(&request)? {
@@ -268,7 +275,7 @@ impl Account {
 
     /// Reads the account as the administrator, and compares it with the model.
     fn look(&self, worker: &mut Worker, replica: Option<usize>) -> Outcome<()> {
-        let request = worker.admin("GET", &format!("/admin/users/{}", self.id));
+        let request = worker.admin("GET", &self.path(""));
         match worker.ask_of(replica, &request)? {
             Said::Done(body) if fits(self.state, &worker.role, &body) => Ok(()),
             Said::Done(body) => Err(lie(&request, &format!("{:?}", self.state), &body)),
@@ -320,78 +327,4 @@ fn fits(state: State, role: &Role, user: &Value) -> bool {
 
 fn password(name: &str, number: u32) -> String {
     format!("secret-of-{name}-number-{number}")
-}
-
-/// The role of a worker's accounts, which gives one scope or two.
-pub(crate) struct Role {
-    pub(crate) name: String,
-    /// Whether it gives the second scope, too. `None`: it was not created.
-    is_wide: Option<bool>,
-    /// The other value that it may have, and when that can be observed.
-    pending: Option<(Instant, bool)>,
-}
-
-impl Role {
-    pub(crate) fn new(worker: u64) -> Self {
-        Self { name: format!("role-{worker}"), is_wide: None, pending: None }
-    }
-
-    /// Returns whether it exists, and no change is under way.
-    fn is_certain(&self) -> bool {
-        self.is_wide.is_some() && self.pending.is_none()
-    }
-
-    /// Returns whether an account that has the role, or not, may have these scopes.
-    fn may_give<'a>(&self, has_role: bool, scopes: impl Iterator<Item = &'a str>) -> bool {
-        let scopes: Vec<_> = scopes.collect();
-        let is = |wide: Option<bool>| {
-            let own: &[&str] = match wide.filter(|_| has_role) {
-                Some(true) => &["account", "roles:read", "users:read"],
-                Some(false) => &["account", "users:read"],
-                None => &["account"],
-            };
-            scopes == own
-        };
-        is(self.is_wide) || self.pending.is_some_and(|(_, wide)| is(Some(wide)))
-    }
-
-    pub(crate) fn step(&mut self, worker: &mut Worker) -> Outcome<()> {
-        if let Some((due, wide)) = self.pending {
-            return if Instant::now() < due { Ok(()) } else { self.settle(worker, wide) };
-        }
-        let wide = !self.is_wide.unwrap_or(true);
-        let scopes = if wide { json!(["users:read", "roles:read"]) } else { json!(["users:read"]) };
-        let request = worker.admin("PUT", &format!("/admin/roles/{}", self.name)).json(&json!({"scopes": scopes}));
-        match worker.ask(&request)? {
-            Said::Done(_) => self.is_wide = Some(wide),
-            Said::Refused(status, body) => return Err(lie(&request, "a role", &(status, body))),
-            Said::Unknown => self.pending = Some((Instant::now() + HORIZON, wide)),
-            Said::Unsent => {}
-        }
-        Ok(())
-    }
-
-    /// Observes what came of a change without an answer.
-    fn settle(&mut self, worker: &mut Worker, wide: bool) -> Outcome<()> {
-        let request = worker.admin("GET", &format!("/admin/roles/{}", self.name));
-        let found = match worker.ask(&request)? {
-            Said::Done(body) => body["scopes"].as_array().map(|scopes| scopes.len() == 2),
-            Said::Refused(404, _) => None,
-            Said::Refused(status, body) => return Err(lie(&request, "a role, or 404", &(status, body))),
-            Said::Unknown | Said::Unsent => return Ok(()),
-        };
-        if found != Some(wide) && found != self.is_wide {
-            return Err(lie(&request, &format!("{:?} or {wide}", self.is_wide), &found));
-        }
-        (self.is_wide, self.pending) = (found, None);
-        Ok(())
-    }
-
-    pub(crate) fn finish(&mut self, worker: &mut Worker) -> Outcome<()> {
-        while let Some((due, wide)) = self.pending {
-            thread::sleep(due.saturating_duration_since(Instant::now()));
-            self.settle(worker, wide)?;
-        }
-        Ok(())
-    }
 }

@@ -10,8 +10,12 @@ const USAGE: &str = "usage: faults [--engine sqlite|postgres|forgetful] [--secon
 pub(crate) enum Engine {
     Sqlite,
     Postgres,
-    /// Postgres that forgets what it has confirmed when it is stopped: a run must find lies.
+    /// The control: Postgres that forgets what it has confirmed when it is stopped. A run must find a lie, and ends with it.
     Forgetful,
+}
+
+impl Engine {
+    const ALL: [Self; 3] = [Self::Sqlite, Self::Postgres, Self::Forgetful];
 }
 
 impl fmt::Display for Engine {
@@ -33,7 +37,7 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(crate) fn parse(args: &[String]) -> Outcome<Self> {
-        let mut parsed = Self { engines: vec![Engine::Sqlite, Engine::Postgres], seconds: 20, seed: seed()? };
+        let mut parsed = Self { engines: Engine::ALL.to_vec(), seconds: 20, seed: seed()? };
         // `cargo bench` passes `--bench`.
         let mut rest = args.iter().map(String::as_str).filter(|arg| *arg != "--bench");
         while let Some(name) = rest.next() {

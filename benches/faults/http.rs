@@ -92,16 +92,25 @@ impl Connection {
 
     /// Sends a request and reads the answer. `cut`: closes the connection right after the request.
     pub(crate) fn call(&mut self, request: &Request, cut: bool) -> Reply {
+        match self.send(request) {
+            Ok(_) if cut => Reply::Lost,
+            Ok(stream) => self.receive(stream),
+            Err(reply) => reply,
+        }
+    }
+
+    /// Sends a request. Its answer comes on the result.
+    pub(crate) fn send(&mut self, request: &Request) -> Result<TcpStream, Reply> {
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
-            None => match connect(self.address) {
-                Ok(stream) => stream,
-                Err(_) => return Reply::Unsent,
-            },
+            None => connect(self.address).map_err(|_| Reply::Unsent)?,
         };
-        if stream.write_all(&request.bytes()).is_err() || cut {
-            return Reply::Lost;
-        }
+        stream.write_all(&request.bytes()).map_err(|_| Reply::Lost)?;
+        Ok(stream)
+    }
+
+    /// Reads the answer of a request that was sent.
+    pub(crate) fn receive(&mut self, mut stream: TcpStream) -> Reply {
         match read(&mut stream, &mut self.buffer) {
             Some((status, body, stays_open)) => {
                 self.stream = stays_open.then_some(stream);

@@ -5,9 +5,6 @@ use std::time::{Duration, Instant};
 /// How long a request without an answer may still be under way: the waits for a connection, a lock and a hash, each of at most
 /// `GRANTD_DATABASE_TIMEOUT` or `GRANTD_HASH_WAIT`.
 pub(crate) const HORIZON: Duration = Duration::from_secs(8);
-/// How long another server may accept the access token of an ended session. It polls every 200 ms; the rest is for a busy
-/// machine.
-pub(crate) const LAG: Duration = Duration::from_secs(5);
 
 /// The state of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,12 +36,4 @@ impl Pending {
     pub(crate) fn new(before: State, after: State, ends_sessions: bool) -> Self {
         Self { due: Instant::now() + HORIZON, before, after, ends_sessions }
     }
-}
-
-/// The tokens of a session that has ended.
-pub(crate) struct Ended {
-    pub(crate) access: String,
-    pub(crate) refresh: String,
-    /// When the answer that ended it arrived.
-    pub(crate) since: Instant,
 }

@@ -15,9 +15,9 @@ use rustix::process::Signal;
 
 use crate::{
     Outcome,
-    cluster::free_port,
     installation::{programs, unprivileged_user},
     process::Process,
+    replica::free_port,
 };
 
 pub(crate) struct Postgres {

@@ -1,16 +1,24 @@
 //! OAuth clients: their creation, secrets, tokens and deletion.
 
-use std::{thread, time::Instant};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 
 use crate::{
     Outcome,
+    ended::Ended,
     http::Request,
     model::HORIZON,
     session::text,
     worker::{Said, Worker, lie},
 };
+
+/// How long after a client was disabled its new tokens may be revoked with the earlier ones: 5 s (`MARGIN` of
+/// `src/clients/write.rs`) and the rest of a second.
+const MARGIN: Duration = Duration::from_secs(7);
 
 pub(crate) struct Registration {
     id: String,
@@ -20,6 +28,10 @@ pub(crate) struct Registration {
     secret: Option<String>,
     /// The secret before, which must not work any more.
     old: Option<String>,
+    /// An access token that works as long as the client is enabled.
+    access: Option<String>,
+    /// When the client was last disabled or enabled.
+    switched: Option<Instant>,
     /// A change without an answer, and when it can be observed.
     pending: Option<(Instant, Change)>,
 }
@@ -35,7 +47,7 @@ enum Change {
 impl Registration {
     pub(crate) fn new(worker: &mut Worker) -> Self {
         let id = worker.name("client");
-        Self { id, exists: false, enabled: true, secret: None, old: None, pending: None }
+        Self { id, exists: false, enabled: true, secret: None, old: None, access: None, switched: None, pending: None }
     }
 
     pub(crate) fn step(&mut self, worker: &mut Worker) -> Outcome<()> {
@@ -47,13 +59,18 @@ impl Registration {
             _ if self.secret.is_none() => self.change(worker, Change::Rotate),
             0..=3 => self.change(worker, Change::Enable(!self.enabled)),
             4..=7 => self.change(worker, Change::Rotate),
-            8 => self.change(worker, Change::Delete),
+            8..=10 => self.change(worker, Change::Delete),
+            11..=40 => self.use_token(worker, None),
             _ => self.probe(worker, None),
         }
     }
 
+    fn path(&self) -> String {
+        format!("/admin/clients/{}", self.id)
+    }
+
     fn change(&mut self, worker: &mut Worker, change: Change) -> Outcome<()> {
-        let path = format!("/admin/clients/{}", self.id);
+        let path = self.path();
         let request = match change {
             Change::Create => {
                 worker.admin("POST", "/admin/clients").json(&json!({"client_id": self.id, "name": "A client",
@@ -82,18 +99,35 @@ impl Registration {
     fn is_done(&mut self, worker: &mut Worker, change: Change, secret: Option<String>) {
         match change {
             Change::Create => (self.exists, self.secret) = (true, secret),
-            Change::Enable(enabled) => self.enabled = enabled,
+            Change::Enable(enabled) => {
+                (self.enabled, self.switched) = (enabled, Some(Instant::now()));
+                if !enabled {
+                    self.bury_token(worker);
+                }
+            }
             Change::Rotate => {
                 self.old = self.secret.take().or(self.old.take());
                 self.secret = secret;
             }
-            Change::Delete => *self = Self::new(worker),
+            Change::Delete => {
+                self.bury_token(worker);
+                let request = self.secret.as_ref().map(|secret| self.token(secret));
+                worker.bury(Ended::client(worker, &self.path(), request));
+                *self = Self::new(worker);
+            }
+        }
+    }
+
+    /// Remembers that the access token is revoked.
+    fn bury_token(&mut self, worker: &mut Worker) {
+        if let Some(access) = self.access.take() {
+            worker.bury(Ended::client_token(worker, &access, users()));
         }
     }
 
     /// Observes what came of a change.
     fn settle(&mut self, worker: &mut Worker, change: Change) -> Outcome<()> {
-        let request = worker.admin("GET", &format!("/admin/clients/{}", self.id));
+        let request = worker.admin("GET", &self.path());
         let (exists, disabled) = match worker.ask(&request)? {
             Said::Done(body) => (true, body["disabled"] == true),
             Said::Refused(404, _) => (false, false),
@@ -135,20 +169,37 @@ impl Registration {
     }
 
     /// Asks for a token. Clients are read from the database here.
-    fn probe(&self, worker: &mut Worker, replica: Option<usize>) -> Outcome<()> {
+    fn probe(&mut self, worker: &mut Worker, replica: Option<usize>) -> Outcome<()> {
         let secrets = [(&self.secret, self.exists && self.enabled), (&self.old, false)];
+        let mut access = None;
         for (secret, works) in secrets {
             let Some(secret) = secret else { continue };
             let request = self.token(secret);
             match worker.ask_of(replica, &request)? {
-                Said::Done(body) if !works => return Err(lie(&request, "401", &body)),
-                Said::Refused(status, body) if works || status != 401 => {
-                    return Err(lie(&request, &format!("works: {works}"), &(status, body)));
+                Said::Done(body) if works => {
+                    access = Some(text(&body, "access_token").ok_or_else(|| lie(&request, "an access token", &body))?);
                 }
-                _ => {}
+                Said::Refused(401, _) if !works => {}
+                Said::Done(body) => return Err(lie(&request, "401", &body)),
+                Said::Refused(status, body) => return Err(lie(&request, &format!("works: {works}"), &(status, body))),
+                Said::Unknown | Said::Unsent => {}
             }
         }
+        if self.switched.is_none_or(|switched| switched.elapsed() > MARGIN) {
+            self.access = access.or(self.access.take());
+        }
         Ok(())
+    }
+
+    /// Uses an access token. Another server may not know yet that the client is enabled again.
+    fn use_token(&self, worker: &mut Worker, replica: Option<usize>) -> Outcome<()> {
+        let (Some(access), asked) = (&self.access, Instant::now()) else { return Ok(()) };
+        let request = users().bearer(access);
+        match worker.ask_of(replica, &request)? {
+            Said::Refused(..) if self.switched.is_some_and(|switched| worker.may_be_stale(switched, asked)) => Ok(()),
+            Said::Refused(status, body) => Err(lie(&request, "a list of users", &(status, body))),
+            Said::Done(_) | Said::Unknown | Said::Unsent => Ok(()),
+        }
     }
 
     pub(crate) fn finish(&mut self, worker: &mut Worker) -> Outcome<()> {
@@ -158,7 +209,13 @@ impl Registration {
         }
         for replica in 0..worker.cluster.replicas.len() {
             self.probe(worker, Some(replica))?;
+            self.use_token(worker, Some(replica))?;
         }
         Ok(())
     }
+}
+
+/// Returns a request that the clients' scope allows.
+fn users() -> Request {
+    Request::new("GET", "/admin/users?limit=1")
 }

@@ -7,8 +7,9 @@ use serde_json::Value;
 use crate::{
     Outcome,
     account::Account,
+    ended::Ended,
     http::Request,
-    model::{Ended, HORIZON},
+    model::HORIZON,
     worker::{Said, Worker, lie},
 };
 
@@ -53,17 +54,7 @@ impl Session {
         let request = refresh(&self.refresh);
         match worker.ask_of(replica, &request)? {
             Said::Done(body) => {
-                let (Some(access), Some(next)) = (text(&body, "access_token"), text(&body, "refresh_token")) else {
-                    return Err(lie(&request, "tokens", &body));
-                };
-                if next == self.refresh || !account.may_have_scope(&worker.role, &body["scope"]) {
-                    return Err(lie(&request, "the next token with the scope of the account", &body));
-                }
-                if self.before.len() == 2 {
-                    self.before.remove(0);
-                }
-                self.before.push(std::mem::replace(&mut self.refresh, next));
-                self.access = access;
+                self.advance(worker, account, &request, &body)?;
                 if std::mem::take(&mut self.in_doubt) {
                     self.rests_until = Some(Instant::now() + HORIZON);
                 }
@@ -75,19 +66,68 @@ impl Session {
         Ok(())
     }
 
+    /// Takes the next token from an answer.
+    fn advance(&mut self, worker: &Worker, account: &Account, request: &Request, body: &Value) -> Outcome<()> {
+        let (Some(access), Some(next)) = (text(body, "access_token"), text(body, "refresh_token")) else {
+            return Err(lie(request, "tokens", body));
+        };
+        if next == self.refresh || !account.may_have_scope(&worker.role, &body["scope"]) {
+            return Err(lie(request, "the next token with the scope of the account", body));
+        }
+        if self.before.len() == 2 {
+            self.before.remove(0);
+        }
+        self.before.push(std::mem::replace(&mut self.refresh, next));
+        self.access = access;
+        Ok(())
+    }
+
     /// Presents the previous token, as after a lost answer: the current one must come back, the same to the byte.
     pub(crate) fn retry(&mut self, worker: &mut Worker) -> Outcome<()> {
         let Some(previous) = self.before.last().filter(|_| !self.in_doubt && !self.rests()) else { return Ok(()) };
         let request = refresh(previous);
         match worker.ask(&request)? {
-            Said::Done(body) if body["refresh_token"] == *self.refresh => {
-                self.access = text(&body, "access_token").ok_or_else(|| lie(&request, "an access token", &body))?;
-            }
-            Said::Done(body) => return Err(lie(&request, &format!("the same refresh token: {}", self.refresh), &body)),
+            Said::Done(body) => self.repeat(&request, &body)?,
             Said::Refused(status, body) => return Err(lie(&request, "the same refresh token", &(status, body))),
             Said::Unknown => self.rests_until = Some(Instant::now() + HORIZON),
             Said::Unsent => {}
         }
+        Ok(())
+    }
+
+    /// Takes an answer with the current refresh token and another access token.
+    fn repeat(&mut self, request: &Request, body: &Value) -> Outcome<()> {
+        if body["refresh_token"] != *self.refresh {
+            return Err(lie(request, &format!("the same refresh token: {}", self.refresh), body));
+        }
+        self.access = text(body, "access_token").ok_or_else(|| lie(request, "an access token", body))?;
+        Ok(())
+    }
+
+    /// Presents the refresh token twice at the same time. One request uses it and the other is a retry, whichever comes
+    /// first: both must get the same next token.
+    pub(crate) fn race(&mut self, worker: &mut Worker, account: &Account) -> Outcome<()> {
+        if self.in_doubt || self.rests() {
+            return Ok(());
+        }
+        let request = refresh(&self.refresh);
+        let (mut is_used, mut is_lost) = (false, false);
+        for said in worker.ask_twice(&request)? {
+            match said {
+                Said::Done(body) if is_used => self.repeat(&request, &body)?,
+                Said::Done(body) => {
+                    self.advance(worker, account, &request, &body)?;
+                    is_used = true;
+                }
+                Said::Refused(status, body) => return Err(lie(&request, "the next token, twice", &(status, body))),
+                Said::Unknown => is_lost = true,
+                Said::Unsent => {}
+            }
+        }
+        if is_lost && is_used {
+            self.rests_until = Some(Instant::now() + HORIZON);
+        }
+        self.in_doubt = is_lost && !is_used;
         Ok(())
     }
 
@@ -101,7 +141,7 @@ impl Session {
         for _ in 0..TRIES {
             match (worker.ask(&request)?, &end) {
                 (Said::Done(_), End::Logout) | (Said::Refused(400, _), End::Reuse) => {
-                    worker.bury(self.ended());
+                    worker.bury(self.ended(worker));
                     return Ok(None);
                 }
                 (Said::Done(body), End::Reuse) => return Err(lie(&request, "a refusal of a reused token", &body)),
@@ -116,8 +156,8 @@ impl Session {
         Ok((!was_sent).then_some(self))
     }
 
-    pub(crate) fn ended(self) -> Ended {
-        Ended { access: self.access, refresh: self.refresh, since: Instant::now() }
+    pub(crate) fn ended(&self, worker: &Worker) -> Ended {
+        Ended::session(worker, &self.access, &self.refresh)
     }
 
     /// Uses a token of the session.
@@ -136,40 +176,6 @@ impl Session {
             // Without an answer, the token may be the previous one, which is as good.
             _ => worker.is_active(replica, &self.refresh, Some(true)).map(drop),
         }
-    }
-}
-
-/// Uses a token of a session that has ended.
-pub(crate) fn probe_ended(worker: &mut Worker) -> Outcome<()> {
-    if worker.ended.is_empty() {
-        return Ok(());
-    }
-    let which = worker.random.below(worker.ended.len());
-    let Ended { access, refresh: token, since } = &worker.ended[which];
-    let (access, token, since) = (access.clone(), token.clone(), *since);
-    let asked = Instant::now();
-    let request = match worker.random.below(4) {
-        // These are read from the database.
-        0 => return worker.is_active(None, &token, Some(false)).map(drop),
-        1 => refresh(&token),
-        // These depend on the last sync of the server.
-        2 => {
-            if worker.is_active(None, &access, None)? == Some(true) && !worker.may_be_stale(since, asked) {
-                return Err(lie(&Request::new("POST", "/introspect"), "an ended session is not active", &access));
-            }
-            return Ok(());
-        }
-        _ => Request::new("GET", "/users/me").bearer(&access),
-    };
-    let is_refresh = request.to_string().contains("grant_type");
-    match worker.ask(&request)? {
-        Said::Done(body) if is_refresh || !worker.may_be_stale(since, asked) => {
-            Err(lie(&request, "a refusal: the session has ended", &body))
-        }
-        Said::Refused(status, body) if status != if is_refresh { 400 } else { 401 } => {
-            Err(lie(&request, "400 for a refresh token, 401 for an access token", &(status, body)))
-        }
-        _ => Ok(()),
     }
 }
 

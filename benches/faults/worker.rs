@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -11,19 +11,21 @@ use serde_json::Value;
 
 use crate::{
     Outcome,
-    account::{Account, Role},
+    account::Account,
     cluster::{Cluster, WATCHER},
+    counts::Counts,
+    ended::{AllEnded, Ended},
     http::{Connection, Reply, Request},
-    model::{Ended, LAG},
     random::Random,
     registration::Registration,
+    role::Role,
 };
 
 const ACCOUNTS: usize = 3;
 /// One request in so many is cut off by its sender.
 const CUT: usize = 400;
-/// Tokens of ended sessions that are checked again at the end.
-const MOST_ENDED: usize = 200;
+/// A request can race another, also on a single server.
+const CONNECTIONS: usize = 2;
 /// The pause after an attempt at a server or database that is down, of which there would be thousands otherwise.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How the error of a lie begins.
@@ -37,8 +39,8 @@ pub(crate) struct Worker {
     pub(crate) number: u64,
     /// The role that its accounts get.
     pub(crate) role: Role,
-    /// The tokens of sessions that have ended.
-    pub(crate) ended: Vec<Ended>,
+    pub(crate) ended: AllEnded,
+    /// To each server in turn.
     connections: Vec<Connection>,
     accounts: Vec<Account>,
     registrations: Vec<Registration>,
@@ -60,53 +62,16 @@ pub(crate) enum Said {
     Unsent,
 }
 
-/// The numbers of requests, by their results.
-#[derive(Default)]
-pub(crate) struct Counts {
-    done: u32,
-    refused: u32,
-    unavailable: u32,
-    lost: u32,
-    unsent: u32,
-    /// Answers after the last fault.
-    afterwards: u32,
-}
-
-impl Counts {
-    pub(crate) fn answers(&self) -> u32 {
-        self.done + self.refused + self.unavailable
-    }
-
-    pub(crate) fn under_load(&self) -> u32 {
-        self.answers() - self.afterwards
-    }
-
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.done += other.done;
-        self.refused += other.refused;
-        self.unavailable += other.unavailable;
-        self.lost += other.lost;
-        self.unsent += other.unsent;
-        self.afterwards += other.afterwards;
-    }
-}
-
-impl fmt::Display for Counts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { done, refused, unavailable, lost, unsent, .. } = self;
-        write!(f, "{done} successes, {refused} refusals, {unavailable} unavailable, {lost} lost, {unsent} not sent")
-    }
-}
-
 impl Worker {
     pub(crate) fn new(number: u64, seed: u64, cluster: Arc<Cluster>) -> Self {
-        let connections = cluster.replicas.iter().map(|replica| Connection::new(replica.address)).collect();
+        let addresses = cluster.replicas.iter().map(|replica| replica.address);
+        let connections = addresses.cycle().take(CONNECTIONS).map(Connection::new).collect();
         let mut worker = Self {
             random: Random::new(seed, number),
             cluster,
             number,
             role: Role::new(number),
-            ended: Vec::new(),
+            ended: AllEnded::default(),
             connections,
             accounts: Vec::new(),
             registrations: Vec::new(),
@@ -125,25 +90,33 @@ impl Worker {
         format!("{kind}-{}-{}", self.number, self.names)
     }
 
-    /// Runs random steps until then.
+    /// Runs random steps until then, or until a worker finds a lie.
     pub(crate) fn run(mut self, end: Instant) -> Outcome<Self> {
-        while Instant::now() < end {
-            match self.random.below(100) {
-                0 => self.with_role(Role::step)?,
-                1..=5 => {
-                    let mut one = self.registrations.remove(0);
-                    one.step(&mut self)?;
-                    self.registrations.push(one);
-                }
-                _ => {
-                    let which = self.random.below(self.accounts.len());
-                    let mut account = self.accounts.swap_remove(which);
-                    account.step(&mut self)?;
-                    self.accounts.push(account);
-                }
+        while Instant::now() < end && !self.cluster.has_lied.load(Ordering::Relaxed) {
+            if let Err(lie) = self.step() {
+                self.cluster.has_lied.store(true, Ordering::Relaxed);
+                return Err(lie);
             }
         }
         Ok(self)
+    }
+
+    fn step(&mut self) -> Outcome<()> {
+        match self.random.below(100) {
+            0 => self.with_role(Role::step)?,
+            1..=7 => {
+                let mut one = self.registrations.remove(0);
+                one.step(self)?;
+                self.registrations.push(one);
+            }
+            _ => {
+                let which = self.random.below(self.accounts.len());
+                let mut account = self.accounts.swap_remove(which);
+                account.step(self)?;
+                self.accounts.push(account);
+            }
+        }
+        Ok(())
     }
 
     fn with_role(&mut self, step: impl FnOnce(&mut Role, &mut Self) -> Outcome<()>) -> Outcome<()> {
@@ -153,10 +126,10 @@ impl Worker {
         done
     }
 
-    /// Checks everything on each server, after the last fault.
-    pub(crate) fn finish(mut self) -> Outcome<Counts> {
+    /// Checks everything on each server, after the last fault. Returns the counts of the load, and those of the checks.
+    pub(crate) fn finish(mut self) -> Outcome<[Counts; 2]> {
         self.is_calm = true;
-        let before = self.counts.answers();
+        let load = std::mem::take(&mut self.counts);
         self.with_role(Role::finish)?;
         for mut one in std::mem::take(&mut self.registrations) {
             one.finish(&mut self)?;
@@ -164,17 +137,14 @@ impl Worker {
         for mut account in std::mem::take(&mut self.accounts) {
             account.finish(&mut self)?;
         }
+        let all = self.ended.take();
         // All servers have synced by now: the accounts above waited for what was in doubt.
-        thread::sleep(LAG.saturating_sub(self.ended.last().map_or(LAG, |last| last.since.elapsed())));
-        for ended in std::mem::take(&mut self.ended) {
-            for replica in 0..self.connections.len() {
-                for token in [&ended.access, &ended.refresh] {
-                    self.is_active(Some(replica), token, Some(false))?;
-                }
-            }
+        let lag = self.cluster.lag();
+        thread::sleep(lag.saturating_sub(all.last().map_or(lag, |last| last.since.elapsed())));
+        for replica in 0..self.cluster.replicas.len() {
+            all.iter().try_for_each(|ended| ended.check(&mut self, replica))?;
         }
-        self.counts.afterwards = self.counts.answers() - before;
-        Ok(self.counts)
+        Ok([load, self.counts])
     }
 
     /// Sends a request to a random server.
@@ -196,8 +166,25 @@ impl Worker {
         Err(format!("server {replica} does not recover: {request}").into())
     }
 
+    /// Sends a request twice at the same time: to two servers, or to one on two connections.
+    pub(crate) fn ask_twice(&mut self, request: &Request) -> Outcome<[Said; 2]> {
+        let (first, second) = if self.random.one_in(2) { (0, 1) } else { (1, 0) };
+        let sent = [first, second].map(|which| (which, self.connections[which].send(request)));
+        let [a, b] = sent.map(|(which, sent)| match sent {
+            Ok(stream) => self.connections[which].receive(stream),
+            Err(reply) => reply,
+        });
+        Ok([self.judge(request, a)?, self.judge(request, b)?])
+    }
+
     fn ask_at(&mut self, replica: usize, request: &Request, cut: bool) -> Outcome<Said> {
-        Ok(match self.connections[replica].call(request, cut) {
+        let reply = self.connections[replica].call(request, cut);
+        self.judge(request, reply)
+    }
+
+    /// Counts the result of a request, and says what it means.
+    fn judge(&mut self, request: &Request, reply: Reply) -> Outcome<Said> {
+        Ok(match reply {
             Reply::Answer(200..=399, body) => {
                 self.counts.done += 1;
                 Said::Done(body)
@@ -232,8 +219,7 @@ impl Worker {
         token: &str,
         expected: Option<bool>,
     ) -> Outcome<Option<bool>> {
-        let request =
-            Request::new("POST", "/introspect").basic(WATCHER, &self.cluster.watcher).form(&[("token", token)]);
+        let request = self.introspection(token);
         match self.ask_of(replica, &request)? {
             Said::Done(body) => match body["active"].as_bool() {
                 Some(active) if expected.is_none_or(|expected| expected == active) => Ok(Some(active)),
@@ -246,15 +232,18 @@ impl Worker {
 
     /// Returns whether a server that was asked at `asked` may not know yet what happened at `since`.
     pub(crate) fn may_be_stale(&self, since: Instant, asked: Instant) -> bool {
-        asked < since + LAG || !self.cluster.is_calm_since(asked.checked_sub(LAG).unwrap_or(asked))
+        let lag = self.cluster.lag();
+        asked < since + lag || !self.cluster.environment.is_calm_since(asked.checked_sub(lag).unwrap_or(asked))
     }
 
-    /// Remembers the tokens of an ended session.
+    /// Remembers what has ended.
     pub(crate) fn bury(&mut self, ended: Ended) {
-        if self.ended.len() == MOST_ENDED {
-            self.ended.remove(0);
-        }
-        self.ended.push(ended);
+        self.ended.add(ended);
+    }
+
+    /// Returns the request that introspects a token.
+    pub(crate) fn introspection(&self, token: &str) -> Request {
+        Request::new("POST", "/introspect").basic(WATCHER, &self.cluster.watcher).form(&[("token", token)])
     }
 
     /// Returns a request of the administrator.
