@@ -44,8 +44,10 @@ def is_valid(values):
 def render(values):
     file = Path("values.yaml")
     file.write_text(yaml.safe_dump(values))
-    text = subprocess.run([RENDER, CHART, "id", "auth", file], check=True, capture_output=True, text=True).stdout
-    return [manifest for manifest in yaml.safe_load_all(text) if manifest]
+    done = subprocess.run([RENDER, CHART, "id", "auth", file], capture_output=True, text=True)
+    if done.returncode:
+        return done.stdout + done.stderr
+    return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
 
 
 def follows_schema(name, manifest):
@@ -130,6 +132,8 @@ ALL = {
     "service": {"annotations": {"a": "b"}},
     "ingress": {"enabled": True, "className": "traefik", "annotations": {"a": "b"}, "tlsSecretName": "id-example-com-tls"},
     "networkPolicy": {"from": [controller], "metricsFrom": [controller]},
+    "extraVolumes": [{"name": "setup", "configMap": {"name": "setup"}}],
+    "extraVolumeMounts": [{"name": "setup", "mountPath": "/etc/grantd/setup"}],
     "podAnnotations": {"a": "b"},
     "podLabels": {"team": "login"},
     "nodeSelector": {"disk": "ssd"},
@@ -142,6 +146,24 @@ for name, values in {"the chart with the least values": LEAST, "the chart with a
     is_sound(name, render(values))
 
 least, everything = render(LEAST), render(ALL)
+memory = {"least": least, "plain": plain}
+for name, manifests in memory.items():
+    [container] = pod(manifests)["containers"]
+    limit = int(container["resources"]["limits"]["memory"].removesuffix("Mi"))
+    needed = 64 + 256 + 19 * int(variables(manifests)["GRANTD_HASH_THREADS"]["value"])
+    check(f"{name}: the memory limit has room for the hash threads", needed <= limit, needed)
+mounts = {mount["name"] for mount in pod(everything)["containers"][0]["volumeMounts"]}
+check("every mount has its volume", mounts == {volume["name"] for volume in pod(everything)["volumes"]} == {"tls", "setup"})
+[public, metrics] = of_kind(everything, "Service")
+check("metrics have a Service of their own", [port["name"] for port in public["spec"]["ports"]] == ["http"]
+      and metrics["spec"]["clusterIP"] == "None" and [port["name"] for port in metrics["spec"]["ports"]] == ["metrics"])
+check("without a pause, there is no hook", "lifecycle" not in pod(render({**LEAST, "preStopSeconds": 0}))["containers"][0])
+for what, values in {
+    "neither a proxy nor TLS": {"issuer": "https://id.example.com"},
+    "a grace period that is too short": {**LEAST, "shutdownTimeout": "1m"},
+}.items():
+    problem = render(values)
+    check(f"the rendering refuses {what}", "trustedProxies" in problem or "terminationGracePeriodSeconds" in problem, problem)
 check("the least has no Ingress, Secret and autoscaler", {m["kind"] for m in least} == {
     "Deployment", "Service", "NetworkPolicy", "PodDisruptionBudget"})
 check("nothing may connect until it is allowed", of_kind(least, "NetworkPolicy")[0]["spec"]["ingress"] == [])
@@ -164,6 +186,8 @@ for what, wrong in {
     "a misspelt value": {**LEAST, "replica": 3},
     "a setting that is none": {**LEAST, "settings": {"RUST_LOG": "debug"}},
     "a number as a setting": {**LEAST, "settings": {"GRANTD_HASH_QUEUE": 64}},
+    "a setting that the chart makes": {**LEAST, "settings": {"GRANTD_MASTER_KEY": "k" * 43}},
+    "no section": {**LEAST, "tls": None},
     "a created secret without values": {**LEAST, "secret": {"create": True}},
 }.items():
     check(f"refused: {what}", not is_valid(wrong))
