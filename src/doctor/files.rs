@@ -2,7 +2,6 @@
 
 use std::{
     fs::{self, Metadata},
-    io,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
@@ -13,7 +12,7 @@ use super::{
     Check::{FileModes, FileOwners, MasterKey},
     Finding, Installation,
 };
-use crate::config::{DatabaseUrl, MasterKeySource};
+use crate::config::{DatabaseUrl, MasterKeySource, only_ours, read_master_key};
 
 /// Variables of `.env` whose values are secrets.
 const SECRETS: [&str; 2] = ["GRANTD_MASTER_KEY", "GRANTD_ADMIN_PASSWORD"];
@@ -188,14 +187,18 @@ fn master_key(installation: &Installation) -> Option<Finding> {
         }
         MasterKeySource::Given { file: Some(file), .. } | MasterKeySource::Beside(file) => file,
     };
-    if let Err(error) = fs::File::open(file) {
-        if error.kind() == io::ErrorKind::NotFound && database.is_some_and(|path| !path.exists()) {
-            return None;
-        }
-        let message = format!("the master key cannot be read: {error}. The database cannot be opened without it");
-        let remedy = match error.kind() {
-            io::ErrorKind::NotFound => "Put it back from your backup",
-            _ => "Run this command as the user of the server; else correct the owner and the mode of the file",
+    if !file.exists() && database.as_ref().is_some_and(|path| !path.exists()) {
+        return None;
+    }
+    // A key that others can read is a finding of its mode; the server refuses it too.
+    only_ours(file).ok()?;
+    if let Err(problem) = read_master_key(file) {
+        let message = format!("the master key cannot be read: {problem}. The server does not start without it");
+        let remedy = if file.exists() {
+            "Put it back from your backup, if it is damaged; else correct its owner and mode, or run this command as the user \
+             of the server"
+        } else {
+            "Put it back from your backup"
         };
         return Some(Finding::failure(MasterKey, file.display(), message, remedy));
     }

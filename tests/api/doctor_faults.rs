@@ -146,6 +146,11 @@ async fn files_that_others_can_read_or_write_are_named() {
     fs::write(&dotenv, "export GRANTD_ADMIN_PASSWORD='a long enough one'\n").unwrap();
     installation.audit().only("failure", "file-modes", ".env");
     fs::remove_file(&dotenv).unwrap();
+    for damaged in ["", "AAAA\n"] {
+        fs::write(&key, damaged).unwrap();
+        let said = installation.audit().only("failure", "master-key", "master.key");
+        assert!(said.contains("does not hold 32 bytes in base64url"), "{said}");
+    }
     fs::remove_file(&key).unwrap();
     let said = installation.audit().only("failure", "master-key", "master.key");
     assert!(said.contains("backup"), "{said}");
