@@ -28,12 +28,7 @@ const LARGE_TABLE: i64 = 10_000;
 const SKEW: TimeDelta = TimeDelta::seconds(2);
 const TOO_MUCH: TimeDelta = TimeDelta::seconds(30);
 
-pub(super) async fn check(
-    store: &Store,
-    config: &DatabaseConfig,
-    schema: &Schema,
-    now: DateTime<Utc>,
-) -> Vec<Finding> {
+pub(super) async fn check(store: &Store, config: &DatabaseConfig, schema: &Schema, now: DateTime<Utc>) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let DatabaseUrl::Sqlite(path) = &config.url {
         findings.extend(settle(Integrity, integrity(store, path).await));

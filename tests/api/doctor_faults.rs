@@ -175,13 +175,13 @@ async fn files_of_other_users_are_named() {
 }
 
 /// Writes a certificate and its key, and sets them. It is valid from the beginning of one year to that of another.
-fn certify(installation: &mut Installation, names: &[&str], years: (i32, i32)) {
+pub(crate) fn certify(installation: &mut Installation, names: &[&str], years: (i32, i32)) {
     certify_with(installation, names, |params| {
         (params.not_before, params.not_after) = (date_time_ymd(years.0, 1, 1), date_time_ymd(years.1, 1, 1));
     });
 }
 
-fn certify_with(installation: &mut Installation, names: &[&str], change: impl Fn(&mut CertificateParams)) {
+pub(crate) fn certify_with(installation: &mut Installation, names: &[&str], change: impl Fn(&mut CertificateParams)) {
     let pair = KeyPair::generate().unwrap();
     let names: Vec<_> = names.iter().map(ToString::to_string).collect();
     let mut params = CertificateParams::new(names).unwrap();
