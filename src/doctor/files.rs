@@ -40,8 +40,9 @@ impl Kept {
 }
 
 pub(super) fn check(installation: &Installation) -> Vec<Finding> {
-    let found: Vec<_> =
-        kept(installation).into_iter().filter_map(|kept| Some((fs::metadata(&kept.path).ok()?, kept))).collect();
+    let found = kept(installation).into_iter().filter_map(|kept| Some((fs::metadata(&kept.path).ok()?, kept)));
+    // A directory in the place of a file is a finding of the setting; its mode is none of ours.
+    let found: Vec<_> = found.filter(|(metadata, _)| metadata.is_file()).collect();
     let mut findings: Vec<_> = found.iter().filter_map(|(metadata, kept)| mode(metadata, kept)).collect();
     findings.extend(directory(installation));
     if findings.is_empty() {

@@ -88,7 +88,7 @@ const SETTINGS: [Fault; 27] = [
         "failure",
         "password-rules",
         "GRANTD_PASSWORD_BLOCKLIST",
-        "missing.txt cannot be read",
+        "missing.txt cannot be used",
     ),
     (&[("GRANTD_APPLY", "missing.toml")], "failure", "settings", "GRANTD_APPLY", "missing.toml"),
     (&[("GRANTD_LOG", "trace")], "warning", "log", "GRANTD_LOG", "fills disks"),
@@ -154,6 +154,19 @@ async fn files_that_others_can_read_or_write_are_named() {
     fs::remove_file(&key).unwrap();
     let said = installation.audit().only("failure", "master-key", "master.key");
     assert!(said.contains("backup"), "{said}");
+}
+
+#[actix_web::test]
+async fn a_blocklist_that_the_server_does_not_start_with_is_named() {
+    let mut installation = Installation::new(Database::sqlite());
+    let unsorted: String = (0..300).rev().map(|digest| format!("{digest:040X}:1\n")).collect();
+    let file = installation.directory().join("blocklist.txt");
+    fs::write(&file, unsorted).unwrap();
+    for (path, part) in [(file.to_str().unwrap(), "order"), ("/tmp", "is not a regular file")] {
+        installation.set("GRANTD_PASSWORD_BLOCKLIST", path);
+        let said = installation.audit().only("failure", "password-rules", "GRANTD_PASSWORD_BLOCKLIST");
+        assert!(said.contains(part) && !said.contains("chmod"), "{said}");
+    }
 }
 
 #[actix_web::test]
