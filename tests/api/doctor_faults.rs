@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt as _, chown},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, chown},
     path::Path,
     time::SystemTime,
 };
@@ -133,6 +133,8 @@ async fn files_that_others_can_read_or_write_are_named() {
         (&key, 0o644, 0o600, "failure", "it holds the master key"),
         (&key, 0o602, 0o600, "failure", "can change it"),
         (&installation.database.directory().to_owned(), 0o777, 0o700, "failure", "replace the database"),
+        (&installation.database.directory().to_owned(), 0o775, 0o700, "warning", "every member of its group"),
+        (&installation.database.directory().to_owned(), 0o770, 0o700, "warning", "every member of its group"),
     ] {
         mode(path, wrong);
         let said = installation.audit().only(severity, "file-modes", &path.display().to_string());
@@ -178,13 +180,22 @@ async fn files_of_other_users_are_named() {
         return;
     }
     let said = installation.audit().only("warning", "file-owners", "master.key");
-    assert!(said.contains("user 12345"), "{said}");
-    chown(&key, Some(0), None).unwrap();
-    let database = installation.database.directory().join("grantd.db");
-    chown(&database, Some(12345), None).unwrap();
-    fs::write(installation.database.directory().join("grantd.db-shm"), "").unwrap();
-    let audit = installation.audit();
-    assert!(audit.with("failure").iter().any(|finding| finding.starts_with("file-owners: ")), "{:?}", audit.findings);
+    assert!(said.contains("user 12345 can change it"), "{said}");
+    // What commands of root leave behind, and the server of another user cannot use.
+    let beside = |name| installation.database.directory().join(name);
+    for name in ["grantd.db", "master.key", "grantd.db.pid", "grantd.db.lock"] {
+        fs::OpenOptions::new().append(true).create(true).mode(0o600).open(beside(name)).unwrap();
+        chown(beside(name), Some(12345), Some(12345)).unwrap();
+    }
+    installation.audit().assert_green();
+    for (name, part) in
+        [("grantd.db.pid", "cannot write it"), ("grantd.db.lock", "cannot write it"), ("master.key", "cannot read it")]
+    {
+        chown(beside(name), Some(0), Some(0)).unwrap();
+        let said = installation.audit().only("failure", "file-owners", name);
+        assert!(said.contains("belongs to root") && said.contains(part), "{said}");
+        chown(beside(name), Some(12345), Some(12345)).unwrap();
+    }
 }
 
 /// Writes a certificate and its key, and sets them. It is valid from the beginning of one year to that of another.
