@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use super::{
     AuditConfig, BootstrapConfig, Check, CredentialConfig, DatabaseConfig, DatabaseUrl, HashConfig, HttpConfig,
-    LogConfig, MasterKeySource, PasswordConfig, ProxyConfig, Settings, SigningKeyConfig, ThrottleConfig, TlsConfig,
-    TokenConfig,
+    LogConfig, MasterKeySource, PasswordConfig, ProxyConfig, Settings, SigningKeyConfig, TelemetryConfig,
+    ThrottleConfig, TlsConfig, TokenConfig,
 };
 
 /// The sections of the settings. `None`: a setting of it is wrong.
@@ -43,6 +43,8 @@ pub struct Audited {
     pub log: Option<LogConfig>,
     /// The audit log.
     pub audit: Option<AuditConfig>,
+    /// Where metrics and traces go.
+    pub telemetry: Option<TelemetryConfig>,
 }
 
 impl Settings {
@@ -71,6 +73,7 @@ impl Settings {
             throttle: self.throttle.check(check),
             log: self.log.check(check),
             audit: self.audit.check(check),
+            telemetry: self.telemetry.check(check),
             database,
             tls,
             proxies,

@@ -20,7 +20,7 @@ use crate::{
 /// The settings of one fault, its severity, check and subject, and a part of the message or remedy.
 type Fault = (&'static [(&'static str, &'static str)], &'static str, &'static str, &'static str, &'static str);
 
-const SETTINGS: [Fault; 27] = [
+const SETTINGS: [Fault; 29] = [
     (&[("GRANTD_SESION_TTL", "1d")], "warning", "settings", "GRANTD_SESION_TTL", "Did you mean GRANTD_SESSION_TTL"),
     (&[("GRANTD_SESSION_TTL", "soon")], "failure", "settings", "GRANTD_SESSION_TTL", "found \"soon\""),
     (&[("GRANTD_TLS_CERT", "only-one.pem")], "failure", "settings", "GRANTD_TLS_CERT", "must be set together"),
@@ -43,6 +43,24 @@ const SETTINGS: [Fault; 27] = [
         "The server does not start",
     ),
     (&[("GRANTD_ALLOW_INSECURE", "true")], "warning", "listener", "127.0.0.1:0", "Remove GRANTD_ALLOW_INSECURE"),
+    (
+        &[
+            ("GRANTD_LISTEN", "0.0.0.0:0"),
+            ("GRANTD_ISSUER", "https://grantd.invalid"),
+            ("GRANTD_TRUSTED_PROXIES", "127.0.0.1,::1"),
+        ],
+        "warning",
+        "listener",
+        "0.0.0.0:0",
+        "Listen on a loopback address",
+    ),
+    (
+        &[("GRANTD_METRICS_ADDRESS", "203.0.113.7:9464")],
+        "warning",
+        "metrics-address",
+        "203.0.113.7:9464",
+        "without credentials",
+    ),
     (
         &[("GRANTD_ISSUER", "http://grantd.invalid")],
         "failure",

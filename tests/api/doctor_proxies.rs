@@ -79,3 +79,23 @@ async fn a_proxy_that_encrypts_anew_may_accept_any_certificate() {
     installation.set("GRANTD_TRUSTED_PROXIES", "");
     assert!(installation.audit().with("failure")[0].starts_with("certificate: "));
 }
+
+/// `docker-compose.yml` behind a public proxy, as `docs/postgres.md` describes it.
+#[actix_web::test]
+async fn a_container_behind_a_proxy_has_no_faults() {
+    let mut installation = Installation::new(Database::sqlite());
+    for (name, value) in [
+        ("GRANTD_LISTEN", "0.0.0.0:0"),
+        ("GRANTD_ISSUER", "https://grantd.invalid"),
+        ("GRANTD_ALLOW_INSECURE", "true"),
+        ("GRANTD_TRUSTED_PROXIES", "172.18.0.0/16"),
+        ("GRANTD_METRICS_ADDRESS", "0.0.0.0:9464"),
+    ] {
+        installation.set(name, value);
+    }
+    let audit = installation.audit();
+    audit.assert_green();
+    let metrics = audit.of("metrics-address")[0];
+    assert!(text(metrics, "message").contains("without credentials"), "{metrics}");
+    assert!(text(metrics, "remedy").contains("Keep the port from other networks"), "{metrics}");
+}
