@@ -180,7 +180,7 @@ async fn sqlite(path: &Path, config: &DatabaseConfig) -> Result<Engine, StoreErr
 /// One connection: what is set on it holds for all statements.
 fn postgres(url: &str, config: &DatabaseConfig) -> Result<Engine, StoreError> {
     let options = PgConnectOptions::from_str(url)?.application_name("grantd").disable_statement_logging();
-    Ok(Engine::Postgres(Arc::new(Connections::new(options, 1, config.timeout)?)))
+    Ok(Engine::Postgres(Arc::new(Connections::for_reading(options, config.timeout)?)))
 }
 
 #[cfg(test)]
