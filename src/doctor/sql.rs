@@ -51,12 +51,13 @@ pub(super) const NOT_ANALYZED: &str = "SELECT relname::text FROM pg_stat_user_ta
 pub(super) const SCANNED: &str = "SELECT relname::text FROM pg_stat_user_tables WHERE schemaname = current_schema() \
      AND n_live_tup > $1 AND seq_scan > 100 AND seq_scan > COALESCE(idx_scan, 0) ORDER BY relname";
 /// The limit of the server without what is reserved, the connections of grantd, and those of others.
-// A login without the right to see other users' sessions sees their names and nothing else of them.
+// Processes of the server itself, and those that send its log to standbys, have no database, and are not part of the limit. A login without the right to see other users' sessions sees their names and nothing else of them.
 pub(super) const CONNECTIONS: &str = "SELECT \
      current_setting('max_connections')::int8 - current_setting('superuser_reserved_connections')::int8 AS most, \
      count(CASE WHEN COALESCE(application_name, '') = 'grantd' AND datname = current_database() THEN 1 END) AS own, \
      count(CASE WHEN COALESCE(application_name, '') <> 'grantd' OR datname <> current_database() THEN 1 END) AS others \
-     FROM pg_stat_activity WHERE usename IS NOT NULL AND COALESCE(backend_type, 'client backend') = 'client backend'";
+     FROM pg_stat_activity WHERE usename IS NOT NULL AND datname IS NOT NULL \
+     AND COALESCE(backend_type, 'client backend') = 'client backend'";
 
 #[derive(sqlx::FromRow)]
 pub(super) struct HashesRow {
