@@ -10,9 +10,12 @@ pub(super) const ADMINISTRATORS: &str = "SELECT DISTINCT u.username FROM users u
      WHERE u.disabled = $1 AND replace(' ' || r.scopes || ' ', ' users:write ', '') <> ' ' || r.scopes || ' ' \
      ORDER BY u.username";
 pub(super) const COUNT_USERS: &str = "SELECT count(*) FROM users";
-/// A user who was never changed since the first start: a new password would have changed `updated_at`.
-pub(super) const UNCHANGED_SINCE: &str =
-    "SELECT created_at FROM users WHERE lower(username) = $1 AND updated_at = created_at AND disabled = $2";
+/// The administrator that a first start created, and when: the oldest such event.
+pub(super) const FIRST_ADMINISTRATOR: &str = "SELECT subject, at FROM audit_events WHERE kind = 'user.created' \
+     AND details LIKE '%\"first_start\":true%' ORDER BY id LIMIT 1";
+pub(super) const ENABLED_NAME: &str = "SELECT username FROM users WHERE id = $1 AND disabled = $2";
+pub(super) const PASSWORD_CHANGED: &str = "SELECT id FROM audit_events \
+     WHERE subject = $1 AND kind = 'user.password_changed' AND outcome = 'success' LIMIT 1";
 /// The number of password hashes: all, those with the prefix `$1` of `$2` characters, and those that begin with `$3` of `$4`.
 /// `$5` stands for no password.
 pub(super) const PASSWORD_HASHES: &str = "SELECT count(*) AS every, \
@@ -76,6 +79,7 @@ pub(super) struct ConnectionsRow {
 
 /// A name.
 pub(super) type Name = (String,);
-pub(super) type At = (DateTime<Utc>,);
+/// The subject of an event, and its time.
+pub(super) type SubjectAt = (String, DateTime<Utc>);
 pub(super) type Event = (EventId,);
 pub(super) type Session = (SessionId,);
