@@ -7,7 +7,6 @@ use grantd_guard::{Scope, Scopes};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    authority::Authority,
     clients::{self, ClientKind, GrantType, NewClient},
     config::BootstrapConfig,
     error::Error,
@@ -68,7 +67,7 @@ pub(crate) async fn first_start(
             }
             insert_default_client(tx, now).await?;
             if let Some(new) = &admin {
-                users::create(tx, new, &Authority::system(), now).await?;
+                users::create_first(tx, new, now).await?;
             }
             Ok(true)
         })

@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use super::{
-    AuditConfig, BootstrapConfig, Check, CredentialConfig, DatabaseConfig, DatabaseUrl, HashConfig, HttpConfig,
-    LogConfig, MasterKeySource, PasswordConfig, ProxyConfig, Settings, SigningKeyConfig, ThrottleConfig, TlsConfig,
-    TokenConfig,
+    AuditConfig, Check, CredentialConfig, DatabaseConfig, HashConfig, HttpConfig, LogConfig, MasterKeySource,
+    PasswordConfig, ProxyConfig, Settings, SigningKeyConfig, TelemetryConfig, ThrottleConfig, TlsConfig, TokenConfig,
 };
 
 /// The sections of the settings. `None`: a setting of it is wrong.
@@ -23,8 +22,6 @@ pub struct Audited {
     pub proxies: Option<ProxyConfig>,
     /// The source of the master key.
     pub master_key: Option<MasterKeySource>,
-    /// The first administrator.
-    pub bootstrap: Option<BootstrapConfig>,
     /// The set-up file.
     pub apply: Option<PathBuf>,
     /// Credentials that protected routes accept.
@@ -43,6 +40,8 @@ pub struct Audited {
     pub log: Option<LogConfig>,
     /// The audit log.
     pub audit: Option<AuditConfig>,
+    /// Where metrics and traces go.
+    pub telemetry: Option<TelemetryConfig>,
 }
 
 impl Settings {
@@ -56,12 +55,10 @@ impl Settings {
         let problems = check.problems();
         let check = &mut Check::default();
         let (database, tls, proxies) = (self.database.check(check), self.tls.check(check), self.proxies.check(check));
-        let postgres = matches!(&database, Some(DatabaseConfig { url: DatabaseUrl::Postgres(_), .. }));
         Audited {
             problems,
             http: self.http.check(check, tls.as_ref(), proxies.as_ref()),
             master_key: self.master_key.check(check, database.as_ref()),
-            bootstrap: self.bootstrap.check(check, postgres),
             apply: self.apply.check(),
             credentials: self.credentials.check(check),
             tokens: self.tokens.check(check),
@@ -71,6 +68,7 @@ impl Settings {
             throttle: self.throttle.check(check),
             log: self.log.check(check),
             audit: self.audit.check(check),
+            telemetry: self.telemetry.check(check),
             database,
             tls,
             proxies,

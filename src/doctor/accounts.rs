@@ -9,9 +9,10 @@ use super::{
     date, names, sql,
 };
 use crate::{
-    config::{Audited, BootstrapConfig, HashConfig},
+    config::{Audited, HashConfig},
+    ids::UserId,
     passwords::{self, NO_PASSWORD},
-    store::{Store, StoreError, conn},
+    store::{Conn, Store, StoreError, conn},
 };
 
 const UNUSED: TimeDelta = TimeDelta::days(365);
@@ -22,9 +23,7 @@ const NAMES: i64 = 6;
 
 pub(super) async fn check(store: &Store, settings: &Audited, now: DateTime<Utc>) -> Vec<Finding> {
     let mut findings = settle(Administrators, administrators(store).await);
-    if let Some(config) = &settings.bootstrap {
-        findings.extend(settle(FirstPassword, first_password(store, config, now).await));
-    }
+    findings.extend(settle(FirstPassword, first_password(store, now).await));
     if let Some(config) = &settings.hash {
         findings.extend(settle(PasswordHashes, password_hashes(store, config).await));
     }
@@ -49,25 +48,35 @@ async fn administrators(store: &Store) -> Result<Vec<Finding>, StoreError> {
     }])
 }
 
-/// The password of the first start was printed, or stands in a setting.
-async fn first_password(
-    store: &Store,
-    config: &BootstrapConfig,
-    now: DateTime<Utc>,
-) -> Result<Vec<Finding>, StoreError> {
+/// The password of the first start was printed, or stands in a setting. The audit log says whose it is, and whether it was
+/// changed since.
+async fn first_password(store: &Store, now: DateTime<Utc>) -> Result<Vec<Finding>, StoreError> {
     let mut conn = store.read().await?;
-    let name = config.admin_username.as_str().to_ascii_lowercase();
-    let unchanged = conn::optional!(conn, sql::At, sql::UNCHANGED_SINCE, name.as_str(), false)?;
-    let Some((created_at,)) = unchanged.filter(|(created_at,)| now - *created_at > FIRST) else {
-        return Ok(vec![Finding::ok(FirstPassword, &config.admin_username, "changed, or new")]);
+    let Some((name, at)) = first_administrator(&mut conn).await? else {
+        let message = "changed, or the audit log has no administrator of a first start";
+        return Ok(vec![Finding::ok(FirstPassword, "first start", message)]);
     };
+    if now - at <= FIRST {
+        return Ok(vec![Finding::ok(FirstPassword, name, "new")]);
+    }
     let message = format!(
-        "the password has been the same since the account was created on {}: that of a first start was printed, and may be in \
-         the logs of a container, or stands in a setting",
-        date(created_at)
+        "the password has been the same since the first start on {}: it was printed, and may be in the logs of a container, or \
+         stands in a setting",
+        date(at)
     );
-    let remedy = format!("Run `grantd user passwd {}`, and remove GRANTD_ADMIN_PASSWORD", config.admin_username);
-    Ok(vec![Finding::warning(FirstPassword, &config.admin_username, message, remedy)])
+    let remedy = format!("Run `grantd user passwd {name}`, and remove GRANTD_ADMIN_PASSWORD");
+    Ok(vec![Finding::warning(FirstPassword, name, message, remedy)])
+}
+
+/// Returns the enabled administrator who has the password of the first start, and when that was.
+async fn first_administrator(conn: &mut Conn) -> Result<Option<(String, DateTime<Utc>)>, StoreError> {
+    let Some((id, at)) = conn::optional!(conn, sql::SubjectAt, sql::FIRST_ADMINISTRATOR)? else { return Ok(None) };
+    let Some(user) = UserId::parse(&id) else { return Ok(None) };
+    if conn::optional!(conn, sql::Event, sql::PASSWORD_CHANGED, id.as_str())?.is_some() {
+        return Ok(None);
+    }
+    let name = conn::optional!(conn, sql::Name, sql::ENABLED_NAME, user, false)?;
+    Ok(name.map(|(name,)| (name, at)))
 }
 
 async fn password_hashes(store: &Store, config: &HashConfig) -> Result<Vec<Finding>, StoreError> {

@@ -12,7 +12,7 @@ use x509_parser::{
     public_key::PublicKey,
 };
 
-use super::{Check, Finding, Installation, date, span};
+use super::{Check, Finding, Installation, date, network::is_loopback, span};
 use crate::{clock::Clock, config::only_ours, server};
 
 /// A certificate must be renewed this long before it expires, or at a quarter of its lifetime where that is shorter: some live
@@ -36,8 +36,10 @@ pub(super) fn check(installation: &Installation, now: DateTime<Utc>) -> Vec<Find
             "Set GRANTD_TLS_CERT to the certificate and its intermediates, and GRANTD_TLS_KEY to its key, in PEM";
         return vec![failure(&subject, format!("{problem}. The server does not start"), remedy)];
     }
+    let is_internal = is_internal(installation);
     let host = installation
         .issuer()
+        .filter(|_| !is_internal)
         .and_then(|issuer| Url::parse(&issuer).ok())
         .and_then(|url| url.host_str().map(str::to_owned));
     let certificates = read(chain);
@@ -49,12 +51,35 @@ pub(super) fn check(installation: &Installation, now: DateTime<Utc>) -> Vec<Find
     findings.extend(host.and_then(|host| name(&subject, leaf, &host)));
     findings.extend(usage(&subject, leaf));
     findings.extend(parsed.iter().filter_map(|one| strength(&subject, one)));
-    findings.extend(trust(&subject, leaf));
+    findings.extend(trust(&subject, leaf).filter(|_| !is_internal));
     if findings.is_empty() {
         let until = date(time(leaf.validity().not_after.timestamp()));
-        findings.push(Finding::ok(Check::Certificate, subject, format!("valid until {until}")));
+        let of_proxy = ", for the trusted proxies only: they must accept it, and clients see the proxy's";
+        let message = format!("valid until {until}{}", if is_internal { of_proxy } else { "" });
+        findings.push(Finding::ok(Check::Certificate, subject, message));
     }
     findings
+}
+
+/// Returns whether only proxies see the certificate, which encrypt anew: it may have another name, and any authority.
+fn is_internal(installation: &Installation) -> bool {
+    let settings = &installation.settings;
+    let issuer = settings.http.as_ref().and_then(|http| http.issuer.as_deref()).and_then(|url| Url::parse(url).ok());
+    let is_public = issuer.is_some_and(|url| !is_loopback(url.host_str().unwrap_or_default()));
+    is_public && settings.proxies.as_ref().is_some_and(|proxies| !proxies.trusted.is_empty())
+}
+
+/// Checks the certificate at the issuer's URL, which may be that of a proxy: whether it is valid, and for the host.
+pub(super) fn shown(issuer: &str, host: &str, der: &[u8], now: DateTime<Utc>) -> Vec<Finding> {
+    let Ok((_, leaf)) = x509_parser::parse_x509_certificate(der) else { return Vec::new() };
+    let faults = validity(issuer, &leaf, now).into_iter().chain(name(issuer, &leaf, host));
+    faults.map(|fault| Finding { check: Check::IssuerUrl, ..fault }).collect()
+}
+
+/// Returns the certificate of the server in the settings.
+pub(super) fn own(installation: &Installation) -> Option<CertificateDer<'static>> {
+    let (chain, _) = installation.settings.tls.as_ref()?.files.as_ref()?;
+    CertificateDer::pem_file_iter(chain).ok()?.next()?.ok()
 }
 
 fn failure(subject: &str, message: impl Into<String>, remedy: impl Into<String>) -> Finding {
@@ -73,7 +98,7 @@ fn validity(subject: &str, certificate: &X509Certificate<'_>, now: DateTime<Utc>
     let validity = certificate.validity();
     let (from, until) = (time(validity.not_before.timestamp()), time(validity.not_after.timestamp()));
     let (left, name) = (until - now, certificate.subject());
-    let renew = "Renew it, and look why that did not happen by itself; the server reads new files within seconds";
+    let renew = "Renew it, and find out why that did not happen by itself (docs/tls.md)";
     if from > now {
         let remedy = "Correct the clock of this machine, or use another certificate";
         return Some(failure(subject, format!("{name} is not valid before {}: clients refuse it", date(from)), remedy));

@@ -68,7 +68,7 @@ async fn read(
         Err(error) => return vec![not_checked(Check::Schema, &error)],
     };
     let mut findings = migrations(&schema);
-    findings.extend(engine::check(store, config, now).await);
+    findings.extend(engine::check(store, config, &schema, now).await);
     // Statements need the tables of this version.
     if !schema.pending.is_empty() || !schema.damaged.is_empty() {
         return findings;

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     config::{DatabaseConfig, DatabaseUrl},
-    store::{Store, StoreError, conn},
+    store::{Schema, Store, StoreError, conn},
 };
 
 /// A larger file takes too long to check beside a running server.
@@ -28,13 +28,13 @@ const LARGE_TABLE: i64 = 10_000;
 const SKEW: TimeDelta = TimeDelta::seconds(2);
 const TOO_MUCH: TimeDelta = TimeDelta::seconds(30);
 
-pub(super) async fn check(store: &Store, config: &DatabaseConfig, now: DateTime<Utc>) -> Vec<Finding> {
+pub(super) async fn check(store: &Store, config: &DatabaseConfig, schema: &Schema, now: DateTime<Utc>) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let DatabaseUrl::Sqlite(path) = &config.url {
         findings.extend(settle(Integrity, integrity(store, path).await));
         findings.extend(disk(path));
     }
-    findings.extend(settle(Indexes, indexes(store).await));
+    findings.extend(settle(Indexes, indexes(store, schema).await));
     if store.is_postgres() {
         findings.extend(settle(Connections, connections(store, config).await));
         findings.extend(settle(Clock, clock(store).await));
@@ -108,11 +108,11 @@ fn large_wal(path: &Path, length: u64) -> Option<Finding> {
     Some(Finding::warning(DiskSpace, path.display(), message, remedy))
 }
 
-async fn indexes(store: &Store) -> Result<Vec<Finding>, StoreError> {
+async fn indexes(store: &Store, schema: &Schema) -> Result<Vec<Finding>, StoreError> {
     let mut conn = store.read().await?;
     let statement = if store.is_postgres() { sql::POSTGRES_INDEXES } else { sql::SQLITE_INDEXES };
     let existing = conn::all!(conn, sql::Name, statement)?;
-    let expected = store.expected_indexes();
+    let expected = store.expected_indexes(schema);
     let missing = expected.iter().filter(|index| existing.iter().all(|(name,)| name != *index));
     let missing: Vec<_> = missing.map(ToString::to_string).collect();
     let mut findings = Vec::new();

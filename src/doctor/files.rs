@@ -2,7 +2,6 @@
 
 use std::{
     fs::{self, Metadata},
-    io,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
@@ -13,7 +12,7 @@ use super::{
     Check::{FileModes, FileOwners, MasterKey},
     Finding, Installation,
 };
-use crate::config::{DatabaseUrl, MasterKeySource};
+use crate::config::{DatabaseUrl, MasterKeySource, only_ours, read_master_key};
 
 /// Variables of `.env` whose values are secrets.
 const SECRETS: [&str; 2] = ["GRANTD_MASTER_KEY", "GRANTD_ADMIN_PASSWORD"];
@@ -21,8 +20,12 @@ const SECRETS: [&str; 2] = ["GRANTD_MASTER_KEY", "GRANTD_ADMIN_PASSWORD"];
 const OTHERS_READ: u32 = 0o004;
 const OTHERS_WRITE: u32 = 0o002;
 const GROUP_WRITES: u32 = 0o020;
+const GROUP_READS: u32 = 0o040;
 /// In a directory with this bit, nobody replaces the files of others.
 const STICKY: u32 = 0o1000;
+
+/// Endings of the names of the files beside the database that the server writes.
+const OF_DATABASE: [&str; 4] = ["-wal", "-shm", ".pid", ".lock"];
 
 /// A file, and why others must not read it. `None`: they may.
 struct Kept {
@@ -41,8 +44,9 @@ impl Kept {
 }
 
 pub(super) fn check(installation: &Installation) -> Vec<Finding> {
-    let found: Vec<_> =
-        kept(installation).into_iter().filter_map(|kept| Some((fs::metadata(&kept.path).ok()?, kept))).collect();
+    let found = kept(installation).into_iter().filter_map(|kept| Some((fs::metadata(&kept.path).ok()?, kept)));
+    // A directory in the place of a file is a finding of the setting; its mode is none of ours.
+    let found: Vec<_> = found.filter(|(metadata, _)| metadata.is_file()).collect();
     let mut findings: Vec<_> = found.iter().filter_map(|(metadata, kept)| mode(metadata, kept)).collect();
     findings.extend(directory(installation));
     if findings.is_empty() {
@@ -52,7 +56,7 @@ pub(super) fn check(installation: &Installation) -> Vec<Finding> {
             "no other user can read the secrets or write the files",
         ));
     }
-    findings.extend(owners(&found, database(installation)));
+    findings.extend(owners(&found, installation));
     findings.extend(master_key(installation));
     findings
 }
@@ -68,6 +72,7 @@ fn kept(installation: &Installation) -> Vec<Kept> {
     let mut all = vec![if has_secrets(dotenv) { Kept::secret(dotenv, "secrets") } else { Kept::public(dotenv) }];
     if let Some(database) = database(installation) {
         all.extend(["", "-wal", "-shm"].map(|ending| Kept::secret(beside(database, ending), "password hashes")));
+        all.extend([".pid", ".lock"].map(|ending| Kept::public(beside(database, ending))));
     }
     if let Some(MasterKeySource::Beside(file) | MasterKeySource::Given { file: Some(file), .. }) = &settings.master_key
     {
@@ -132,50 +137,54 @@ fn directory(installation: &Installation) -> Option<Finding> {
     let parent = database(installation)?.parent()?;
     let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
     let mode = fs::metadata(parent).ok()?.permissions().mode();
-    if mode & OTHERS_WRITE == 0 || mode & STICKY != 0 {
+    if mode & STICKY != 0 || mode & (OTHERS_WRITE | GROUP_WRITES) == 0 {
         return None;
     }
-    let message =
-        format!("mode {:04o}: every user of this machine can replace the database and its key", mode & 0o7777);
-    let remedy = format!("Run `chmod o-w {}`", parent.display());
-    Some(Finding::failure(FileModes, parent.display(), message, remedy))
+    let shown = format!("mode {:04o}", mode & 0o7777);
+    if mode & OTHERS_WRITE != 0 {
+        let message = format!("{shown}: every user of this machine can replace the database and its key");
+        let remedy = format!("Run `chmod go-w {}`", parent.display());
+        return Some(Finding::failure(FileModes, parent.display(), message, remedy));
+    }
+    let message = format!("{shown}: every member of its group can replace the database and its key");
+    let remedy = format!("Run `chmod g-w {}`", parent.display());
+    Some(Finding::warning(FileModes, parent.display(), message, remedy))
 }
 
-/// The owner of the database owns everything, or root does.
-fn owners(found: &[(Metadata, Kept)], database: Option<&Path>) -> Vec<Finding> {
-    let me = geteuid().as_raw();
-    let of_database =
-        found.iter().find(|(_, kept)| Some(kept.path.as_path()) == database).map(|(metadata, _)| metadata.uid());
-    let owner = of_database.unwrap_or(me);
-    let others = found.iter().filter(|(metadata, _)| metadata.uid() != owner && metadata.uid() != 0);
-    let mut findings: Vec<_> = others
-        .map(|(metadata, kept)| {
-            let user = metadata.uid();
-            let message = format!("belongs to user {user}, and grantd to user {owner}: user {user} can change it");
-            let remedy = format!("Run `chown {owner} {}`", kept.path.display());
-            Finding::warning(FileOwners, kept.path.display(), message, remedy)
-        })
-        .collect();
-    // Files that a command of root left behind, which the server cannot write.
-    let of_root = found.iter().filter(|(metadata, kept)| {
-        let is_of_database = database.is_some_and(|path| {
-            kept.path.as_os_str().as_encoded_bytes().starts_with(path.as_os_str().as_encoded_bytes())
-        });
-        is_of_database && metadata.uid() == 0 && owner != 0
-    });
-    findings.extend(of_root.map(|(_, kept)| {
-        let message = format!("belongs to root, and the database to user {owner}: the server cannot write it");
-        Finding::failure(
-            FileOwners,
-            kept.path.display(),
-            message,
-            format!("Run `chown {owner} {}`", kept.path.display()),
-        )
-    }));
+/// The owner of the database owns everything, or root does what the server only reads.
+fn owners(found: &[(Metadata, Kept)], installation: &Installation) -> Vec<Finding> {
+    let database = database(installation);
+    let of_database = found.iter().find(|(_, kept)| Some(kept.path.as_path()) == database);
+    let owner = of_database.map_or(geteuid().as_raw(), |(metadata, _)| metadata.uid());
+    let group = of_database.map(|(metadata, _)| metadata.gid());
+    let mut findings = Vec::new();
+    for (metadata, Kept { path, .. }) in found.iter().filter(|(metadata, _)| metadata.uid() != owner) {
+        let user = if metadata.uid() == 0 { "root".to_owned() } else { format!("user {}", metadata.uid()) };
+        let remedy = format!("Run `chown {owner} {}`", path.display());
+        // Root can use the files of others.
+        if let Some(why) = unusable(metadata, path, group, installation).filter(|_| owner != 0) {
+            let message = format!("belongs to {user}, and the database to user {owner}: {why}");
+            findings.push(Finding::failure(FileOwners, path.display(), message, remedy));
+        } else if metadata.uid() != 0 {
+            let message = format!("belongs to {user}, and grantd to user {owner}: {user} can change it");
+            findings.push(Finding::warning(FileOwners, path.display(), message, remedy));
+        }
+    }
     if findings.is_empty() {
         findings.push(Finding::ok(FileOwners, count(found.len()), format!("owned by user {owner} or root")));
     }
     findings
+}
+
+/// Returns why the owner of the database cannot use a file of another user, such as a command of root leaves behind.
+fn unusable(metadata: &Metadata, path: &Path, group: Option<u32>, installation: &Installation) -> Option<&'static str> {
+    let database = database(installation)?;
+    if OF_DATABASE.iter().any(|ending| beside(database, ending) == path) {
+        return Some("the server cannot write it");
+    }
+    let of_group = group == Some(metadata.gid()) && metadata.permissions().mode() & GROUP_READS != 0;
+    let is_key = matches!(&installation.settings.master_key, Some(MasterKeySource::Beside(key)) if key == path);
+    (is_key && !of_group).then_some("the server cannot read it")
 }
 
 /// The default of SQLite, the key beside its database, is no fault: a server needs both. A backup must not have both.
@@ -188,14 +197,18 @@ fn master_key(installation: &Installation) -> Option<Finding> {
         }
         MasterKeySource::Given { file: Some(file), .. } | MasterKeySource::Beside(file) => file,
     };
-    if let Err(error) = fs::File::open(file) {
-        if error.kind() == io::ErrorKind::NotFound && database.is_some_and(|path| !path.exists()) {
-            return None;
-        }
-        let message = format!("the master key cannot be read: {error}. The database cannot be opened without it");
-        let remedy = match error.kind() {
-            io::ErrorKind::NotFound => "Put it back from your backup",
-            _ => "Run this command as the user of the server; else correct the owner and the mode of the file",
+    if !file.exists() && database.as_ref().is_some_and(|path| !path.exists()) {
+        return None;
+    }
+    // A key that others can read is a finding of its mode; the server refuses it too.
+    only_ours(file).ok()?;
+    if let Err(problem) = read_master_key(file) {
+        let message = format!("the master key cannot be read: {problem}. The server does not start without it");
+        let remedy = if file.exists() {
+            "Put it back from your backup, if it is damaged; else correct its owner and mode, or run this command as the user \
+             of the server"
+        } else {
+            "Put it back from your backup"
         };
         return Some(Finding::failure(MasterKey, file.display(), message, remedy));
     }

@@ -44,6 +44,8 @@ named_enum! {
         Settings = "settings",
         /// Public addresses without TLS.
         Listener = "listener",
+        /// Metrics on a public address.
+        MetricsAddress = "metrics-address",
         /// The issuer: its scheme and host.
         Issuer = "issuer",
         /// Networks whose proxies are believed.

@@ -6,10 +6,10 @@ use ipnet::IpNet;
 use reqwest::Url;
 
 use super::{
-    Check::{CorsOrigins, Issuer, Listener, TrustedProxies},
+    Check::{CorsOrigins, Issuer, Listener, MetricsAddress, TrustedProxies},
     Finding, Installation, Severity,
 };
-use crate::config::{HttpConfig, ProxyConfig, TlsConfig};
+use crate::config::{HttpConfig, ProxyConfig, TelemetryConfig, TlsConfig};
 
 pub(super) fn check(installation: &Installation) -> Vec<Finding> {
     let settings = &installation.settings;
@@ -17,6 +17,7 @@ pub(super) fn check(installation: &Installation) -> Vec<Finding> {
         return Vec::new();
     };
     let mut findings = listeners(http, tls, proxies);
+    findings.extend(settings.telemetry.as_ref().map(metrics));
     if let Some(text) = installation.issuer()
         && let Ok(url) = Url::parse(&text)
     {
@@ -44,7 +45,15 @@ fn listeners(http: &HttpConfig, tls: &TlsConfig, proxies: &ProxyConfig) -> Vec<F
                       listen on a loopback address";
         return public.iter().map(|address| Finding::failure(Listener, address, message.clone(), remedy)).collect();
     }
-    if http.allow_insecure {
+    let is_plain = !public.is_empty() && tls.files.is_none();
+    if is_plain && proxies.trusted.iter().all(|network| network.addr().is_loopback()) {
+        let message = "plain HTTP on a public address, and all trusted proxies are on this machine: others can reach it past \
+                       them, and send passwords unencrypted";
+        let remedy = "Listen on a loopback address in GRANTD_LISTEN";
+        return public.iter().map(|address| Finding::warning(Listener, address, message, remedy)).collect();
+    }
+    // In a container, a start would refuse an address that is not public outside: the setting is needed.
+    if http.allow_insecure && !is_plain {
         let message = "GRANTD_ALLOW_INSECURE is set, and no address needs it: a later change that exposes passwords would \
                        start without an error";
         return vec![Finding::warning(Listener, addresses, message, "Remove GRANTD_ALLOW_INSECURE")];
@@ -55,6 +64,25 @@ fn listeners(http: &HttpConfig, tls: &TlsConfig, proxies: &ProxyConfig) -> Vec<F
         (false, false) => "plain HTTP, for the trusted proxies that terminate TLS",
     };
     vec![Finding::ok(Listener, addresses, message)]
+}
+
+/// The metrics need no credentials there.
+fn metrics(telemetry: &TelemetryConfig) -> Finding {
+    let Some(address) = telemetry.metrics_address else {
+        return Finding::ok(MetricsAddress, "GRANTD_METRICS_ADDRESS", "metrics need the scope audit:read");
+    };
+    let ip = address.ip().to_canonical();
+    if ip.is_loopback() {
+        return Finding::ok(MetricsAddress, address, "a loopback address");
+    }
+    if ip.is_unspecified() || is_private(&ip.to_string()) {
+        let message = "plain HTTP without credentials: who reaches it can read names of routes, rates and errors";
+        let advice = "Keep the port from other networks, with a firewall or by not publishing it";
+        return Finding::ok(MetricsAddress, address, message).with_advice(advice);
+    }
+    let message = "plain HTTP without credentials on a public address: everybody can read rates and errors";
+    let remedy = "Set a loopback or private address, or remove the setting: /metrics then needs the scope audit:read";
+    Finding::warning(MetricsAddress, address, message, remedy)
 }
 
 fn issuer(text: &str, url: &Url, tls: &TlsConfig) -> Finding {
@@ -142,7 +170,12 @@ pub(super) fn is_loopback(host: &str) -> bool {
 /// Returns whether a host cannot be one of the internet: a name without a dot, of a local zone, or a private address.
 pub(super) fn is_private(host: &str) -> bool {
     match address(host) {
-        Some(IpAddr::V4(address)) => address.is_private() || address.is_loopback() || address.is_link_local(),
+        Some(IpAddr::V4(address)) => {
+            // The last: RFC 6598, of providers and overlay networks.
+            let [first, second, ..] = address.octets();
+            let is_shared = first == 100 && second & 0xc0 == 64;
+            address.is_private() || address.is_loopback() || address.is_link_local() || is_shared
+        }
         Some(IpAddr::V6(address)) => {
             address.is_unique_local() || address.is_loopback() || address.is_unicast_link_local()
         }
@@ -159,15 +192,37 @@ mod tests {
 
     #[test]
     fn hosts_are_public_unless_they_cannot_be() {
-        for private in
-            ["db", "localhost", "10.1.2.3", "192.168.0.1", "[::1]", "[fd00::1]", "grantd.default.svc", "id.test"]
-        {
+        for private in [
+            "db",
+            "localhost",
+            "10.1.2.3",
+            "192.168.0.1",
+            "100.64.0.1",
+            "[::1]",
+            "[fd00::1]",
+            "grantd.default.svc",
+            "id.test",
+        ] {
             assert!(is_private(private), "{private}");
         }
         for public in ["id.example.com", "203.0.113.7", "[2001:db8::1]", "localhost.example"] {
             assert!(!is_private(public), "{public}");
         }
         assert!(is_loopback("localhost") && is_loopback("127.0.0.9") && !is_loopback("10.0.0.1"));
+    }
+
+    #[test]
+    fn metrics_are_for_private_networks() {
+        let severity = |address: &str| {
+            let metrics_address = Some(address.parse().unwrap());
+            metrics(&TelemetryConfig { metrics_address, otlp_endpoint: None }).severity.as_str()
+        };
+        for private in ["127.0.0.1:9464", "10.1.2.3:9464", "0.0.0.0:9464", "[::]:9464", "[fd00::1]:9464"] {
+            assert_eq!(severity(private), "ok", "{private}");
+        }
+        for public in ["203.0.113.7:9464", "[2a00::1]:9464", "[::ffff:203.0.113.7]:9464"] {
+            assert_eq!(severity(public), "warning", "{public}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Limits, lifetimes, rules for passwords, and the log.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -9,8 +9,11 @@ use super::{
     Finding, Installation,
     network::is_loopback,
 };
-use crate::config::{
-    CredentialConfig, LogConfig, LogFormat, PasswordConfig, Quota, SigningKeyConfig, ThrottleConfig, TokenConfig,
+use crate::{
+    config::{
+        CredentialConfig, LogConfig, LogFormat, PasswordConfig, Quota, SigningKeyConfig, ThrottleConfig, TokenConfig,
+    },
+    passwords,
 };
 
 const DAY: Duration = Duration::from_hours(24);
@@ -157,14 +160,14 @@ fn password_rules(config: &PasswordConfig) -> Vec<Finding> {
         ));
     }
     if let Some(file) = &config.blocklist
-        && let Err(error) = fs::File::open(file)
+        && let Err(error) = passwords::check_blocklist(file)
     {
-        let message = format!("{} cannot be read: {error}. The server does not start", file.display());
+        let message = format!("{} cannot be used: {error}. The server does not start", file.display());
         findings.push(Finding::failure(
             PasswordRules,
             "GRANTD_PASSWORD_BLOCKLIST",
             message,
-            "Correct the path or its mode",
+            "Correct the path, the mode or the file (docs/administration.md)",
         ));
     }
     if findings.is_empty() {

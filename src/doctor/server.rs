@@ -9,12 +9,12 @@ use std::{
 use actix_web::rt::net::TcpStream;
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::{Client, StatusCode, Url, header, redirect, tls::TlsInfo};
-use rustls::pki_types::{CertificateDer, pem::PemObject};
+use rustls::pki_types::CertificateDer;
 use serde::Deserialize;
 
 use super::{
     Check::{self, IssuerUrl, Server},
-    Finding, Installation,
+    Finding, Installation, Severity, certificate,
     network::is_loopback,
     span,
 };
@@ -61,7 +61,7 @@ pub(super) async fn probe(installation: &Installation) -> Probe {
     let mut probe = Probe::default();
     let settings = &installation.settings;
     if let (Some(http), Some(tls)) = (&settings.http, &settings.tls) {
-        let leaf = tls.files.as_ref().and_then(|(chain, _)| CertificateDer::pem_file_iter(chain).ok()?.next()?.ok());
+        let leaf = certificate::own(installation);
         let scheme = if tls.files.is_some() { "https" } else { "http" };
         for address in &http.listen {
             probe.listener(*address, scheme, leaf.as_ref()).await;
@@ -125,10 +125,18 @@ impl Probe {
         let answer = match get(&metadata_url(&url), true).await {
             Ok(answer) => answer,
             Err(problem) => {
-                self.findings.push(unreachable(issuer, &problem, self.is_running));
+                let faults = refused_certificate(issuer, &url, &problem, sent).await;
+                if faults.is_empty() {
+                    self.findings.push(unreachable(issuer, &problem, self.is_running));
+                }
+                self.findings.extend(faults);
                 return;
             }
         };
+        let own = certificate::own(installation);
+        let of_proxy = answer.certificate.as_deref().filter(|shown| own.as_deref() != Some(*shown));
+        let host = url.host_str().unwrap_or_default();
+        self.findings.extend(of_proxy.into_iter().flat_map(|shown| certificate::shown(issuer, host, shown, sent)));
         let metadata =
             serde_json::from_slice::<Metadata>(&answer.body).ok().filter(|_| answer.status == StatusCode::OK);
         match metadata {
@@ -186,7 +194,7 @@ async fn get(url: &str, verified: bool) -> Result<Answer, String> {
         .connect_timeout(CONNECT)
         .timeout(ANSWER)
         .tls_info(true)
-        // The certificate is compared with that of the settings instead. Nothing secret is sent.
+        // The certificate is compared with that of the settings instead, or checked for other faults. Nothing secret is sent.
         .tls_danger_accept_invalid_certs(!verified);
     let client = client.build().map_err(|error| cause(&error))?;
     let mut response = client.get(url).send().await.map_err(|error| cause(&error))?;
@@ -220,6 +228,17 @@ fn shown_certificate(address: SocketAddr, answer: &Answer, file: Option<&Certifi
     let message = "the server shows another certificate than that of GRANTD_TLS_CERT: it cannot use the new one";
     let remedy = "Look into its log for the reason; restart it with these settings";
     Some(Finding::failure(Server, address, message, remedy))
+}
+
+/// Returns the faults for which clients refuse the certificate at the issuer's URL, whatever authority they trust.
+async fn refused_certificate(issuer: &str, url: &Url, problem: &str, now: DateTime<Utc>) -> Vec<Finding> {
+    if !problem.contains("certificate") {
+        return Vec::new();
+    }
+    let shown = get(&metadata_url(url), false).await.ok().and_then(|answer| answer.certificate);
+    let host = url.host_str().unwrap_or_default();
+    let faults = shown.map(|shown| certificate::shown(issuer, host, &shown, now)).unwrap_or_default();
+    faults.into_iter().filter(|fault| fault.severity == Severity::Failure).collect()
 }
 
 fn unreachable(issuer: &str, problem: &str, is_running: bool) -> Finding {

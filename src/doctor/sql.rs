@@ -10,9 +10,12 @@ pub(super) const ADMINISTRATORS: &str = "SELECT DISTINCT u.username FROM users u
      WHERE u.disabled = $1 AND replace(' ' || r.scopes || ' ', ' users:write ', '') <> ' ' || r.scopes || ' ' \
      ORDER BY u.username";
 pub(super) const COUNT_USERS: &str = "SELECT count(*) FROM users";
-/// A user who was never changed since the first start: a new password would have changed `updated_at`.
-pub(super) const UNCHANGED_SINCE: &str =
-    "SELECT created_at FROM users WHERE lower(username) = $1 AND updated_at = created_at AND disabled = $2";
+/// The administrator that a first start created, and when: the oldest such event.
+pub(super) const FIRST_ADMINISTRATOR: &str = "SELECT subject, at FROM audit_events WHERE kind = 'user.created' \
+     AND details LIKE '%\"first_start\":true%' ORDER BY id LIMIT 1";
+pub(super) const ENABLED_NAME: &str = "SELECT username FROM users WHERE id = $1 AND disabled = $2";
+pub(super) const PASSWORD_CHANGED: &str = "SELECT id FROM audit_events \
+     WHERE subject = $1 AND kind = 'user.password_changed' AND outcome = 'success' LIMIT 1";
 /// The number of password hashes: all, those with the prefix `$1` of `$2` characters, and those that begin with `$3` of `$4`.
 /// `$5` stands for no password.
 pub(super) const PASSWORD_HASHES: &str = "SELECT count(*) AS every, \
@@ -51,12 +54,13 @@ pub(super) const NOT_ANALYZED: &str = "SELECT relname::text FROM pg_stat_user_ta
 pub(super) const SCANNED: &str = "SELECT relname::text FROM pg_stat_user_tables WHERE schemaname = current_schema() \
      AND n_live_tup > $1 AND seq_scan > 100 AND seq_scan > COALESCE(idx_scan, 0) ORDER BY relname";
 /// The limit of the server without what is reserved, the connections of grantd, and those of others.
-// A login without the right to see other users' sessions sees their names and nothing else of them.
+// Processes of the server itself, and those that send its log to standbys, have no database, and are not part of the limit. A login without the right to see other users' sessions sees their names and nothing else of them.
 pub(super) const CONNECTIONS: &str = "SELECT \
      current_setting('max_connections')::int8 - current_setting('superuser_reserved_connections')::int8 AS most, \
      count(CASE WHEN COALESCE(application_name, '') = 'grantd' AND datname = current_database() THEN 1 END) AS own, \
      count(CASE WHEN COALESCE(application_name, '') <> 'grantd' OR datname <> current_database() THEN 1 END) AS others \
-     FROM pg_stat_activity WHERE usename IS NOT NULL AND COALESCE(backend_type, 'client backend') = 'client backend'";
+     FROM pg_stat_activity WHERE usename IS NOT NULL AND datname IS NOT NULL \
+     AND COALESCE(backend_type, 'client backend') = 'client backend'";
 
 #[derive(sqlx::FromRow)]
 pub(super) struct HashesRow {
@@ -75,6 +79,7 @@ pub(super) struct ConnectionsRow {
 
 /// A name.
 pub(super) type Name = (String,);
-pub(super) type At = (DateTime<Utc>,);
+/// The subject of an event, and its time.
+pub(super) type SubjectAt = (String, DateTime<Utc>);
 pub(super) type Event = (EventId,);
 pub(super) type Session = (SessionId,);

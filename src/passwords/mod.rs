@@ -11,7 +11,11 @@ mod pool;
 mod remembered;
 mod sql;
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use self::{
     firebase_keys::FirebaseKeys,
@@ -267,6 +271,11 @@ impl Passwords {
 
 fn not_computed(error: &impl std::fmt::Display) -> Error {
     Error::Internal(format!("a password could not be hashed: {error}"))
+}
+
+/// Reads the blocklist as the start does.
+pub(crate) fn check_blocklist(path: &Path) -> io::Result<()> {
+    blocklist::Blocklist::open(path).map(drop)
 }
 
 /// The error if password hashing cannot be started.

@@ -40,6 +40,8 @@ pub(super) struct Connection {
 #[derive(Debug)]
 pub(super) struct Server {
     options: PgConnectOptions,
+    /// Whether a server that refuses changes is refused.
+    must_write: bool,
     /// The timeout of a statement. A ping has half of it.
     timeout: Duration,
     /// When a connection was last found dead. All older connections are discarded: the server has restarted or moved.
@@ -49,7 +51,16 @@ pub(super) struct Server {
 impl Connections {
     /// Creates a pool. `most`: the maximum number of connections; `timeout`: the longest wait for a connection.
     pub(super) fn new(options: PgConnectOptions, most: u32, timeout: Duration) -> Result<Self, sqlx::Error> {
-        let server = Server { options, timeout, found_dead: Mutex::default() };
+        Self::of(Server { options, must_write: true, timeout, found_dead: Mutex::default() }, most)
+    }
+
+    /// Creates a pool of one connection for reading, also to a server or with a login that refuses changes.
+    pub(super) fn for_reading(options: PgConnectOptions, timeout: Duration) -> Result<Self, sqlx::Error> {
+        Self::of(Server { options, must_write: false, timeout, found_dead: Mutex::default() }, 1)
+    }
+
+    fn of(server: Server, most: u32) -> Result<Self, sqlx::Error> {
+        let timeout = server.timeout;
         let config = PoolConfig { max_size: most as usize, timeouts: Timeouts::default(), queue_mode: QueueMode::Lifo };
         let pool = Pool::builder(server).config(config).build().map_err(sqlx::Error::config)?;
         Ok(Self { pool, timeout })
@@ -109,7 +120,11 @@ impl Manager for Server {
 
     async fn create(&self) -> Result<Connection, sqlx::Error> {
         // Boxed: the future is large, and connecting is rare.
-        Ok(Connection { conn: Box::pin(connect(&self.options, self.timeout, self.timeout)).await?, in_doubt: false })
+        let (conn, writable) = Box::pin(open(&self.options, self.timeout, self.timeout)).await?;
+        if self.must_write {
+            writable?;
+        }
+        Ok(Connection { conn, in_doubt: false })
     }
 
     async fn recycle(&self, connection: &mut Connection, metrics: &Metrics) -> Result<(), RecycleError<sqlx::Error>> {
@@ -137,6 +152,16 @@ pub(super) async fn connect(
     timeout: Duration,
     idle: Duration,
 ) -> Result<PgConnection, sqlx::Error> {
+    let (conn, writable) = open(options, timeout, idle).await?;
+    writable.map(|()| conn)
+}
+
+/// Opens a connection, and finds out whether the server accepts changes.
+async fn open(
+    options: &PgConnectOptions,
+    timeout: Duration,
+    idle: Duration,
+) -> Result<(PgConnection, Result<(), sqlx::Error>), sqlx::Error> {
     let mut conn = options.connect().await?;
     // Set here and not with the options of the start, which PgBouncer refuses. One round trip.
     // A server that hangs or vanishes in a transaction would keep its locks, and block the others.
@@ -147,8 +172,9 @@ pub(super) async fn connect(
     );
     let row = sqlx::raw_sql(AssertSqlSafe(setup)).fetch_one(&mut conn).await?;
     // During a failover, the name may lead to a standby. Its rows may be older than a revocation.
-    if row.try_get::<String, _>(0)? != "off" {
-        return Err(sqlx::Error::Io(io::Error::other("the server is read-only, such as a standby")));
-    }
-    Ok(conn)
+    let writable = match row.try_get::<String, _>(0)?.as_str() {
+        "off" => Ok(()),
+        _ => Err(sqlx::Error::Io(io::Error::other("the server is read-only, such as a standby"))),
+    };
+    Ok((conn, writable))
 }

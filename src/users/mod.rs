@@ -21,7 +21,7 @@ pub use self::{
 pub(crate) use self::{
     list::{count_with_role, count_with_scope, list_by_id, list_by_names, list_logins},
     sql::{UserRow, user_columns},
-    write::{check_own_address, lock, must_have, note_login, replace_hash},
+    write::{check_own_address, create_first, lock, must_have, note_login, replace_hash},
 };
 use crate::{
     error::Error,

@@ -1,7 +1,7 @@
 //! Changes of users.
 
 use chrono::{DateTime, Utc};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Login, User, not_found, read, sql};
 use crate::{
@@ -84,6 +84,21 @@ pub(crate) async fn must_have(by: &Authority, conn: &mut Conn, scopes: &grantd_g
 
 /// Creates a user.
 pub async fn create(tx: &mut Transaction, new: &NewUser, by: &Authority, now: DateTime<Utc>) -> Result<User, Error> {
+    create_with(tx, new, json!({}), by, now).await
+}
+
+/// Creates the administrator of a first start. The audit log tells the event from others by its details.
+pub(crate) async fn create_first(tx: &mut Transaction, new: &NewUser, now: DateTime<Utc>) -> Result<User, Error> {
+    create_with(tx, new, json!({"first_start": true}), &Authority::system(), now).await
+}
+
+async fn create_with(
+    tx: &mut Transaction,
+    new: &NewUser,
+    mut details: Value,
+    by: &Authority,
+    now: DateTime<Utc>,
+) -> Result<User, Error> {
     check_own_address(&new.username, new.email.as_ref())?;
     let roles = with_member(&new.roles);
     let scopes = roles::scopes_of(tx, &roles).await?;
@@ -103,7 +118,8 @@ pub async fn create(tx: &mut Transaction, new: &NewUser, by: &Authority, now: Da
     .map_err(taken)?;
     insert_roles(tx, id, &roles).await?;
     let user = find_by_id(tx, id).await?;
-    let details = json!({"username": user.username, "roles": user.roles});
+    details["username"] = json!(user.username);
+    details["roles"] = json!(user.roles);
     audit::record(tx, Event::success(Kind::UserCreated).subject(&id).details(details), &by.origin, now).await?;
     Ok(user)
 }

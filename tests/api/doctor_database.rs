@@ -3,8 +3,8 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::{
-    doctor::{Installation, text},
-    harness::{Database, MASTER_KEY, eventually, on_both_engines},
+    doctor::{Audit, Installation, text},
+    harness::{Database, MASTER_KEY, eventually, grantd, on_both_engines},
 };
 
 on_both_engines!(
@@ -73,14 +73,23 @@ async fn no_administrator_is_left(database: Database) {
 }
 
 async fn the_first_password_is_still_in_use(database: Database) {
-    let installation = Installation::new(database);
-    let old = "UPDATE users SET created_at = '2026-01-01T00:00:00+00:00', updated_at = '2026-01-01T00:00:00+00:00', \
-               last_login_at = updated_at";
+    let mut installation = Installation::new(database);
+    let run = |arguments: &[&str]| {
+        let of_postgres = [("GRANTD_MASTER_KEY", MASTER_KEY)];
+        let variables = if installation.database.is_postgres() { &of_postgres[..] } else { &[] };
+        let output = grantd(installation.database.url(), arguments, "a password of another user", variables);
+        assert!(output.status.success(), "{output:?}");
+    };
+    // An administrator that no first start created.
+    run(&["user", "create", "second", "--role", "admin", "--password-stdin"]);
+    let old = "UPDATE audit_events SET at = '2026-01-01T00:00:00+00:00'";
     installation.database.execute(old).await.unwrap();
+    // A change of another attribute is none of the password.
+    run(&["user", "change", "admin", "--display-name", "Ada"]);
     let said = installation.audit().only("warning", "first-password", "admin");
     assert!(said.contains("2026-01-01") && said.contains("grantd user passwd admin"), "{said}");
-    let changed = "UPDATE users SET updated_at = '2026-01-02T00:00:00+00:00'";
-    installation.database.execute(changed).await.unwrap();
+    run(&["user", "passwd", "admin", "--password-stdin"]);
+    installation.set("GRANTD_ADMIN_USERNAME", "second");
     installation.audit().assert_green();
 }
 
@@ -146,9 +155,8 @@ async fn migrations_of_another_version(database: Database) {
     installation.audit().only("failure", "schema", "9999 of a newer grantd");
     let older = "DELETE FROM _sqlx_migrations WHERE version > 15";
     installation.database.execute(older).await.unwrap();
-    let audit = installation.audit();
-    let said = audit.with("warning");
-    assert!(said.iter().any(|finding| finding.starts_with("schema: 16 throttle")), "{said:?}");
+    installation.database.execute("DROP TABLE throttle").await.unwrap();
+    installation.audit().only("warning", "schema", "16 throttle");
     installation.database.execute("UPDATE _sqlx_migrations SET success = FALSE WHERE version = 15").await.unwrap();
     assert!(installation.audit().with("failure").contains(&"schema: 15 firebase keys".to_owned()));
 }
@@ -230,4 +238,29 @@ async fn the_log_of_a_killed_server_stays_as_it_is() {
     assert!(before == state(), "the database or its log was changed");
     // The login is in the log, and was read.
     assert!(text(audit.of("audit-log")[0], "message").ends_with("not sealed yet"), "{:?}", audit.findings);
+}
+
+#[actix_web::test]
+async fn a_login_that_may_only_read_suffices() {
+    let Some(database) = Database::postgres().await else { return };
+    let mut installation = Installation::new(database);
+    let url = installation.database.url().to_owned();
+    let and = if url.contains('?') { '&' } else { '?' };
+    // As `ALTER ROLE … SET` does. The role sees of other sessions no more than that they exist.
+    let reader = format!("{url}{and}options[default_transaction_read_only]=on&options[role]=pg_read_all_data");
+    let clients = |audit: &Audit| {
+        let message = text(audit.of("connections")[0], "message").to_owned();
+        message.split(' ').filter_map(|word| word.parse::<i64>().ok()).take(2).sum::<i64>()
+    };
+    // Other tests come and go.
+    for _ in 0..20 {
+        installation.set("DATABASE_URL", &reader);
+        let of_reader = installation.audit();
+        of_reader.assert_green();
+        installation.set("DATABASE_URL", &url);
+        if clients(&of_reader) == clients(&installation.audit()) {
+            return;
+        }
+    }
+    panic!("processes of Postgres itself are counted as clients");
 }

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt as _, chown},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, chown},
     path::Path,
     time::SystemTime,
 };
@@ -20,7 +20,7 @@ use crate::{
 /// The settings of one fault, its severity, check and subject, and a part of the message or remedy.
 type Fault = (&'static [(&'static str, &'static str)], &'static str, &'static str, &'static str, &'static str);
 
-const SETTINGS: [Fault; 27] = [
+const SETTINGS: [Fault; 29] = [
     (&[("GRANTD_SESION_TTL", "1d")], "warning", "settings", "GRANTD_SESION_TTL", "Did you mean GRANTD_SESSION_TTL"),
     (&[("GRANTD_SESSION_TTL", "soon")], "failure", "settings", "GRANTD_SESSION_TTL", "found \"soon\""),
     (&[("GRANTD_TLS_CERT", "only-one.pem")], "failure", "settings", "GRANTD_TLS_CERT", "must be set together"),
@@ -43,6 +43,24 @@ const SETTINGS: [Fault; 27] = [
         "The server does not start",
     ),
     (&[("GRANTD_ALLOW_INSECURE", "true")], "warning", "listener", "127.0.0.1:0", "Remove GRANTD_ALLOW_INSECURE"),
+    (
+        &[
+            ("GRANTD_LISTEN", "0.0.0.0:0"),
+            ("GRANTD_ISSUER", "https://grantd.invalid"),
+            ("GRANTD_TRUSTED_PROXIES", "127.0.0.1,::1"),
+        ],
+        "warning",
+        "listener",
+        "0.0.0.0:0",
+        "Listen on a loopback address",
+    ),
+    (
+        &[("GRANTD_METRICS_ADDRESS", "203.0.113.7:9464")],
+        "warning",
+        "metrics-address",
+        "203.0.113.7:9464",
+        "without credentials",
+    ),
     (
         &[("GRANTD_ISSUER", "http://grantd.invalid")],
         "failure",
@@ -88,7 +106,7 @@ const SETTINGS: [Fault; 27] = [
         "failure",
         "password-rules",
         "GRANTD_PASSWORD_BLOCKLIST",
-        "missing.txt cannot be read",
+        "missing.txt cannot be used",
     ),
     (&[("GRANTD_APPLY", "missing.toml")], "failure", "settings", "GRANTD_APPLY", "missing.toml"),
     (&[("GRANTD_LOG", "trace")], "warning", "log", "GRANTD_LOG", "fills disks"),
@@ -133,6 +151,8 @@ async fn files_that_others_can_read_or_write_are_named() {
         (&key, 0o644, 0o600, "failure", "it holds the master key"),
         (&key, 0o602, 0o600, "failure", "can change it"),
         (&installation.database.directory().to_owned(), 0o777, 0o700, "failure", "replace the database"),
+        (&installation.database.directory().to_owned(), 0o775, 0o700, "warning", "every member of its group"),
+        (&installation.database.directory().to_owned(), 0o770, 0o700, "warning", "every member of its group"),
     ] {
         mode(path, wrong);
         let said = installation.audit().only(severity, "file-modes", &path.display().to_string());
@@ -146,9 +166,27 @@ async fn files_that_others_can_read_or_write_are_named() {
     fs::write(&dotenv, "export GRANTD_ADMIN_PASSWORD='a long enough one'\n").unwrap();
     installation.audit().only("failure", "file-modes", ".env");
     fs::remove_file(&dotenv).unwrap();
+    for damaged in ["", "AAAA\n"] {
+        fs::write(&key, damaged).unwrap();
+        let said = installation.audit().only("failure", "master-key", "master.key");
+        assert!(said.contains("does not hold 32 bytes in base64url"), "{said}");
+    }
     fs::remove_file(&key).unwrap();
     let said = installation.audit().only("failure", "master-key", "master.key");
     assert!(said.contains("backup"), "{said}");
+}
+
+#[actix_web::test]
+async fn a_blocklist_that_the_server_does_not_start_with_is_named() {
+    let mut installation = Installation::new(Database::sqlite());
+    let unsorted: String = (0..300).rev().map(|digest| format!("{digest:040X}:1\n")).collect();
+    let file = installation.directory().join("blocklist.txt");
+    fs::write(&file, unsorted).unwrap();
+    for (path, part) in [(file.to_str().unwrap(), "order"), ("/tmp", "is not a regular file")] {
+        installation.set("GRANTD_PASSWORD_BLOCKLIST", path);
+        let said = installation.audit().only("failure", "password-rules", "GRANTD_PASSWORD_BLOCKLIST");
+        assert!(said.contains(part) && !said.contains("chmod"), "{said}");
+    }
 }
 
 #[actix_web::test]
@@ -160,23 +198,32 @@ async fn files_of_other_users_are_named() {
         return;
     }
     let said = installation.audit().only("warning", "file-owners", "master.key");
-    assert!(said.contains("user 12345"), "{said}");
-    chown(&key, Some(0), None).unwrap();
-    let database = installation.database.directory().join("grantd.db");
-    chown(&database, Some(12345), None).unwrap();
-    fs::write(installation.database.directory().join("grantd.db-shm"), "").unwrap();
-    let audit = installation.audit();
-    assert!(audit.with("failure").iter().any(|finding| finding.starts_with("file-owners: ")), "{:?}", audit.findings);
+    assert!(said.contains("user 12345 can change it"), "{said}");
+    // What commands of root leave behind, and the server of another user cannot use.
+    let beside = |name| installation.database.directory().join(name);
+    for name in ["grantd.db", "master.key", "grantd.db.pid", "grantd.db.lock"] {
+        fs::OpenOptions::new().append(true).create(true).mode(0o600).open(beside(name)).unwrap();
+        chown(beside(name), Some(12345), Some(12345)).unwrap();
+    }
+    installation.audit().assert_green();
+    for (name, part) in
+        [("grantd.db.pid", "cannot write it"), ("grantd.db.lock", "cannot write it"), ("master.key", "cannot read it")]
+    {
+        chown(beside(name), Some(0), Some(0)).unwrap();
+        let said = installation.audit().only("failure", "file-owners", name);
+        assert!(said.contains("belongs to root") && said.contains(part), "{said}");
+        chown(beside(name), Some(12345), Some(12345)).unwrap();
+    }
 }
 
 /// Writes a certificate and its key, and sets them. It is valid from the beginning of one year to that of another.
-fn certify(installation: &mut Installation, names: &[&str], years: (i32, i32)) {
+pub(crate) fn certify(installation: &mut Installation, names: &[&str], years: (i32, i32)) {
     certify_with(installation, names, |params| {
         (params.not_before, params.not_after) = (date_time_ymd(years.0, 1, 1), date_time_ymd(years.1, 1, 1));
     });
 }
 
-fn certify_with(installation: &mut Installation, names: &[&str], change: impl Fn(&mut CertificateParams)) {
+pub(crate) fn certify_with(installation: &mut Installation, names: &[&str], change: impl Fn(&mut CertificateParams)) {
     let pair = KeyPair::generate().unwrap();
     let names: Vec<_> = names.iter().map(ToString::to_string).collect();
     let mut params = CertificateParams::new(names).unwrap();

@@ -57,6 +57,7 @@ mod demo;
 mod doctor;
 mod doctor_database;
 mod doctor_faults;
+mod doctor_proxies;
 mod first_start;
 mod health;
 mod import;
