@@ -7,6 +7,9 @@
 //! cargo bench --bench grantd -- --only logins,flood  # only these measurements
 //! ```
 //!
+//! Turn the kernel's autogroups off first (`sysctl kernel.sched_autogroup_enabled=0`): with them, the low priority of the hash threads
+//! does not hold against Postgres, and its statements wait for a CPU for up to 200 ms.
+//!
 //! Figures of two runs differ by 10 % or more, so compared values are measured alternately within one run, and the medians are
 //! reported. Each server is a process of its own, with the same number of threads.
 //!

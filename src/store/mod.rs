@@ -184,10 +184,12 @@ impl Store {
     /// Waits for a place of [`Store::half`].
     async fn place(&self) -> Result<Option<OwnedSemaphorePermit>, StoreError> {
         let Some(places) = &self.places else { return Ok(None) };
-        match tokio::time::timeout(self.timeout, Arc::clone(places).acquire_owned()).await {
-            Ok(Ok(place)) => Ok(Some(place)),
-            Ok(Err(_)) | Err(_) => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
+        if let Ok(Ok(place)) = tokio::time::timeout(self.timeout, Arc::clone(places).acquire_owned()).await {
+            return Ok(Some(place));
         }
+        let late = Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut));
+        self.observer.end(&late, None);
+        late
     }
 
     fn conn(&self, link: Result<Link, sqlx::Error>, place: Option<OwnedSemaphorePermit>) -> Result<Conn, StoreError> {
