@@ -17,7 +17,7 @@ pub use self::{
 };
 
 /// Parses a set-up file, and one that has its entries again.
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub(crate) fn fuzz(text: &str) {
     match file::SetupFile::parse(text) {
         Ok(parsed) => {
