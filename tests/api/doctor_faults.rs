@@ -179,9 +179,9 @@ async fn files_that_others_can_read_or_write_are_named() {
 #[actix_web::test]
 async fn a_blocklist_that_the_server_does_not_start_with_is_named() {
     let mut installation = Installation::new(Database::sqlite());
-    let unsorted: String = (0..300).rev().map(|digest| format!("{digest:040X}:1\n")).collect();
+    let unsorted: Vec<_> = (0..300).rev().map(|digest| format!("{digest:040X}:1")).collect();
     let file = installation.directory().join("blocklist.txt");
-    fs::write(&file, unsorted).unwrap();
+    fs::write(&file, unsorted.join("\n")).unwrap();
     for (path, part) in [(file.to_str().unwrap(), "order"), ("/tmp", "is not a regular file")] {
         installation.set("GRANTD_PASSWORD_BLOCKLIST", path);
         let said = installation.audit().only("failure", "password-rules", "GRANTD_PASSWORD_BLOCKLIST");
