@@ -159,7 +159,11 @@ impl Server {
             let done = inner.await;
             duties.iter().for_each(rt::task::JoinHandle::abort);
             // A request that was cut off may hold a connection that is never returned.
-            let _ = rt::time::timeout(CLOSE, app.store.close()).await;
+            let close = async {
+                app.store.empty_log().await;
+                app.store.close().await;
+            };
+            let _ = rt::time::timeout(CLOSE, close).await;
             app.traces.stop().await;
             done
         }

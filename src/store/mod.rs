@@ -270,18 +270,24 @@ impl Store {
         Ok(())
     }
 
+    /// Writes the write-ahead log of SQLite into the database file, and empties it. A failure is logged only.
+    ///
+    /// SQLite does it itself when its last connection is closed. That may be one of a duty that was aborted while it opened the
+    /// connection.
+    pub async fn empty_log(&self) {
+        let Engine::Sqlite { writer, .. } = &self.engine else { return };
+        if let Ok(mut conn) = writer.acquire().await
+            && let Err(error) = sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut *conn).await
+        {
+            tracing::debug!(%error, "the write-ahead log stays for the next start");
+        }
+    }
+
     /// Closes all connections. SQLite then writes the write-ahead log (WAL) into the database file.
     pub async fn close(&self) {
         match &self.engine {
             Engine::Sqlite { readers, writer, .. } => {
                 readers.close().await;
-                // SQLite does it itself when its last connection is closed. That may be one of a duty that was aborted while the
-                // connection was opened.
-                if let Ok(mut conn) = writer.acquire().await
-                    && let Err(error) = sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut *conn).await
-                {
-                    tracing::debug!(%error, "the write-ahead log stays for the next start");
-                }
                 writer.close().await;
             }
             Engine::Postgres(connections) => connections.close().await,
