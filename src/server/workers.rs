@@ -264,21 +264,22 @@ impl Pulse {
 #[cfg(test)]
 mod tests {
     use std::{
-        sync::mpsc::{self, Receiver},
+        sync::Barrier,
         thread::{self, JoinHandle},
     };
 
     use super::{Arc, Duration, Workers, rt, timeout};
 
-    /// Starts a worker in a thread of its own. What is sent to it blocks it until its sender is dropped.
-    fn worker(workers: &Arc<Workers>) -> (tokio::sync::mpsc::UnboundedSender<Receiver<()>>, JoinHandle<()>) {
-        let (block, mut blocks) = tokio::sync::mpsc::unbounded_channel::<Receiver<()>>();
+    /// Starts a worker in a thread of its own. A barrier that is sent to it blocks it between its first wait and its second.
+    fn worker(workers: &Arc<Workers>) -> (tokio::sync::mpsc::UnboundedSender<Arc<Barrier>>, JoinHandle<()>) {
+        let (block, mut blocks) = tokio::sync::mpsc::unbounded_channel::<Arc<Barrier>>();
         let workers = Arc::clone(workers);
         let thread = thread::spawn(move || {
             rt::System::new().block_on(async move {
                 let _worker = workers.start();
-                while let Some(until) = blocks.recv().await {
-                    let _ = until.recv();
+                while let Some(barrier) = blocks.recv().await {
+                    barrier.wait();
+                    barrier.wait();
                 }
             });
         });
@@ -291,10 +292,11 @@ mod tests {
         let (first, _) = worker(&workers);
         let (second, thread) = worker(&workers);
         workers.respond().await;
-        let (unblock, until) = mpsc::channel();
-        first.send(until).unwrap();
+        let barrier = Arc::new(Barrier::new(2));
+        first.send(Arc::clone(&barrier)).unwrap();
+        barrier.wait();
         assert!(timeout(Duration::from_millis(100), workers.respond()).await.is_err());
-        drop(unblock);
+        barrier.wait();
         workers.respond().await;
         // A worker that has ended is missed.
         drop(second);
