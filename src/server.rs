@@ -30,6 +30,7 @@ use crate::{
     clock::Clock,
     config::Config,
     http,
+    store::Store,
 };
 
 /// Connections that wait to be accepted, at most.
@@ -45,6 +46,8 @@ const SYNC: Duration = Duration::from_millis(200);
 /// How often audit events are sealed, and how often an open transaction is polled that may still add some.
 const SEALS: Duration = Duration::from_mins(1);
 const OPEN_TRANSACTION: Duration = Duration::from_millis(500);
+/// How long the last seal of a server may take: another server's transaction may be open.
+const LAST_SEAL: Duration = Duration::from_secs(2);
 
 /// A server that listens, and answers once it is run.
 pub struct Server {
@@ -160,6 +163,8 @@ impl Server {
             duties.iter().for_each(rt::task::JoinHandle::abort);
             // A request that was cut off may hold a connection that is never returned.
             let close = async {
+                let _ =
+                    rt::time::timeout(LAST_SEAL, seal_events(&app, &app.store.aside(), &mut Sealer::of_all())).await;
                 app.store.empty_log().await;
                 app.store.close().await;
             };
@@ -207,19 +212,17 @@ async fn seal(app: Arc<App>) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        loop {
-            match sealer.step(&store, &app.seal_key, &app.clock).await {
-                Ok(Progress::Done) => {
-                    app.metrics.note_sealed(app.now());
-                    break;
-                }
-                Ok(Progress::Waiting) => rt::time::sleep(OPEN_TRANSACTION).await,
-                Ok(Progress::More) => rt::task::yield_now().await,
-                Err(error) => {
-                    tracing::warn!(%error, "audit events cannot be sealed now");
-                    break;
-                }
-            }
+        seal_events(&app, &store, &mut sealer).await;
+    }
+}
+
+async fn seal_events(app: &App, store: &Store, sealer: &mut Sealer) {
+    loop {
+        match sealer.step(store, &app.seal_key, &app.clock).await {
+            Ok(Progress::Done) => return app.metrics.note_sealed(app.now()),
+            Ok(Progress::Waiting) => rt::time::sleep(OPEN_TRANSACTION).await,
+            Ok(Progress::More) => rt::task::yield_now().await,
+            Err(error) => return tracing::warn!(%error, "audit events cannot be sealed now"),
         }
     }
 }

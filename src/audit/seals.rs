@@ -162,15 +162,29 @@ pub enum Progress {
 
 /// Seals the spans, one after the other. Several servers may do this at the same time: the first to close or to seal a
 /// span wins, and the others go on from there.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Sealer {
+    /// The age of events that are sealed.
+    age: TimeDelta,
     /// The number of the closed span, and the transactions that may still add to it.
     open: Option<(i64, Vec<String>)>,
     /// The number and the MAC of the newest seal that this server has seen.
     newest: Option<(i64, Vec<u8>)>,
 }
 
+impl Default for Sealer {
+    fn default() -> Self {
+        Self { age: AGE, open: None, newest: None }
+    }
+}
+
 impl Sealer {
+    /// Seals the newest events, too: for the end of a server, after which nobody may seal them for long.
+    #[must_use]
+    pub fn of_all() -> Self {
+        Self { age: TimeDelta::zero(), ..Self::default() }
+    }
+
     /// Closes the next span, or seals the closed one.
     // The time is taken when the rows were read: a span is not sealed before it was closed, by whichever server.
     pub async fn step(&mut self, store: &Store, key: &SealKey, clock: &Clock) -> Result<Progress, Error> {
@@ -184,7 +198,7 @@ impl Sealer {
         drop(conn);
         let newest = newest.and_then(Seal::of);
         self.compare(newest.as_ref());
-        Ok(close_next(store, newest.as_ref(), clock.now()).await?)
+        Ok(close_next(store, newest.as_ref(), clock.now(), self.age).await?)
     }
 
     /// Reports that seals were removed or replaced since the last step: what remains may be a valid chain.
@@ -237,12 +251,17 @@ impl Sealer {
 
 /// Closes the span after the newest seal. The anchor of a new chain covers no events.
 ///
-/// A span ends 30 s ago. If the clock of a server was ahead, the newest span may end in the future, and new events get ids
+/// A span ends with the newest event of this age. If the clock of a server was ahead, the newest span may end in the future, and new events get ids
 /// after it. Until that time has come, a span ends with the newest event instead.
-async fn close_next(store: &Store, newest: Option<&Seal>, now: DateTime<Utc>) -> Result<Progress, StoreError> {
+async fn close_next(
+    store: &Store,
+    newest: Option<&Seal>,
+    now: DateTime<Utc>,
+    age: TimeDelta,
+) -> Result<Progress, StoreError> {
     let after = newest.map_or(beginning(), |seal| seal.last_id);
     let is_ahead = after > EventId::first_of(now);
-    let due = EventId::first_of(if is_ahead { after.time() + REACH } else { now - AGE });
+    let due = EventId::first_of(if is_ahead { after.time() + REACH } else { now - age });
     let mut conn = store.read().await?;
     let Some((newest_id,)) = conn::optional!(conn, (EventId,), sql::LAST_ID, after, due)? else {
         return Ok(Progress::Done);
@@ -286,7 +305,7 @@ mod tests {
     fn seals_that_were_seen_and_are_gone_are_noticed() {
         let lost = |seen: Option<(i64, u8)>, newest: Option<(i64, u8)>| {
             let seal = |(number, mac): (i64, u8)| (number, vec![mac]);
-            let sealer = Sealer { open: None, newest: seen.map(seal) };
+            let sealer = Sealer { newest: seen.map(seal), ..Sealer::default() };
             sealer.lost(newest.map(seal).as_ref())
         };
         assert_eq!((lost(None, None), lost(None, Some((7, 1)))), (None, None));

@@ -18,6 +18,7 @@ on_both_engines!(
     migrations_of_another_version,
     a_missing_index,
     a_changed_audit_log,
+    a_restart_leaves_no_event_unsealed,
     a_clock_that_was_ahead
 );
 
@@ -185,6 +186,18 @@ async fn a_changed_audit_log(database: Database) {
     installation.database.execute("UPDATE audit_events SET outcome = 'failure'").await.unwrap();
     let failures = installation.audit().with("failure");
     assert_eq!(failures, ["audit-log: audit log"]);
+}
+
+async fn a_restart_leaves_no_event_unsealed(database: Database) {
+    let installation = Installation::new(database);
+    let mut server = installation.serve();
+    server.login(crate::harness::ADMIN_PASSWORD).await;
+    server.signal("TERM");
+    assert_eq!(server.exit_code().await, Some(0));
+    let audit = installation.audit();
+    let said = text(audit.of("audit-log")[0], "message");
+    assert!(said.ends_with("all events are sealed"), "{said}");
+    audit.assert_green();
 }
 
 async fn a_clock_that_was_ahead(database: Database) {
