@@ -63,7 +63,7 @@ fn show(schema: &Schema, url: &DatabaseUrl, output: Output) -> Outcome {
     if schema.pending.is_empty() {
         return output::print(&format!("The database is up to date: {} migrations.", schema.applied));
     }
-    let compatible = |one: &Migration| if one.compatible { "yes" } else { "no: stop all servers first" };
+    let compatible = |one: &Migration| if one.compatible == Some(true) { "yes" } else { "no: stop all servers first" };
     let rows =
         schema.pending.iter().map(|one| vec![one.version.to_string(), one.name.clone(), compatible(one).to_owned()]);
     output.table("migrations", &schema.pending, &["number", "name", "compatible with running servers"], rows)?;

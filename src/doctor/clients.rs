@@ -12,14 +12,14 @@ use crate::{
     clients::{self, Client, ClientKind, GrantType},
     ids::EventId,
     names::ClientId,
-    store::{Conn, Store, StoreError, conn, pages::PAGE},
+    store::{Store, StoreError, conn, pages::PAGE},
 };
 
 /// Sessions, and the events of logins and of tokens for clients, show whether a client is used. Younger clients may be in
 /// preparation.
 const UNUSED: TimeDelta = TimeDelta::days(90);
 const ACCESS_TOKEN_SECONDS: u64 = 3600;
-/// Each costs statements.
+/// Each costs a statement.
 const MOST: usize = 200;
 
 pub(super) async fn check(store: &Store, now: DateTime<Utc>) -> Vec<Finding> {
@@ -84,9 +84,14 @@ async fn unused(store: &Store, all: &[Client], now: DateTime<Utc>) -> Result<Vec
     let old = all.iter().filter(|client| !client.grant_types.is_empty() && now - client.created_at > UNUSED);
     let (mut conn, mut found) = (store.read().await?, Vec::new());
     for client in old.take(MOST) {
-        if !is_used(&mut conn, client.client_id.as_str(), now - UNUSED).await? {
-            found.push(client.client_id.to_string());
+        let id = client.client_id.as_str();
+        if conn::optional!(conn, sql::Session, sql::CLIENT_HAS_SESSION, id)?.is_none() {
+            found.push(id.to_owned());
         }
+    }
+    if !found.is_empty() {
+        let with_logins = conn::all!(conn, sql::Name, sql::CLIENTS_WITH_LOGINS, EventId::first_of(now - UNUSED))?;
+        found.retain(|id| with_logins.iter().all(|(client,)| client != id));
     }
     if found.is_empty() {
         return Ok(vec![Finding::ok(UnusedClients, "enabled clients", "each is used, or is younger than 90 days")]);
@@ -94,11 +99,4 @@ async fn unused(store: &Store, all: &[Client], now: DateTime<Utc>) -> Result<Vec
     let message = "no session, and no token issued for 90 days: nobody would notice that somebody else uses them";
     let remedy = "Run `grantd client disable ID` for those that are not needed";
     Ok(vec![Finding::warning(UnusedClients, names(&found), message, remedy)])
-}
-
-async fn is_used(conn: &mut Conn, id: &str, since: DateTime<Utc>) -> Result<bool, StoreError> {
-    if conn::optional!(conn, sql::Session, sql::CLIENT_HAS_SESSION, id)?.is_some() {
-        return Ok(true);
-    }
-    Ok(conn::optional!(conn, sql::Event, sql::CLIENT_HAD_LOGIN, id, EventId::first_of(since))?.is_some())
 }

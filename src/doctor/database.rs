@@ -35,9 +35,7 @@ pub(super) async fn check(installation: &Installation, is_running: bool, now: Da
 }
 
 async fn open(config: &DatabaseConfig, installation: &Installation) -> Result<Store, Finding> {
-    let failed = |problem: String, remedy: &str| {
-        Finding::failure(Database, &config.url, format!("{problem}. Without it, the server answers 503"), remedy)
-    };
+    let failed = |problem: String, remedy: &str| Finding::failure(Database, &config.url, problem, remedy);
     if let DatabaseUrl::Sqlite(file) = &config.url {
         store::check_wal(file).map_err(|error| failed(error.to_string(), "Do what the message says"))?;
     }
@@ -51,7 +49,7 @@ async fn open(config: &DatabaseConfig, installation: &Installation) -> Result<St
         Err(error) => {
             let remedy = "Start the database, and check DATABASE_URL, the network and the login; for SQLite, run this command \
                           as the user of the server, and check the file";
-            Err(failed(error.to_string(), remedy))
+            Err(failed(format!("{error}. Without it, the server answers 503"), remedy))
         }
     }
 }
@@ -65,7 +63,7 @@ async fn read(
 ) -> Vec<Finding> {
     let schema = match store.schema().await {
         Ok(schema) => schema,
-        Err(error) => return vec![not_checked(Check::Schema, &error)],
+        Err(error) => return vec![not_checked(Check::Schema, &error.into())],
     };
     let mut findings = migrations(&schema);
     findings.extend(engine::check(store, config, &schema, now).await);
@@ -95,9 +93,14 @@ pub(super) fn settle<E: Into<Error>>(check: Check, findings: Result<Vec<Finding>
     findings.unwrap_or_else(|error| vec![not_checked(check, &error.into())])
 }
 
-fn not_checked(check: Check, error: &impl std::fmt::Display) -> Finding {
-    let remedy = "Repeat the command when the database is less busy; if it stays, restore the database from its backup";
-    Finding::failure(check, "database", format!("could not be checked: {error}"), remedy)
+fn not_checked(check: Check, error: &Error) -> Finding {
+    let message = format!("could not be checked: {error}");
+    match error {
+        Error::Store(error) if error.is_timeout() => {
+            Finding::warning(check, "database", message, "Repeat the command when the database is less busy")
+        }
+        _ => Finding::failure(check, "database", message, "Restore the database from its backup (docs/backup.md)"),
+    }
 }
 
 fn migrations(schema: &Schema) -> Vec<Finding> {

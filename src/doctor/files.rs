@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use reqwest::Url;
 use rustix::process::geteuid;
 
 use super::{
@@ -110,8 +111,13 @@ fn has_secrets(dotenv: &Path) -> bool {
     text.lines().map(|line| line.trim_start().trim_start_matches("export ")).any(|line| {
         let (name, value) = line.split_once('=').unwrap_or_default();
         let (name, value) = (name.trim(), value.trim());
-        !value.is_empty() && (SECRETS.contains(&name) || (name == "DATABASE_URL" && value.contains("postgres")))
+        !value.is_empty() && (SECRETS.contains(&name) || (name == "DATABASE_URL" && has_password(value)))
     })
+}
+
+fn has_password(url: &str) -> bool {
+    let url = Url::parse(url.trim_matches(['"', '\'']));
+    url.is_ok_and(|url| url.password().is_some() || url.query_pairs().any(|(name, _)| name == "password"))
 }
 
 fn mode(metadata: &Metadata, kept: &Kept) -> Option<Finding> {
@@ -136,7 +142,8 @@ fn mode(metadata: &Metadata, kept: &Kept) -> Option<Finding> {
 fn directory(installation: &Installation) -> Option<Finding> {
     let parent = database(installation)?.parent()?;
     let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-    let mode = fs::metadata(parent).ok()?.permissions().mode();
+    let metadata = fs::metadata(parent).ok()?;
+    let mode = metadata.permissions().mode();
     if mode & STICKY != 0 || mode & (OTHERS_WRITE | GROUP_WRITES) == 0 {
         return None;
     }
@@ -145,6 +152,10 @@ fn directory(installation: &Installation) -> Option<Finding> {
         let message = format!("{shown}: every user of this machine can replace the database and its key");
         let remedy = format!("Run `chmod go-w {}`", parent.display());
         return Some(Finding::failure(FileModes, parent.display(), message, remedy));
+    }
+    // As the volumes of Kubernetes with `fsGroup`: the server itself is in the group.
+    if metadata.uid() == 0 && !geteuid().is_root() {
+        return None;
     }
     let message = format!("{shown}: every member of its group can replace the database and its key");
     let remedy = format!("Run `chmod g-w {}`", parent.display());

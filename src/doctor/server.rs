@@ -98,7 +98,7 @@ impl Probe {
             other => {
                 let found = other.map_or_else(|problem| problem, |answer| format!("status {}", answer.status.as_u16()));
                 let message = format!("something listens that does not answer {scheme} as grantd does: {found}");
-                let remedy = "Restart the server, if its settings were changed; or stop the other program";
+                let remedy = "Restart the server, if it hangs or its settings were changed; or stop the other program";
                 self.findings.push(Finding::failure(Server, address, message, remedy));
             }
         }

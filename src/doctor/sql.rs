@@ -32,9 +32,10 @@ pub(super) const COUNT_UNUSED_ACCOUNTS: &str = "SELECT count(*) FROM users u \
      AND NOT EXISTS (SELECT 1 FROM api_keys k WHERE k.user_id = u.id AND k.last_used_at >= $2)";
 /// Whether a client has a session, ended or not. It is kept until its last token has expired.
 pub(super) const CLIENT_HAS_SESSION: &str = "SELECT id FROM sessions WHERE client_id = $1 LIMIT 1";
-/// Whether a user logged in at the client `$1`, or it got a token for itself, since the id `$2`.
-pub(super) const CLIENT_HAD_LOGIN: &str =
-    "SELECT id FROM audit_events WHERE kind = 'login' AND id >= $2 AND client_id = $1 LIMIT 1";
+/// The clients at which a user logged in, or which got a token for themselves, since the id `$1`. It reads all these events:
+/// no index has the client.
+pub(super) const CLIENTS_WITH_LOGINS: &str =
+    "SELECT DISTINCT client_id FROM audit_events WHERE kind = 'login' AND id >= $1 AND client_id IS NOT NULL";
 pub(super) const NEWEST_EVENT: &str = "SELECT id FROM audit_events ORDER BY id DESC LIMIT 1";
 
 /// The rest is of one engine. SQLite:

@@ -98,7 +98,7 @@ impl StoreError {
     }
 
     /// Returns whether a connection, a lock or a result did not come in time.
-    pub(super) fn is_timeout(&self) -> bool {
+    pub(crate) fn is_timeout(&self) -> bool {
         match self {
             Self::Unavailable(sqlx::Error::PoolTimedOut) => true,
             // Statement timeout; lock not available; SQLite's BUSY.

@@ -38,8 +38,8 @@ pub struct Migration {
     pub version: i64,
     /// The name.
     pub name: String,
-    /// Whether servers of the version before may run beside it.
-    pub compatible: bool,
+    /// Whether servers of the version before may run beside it. `None`: this version does not know the migration.
+    pub compatible: Option<bool>,
 }
 
 /// The schema of a database, compared with the migrations of this version.
@@ -69,7 +69,7 @@ impl Schema {
         let of_row = |row: &AppliedRow| Migration {
             version: row.version,
             name: row.description.clone(),
-            compatible: known(row.version).is_none_or(|known| is_compatible(known.sql.as_str())),
+            compatible: known(row.version).map(|known| is_compatible(known.sql.as_str())),
         };
         let is_damaged = |row: &&AppliedRow| {
             !row.success || known(row.version).is_some_and(|known| *known.checksum != *row.checksum)
@@ -81,7 +81,7 @@ impl Schema {
                 .map(|migration| Migration {
                     version: migration.version,
                     name: migration.description.to_string(),
-                    compatible: is_compatible(migration.sql.as_str()),
+                    compatible: Some(is_compatible(migration.sql.as_str())),
                 })
                 .collect(),
             unknown: rows.iter().filter(|row| known(row.version).is_none()).map(of_row).collect(),
@@ -196,7 +196,7 @@ mod tests {
         });
         assert_eq!(sqlite, postgres);
         assert!(sqlite.0.len() >= 16 && sqlite.1.contains("users_username_key"), "{sqlite:?}");
-        assert!(sqlite.0.iter().all(|migration| migration.compatible));
+        assert!(sqlite.0.iter().all(|migration| migration.compatible == Some(true)));
     }
 
     #[test]

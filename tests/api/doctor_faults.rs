@@ -160,11 +160,18 @@ async fn files_that_others_can_read_or_write_are_named() {
         mode(path, right);
     }
     let dotenv = installation.directory().join(".env");
-    fs::write(&dotenv, "GRANTD_LOG=info\n").unwrap();
-    mode(&dotenv, 0o644);
-    installation.audit().assert_green();
-    fs::write(&dotenv, "export GRANTD_ADMIN_PASSWORD='a long enough one'\n").unwrap();
-    installation.audit().only("failure", "file-modes", ".env");
+    for (text, is_secret) in [
+        ("GRANTD_LOG=info\n", false),
+        ("DATABASE_URL=\"postgres://grantd@db/grantd?sslmode=verify-full\"\n", false),
+        ("DATABASE_URL='postgres://grantd:a@db/grantd'\n", true),
+        ("DATABASE_URL=postgres://db/grantd?user=a&password=b\n", true),
+        ("export GRANTD_ADMIN_PASSWORD='a long enough one'\n", true),
+    ] {
+        fs::write(&dotenv, text).unwrap();
+        mode(&dotenv, 0o644);
+        let failures = installation.audit().with("failure");
+        assert_eq!(failures.contains(&"file-modes: .env".to_owned()), is_secret, "{text}: {failures:?}");
+    }
     fs::remove_file(&dotenv).unwrap();
     for damaged in ["", "AAAA\n"] {
         fs::write(&key, damaged).unwrap();

@@ -64,4 +64,5 @@ async fn pending_and_unknown_migrations_are_told_apart(database: Database) {
     let (code, said, _) = dry_run(&database, true);
     let printed: Value = serde_json::from_str(&said).unwrap();
     assert_eq!((code, &printed["unknown"][0]["version"]), (Some(1), &9999.into()));
+    assert_eq!(printed["unknown"][0]["compatible"], serde_json::Value::Null);
 }
