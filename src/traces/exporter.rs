@@ -54,8 +54,14 @@ fn client() -> Result<Client, String> {
 struct Collector {
     client: Client,
     url: String,
-    /// When a failure was last reported; `None`: the last export succeeded.
-    reported: Mutex<Option<Instant>>,
+    reported: Mutex<Reported>,
+}
+
+/// What was last reported.
+#[derive(Debug, Default)]
+struct Reported {
+    failure: Option<Instant>,
+    is_failing: bool,
 }
 
 impl Collector {
@@ -71,13 +77,18 @@ impl Collector {
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         match problem {
             None => {
-                if reported.take().is_some() {
+                if std::mem::take(&mut reported.is_failing) {
                     tracing::info!(url = self.url, "the collector of traces takes spans again");
                 }
             }
-            Some(error) if reported.is_none_or(|at| at.elapsed() > REPORT) => {
-                *reported = Some(Instant::now());
-                tracing::warn!(error, url = self.url, "the collector of traces does not take spans: they are dropped");
+            Some(error) if reported.failure.is_none_or(|at| at.elapsed() > REPORT) => {
+                *reported = Reported { failure: Some(Instant::now()), is_failing: true };
+                let url = &self.url;
+                tracing::warn!(
+                    error,
+                    url,
+                    "the collector of traces does not take spans: they are sent once more, then dropped"
+                );
             }
             Some(_) => {}
         }
