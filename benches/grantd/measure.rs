@@ -310,7 +310,7 @@ impl Bench<'_> {
         let (mut refreshes, mut updates) = (Vec::new(), Vec::new());
         for round in 1..=self.plan.rounds {
             self.say(&format!("refreshes, round {round} of {}", self.plan.rounds));
-            refreshes.push(tokens::refreshes(grantd, self.plan)?);
+            refreshes.push(tokens::refreshes(grantd, tokens::CLIENTS, self.plan)?);
             updates.push(tokens::updates(database, self.plan)?);
         }
         let figure = self.figure("refreshes", median(&refreshes), "/s").beside("bare UPDATE", median(&updates));

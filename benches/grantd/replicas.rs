@@ -22,8 +22,10 @@ const COUNTS: [usize; 3] = [1, 2, 4];
 /// Clients, which share the servers.
 const CLIENTS: usize = 64;
 const LOGINS: usize = 16;
-/// How long servers without requests are watched. Postgres publishes its counters about once a second.
+/// How long servers without requests are watched.
 const REST: Duration = Duration::from_secs(10);
+/// An idle session of Postgres publishes its counters within 10 s.
+const PUBLISHED: Duration = Duration::from_secs(12);
 const TRANSACTIONS: &str = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()";
 
 /// Measures reads, logins and refreshes with one, two and four servers.
@@ -39,7 +41,7 @@ pub(crate) fn all(grantd: &Grantd, me: &[u8], plan: &Plan, report: &mut Report) 
             eprintln!("Postgres: {count} servers, round {round} of {}", plan.rounds);
             reads.push(sum(&servers, |address| load::per_second(address, me, CLIENTS / count, plan))?);
             logins.push(sum(&servers, |address| load::per_second(address, &login, LOGINS / count, plan))?);
-            refreshes.push(sum(&servers, |address| tokens::refreshes(address, plan))?);
+            refreshes.push(sum(&servers, |address| tokens::refreshes(address, CLIENTS / count, plan))?);
         }
         let memory = servers.iter().filter_map(|server| server.process.memory()).map(|memory| memory.now).sum::<f64>();
         let mut add = |what: &str, value, unit| {
@@ -71,7 +73,7 @@ fn at_rest(database: &str) -> Outcome<f64> {
         let mut conn = PgConnection::connect(database).await?;
         Ok(sqlx::query_scalar(TRANSACTIONS).fetch_one(&mut conn).await?)
     };
-    thread::sleep(REST / 5);
+    thread::sleep(PUBLISHED);
     let (began, before) = (Instant::now(), runtime.block_on(transactions())?);
     thread::sleep(REST);
     let count = u32::try_from(runtime.block_on(transactions())? - before)?;

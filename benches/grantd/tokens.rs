@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Clients that refresh without a pause, each with its own session.
-const CLIENTS: usize = 16;
+pub(crate) const CLIENTS: usize = 16;
 /// grantd's default number of connections to Postgres.
 const CONNECTIONS: usize = 10;
 /// How long to wait for a guard, before it counts as not following.
@@ -53,11 +53,11 @@ fn session((status, body): (u16, &[u8])) -> Outcome<Session> {
     Ok(Session { access: text("access_token")?, refresh: text("refresh_token")? })
 }
 
-/// Returns the number of refreshes per second. Each client sends the last token that it got.
-pub(crate) fn refreshes(address: SocketAddr, plan: &Plan) -> Outcome<f64> {
+/// Returns the number of refreshes per second of some clients. Each sends the last token that it got.
+pub(crate) fn refreshes(address: SocketAddr, count: usize, plan: &Plan) -> Outcome<f64> {
     let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
     let mut clients = Vec::new();
-    for _ in 0..CLIENTS {
+    for _ in 0..count {
         let mut current = log_in(address, USERNAME)?;
         let (stop, done) = (Arc::clone(&stop), Arc::clone(&done));
         clients.push(thread::spawn(move || -> Outcome<()> {
