@@ -84,7 +84,7 @@ async fn verify_uncounted(
         Some(Repeated::Crowded) if !app.passwords.has_place_for_strangers() => return Err(Error::HashQueueFull.into()),
         Some(Repeated::Crowded) | None => {}
     }
-    let mut conn = app.throttle.store().read().await.map_err(Error::from)?;
+    let mut conn = app.throttle.half().read().await.map_err(Error::from)?;
     let login = users::find_login(&mut conn, username).await.map_err(Error::from)?;
     // Back to the pool: the hash takes long, and waits for its turn.
     drop(conn);
@@ -151,7 +151,7 @@ async fn reserve(app: &App, attempt: Attempt<'_>, origin: &Origin, now: DateTime
             Some(id) => event.subject(&id),
             None => event,
         };
-        let recorded = async { audit::record(&mut app.throttle.store().write().await?, event, origin, now).await };
+        let recorded = async { audit::record(&mut app.throttle.half().write().await?, event, origin, now).await };
         if let Err(error) = recorded.await {
             app.throttle.forget_first(&throttled);
             tracing::warn!(%error, "a throttled login could not be recorded");
@@ -206,7 +206,8 @@ pub(crate) async fn record_failure(
     now: DateTime<Utc>,
 ) -> Result<(), Error> {
     let event = event.details(json!({"reason": reason}));
-    Ok(audit::record(&mut app.throttle.store().write().await?, event, origin, now).await?)
+    // On all connections: a password was hashed, which bounds how many there are.
+    Ok(audit::record(&mut app.store.write().await?, event, origin, now).await?)
 }
 
 /// Replaces the hash of a password that was verified, if it is outdated and was not replaced meanwhile.

@@ -47,7 +47,7 @@ const SYNC: Duration = Duration::from_millis(200);
 const SEALS: Duration = Duration::from_mins(1);
 const OPEN_TRANSACTION: Duration = Duration::from_millis(500);
 /// How long the last seal of a server may take: another server's transaction may be open.
-const LAST_SEAL: Duration = Duration::from_secs(2);
+const LAST_SEAL: Duration = Duration::from_secs(5);
 
 /// A server that listens, and answers once it is run.
 pub struct Server {
@@ -163,8 +163,11 @@ impl Server {
             duties.iter().for_each(rt::task::JoinHandle::abort);
             // A request that was cut off may hold a connection that is never returned.
             let close = async {
-                let _ =
-                    rt::time::timeout(LAST_SEAL, seal_events(&app, &app.store.aside(), &mut Sealer::of_all())).await;
+                app.store.leave_workers();
+                let (store, mut sealer) = (app.store.aside(), Sealer::of_all());
+                if rt::time::timeout(LAST_SEAL, seal_events(&app, &store, &mut sealer)).await.is_err() {
+                    tracing::warn!("the newest audit events are left for the next server to seal");
+                }
                 app.store.empty_log().await;
                 app.store.close().await;
             };

@@ -3,8 +3,8 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use deadpool::managed::Object;
-use sqlx::{Sqlite, Transaction, pool::PoolConnection};
-use tokio::sync::OwnedSemaphorePermit;
+use sqlx::{Connection as _, Sqlite, Transaction, pool::PoolConnection};
+use tokio::{runtime::Handle, sync::OwnedSemaphorePermit};
 
 use super::{StoreError, connections::Pooled, observer::Observer};
 use crate::traces::Statement;
@@ -15,8 +15,6 @@ pub struct Conn {
     pub(crate) link: Link,
     observer: Arc<Observer>,
     timeout: Duration,
-    /// The place of a holder of half of the connections. Dropped after the connection is returned.
-    _place: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(Debug)]
@@ -34,11 +32,13 @@ pub(crate) struct Line {
     conn: Option<Pooled>,
     broken: bool,
     in_transaction: bool,
+    /// The place of a holder of half of the connections.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Line {
-    pub(super) fn new(conn: Pooled) -> Self {
-        Self { conn: Some(conn), broken: false, in_transaction: false }
+    pub(super) fn new(conn: Pooled, place: Option<OwnedSemaphorePermit>) -> Self {
+        Self { conn: Some(conn), broken: false, in_transaction: false, place }
     }
 
     /// Returns the connection for a statement, whose result is passed to [`Line::settle`].
@@ -86,11 +86,21 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        if (self.broken || self.in_transaction)
-            && let Some(conn) = self.conn.take()
-        {
+        let Some(mut conn) = self.conn.take() else { return };
+        if self.broken || self.in_transaction {
             // Taken out of the pool, which opens another connection when it needs one.
             drop(Object::take(conn));
+        } else if conn.in_doubt
+            && let Some(place) = self.place.take()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            // The caller left during the statement. Connection and place are returned when it has ended: else callers who
+            // leave would use more than their half.
+            runtime.spawn(async move {
+                conn.in_doubt = conn.conn.ping().await.is_err();
+                drop(conn);
+                drop(place);
+            });
         }
     }
 }
@@ -102,13 +112,8 @@ pub(crate) enum Raw<'c> {
 }
 
 impl Conn {
-    pub(super) fn new(
-        link: Link,
-        observer: Arc<Observer>,
-        timeout: Duration,
-        place: Option<OwnedSemaphorePermit>,
-    ) -> Self {
-        Self { link, observer, timeout, _place: place }
+    pub(super) fn new(link: Link, observer: Arc<Observer>, timeout: Duration) -> Self {
+        Self { link, observer, timeout }
     }
 
     /// Returns itself, for the macros: they evaluate their argument once, whatever it is.

@@ -87,6 +87,11 @@ impl Connections {
         (status.available, status.size)
     }
 
+    /// Discards all connections that were opened until now, once they are returned.
+    pub(super) fn distrust(&self) {
+        self.pool.manager().distrust();
+    }
+
     /// Closes the idle connections, and refuses new requests.
     pub(super) async fn close(&self) {
         let idle = self.pool.retain(|_, _| false).removed;
@@ -136,7 +141,10 @@ impl Manager for Server {
         // A ping also waits for the end of a cancelled statement, for which the next request would wait otherwise.
         if connection.in_doubt || metrics.last_used() > TRUSTED {
             if !self.lives(&mut connection.conn).await {
-                self.distrust();
+                // One in doubt may wait for a long statement of a caller who left, which says nothing of the others.
+                if !connection.in_doubt {
+                    self.distrust();
+                }
                 return Err(RecycleError::message("it is dead"));
             }
             connection.in_doubt = false;

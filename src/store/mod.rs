@@ -31,7 +31,7 @@ use sqlx::{
     postgres::PgConnectOptions,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tracing::log::LevelFilter;
 pub use transaction::{FromStore, Revocation, TokensExpire, Transaction};
 
@@ -58,6 +58,8 @@ pub(crate) use hot;
 /// The maximum number of attempts at a transaction for which the engine asks for a retry.
 const TRIES: usize = 5;
 const SQLITE_READERS: u32 = 4;
+/// How long the write-ahead log may be waited for at the end of a server.
+const EMPTY_LOG: Duration = Duration::from_secs(2);
 
 /// The database. Clones share its connection pools.
 #[derive(Clone, Debug)]
@@ -106,22 +108,20 @@ impl Store {
     // The future of `acquire` is large, so it is boxed here and below: otherwise the future of each handler would contain
     // it, and be moved with it several times.
     pub async fn read(&self) -> Result<Conn, StoreError> {
-        let place = self.place().await?;
         let link = match &self.engine {
             Engine::Sqlite { readers, .. } => Box::pin(readers.acquire()).await.map(Link::Sqlite),
-            Engine::Postgres(connections) => Box::pin(connections.acquire()).await.map(Line::new).map(Link::Postgres),
+            Engine::Postgres(connections) => Box::pin(self.line(connections)).await,
         };
-        self.conn(link, place)
+        self.conn(link)
     }
 
     /// Returns a connection for a change that is one statement, which is durable when the statement returns.
     pub async fn write(&self) -> Result<Conn, StoreError> {
-        let place = self.place().await?;
         let link = match &self.engine {
             Engine::Sqlite { writer, .. } => Box::pin(writer.acquire()).await.map(Link::Sqlite),
-            Engine::Postgres(connections) => Box::pin(connections.acquire()).await.map(Line::new).map(Link::Postgres),
+            Engine::Postgres(connections) => Box::pin(self.line(connections)).await,
         };
-        self.conn(link, place)
+        self.conn(link)
     }
 
     /// Runs `work` in a transaction. `Ok`: all of it is committed and durable; `Err`: all of it is rolled back.
@@ -169,33 +169,33 @@ impl Store {
     }
 
     async fn begin(&self) -> Result<Transaction, StoreError> {
-        let place = self.place().await?;
         let link = match &self.engine {
             // IMMEDIATE locks for writing at once: a transaction that reads first fails with SQLITE_BUSY_SNAPSHOT at its
             // first write if another connection has written in between.
             Engine::Sqlite { writer, .. } => writer.begin_with("BEGIN IMMEDIATE").await.map(Link::SqliteTransaction),
-            Engine::Postgres(connections) => Box::pin(connections.acquire()).await.map(Line::new).map(Link::Postgres),
+            Engine::Postgres(connections) => Box::pin(self.line(connections)).await,
         };
-        let mut conn = self.conn(link, place)?;
+        let mut conn = self.conn(link)?;
         conn.begin().await?;
         Ok(Transaction::new(conn, self.clock.clone()))
     }
 
-    /// Waits for a place of [`Store::half`].
-    async fn place(&self) -> Result<Option<OwnedSemaphorePermit>, StoreError> {
-        let Some(places) = &self.places else { return Ok(None) };
-        if let Ok(Ok(place)) = tokio::time::timeout(self.timeout, Arc::clone(places).acquire_owned()).await {
-            return Ok(Some(place));
-        }
-        let late = Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut));
-        self.observer.end(&late, None);
-        late
+    /// Takes a connection to Postgres within the timeout, which covers the wait for a place of [`Store::half`].
+    async fn line(&self, connections: &Connections) -> Result<Link, sqlx::Error> {
+        let take = async {
+            let place = match &self.places {
+                Some(places) => Some(Arc::clone(places).acquire_owned().await.map_err(|_| sqlx::Error::PoolClosed)?),
+                None => None,
+            };
+            Ok(Link::Postgres(Line::new(connections.acquire().await?, place)))
+        };
+        tokio::time::timeout(self.timeout, take).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }
 
-    fn conn(&self, link: Result<Link, sqlx::Error>, place: Option<OwnedSemaphorePermit>) -> Result<Conn, StoreError> {
+    fn conn(&self, link: Result<Link, sqlx::Error>) -> Result<Conn, StoreError> {
         let link = link.map_err(StoreError::from);
         self.observer.end(&link, None);
-        Ok(Conn::new(link?, Arc::clone(&self.observer), self.timeout, place))
+        Ok(Conn::new(link?, Arc::clone(&self.observer), self.timeout))
     }
 
     /// Returns the number of statements so far, without those that begin and end transactions.
@@ -270,16 +270,25 @@ impl Store {
         Ok(())
     }
 
+    /// Discards the connections that worker threads have opened, once these have ended: nothing serves their sockets.
+    pub fn leave_workers(&self) {
+        if let Engine::Postgres(connections) = &self.engine {
+            connections.distrust();
+        }
+    }
+
     /// Writes the write-ahead log of SQLite into the database file, and empties it. A failure is logged only.
     ///
     /// SQLite does it itself when its last connection is closed. That may be one of a duty that was aborted while it opened the
     /// connection.
     pub async fn empty_log(&self) {
         let Engine::Sqlite { writer, .. } = &self.engine else { return };
-        if let Ok(mut conn) = writer.acquire().await
-            && let Err(error) = sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut *conn).await
-        {
-            tracing::debug!(%error, "the write-ahead log stays for the next start");
+        let Ok(mut conn) = writer.acquire().await else { return };
+        // 0: done; 1: a reader of another process needs the log.
+        let done = sqlx::query_scalar::<_, i64>("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *conn);
+        let done = tokio::time::timeout(EMPTY_LOG, done).await;
+        if !matches!(done, Ok(Ok(0))) {
+            tracing::debug!(?done, "the write-ahead log stays for the next start");
         }
     }
 

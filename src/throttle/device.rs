@@ -74,9 +74,10 @@ impl DeviceTokens {
         (id == user.as_bytes() && is_current).then_some(Device { nonce: nonce.try_into().ok()? })
     }
 
-    /// Returns whether a token was issued here, to any user.
-    pub(super) fn is_genuine(&self, token: &str) -> bool {
-        self.claim(token).is_some()
+    /// Returns the user to whom a token was issued here, whether or not it is still valid.
+    pub(super) fn owner(&self, token: &str) -> Option<UserId> {
+        let claim = self.claim(token)?;
+        Some(UserId::from(*claim.get(1..)?.first_chunk::<16>()?))
     }
 
     /// Returns what a token with a right MAC says.
@@ -109,6 +110,7 @@ mod tests {
         assert!(!valid(maria, None, 1000 + 180 * 86400));
         assert!(!valid(maria, Some(1000), 1001));
         assert!(!valid(otto, None, 1001));
+        assert_eq!((tokens.owner(&token), tokens.owner("grd_")), (Some(maria), None));
         assert!(DeviceTokens::new(&[2; 32]).verify(&token, maria, None, at(1001)).is_none());
     }
 

@@ -94,7 +94,18 @@ struct Request {
     keys: Keys,
     user: Option<UserId>,
     device: Option<Device>,
+    /// The user of the device token that was presented, whether or not it is valid for this account.
+    owner: Option<UserId>,
     now: DateTime<Utc>,
+}
+
+impl Request {
+    /// Remembers why it is refused, as of now: it may have waited for long. With a valid device token, nothing is remembered.
+    fn remember(&self, throttle: &Inner, why: Why) {
+        if self.device.is_none() {
+            throttle.recent.add((self.keys.account, self.keys.network, self.owner), why, throttle.store.now());
+        }
+    }
 }
 
 /// The budgets of all accounts, devices and networks. Clones share them.
@@ -103,6 +114,8 @@ pub struct Throttle(Arc<Inner>);
 
 struct Inner {
     store: Store,
+    /// For attempts that were not hashed yet, whose number nothing bounds.
+    half: Store,
     login: Option<Quota>,
     network: Option<Quota>,
     /// The longest wait for other attempts.
@@ -127,7 +140,8 @@ impl Throttle {
     #[must_use]
     pub fn new(store: &Store, config: &ThrottleConfig, wait: Duration, key: &[u8; 32], device_key: &[u8; 32]) -> Self {
         Self(Arc::new(Inner {
-            store: store.half(),
+            store: store.clone(),
+            half: store.half(),
             login: config.login_failures,
             network: config.network_failures,
             wait,
@@ -150,11 +164,8 @@ impl Throttle {
         device_token: Option<&str>,
         now: DateTime<Utc>,
     ) -> Option<Repeated> {
-        // Whose it is, is not known yet.
-        if device_token.is_some_and(|token| self.0.devices.is_genuine(token)) {
-            return None;
-        }
-        Some(match self.0.recent.get(self.0.keys.account(name), self.0.keys.network(address), now)? {
+        let owner = device_token.and_then(|token| self.0.devices.owner(token));
+        Some(match self.0.recent.get((self.0.keys.account(name), self.0.keys.network(address), owner), now)? {
             Why::Budget(refusal) => Repeated::Throttled(self.refused(&refusal)),
             Why::Queue => Repeated::Crowded,
         })
@@ -173,7 +184,8 @@ impl Throttle {
             .zip(attempt.device_token)
             .and_then(|(user, token)| self.0.devices.verify(token, user, attempt.devices_since, now));
         let keys = self.0.keys.keys(&attempt, device.as_ref());
-        let request = Request { keys, user, device, now };
+        let owner = attempt.device_token.and_then(|token| self.0.devices.owner(token));
+        let request = Request { keys, user, device, owner, now };
         if self.0.login.is_none() && self.0.network.is_none() {
             return Ok(Ok(Reservation::new(self.clone(), request, None)));
         }
@@ -208,10 +220,7 @@ impl Throttle {
                     false
                 }
                 Some(_) | None if refusal.microseconds > 0 => {
-                    // With a device token, the same name and network has another budget.
-                    if request.device.is_none() {
-                        self.0.recent.add(&keys, Why::Budget(refusal), now);
-                    }
+                    request.remember(&self.0, Why::Budget(refusal));
                     true
                 }
                 Some(_) | None => false,
@@ -276,10 +285,10 @@ impl Throttle {
         Ok(self.0.devices.issue(user, &device, now))
     }
 
-    /// Returns the database for the statements of attempts.
+    /// Returns the database for the statements of attempts that were not hashed yet.
     #[must_use]
-    pub fn store(&self) -> &Store {
-        &self.0.store
+    pub fn half(&self) -> &Store {
+        &self.0.half
     }
 
     /// Returns the refused attempts of this server.
@@ -330,7 +339,7 @@ impl Throttle {
     ) -> Result<Vec<(Vec<u8>,)>, StoreError> {
         let (login, network) = (limits(self.0.login), limits(self.0.network));
         retried(async || {
-            let mut conn = self.0.store.write().await?;
+            let mut conn = self.0.half.write().await?;
             conn::all!(
                 conn,
                 (Vec<u8>,),
@@ -354,7 +363,7 @@ impl Throttle {
     async fn give_back(&self, first: Key, second: Option<Key>, reserved_at: DateTime<Utc>) -> Result<(), StoreError> {
         let at = reserved_at.timestamp_micros();
         retried(async || {
-            let mut conn = self.0.store.write().await?;
+            let mut conn = self.0.half.write().await?;
             conn::execute!(conn, sql::GIVE_BACK, &first[..], second.as_ref().map(|key| &key[..]), at)
         })
         .await?;

@@ -3,10 +3,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use quick_cache::sync::Cache;
 
-use super::{
-    Refusal,
-    budget::{Key, Keys},
-};
+use super::{Refusal, budget::Key};
+use crate::ids::UserId;
 
 /// How long an attempt is refused from memory, at most. So long an unlocked user, or one who logged in by another name, may
 /// still be refused by a server that was not asked.
@@ -14,10 +12,14 @@ const TTL: TimeDelta = TimeDelta::seconds(1);
 /// The maximum number of refusals, which bounds the memory.
 const CAPACITY: usize = 16_384;
 
-/// The refused attempts of this server, by the name that was presented and the network.
+/// The name that was presented, the network, and the user of the device token.
 ///
-/// Not by the account or the network alone: another attempt on the account may come from a network that it knows.
-pub(super) struct Recent(Cache<(Key, Key), Refused>);
+/// Not the account or the network alone: another attempt on the account may come from a network that it knows. Nor without
+/// the device token: only one of the account has another budget, and whose account it is, is not known yet.
+pub(super) type Place = (Key, Key, Option<UserId>);
+
+/// The refused attempts of this server.
+pub(super) struct Recent(Cache<Place, Refused>);
 
 #[derive(Clone, Copy)]
 struct Refused {
@@ -40,15 +42,15 @@ impl Recent {
     }
 
     /// Remembers a refusal that no attempt under way can change.
-    pub(super) fn add(&self, keys: &Keys, why: Why, now: DateTime<Utc>) {
-        self.0.insert((keys.account, keys.network), Refused { why, at: now });
+    pub(super) fn add(&self, place: Place, why: Why, now: DateTime<Utc>) {
+        self.0.insert(place, Refused { why, at: now });
     }
 
     /// Returns why an attempt was refused, if it still would be.
-    pub(super) fn get(&self, account: Key, network: Key, now: DateTime<Utc>) -> Option<Why> {
-        let Refused { why, at } = self.0.get(&(account, network))?;
+    pub(super) fn get(&self, place: Place, now: DateTime<Utc>) -> Option<Why> {
+        let Refused { why, at } = self.0.get(&place)?;
         let passed = now - at;
-        let is_recent = TimeDelta::zero() <= passed && passed < ttl(&account, &network);
+        let is_recent = TimeDelta::zero() <= passed && passed < ttl(&place.0, &place.1);
         let why = match why {
             Why::Budget(refusal) => {
                 let microseconds = refusal.microseconds - passed.num_microseconds()?;
@@ -60,8 +62,8 @@ impl Recent {
     }
 
     /// Forgets a refusal: the user has logged in.
-    pub(super) fn remove(&self, keys: &Keys) {
-        self.0.remove(&(keys.account, keys.network));
+    pub(super) fn remove(&self, place: Place) {
+        self.0.remove(&place);
     }
 
     pub(super) fn clear(&self) {
@@ -84,19 +86,21 @@ mod tests {
     fn a_refusal_lasts_for_its_wait_and_a_second_at_most() {
         // The same first byte: a whole second.
         let (account, network) = ([1; 16], [1; 16]);
-        let keys = Keys { account, pair: [3; 16], network, device: None };
+        let place = (account, network, None);
         let refused = |microseconds| Why::Budget(Refusal { budget: Budget::Account, key: account, microseconds });
         let at = |milliseconds| DateTime::UNIX_EPOCH + TimeDelta::milliseconds(milliseconds);
         let recent = Recent::new();
-        let left = |milliseconds| match recent.get(account, network, at(milliseconds)) {
+        let left = |milliseconds| match recent.get(place, at(milliseconds)) {
             Some(Why::Budget(refusal)) => Some(refusal.microseconds),
             _ => None,
         };
-        recent.add(&keys, refused(5_000_000), at(1_000));
+        recent.add(place, refused(5_000_000), at(1_000));
         assert_eq!([999, 1_000, 1_999, 2_000].map(left), [None, Some(5_000_000), Some(4_001_000), None]);
-        recent.add(&keys, refused(200_000), at(1_000));
+        recent.add(place, refused(200_000), at(1_000));
         assert_eq!([1_199, 1_200].map(left), [Some(1_000), None]);
-        assert!(recent.get(account, [4; 16], at(1_000)).is_none() && recent.get([4; 16], network, at(1_000)).is_none());
+        for other in [(account, [4; 16], None), ([4; 16], network, None), (account, network, Some([5; 16].into()))] {
+            assert!(recent.get(other, at(1_000)).is_none());
+        }
         recent.clear();
         assert_eq!(left(1_000), None);
     }

@@ -68,7 +68,7 @@ impl Reservation {
         if let Err(error) = self.write_success(charge).await {
             tracing::warn!(%error, "an attempt to log in that succeeded stays charged");
         }
-        self.throttle.0.recent.remove(&self.request.keys);
+        self.throttle.0.recent.remove((self.request.keys.account, self.request.keys.network, None));
         self.leave(charge);
     }
 
@@ -82,7 +82,7 @@ impl Reservation {
     /// The hash queue was full: gives the attempt back, and remembers that of a stranger.
     pub async fn crowd_out(self) {
         if !self.is_known {
-            self.throttle.0.recent.add(&self.request.keys, Why::Queue, self.request.now);
+            self.request.remember(&self.throttle.0, Why::Queue);
         }
         self.give_back().await;
     }

@@ -147,6 +147,21 @@ async fn logins_that_wait_have_half_of_the_connections() {
 }
 
 #[actix_web::test]
+async fn a_caller_who_leaves_during_a_statement_of_a_login_returns_its_connection() {
+    let Some((server, _proxy, database)) = start(&["--database-connections", "2"]).await else { return };
+    for _ in 0..3 {
+        let mut lock = crate::harness::Transaction::begin(&database).await;
+        lock.run("LOCK TABLE users").await;
+        let login = tokio::spawn(server.token(&Form::admin()).send());
+        eventually("a login waits for the table", async || database.waiting_for_locks().await == 1).await;
+        login.abort();
+        assert!(login.await.unwrap_err().is_cancelled());
+        lock.commit().await;
+    }
+    server.admin().await;
+}
+
+#[actix_web::test]
 async fn a_login_that_loses_the_database_creates_no_session() {
     let Some((server, proxy, database)) = start(&["--hash-memory", "64MiB", "--hash-iterations", "5"]).await else {
         return;

@@ -194,9 +194,10 @@ async fn a_restart_leaves_no_event_unsealed(database: Database) {
     server.login(crate::harness::ADMIN_PASSWORD).await;
     server.signal("TERM");
     assert_eq!(server.exit_code().await, Some(0));
+    let (_, log) = server.kill();
     let audit = installation.audit();
     let said = text(audit.of("audit-log")[0], "message");
-    assert!(said.ends_with("all events are sealed"), "{said}");
+    assert!(said.ends_with("all events are sealed"), "{said}\n{log}");
     audit.assert_green();
 }
 
