@@ -3,7 +3,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use deadpool::managed::Object;
-use sqlx::{Connection as _, Sqlite, Transaction, pool::PoolConnection};
+use sqlx::{Sqlite, Transaction, pool::PoolConnection};
 use tokio::{runtime::Handle, sync::OwnedSemaphorePermit};
 
 use super::{StoreError, connections::Pooled, observer::Observer};
@@ -86,7 +86,7 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        let Some(mut conn) = self.conn.take() else { return };
+        let Some(conn) = self.conn.take() else { return };
         if self.broken || self.in_transaction {
             // Taken out of the pool, which opens another connection when it needs one.
             drop(Object::take(conn));
@@ -97,11 +97,20 @@ impl Drop for Line {
             // The caller left during the statement. Connection and place are returned when it has ended: else callers who
             // leave would use more than their half.
             runtime.spawn(async move {
-                conn.in_doubt = conn.conn.ping().await.is_err();
-                drop(conn);
+                give_back(conn).await;
                 drop(place);
             });
         }
+    }
+}
+
+/// Returns a connection to the pool when its statement has ended, or closes it.
+async fn give_back(mut conn: Pooled) {
+    let Some(pool) = Object::pool(&conn) else { return };
+    if pool.manager().lives(&mut conn.conn).await {
+        conn.in_doubt = false;
+    } else {
+        drop(Object::take(conn));
     }
 }
 

@@ -110,7 +110,8 @@ impl Server {
         *self.found_dead() = Some(Instant::now());
     }
 
-    async fn lives(&self, conn: &mut PgConnection) -> bool {
+    /// Returns whether a connection answers within half of the timeout.
+    pub(super) async fn lives(&self, conn: &mut PgConnection) -> bool {
         matches!(tokio::time::timeout(self.timeout / 2, conn.ping()).await, Ok(Ok(())))
     }
 

@@ -100,9 +100,10 @@ struct Request {
 }
 
 impl Request {
-    /// Remembers why it is refused, as of now: it may have waited for long. With a valid device token, nothing is remembered.
+    /// Remembers why it is refused, as of now: it may have waited for long. With a device token of the account, valid or not,
+    /// nothing is remembered: a valid one has another budget.
     fn remember(&self, throttle: &Inner, why: Why) {
-        if self.device.is_none() {
+        if self.owner.is_none() || self.owner != self.user {
             throttle.recent.add((self.keys.account, self.keys.network, self.owner), why, throttle.store.now());
         }
     }
