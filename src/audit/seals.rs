@@ -251,8 +251,8 @@ impl Sealer {
 
 /// Closes the span after the newest seal. The anchor of a new chain covers no events.
 ///
-/// A span ends with the newest event of this age. If the clock of a server was ahead, the newest span may end in the future, and new events get ids
-/// after it. Until that time has come, a span ends with the newest event instead.
+/// A span ends with the newest event of this age. If the clock of a server was ahead, the newest span may end in the future, and
+/// new events get ids after it. Until that time has come, a span ends with the newest event instead.
 async fn close_next(
     store: &Store,
     newest: Option<&Seal>,

@@ -32,8 +32,8 @@ pub(super) fn check(installation: &Installation, now: DateTime<Utc>) -> Vec<Find
     }
     let subject = chain.display().to_string();
     if let Err(problem) = server::Certificate::read(chain, key, Clock::system()) {
-        let remedy = "Set GRANTD_TLS_CERT to the certificate and its intermediates, and GRANTD_TLS_KEY to its key, in PEM; run this \
-             command as the user of the server";
+        let remedy = "Set GRANTD_TLS_CERT to the certificate and its intermediates, and GRANTD_TLS_KEY to its key, in PEM; run \
+                      this command as the user of the server";
         return vec![failure(&subject, format!("{problem}. The server does not start"), remedy)];
     }
     let is_internal = is_internal(installation);

@@ -182,12 +182,12 @@ impl Store {
 
     /// Takes a connection to Postgres within the timeout, which covers the wait for a place of [`Store::half`].
     async fn line(&self, connections: &Connections) -> Result<Link, sqlx::Error> {
+        let Some(places) = &self.places else {
+            return Ok(Link::Postgres(Line::new(connections.acquire().await?, None)));
+        };
         let take = async {
-            let place = match &self.places {
-                Some(places) => Some(Arc::clone(places).acquire_owned().await.map_err(|_| sqlx::Error::PoolClosed)?),
-                None => None,
-            };
-            Ok(Link::Postgres(Line::new(connections.acquire().await?, place)))
+            let place = Arc::clone(places).acquire_owned().await.map_err(|_| sqlx::Error::PoolClosed)?;
+            Ok(Link::Postgres(Line::new(connections.acquire().await?, Some(place))))
         };
         tokio::time::timeout(self.timeout, take).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }
